@@ -1,0 +1,390 @@
+//! The control protocol between signaling and a media node.
+//!
+//! The same messages travel over an in-process channel and over a Unix socket, there as one JSON object a line
+//! ([`FRAME_BYTES_MAX`]). Commands are idempotent: signaling may say again what the node already knows, and after a
+//! restart it reconciles from [`Command::Snapshot`]. Signaling keeps people; the node keeps media and, for each seat,
+//! an opaque note ([`Join::seat_note`]) that lets a restarted signaling know who sits where.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::id::{PointNumber, SlotId, SourceKind, SourceNumber};
+
+/// Version of this protocol. A node answers [`ControlError::Version`] to any other.
+pub const VERSION: u16 = 1;
+
+/// Longest frame in bytes. A longer one ends the connection.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// Longest [`Join::seat_note`] in bytes.
+pub const SEAT_BYTES_MAX: usize = 4096;
+
+/// Longest offer in bytes.
+pub const OFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// Name of a room: 1 to 64 of `[a-z0-9-]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RoomId(String);
+
+/// Name of a seat: 1 to 64 of `[A-Za-z0-9_-]`, chosen at random by signaling, the same for the life of the seat.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SeatId(String);
+
+/// Why a [`RoomId`] or [`SeatId`] was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a name has 1 to 64 characters of its alphabet")]
+pub struct BadId;
+
+macro_rules! text_id {
+    ($name:ident, $allowed:expr) => {
+        impl TryFrom<String> for $name {
+            type Error = BadId;
+            fn try_from(text: String) -> Result<Self, BadId> {
+                let allowed: fn(u8) -> bool = $allowed;
+                let fits = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
+                if fits { Ok(Self(text)) } else { Err(BadId) }
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+text_id!(RoomId, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+text_id!(SeatId, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+
+/// From signaling to the node. Each request gets exactly one [`FromNode::Reply`] with its `id`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by signaling, repeated in the reply.
+    pub id: u64,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What signaling asks of a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Command {
+    /// First on every connection. The newest connection is the only one that is served; an older one is closed.
+    Hello {
+        /// [`VERSION`] of the speaker.
+        version: u16,
+    },
+    /// All rooms and seats the node has.
+    Snapshot,
+    /// Makes a room, or sets the policy of one that is there.
+    OpenRoom {
+        /// Which.
+        room: RoomId,
+        /// How it behaves.
+        policy: RoomPolicy,
+    },
+    /// Ends a room and everybody's media in it. Nothing happens if there is none.
+    CloseRoom {
+        /// Which.
+        room: RoomId,
+    },
+    /// Takes an offer. If the seat has media already, it is replaced (same number).
+    Join(Box<Join>),
+    /// ICE restart of a seat's connection.
+    Restart {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        seat: SeatId,
+        /// The new offer: same m-sections and fingerprint, new ufrag.
+        offer: String,
+    },
+    /// Ends a seat's media. Nothing happens if there is none.
+    Leave {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        seat: SeatId,
+    },
+    /// The pictures a seat wants, the whole list: a slot not named is empty.
+    SetView {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        seat: SeatId,
+        /// At most one want per video slot; a second one for the same slot, or one for a slot it has not, is refused.
+        wants: Vec<Want>,
+    },
+    /// A source goes on or off. While off nothing of it is forwarded, whatever arrives.
+    SetPublished {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        seat: SeatId,
+        /// Which source.
+        source: SourceKind,
+        /// On or off.
+        on: bool,
+    },
+    /// Ends the node cleanly: peers are told by DTLS close, sockets are closed, the process exits with 0.
+    Shutdown,
+}
+
+/// A picture wanted in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Want {
+    /// A video slot of the seat.
+    pub slot: SlotId,
+    /// A camera or screen of the room. One that is not there yet shows as soon as it comes.
+    pub source: SourceNumber,
+    /// Height of the tile in pixels, 1 to 2160: the lowest layer that is at least as high is wanted, or the highest there is.
+    pub height: u16,
+}
+
+/// How a room behaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoomPolicy {
+    /// Newcomers above this number of seats are refused. 1 to 1,000.
+    pub points_max: u16,
+}
+
+impl Default for RoomPolicy {
+    fn default() -> Self {
+        Self { points_max: 300 }
+    }
+}
+
+/// A point's form, which fixes how many video slots it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// 8 video slots.
+    Phone,
+    /// 18 video slots.
+    Laptop,
+    /// 27 video slots.
+    Tv,
+}
+
+impl Profile {
+    /// Most video slots of this form; an offer may ask for fewer.
+    pub fn video_slots(self) -> u8 {
+        match self {
+            Self::Phone => 8,
+            Self::Laptop => 18,
+            Self::Tv => 27,
+        }
+    }
+}
+
+/// Most audio slots of any form: the stage's voice and the loudest of the rest.
+pub const AUDIO_SLOTS: u8 = 6;
+
+/// An offer to answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Join {
+    /// Where. The room must be open.
+    pub room: RoomId,
+    /// Who.
+    pub seat: SeatId,
+    /// The seat's number in the room: given by signaling, never used for another seat while the room lives.
+    pub number: PointNumber,
+    /// Site of the topology the point is at, if known.
+    pub site: Option<String>,
+    /// How many slots it gets.
+    pub profile: Profile,
+    /// Which m-section of the offer is which source.
+    pub sources: BTreeMap<SourceKind, String>,
+    /// Sources that are on from the start.
+    pub published: Vec<SourceKind>,
+    /// SDP offer, at most [`OFFER_BYTES_MAX`].
+    pub offer: String,
+    /// Opaque to the node, at most [`SEAT_BYTES_MAX`]; given back in a snapshot. Never logged.
+    pub seat_note: String,
+}
+
+/// From the node to signaling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromNode {
+    /// The answer to the request of the same id.
+    Reply {
+        /// Id of the request.
+        id: u64,
+        /// What came of it.
+        result: Result<Reply, ControlError>,
+    },
+    /// Something happened by itself. Events of one seat keep their order.
+    Event(Event),
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// To commands that only do.
+    Done,
+    /// To [`Command::Hello`].
+    Welcome {
+        /// [`VERSION`] of the node.
+        version: u16,
+        /// Process id of the node.
+        pid: u32,
+        /// Random at each start of the node: another value means everything before is gone.
+        epoch: u64,
+        /// Addresses that clients are told to send media to.
+        media: Vec<SocketAddr>,
+    },
+    /// To [`Command::Snapshot`].
+    Snapshot {
+        /// All rooms.
+        rooms: Vec<RoomSnapshot>,
+    },
+    /// To [`Command::Join`].
+    Joined {
+        /// SDP answer.
+        answer: String,
+        /// The m-section of each slot.
+        slots: BTreeMap<SlotId, String>,
+    },
+    /// To [`Command::Restart`].
+    Restarted {
+        /// SDP answer.
+        answer: String,
+    },
+}
+
+/// A room as the node knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoomSnapshot {
+    /// Which.
+    pub room: RoomId,
+    /// As set.
+    pub policy: RoomPolicy,
+    /// The highest number a seat ever had here; 0 if none.
+    pub number_max: u32,
+    /// Everybody with media.
+    pub seats: Vec<SeatSnapshot>,
+}
+
+/// A seat as the node knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeatSnapshot {
+    /// Who.
+    pub seat: SeatId,
+    /// As joined.
+    pub number: PointNumber,
+    /// As joined.
+    pub seat_note: String,
+    /// Sources that are on.
+    pub published: Vec<SourceKind>,
+    /// DTLS is up and the client still consents.
+    pub connected: bool,
+    /// What each slot shows now.
+    pub slots: Vec<SlotChange>,
+}
+
+/// What happened in the node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The media path of a seat came up or went down.
+    Media {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        seat: SeatId,
+        /// How it is now.
+        state: MediaState,
+    },
+    /// Slots of a seat show something else.
+    Slots {
+        /// Where.
+        room: RoomId,
+        /// Whose slots.
+        seat: SeatId,
+        /// Only those that changed.
+        changes: Vec<SlotChange>,
+    },
+    /// Another point is loudest.
+    Speaker {
+        /// Where.
+        room: RoomId,
+        /// Who, or nobody.
+        number: Option<PointNumber>,
+    },
+}
+
+/// State of a seat's media path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaState {
+    /// Handshake done, media flows.
+    Connected,
+    /// Handshake failed, closed by the client, or no consent for 30 s: the seat's media is gone from the node.
+    Lost,
+}
+
+/// What a slot shows from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotChange {
+    /// Which slot.
+    pub slot: SlotId,
+    /// The source, or nothing.
+    pub source: Option<SourceNumber>,
+    /// RTP time of the slot's first packet of that source; none when it is empty.
+    pub time: Option<u32>,
+}
+
+/// Why a command was refused. It changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum ControlError {
+    /// Not this protocol.
+    #[error("control protocol {theirs} is not {VERSION}")]
+    Version {
+        /// What the other side speaks.
+        theirs: u16,
+    },
+    /// No such room.
+    #[error("no such room")]
+    UnknownRoom,
+    /// No such seat in the room.
+    #[error("no such seat")]
+    UnknownSeat,
+    /// The room has [`RoomPolicy::points_max`] seats.
+    #[error("room is full")]
+    RoomFull,
+    /// The number belongs to another seat of the room.
+    #[error("the number is taken")]
+    NumberTaken,
+    /// The offer cannot be answered. The text names the line, never its content.
+    #[error("offer refused: {reason}")]
+    BadSdp {
+        /// For logs.
+        reason: String,
+    },
+    /// Not in this state, such as a restart that is none.
+    #[error("not in this state")]
+    State,
+    /// A value out of its range.
+    #[error("value out of range")]
+    BadValue,
+    /// The node is going down or its shard is gone.
+    #[error("node is not available")]
+    Unavailable,
+}

@@ -1,0 +1,1 @@
+//! What the node does: sockets, threads, handshakes, the control socket.

@@ -1,0 +1,268 @@
+//! What goes in and out of a room.
+
+use std::time::Instant;
+
+use super::{
+    id::{EndpointId, MediaKind, PointNumber, ShortId, SlotId, SourceKind, SourceNumber, Ssrc},
+    units::Bitrate,
+};
+use crate::control::{SlotChange, Want};
+
+/// A command to a room. RTP and RTCP have entrances of their own, without an enum in between.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A newcomer with its answered offer. Replaces the endpoint's former media if `endpoint` is known.
+    Join(Box<NewEndpoint>),
+    /// The endpoint's transport is up: sending may begin.
+    Connected(EndpointId),
+    /// It is gone. Its sources leave every slot; its numbers are not used again.
+    Leave(EndpointId),
+    /// The pictures it wants, the whole list.
+    View(EndpointId, Vec<Want>),
+    /// A source of it goes on or off.
+    Published(EndpointId, SourceKind, bool),
+    /// What its path can carry, from the estimator.
+    Estimate(EndpointId, Bitrate),
+}
+
+/// An endpoint that joins.
+#[derive(Debug, Clone)]
+pub struct NewEndpoint {
+    /// Given by the driver.
+    pub endpoint: EndpointId,
+    /// Its number in the room.
+    pub number: PointNumber,
+    /// Sources that are on.
+    pub published: Vec<SourceKind>,
+    /// What offer and answer came to.
+    pub media: Negotiated,
+    /// First numbers of its slots, random (RFC 3550 §5.1), from the driver: one per slot in the order of
+    /// [`Negotiated::slots`]; missing ones count as zero.
+    pub origins: Vec<StreamOrigin>,
+}
+
+/// Random beginnings of one outgoing stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamOrigin {
+    /// First sequence number of the stream.
+    pub sequence: u16,
+    /// First sequence number of its RTX stream.
+    pub rtx_sequence: u16,
+    /// Added to all RTP times.
+    pub timestamp: u32,
+    /// First VP8 picture id (15 bits) and TL0PICIDX.
+    pub picture_id: u16,
+    /// First TL0PICIDX.
+    pub tl0_pic_idx: u8,
+}
+
+/// What offer and answer came to, the same for the life of the connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Ids of the RTP header extensions. In a bundle one id means the same in every m-section (RFC 8843 §10).
+    pub extensions: ExtensionIds,
+    /// What the client sends. At most four, one of each kind.
+    pub sources: Vec<NegotiatedSource>,
+    /// What it receives.
+    pub slots: Vec<NegotiatedSlot>,
+}
+
+/// Ids 1 to 14 of the header extensions in use; none where the offer has it not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExtensionIds {
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid` (RFC 8843)
+    pub mid: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id` (RFC 8852)
+    pub rid: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id` (RFC 8852)
+    pub rrid: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level` (RFC 6464)
+    pub audio_level: Option<u8>,
+    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`
+    pub transport_cc: Option<u8>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`
+    pub abs_send_time: Option<u8>,
+    /// `urn:3gpp:video-orientation`
+    pub orientation: Option<u8>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`
+    pub playout_delay: Option<u8>,
+}
+
+/// A codec that the engine knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Codec {
+    /// RFC 7587.
+    Opus,
+    /// RFC 7741.
+    Vp8,
+}
+
+impl Codec {
+    /// Ticks of RTP time a second.
+    pub const fn clock_rate(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::Vp8 => 90_000,
+        }
+    }
+}
+
+/// Payload types of a codec and of its RTX (RFC 4588).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadType {
+    /// Which codec.
+    pub codec: Codec,
+    /// Its payload type, 0 to 127.
+    pub media: u8,
+    /// That of its RTX, if repairs go that way.
+    pub rtx: Option<u8>,
+}
+
+/// An m-section the client sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NegotiatedSource {
+    /// Which source.
+    pub kind: SourceKind,
+    /// Its media id.
+    pub mid: ShortId,
+    /// Accepted codecs, the first is the wanted one.
+    pub payloads: Vec<PayloadType>,
+    /// Restriction ids of its simulcast layers, lowest first; empty without simulcast.
+    pub rids: Vec<ShortId>,
+    /// SSRCs the offer names (`a=ssrc`, with its RTX of `a=ssrc-group:FID`), for clients that send no mid extension.
+    pub ssrcs: Vec<(Ssrc, Option<Ssrc>)>,
+}
+
+/// An m-section the client receives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NegotiatedSlot {
+    /// Which slot.
+    pub slot: SlotId,
+    /// Its media id.
+    pub mid: ShortId,
+    /// Its SSRC for life, chosen by the driver, unlike any other of this endpoint.
+    pub ssrc: Ssrc,
+    /// SSRC of its repairs; none for audio or where the client knows no RTX.
+    pub rtx_ssrc: Option<Ssrc>,
+    /// Codecs it takes.
+    pub payloads: Vec<PayloadType>,
+}
+
+/// Where the engine keeps a payload. It may be gone by the time it is asked for; then nothing is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PacketRef {
+    /// Which history.
+    pub history: u32,
+    /// Position in it, counted from its beginning.
+    pub position: u64,
+}
+
+/// A packet for an endpoint: header as it goes out, payload by reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// To whom.
+    pub to: EndpointId,
+    /// In which slot.
+    pub slot: SlotId,
+    /// Why it is sent; a pacer's priority.
+    pub purpose: Purpose,
+    /// Its header.
+    pub header: OutgoingHeader,
+    /// Its payload; none for padding alone.
+    pub payload: Option<PacketRef>,
+    /// What to change in the payload.
+    pub patch: PayloadPatch,
+}
+
+/// Why a packet is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// Sound, first time.
+    Audio,
+    /// RTX of something lost.
+    Repair,
+    /// Picture, first time.
+    Video,
+    /// Nothing but size, to find out what the path carries.
+    Padding,
+}
+
+/// An RTP header as it goes out (RFC 3550 §5.1), with the extensions the node writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutgoingHeader {
+    /// Marker bit.
+    pub marker: bool,
+    /// Payload type.
+    pub payload_type: u8,
+    /// Sequence number.
+    pub sequence: u16,
+    /// RTP time.
+    pub timestamp: u32,
+    /// SSRC.
+    pub ssrc: Ssrc,
+    /// The source, written as the only CSRC.
+    pub source: SourceNumber,
+    /// mid extension.
+    pub mid: Option<(u8, ShortId)>,
+    /// Transport-wide number (extension id, number), counted per endpoint over all its slots and repairs.
+    pub transport_sequence: Option<(u8, u16)>,
+    /// Playout delay (extension id, minimum and maximum in units of 10 ms, 12 bits each).
+    pub playout_delay: Option<(u8, u16, u16)>,
+    /// RTX: the original sequence number, written before the payload (RFC 4588 §4).
+    pub original_sequence: Option<u16>,
+    /// Bytes of RTP padding after the payload, 0 to 255.
+    pub padding: u8,
+}
+
+/// A change of the first bytes of a payload, so that a slot stays continuous.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PayloadPatch {
+    /// As it came.
+    #[default]
+    None,
+    /// VP8 payload descriptor (RFC 7741 §4.2).
+    Vp8 {
+        /// Picture id, written in the width the descriptor has (7 or 15 bits).
+        picture_id: Option<u16>,
+        /// TL0PICIDX.
+        tl0_pic_idx: Option<u8>,
+    },
+}
+
+/// Something for the driver.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// A compound RTCP packet in plaintext, at most 1,200 bytes.
+    Rtcp {
+        /// To whom.
+        to: EndpointId,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// A packet that no arrival caused: a repair, a probe.
+    Forward(Forward),
+    /// Slots of an endpoint show something else.
+    Slots {
+        /// Whose.
+        endpoint: EndpointId,
+        /// Only those that changed.
+        changes: Vec<SlotChange>,
+    },
+    /// Another point is loudest.
+    Speaker(Option<PointNumber>),
+}
+
+/// The earlier of two deadlines, either of which may be missing.
+pub fn soonest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+impl NegotiatedSource {
+    /// Sound or picture.
+    pub fn media(&self) -> MediaKind {
+        self.kind.media()
+    }
+}
