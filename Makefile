@@ -1,0 +1,53 @@
+# Điểm Cầu: everything a newcomer runs. `make run` and `make test` need nothing but Rust, Node and (for the browsers) Debian.
+SHELL := /bin/bash
+CARGO ?= cargo
+APT_PACKAGES := chromium firefox-esr build-essential
+BIN := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help deps run test rust-test web web-test e2e lint bench clean
+
+help: ## what there is
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+deps: ## what the tests need: browsers by apt-get, pages by npm ci
+	@missing=""; for p in $(APT_PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	  else echo "Packages are missing. Run:  sudo apt-get install -y$$missing"; exit 1; fi; fi
+	cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error
+
+web: web-client/dist/index.html ## the page, built for embedding in the binary
+
+web-client/node_modules/.installed: web-client/package-lock.json
+	cd web-client && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed
+
+web-client/dist/index.html: web-client/node_modules/.installed $(shell find web-client/src web-client/public -type f 2>/dev/null) web-client/index.html web-client/vite.config.ts
+	cd web-client && npm run --silent build && touch dist/index.html
+
+run: web ## build and start the whole system on this machine; prints the address and a join link
+	$(CARGO) build --release --locked --bin diemcau
+	$(BIN)/release/diemcau serve $(ARGS)
+
+test: deps web-test rust-test e2e ## all that must be green
+
+lint: ## formatting and lints, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) check -p sfu --no-default-features --locked
+
+rust-test: web lint ## unit, property, simulation and server tests
+	$(CARGO) test --workspace --locked
+
+web-test: web ## types, unit tests and size budget of the page
+	cd web-client && npm run --silent check && npm test --silent && npm run --silent size
+
+e2e: web ## real browsers against the real server
+	$(CARGO) build --locked --bin diemcau --bin diemcau-load
+	cd tests/e2e && npm test --silent
+
+bench: ## benchmarks: they report, a person judges
+	$(CARGO) bench --workspace --locked
+
+clean:
+	$(CARGO) clean
+	rm -rf web-client/dist web-client/node_modules tests/e2e/node_modules tests/e2e/output
