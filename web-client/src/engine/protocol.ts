@@ -1,0 +1,159 @@
+// The client protocol of docs/PROTOCOL.md: what this page sends, what it takes, and the one door (`decode`) by which server messages come in.
+import { boolean, fail, integer, isObject, list, map, nullable, object, oneOf, pass, text, type Of, type Result, type Shape } from './shape';
+
+export const VERSION = 1;
+
+export const KINDS = ['mic', 'camera', 'screen', 'screen_sound'] as const;
+/** A kind of source; its index in `KINDS` is the low two bits of a source's number. */
+export type Kind = (typeof KINDS)[number];
+
+export const PROFILES = ['phone', 'laptop', 'tv'] as const;
+export type Profile = (typeof PROFILES)[number];
+/** Video slots that a profile has, `v0` (the stage's) included. */
+export const VIDEO_SLOTS: Readonly<Record<Profile, number>> = { phone: 8, laptop: 18, tv: 27 };
+/** Audio slots, `a0` (the stage's) included. */
+export const AUDIO_SLOTS = 6;
+
+const ROLES = ['chair', 'secretary', 'delegate', 'observer', 'guest', 'operator', 'admin'] as const;
+
+export const ERROR_CODES = [
+  'bad_message', 'rate_limited', 'bad_token', 'token_expired', 'unknown_room', 'room_full', 'bad_name', 'bad_sdp', 'state',
+  'unavailable', 'internal',
+] as const;
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+const U32_MAX = 0xffff_ffff;
+const u32 = integer(0, U32_MAX);
+const number = integer(1, 2 ** 30 - 1);
+const token = text(2_048, /^.+$/);
+const sdp = text(262_144, /^v=0/);
+const mid = text(16, /^.+$/);
+const name = text(256);
+const site = nullable(text(96, /^[a-z0-9.-]+$/));
+const kind = oneOf(KINDS);
+const SLOT = /^(a[0-5]|v(1?[0-9]|2[0-6]))$/;
+const VIDEO_SLOT = /^v(1?[0-9]|2[0-6])$/;
+const slotId = text(3, SLOT);
+
+const point = object({
+  number,
+  name,
+  site,
+  role: oneOf(ROLES),
+  published: list(kind, KINDS.length),
+  connected: boolean,
+});
+/** One point of the roster. `connected` is false while its media path is down. */
+export type Point = Of<typeof point>;
+
+const slotChange = object({ slot: slotId, source: nullable(u32), time: nullable(u32) });
+/** From RTP time `time` of the slot on, it shows `source`; null: it is empty. */
+export type SlotChange = Of<typeof slotChange>;
+
+// No room has more points than this; a longer list is refused rather than kept.
+const POINTS_MAX = 4_096;
+const points = list(point, POINTS_MAX);
+const slotChanges = list(slotChange, 64);
+const id = u32;
+const sequence = integer(0, Number.MAX_SAFE_INTEGER);
+
+const SERVER = {
+  welcome: object({
+    type: oneOf(['welcome']),
+    version: integer(1, 1_000),
+    server: text(256),
+    room: object({ id: text(64, /^[a-z0-9-]+$/), title: text(1_024) }),
+    name,
+    site,
+    role: oneOf(ROLES),
+    points: integer(0, POINTS_MAX),
+  }),
+  joined: object({
+    type: oneOf(['joined']), id, number, resume: token, answer: sdp, slots: map(SLOT, mid, 64), points, sequence,
+  }),
+  resumed: object({
+    type: oneOf(['resumed']), number, resume: token, media: oneOf(['kept', 'lost']), slots: slotChanges, points, sequence,
+  }),
+  restarted: object({ type: oneOf(['restarted']), id, answer: sdp }),
+  point: object({ type: oneOf(['point']), sequence, change: oneOf(['joined', 'changed', 'left']), point }),
+  slots: object({ type: oneOf(['slots']), slots: slotChanges }),
+  speaker: object({ type: oneOf(['speaker']), number: nullable(number) }),
+  media: object({ type: oneOf(['media']), state: oneOf(['connected', 'lost']) }),
+  error: object({ type: oneOf(['error']), id: nullable(id), code: oneOf(ERROR_CODES) }),
+  bye: object({ type: oneOf(['bye']), code: oneOf(ERROR_CODES) }),
+  pong: object({ type: oneOf(['pong']), id }),
+} as const;
+
+const CLIENT = {
+  hello: object({ type: oneOf(['hello']), version: integer(1, 1_000), token, resume: nullable(token) }),
+  join: object({
+    type: oneOf(['join']),
+    id,
+    name,
+    profile: oneOf(PROFILES),
+    sources: map(/^(mic|camera|screen|screen_sound)$/, mid, KINDS.length),
+    published: list(kind, KINDS.length),
+    offer: sdp,
+  }),
+  restart: object({ type: oneOf(['restart']), id, offer: sdp }),
+  view: object({
+    type: oneOf(['view']),
+    slots: list(object({ slot: text(3, VIDEO_SLOT), source: u32, height: integer(1, 2_160) }), 27),
+  }),
+  publish: object({ type: oneOf(['publish']), source: kind, on: boolean }),
+  leave: object({ type: oneOf(['leave']) }),
+  ping: object({ type: oneOf(['ping']), id }),
+} as const;
+
+type Messages<T extends Record<string, Shape<unknown>>> = { [K in keyof T]: Of<T[K]> }[keyof T];
+/** Whatever the server says. */
+export type ServerMessage = Messages<typeof SERVER>;
+/** Whatever this page says. */
+export type ClientMessage = Messages<typeof CLIENT>;
+/** A message of one type, e.g. `Server<'joined'>`. */
+export type Server<T extends keyof typeof SERVER> = Of<(typeof SERVER)[T]>;
+export type Client<T extends keyof typeof CLIENT> = Of<(typeof CLIENT)[T]>;
+/** One wish of a `view`: this source in this slot, for a tile of this height in pixels. */
+export type Wish = Client<'view'>['slots'][number];
+
+/** Reads one text frame of the server. Anything but a message of the protocol is a reason, never an exception. */
+export function decode(frame: string): Result<ServerMessage> {
+  return read(frame, SERVER) as Result<ServerMessage>;
+}
+
+/** Reads one text frame of a client: the server's half of the door, for tools and tests that stand in for a server. */
+export function decodeClient(frame: string): Result<ClientMessage> {
+  return read(frame, CLIENT) as Result<ClientMessage>;
+}
+
+export const encode = (message: ClientMessage): string => JSON.stringify(message);
+
+/** The number of a point's source. */
+export const sourceOf = (point: number, kind: Kind): number => point * 4 + KINDS.indexOf(kind);
+export const pointOf = (source: number): number => Math.floor(source / 4);
+export const kindOf = (source: number): Kind => KINDS[(source % 4) as 0 | 1 | 2 | 3];
+
+/** What the text of one display name may be; null if the server would refuse it. The trimmed NFC form otherwise. */
+export function displayName(raw: string): string | null {
+  const clean = raw.normalize('NFC').replace(/\s+/gu, ' ').trim();
+  const length = [...clean].length;
+  if (length < 1 || length > 64 || new TextEncoder().encode(clean).length > 256) return null;
+  // Controls, bidi overrides and isolates; then names of nothing but invisible characters.
+  if (/[\p{Cc}\u202a-\u202e\u2066-\u2069]/u.test(clean)) return null;
+  return /[\p{L}\p{N}\p{P}\p{S}]/u.test(clean) ? clean : null;
+}
+
+function read(frame: string, shapes: Record<string, Shape<unknown>>): Result<unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(frame);
+  } catch {
+    return fail('not JSON');
+  }
+  if (!isObject(value) || typeof value['type'] !== 'string') return fail('not an object with a type');
+  const type = value['type'];
+  const shape = Object.hasOwn(shapes, type) ? shapes[type] : undefined;
+  if (shape === undefined) return fail('unknown type');
+  const checked = shape(value, type);
+  return checked.ok ? pass(checked.value) : checked;
+}
