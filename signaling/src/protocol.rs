@@ -1,0 +1,485 @@
+//! The client protocol of `docs/PROTOCOL.md` as types: what a client may say, what it is told, and the one place that
+//! turns frames into messages.
+//!
+//! Every word is parsed into a type that cannot hold a bad one; unknown fields, duplicate keys (at any level) and deep
+//! nesting are refused. The golden files in `fixtures/protocol/` are read by the tests of both ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use sfu::{
+    control::{MediaState, OFFER_BYTES_MAX, Profile, RoomId, SlotChange},
+    engine::id::{MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
+};
+
+use crate::{
+    json,
+    names::{DisplayName, Mid, Role, SiteId, Token},
+};
+
+/// Version that this server speaks.
+pub const VERSION: u16 = 1;
+
+/// Oldest version that it still serves: its own and the one before.
+pub const VERSION_MIN: u16 = 1;
+
+/// Longest client frame in bytes. A longer one closes with [`CloseCode::TooLarge`].
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest frame in bytes of the two messages that carry an offer.
+pub const OFFER_FRAME_BYTES_MAX: usize = 256 * 1024;
+
+/// Deepest nesting of a frame.
+pub const DEPTH_MAX: usize = 8;
+
+/// Most video slots of any profile.
+pub const VIDEO_SLOTS_MAX: u8 = 27;
+
+/// Largest tile height in pixels.
+pub const HEIGHT_MAX: u16 = 2160;
+
+/// From a client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ClientMessage {
+    /// Opens the session; takes no seat. First frame of every connection.
+    Hello {
+        /// Protocol version of the client.
+        version: u16,
+        /// Room token.
+        token: Token,
+        /// Takes a seat again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<Token>,
+    },
+    /// Takes the seat, or replaces its media.
+    Join(Box<Join>),
+    /// ICE restart.
+    Restart {
+        /// Repeated in the answer.
+        id: u32,
+        /// Same m-sections and certificate, new ufrag.
+        offer: Offer,
+    },
+    /// The pictures wanted, whole list each time.
+    View {
+        /// A slot not named is empty.
+        slots: Wants,
+    },
+    /// A source of its own goes on or off.
+    Publish {
+        /// Which.
+        source: SourceKind,
+        /// On or off.
+        on: bool,
+    },
+    /// Gives up the seat.
+    Leave {},
+    /// Asks for a `pong`.
+    Ping {
+        /// Repeated in the answer.
+        id: u32,
+    },
+}
+
+/// A seat asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// Repeated in the answer.
+    pub id: u32,
+    /// Shown to everybody.
+    pub name: DisplayName,
+    /// Fixes the number of video slots.
+    pub profile: Profile,
+    /// Which m-section of the offer is which source.
+    pub sources: BTreeMap<SourceKind, Mid>,
+    /// Sources that are on from the start.
+    pub published: BTreeSet<SourceKind>,
+    /// The one offer.
+    pub offer: Offer,
+}
+
+/// SDP of 1 to [`OFFER_BYTES_MAX`] bytes, not yet looked at. Its text (addresses, passwords) never shows in debug output.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Offer(String);
+
+impl TryFrom<String> for Offer {
+    type Error = Refused;
+    fn try_from(text: String) -> Result<Self, Refused> {
+        if (1..=OFFER_BYTES_MAX).contains(&text.len()) {
+            Ok(Self(text))
+        } else {
+            Err(Refused)
+        }
+    }
+}
+
+impl From<Offer> for String {
+    fn from(offer: Offer) -> Self {
+        offer.0
+    }
+}
+
+impl std::fmt::Debug for Offer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Offer({} bytes)", self.0.len())
+    }
+}
+
+/// A picture wanted in a video slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Want {
+    /// A video slot.
+    pub slot: SlotId,
+    /// A camera or screen of the room.
+    pub source: SourceNumber,
+    /// Height of the tile in pixels, 1 to [`HEIGHT_MAX`].
+    pub height: u16,
+}
+
+/// At most one want per video slot, each within its ranges.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Want>", into = "Vec<Want>")]
+pub struct Wants(Vec<Want>);
+
+impl TryFrom<Vec<Want>> for Wants {
+    type Error = Refused;
+    fn try_from(wants: Vec<Want>) -> Result<Self, Refused> {
+        let mut taken = BTreeSet::new();
+        let fits = wants.iter().all(|want| {
+            want.slot.kind == MediaKind::Video
+                && want.slot.index < VIDEO_SLOTS_MAX
+                && want.source.kind().media() == MediaKind::Video
+                && (1..=HEIGHT_MAX).contains(&want.height)
+                && taken.insert(want.slot)
+        });
+        if fits { Ok(Self(wants)) } else { Err(Refused) }
+    }
+}
+
+impl From<Wants> for Vec<Want> {
+    fn from(wants: Wants) -> Self {
+        wants.0
+    }
+}
+
+/// A value out of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("value out of range")]
+pub struct Refused;
+
+/// To a client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ServerMessage {
+    /// Session open, no seat yet.
+    Welcome {
+        /// [`VERSION`].
+        version: u16,
+        /// Name and version of the server's software.
+        server: String,
+        /// The token's room.
+        room: RoomInfo,
+        /// From the token, may be empty.
+        name: String,
+        /// From the token.
+        site: Option<SiteId>,
+        /// From the token.
+        role: Role,
+        /// How many are in.
+        points: u16,
+    },
+    /// The seat and its answer.
+    Joined {
+        /// Of the `join`.
+        id: u32,
+        /// The seat's number.
+        number: PointNumber,
+        /// Takes the seat again after a broken connection.
+        resume: Token,
+        /// SDP answer.
+        answer: String,
+        /// The m-section of each slot.
+        slots: BTreeMap<SlotId, String>,
+        /// Everybody, oneself too, by number.
+        points: Vec<Point>,
+        /// Of the last change that `points` has in it.
+        sequence: u64,
+    },
+    /// The seat is this session's again.
+    Resumed {
+        /// The seat's number.
+        number: PointNumber,
+        /// A new resume token.
+        resume: Token,
+        /// Whether the media path is still there.
+        media: ResumedMedia,
+        /// What each slot shows now.
+        slots: Vec<SlotChange>,
+        /// Everybody, by number.
+        points: Vec<Point>,
+        /// Of the last change that `points` has in it.
+        sequence: u64,
+    },
+    /// ICE restart done.
+    Restarted {
+        /// Of the `restart`.
+        id: u32,
+        /// SDP answer.
+        answer: String,
+    },
+    /// One change of the roster.
+    Point {
+        /// Grows by one; a gap means: reconnect and resume.
+        sequence: u64,
+        /// What changed.
+        change: Change,
+        /// As it is now (or was, when it left).
+        point: Point,
+    },
+    /// Slots show something else.
+    Slots {
+        /// Only those that changed.
+        slots: Vec<SlotChange>,
+    },
+    /// Whoever is loudest.
+    Speaker {
+        /// Or nobody.
+        number: Option<PointNumber>,
+    },
+    /// The node's view of this client's media path.
+    Media {
+        /// `lost`: send `join` again.
+        state: MediaState,
+    },
+    /// A request was refused and changed nothing.
+    Error {
+        /// Of the request, if it had one.
+        id: Option<u32>,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// Last message before the server closes.
+    Bye {
+        /// Why.
+        code: ErrorCode,
+    },
+    /// To `ping`.
+    Pong {
+        /// Of the `ping`.
+        id: u32,
+    },
+}
+
+/// A room as a newcomer sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoomInfo {
+    /// Stable id.
+    pub id: RoomId,
+    /// For people.
+    pub title: String,
+}
+
+/// Somebody in the room as everybody sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Point {
+    /// The seat's number.
+    pub number: PointNumber,
+    /// Shown to everybody.
+    pub name: DisplayName,
+    /// Where it sits, if known.
+    pub site: Option<SiteId>,
+    /// What it is in the meeting.
+    pub role: Role,
+    /// The sources it says it sends.
+    pub published: BTreeSet<SourceKind>,
+    /// False while its media path is down.
+    pub connected: bool,
+}
+
+/// What became of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Took a seat.
+    Joined,
+    /// Something about it is different.
+    Changed,
+    /// Gave up its seat, or was away too long.
+    Left,
+}
+
+/// What a resumed seat finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResumedMedia {
+    /// The connection goes on.
+    Kept,
+    /// Gone: send `join` again.
+    Lost,
+}
+
+/// Why something was refused. Stable: pages have the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// Not the shape of the protocol.
+    BadMessage,
+    /// Too many messages.
+    RateLimited,
+    /// Not ours, damaged, wrong algorithm, wrong audience, not yet valid.
+    BadToken,
+    /// Was ours.
+    TokenExpired,
+    /// No such room, or not open to this token.
+    UnknownRoom,
+    /// The room's cap is reached.
+    RoomFull,
+    /// Display name not allowed.
+    BadName,
+    /// The offer is not one we can answer.
+    BadSdp,
+    /// Not now.
+    State,
+    /// The media node is away; try again.
+    Unavailable,
+    /// Our fault; nothing was changed.
+    Internal,
+}
+
+impl ErrorCode {
+    /// As it stands in messages, problem documents and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadMessage => "bad_message",
+            Self::RateLimited => "rate_limited",
+            Self::BadToken => "bad_token",
+            Self::TokenExpired => "token_expired",
+            Self::UnknownRoom => "unknown_room",
+            Self::RoomFull => "room_full",
+            Self::BadName => "bad_name",
+            Self::BadSdp => "bad_sdp",
+            Self::State => "state",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Why the server closed the WebSocket (RFC 6455 §7.4 and our own range).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum CloseCode {
+    /// `leave`.
+    Left = 1000,
+    /// The server stops.
+    GoingAway = 1001,
+    /// Went on above the rate.
+    Rate = 1008,
+    /// Frame over its limit.
+    TooLarge = 1009,
+    /// Did not read.
+    SlowReader = 1013,
+    /// Five bad messages in 10 s.
+    BadMessages = 4400,
+    /// Token refused.
+    BadToken = 4401,
+    /// No such room.
+    UnknownRoom = 4404,
+    /// No `hello` in time.
+    NoHello = 4408,
+    /// The seat was taken by another session of the same person.
+    Replaced = 4409,
+}
+
+/// A frame that is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadFrame {
+    /// Over the limit of its kind: close with [`CloseCode::TooLarge`].
+    TooLarge,
+    /// To be answered with an `error`.
+    Refused {
+        /// Of the request, if it could be read.
+        id: Option<u32>,
+        /// What to answer.
+        code: ErrorCode,
+    },
+}
+
+impl ClientMessage {
+    /// Reads one text frame.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BadMessage`] for whatever is not the protocol's shape; [`ErrorCode::BadName`],
+    /// [`ErrorCode::BadToken`] and [`ErrorCode::BadSdp`] for a `name`, `token` or `offer` that is text but not allowed;
+    /// [`BadFrame::TooLarge`] for a frame above 64 KiB that carries no offer, or above 256 KiB.
+    pub fn decode(frame: &str) -> Result<Self, BadFrame> {
+        let bad = |id, code| BadFrame::Refused { id, code };
+        if frame.len() > OFFER_FRAME_BYTES_MAX {
+            return Err(BadFrame::TooLarge);
+        }
+        let value = json::parse(frame, DEPTH_MAX).map_err(|_| bad(None, ErrorCode::BadMessage))?;
+        let id = value
+            .get("id")
+            .and_then(serde_json::Value::as_u64)
+            .and_then(|id| u32::try_from(id).ok());
+        let carries_offer = matches!(
+            value.get("type").and_then(|t| t.as_str()),
+            Some("join" | "restart")
+        );
+        if frame.len() > FRAME_BYTES_MAX && !carries_offer {
+            return Err(BadFrame::TooLarge);
+        }
+        let message: Self = serde_json::from_value(value.clone()).map_err(|_| bad(id, refusal(&value)))?;
+        match &message {
+            // A source cannot be on without a place in the offer.
+            Self::Join(join) if !join.published.iter().all(|kind| join.sources.contains_key(kind)) => {
+                Err(bad(id, ErrorCode::BadMessage))
+            }
+            _ => Ok(message),
+        }
+    }
+
+    /// As a text frame.
+    pub fn encode(&self) -> String {
+        serde_json::to_string(self).expect("keys are text and numbers are finite")
+    }
+}
+
+/// The code of a message that did not fit its type: that of the one word people get wrong, if it is the word.
+fn refusal(value: &serde_json::Value) -> ErrorCode {
+    let text = |key: &str| value.get(key).and_then(|word| word.as_str()).map(str::to_owned);
+    match value.get("type").and_then(|t| t.as_str()) {
+        Some("join") if text("name").is_some_and(|raw| DisplayName::try_from(raw).is_err()) => {
+            ErrorCode::BadName
+        }
+        Some("hello") if text("token").is_some_and(|raw| Token::try_from(raw).is_err()) => {
+            ErrorCode::BadToken
+        }
+        Some("join" | "restart") if text("offer").is_some_and(|raw| Offer::try_from(raw).is_err()) => {
+            ErrorCode::BadSdp
+        }
+        _ => ErrorCode::BadMessage,
+    }
+}
+
+impl ServerMessage {
+    /// As a text frame.
+    pub fn encode(&self) -> String {
+        serde_json::to_string(self).expect("keys are text and numbers are finite")
+    }
+
+    /// Reads one text frame, for clients written in Rust.
+    ///
+    /// # Errors
+    /// The frame is not the protocol's shape.
+    pub fn decode(frame: &str) -> Result<Self, json::BadJson> {
+        let value = json::parse(frame, DEPTH_MAX)?;
+        serde_json::from_value(value).map_err(|_| json::BadJson)
+    }
+}
