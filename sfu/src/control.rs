@@ -66,7 +66,9 @@ macro_rules! text_id {
         }
     };
 }
-text_id!(RoomId, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+text_id!(RoomId, |b| b.is_ascii_lowercase()
+    || b.is_ascii_digit()
+    || b == b'-');
 text_id!(SeatId, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
 
 /// From signaling to the node. Each request gets exactly one [`FromNode::Reply`] with its `id`.

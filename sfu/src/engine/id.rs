@@ -34,7 +34,11 @@ pub struct OutOfRange;
 impl TryFrom<u32> for PointNumber {
     type Error = OutOfRange;
     fn try_from(number: u32) -> Result<Self, OutOfRange> {
-        if (1..=Self::MAX).contains(&number) { Ok(Self(number)) } else { Err(OutOfRange) }
+        if (1..=Self::MAX).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err(OutOfRange)
+        }
     }
 }
 
@@ -97,7 +101,11 @@ impl SourceNumber {
 impl TryFrom<u32> for SourceNumber {
     type Error = OutOfRange;
     fn try_from(number: u32) -> Result<Self, OutOfRange> {
-        if number >> 2 == 0 { Err(OutOfRange) } else { Ok(Self(number)) }
+        if number >> 2 == 0 {
+            Err(OutOfRange)
+        } else {
+            Ok(Self(number))
+        }
     }
 }
 
@@ -129,12 +137,18 @@ pub struct SlotId {
 impl SlotId {
     /// An audio slot.
     pub const fn audio(index: u8) -> Self {
-        Self { kind: MediaKind::Audio, index }
+        Self {
+            kind: MediaKind::Audio,
+            index,
+        }
     }
 
     /// A video slot.
     pub const fn video(index: u8) -> Self {
-        Self { kind: MediaKind::Video, index }
+        Self {
+            kind: MediaKind::Video,
+            index,
+        }
     }
 }
 
@@ -190,7 +204,10 @@ impl ShortId {
         }
         let mut bytes = [0; 16];
         bytes[..text.len()].copy_from_slice(text);
-        Some(Self { length: text.len() as u8, bytes })
+        Some(Self {
+            length: text.len() as u8,
+            bytes,
+        })
     }
 
     /// The bytes, as they stand in a header extension.

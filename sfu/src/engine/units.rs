@@ -66,8 +66,14 @@ mod tests {
 
     #[test]
     fn a_bitrate_over_a_time_is_a_size() {
-        assert_eq!(Bitrate::kbps(800).over(Duration::from_millis(10)), DataSize::bytes(1_000));
-        assert_eq!(Bitrate::bps(u64::MAX).over(Duration::from_secs(u64::MAX)), DataSize::bytes(u64::MAX));
+        assert_eq!(
+            Bitrate::kbps(800).over(Duration::from_millis(10)),
+            DataSize::bytes(1_000)
+        );
+        assert_eq!(
+            Bitrate::bps(u64::MAX).over(Duration::from_secs(u64::MAX)),
+            DataSize::bytes(u64::MAX)
+        );
     }
 
     #[test]

@@ -1,0 +1,56 @@
+//! What a room counts. Plain numbers that only grow; the driver exports them.
+
+/// Counters of a room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoomStats {
+    /// Packets that arrived new, repaired ones included.
+    pub received: u64,
+    /// Datagrams that are no RTP.
+    pub malformed: u64,
+    /// Packets of a source that is off.
+    pub source_off: u64,
+    /// Packets sent the first time.
+    pub forwarded: u64,
+    /// Packets sent again as RTX.
+    pub repaired: u64,
+    /// Packets not sent, by reason.
+    pub dropped: Dropped,
+    /// Numbers asked for again that were not sent, by reason.
+    pub refused: Refused,
+    /// Changes of source or layer in a video slot, each at a key frame.
+    pub switches: u64,
+    /// PLI and FIR of receivers.
+    pub key_frame_requests: u64,
+    /// RTCP that could not be read.
+    pub rtcp_malformed: u64,
+    /// RTCP about a stream that is not there.
+    pub rtcp_unknown: u64,
+    /// Commands that name an endpoint, slot or source which is not there, or do not fit a limit.
+    pub commands_refused: u64,
+}
+
+/// Why packets for a slot were not sent. Packets of other layers are not counted: nobody asked for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// From before the key frame that the slot switched at.
+    pub before_switch: u64,
+    /// Older than all the slot remembers of its time line.
+    pub too_late: u64,
+    /// Voice that would lie under what was sent already, right after a switch.
+    pub overlap: u64,
+    /// The receiver does not take this codec.
+    pub codec: u64,
+}
+
+/// Why a repair was not sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Never sent, or so long ago that the slot forgot it. Also what the uplink itself still misses.
+    pub unknown: u64,
+    /// Sent again less than a round trip ago.
+    pub recent: u64,
+    /// Above the receiver's budget for repairs, or above the limit of one datagram.
+    pub budget: u64,
+    /// The bytes are gone.
+    pub gone: u64,
+}
