@@ -1,0 +1,1 @@
+//! Writing transport-wide feedback.
