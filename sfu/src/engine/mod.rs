@@ -22,8 +22,15 @@
 //! [`room::Room::poll_timeout`].
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod arrival;
+pub mod history;
 pub mod id;
 pub mod packet;
 pub mod room;
+pub mod seq;
+pub mod speaker;
 pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod units;
+pub mod uplink;
