@@ -10,8 +10,9 @@ pub struct NoRoom;
 /// Appends packets to a compound that never gets longer than its limit.
 ///
 /// A method either writes its packet or leaves the compound as it was. Lists that may be long are written as far as they
-/// fit, at least one entry, and the number of entries written is returned: go on with the rest in the next compound. An
-/// empty list is refused with [`NoRoom`] where its document asks for an entry.
+/// fit, and the number of entries written is returned: go on with the rest in the next packet or compound. That is at
+/// least one entry, but for reports and REMB, which stand without one where none fits. An empty list is refused with
+/// [`NoRoom`] where its document asks for an entry.
 #[derive(Debug)]
 pub struct Builder<'o> {
     pub(super) out: &'o mut Vec<u8>,

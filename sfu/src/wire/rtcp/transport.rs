@@ -14,11 +14,11 @@ pub(super) const REFERENCE_TICKS: i64 = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Symbol {
     /// Not received.
-    Lost,
+    Lost = 0,
     /// Received, its delta takes one unsigned byte.
-    Small,
+    Small = 1,
     /// Received, its delta takes two signed bytes.
-    Large,
+    Large = 2,
 }
 
 impl Symbol {
