@@ -10,6 +10,7 @@ pub mod codec;
 pub mod ext;
 pub mod rtcp;
 pub mod rtp;
+pub mod srtp;
 pub mod stun;
 
 pub use stun::{Class, classify};
