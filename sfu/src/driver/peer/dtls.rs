@@ -1,0 +1,314 @@
+//! The DTLS association of one peer: passive server, one certificate for the process, keys exported for SRTP.
+//!
+//! The endpoint of `rtc-dtls` is keyed by one constant address, so that address moves never touch it. Before it stands
+//! the front ([`super::dtls_front`]); beside it this file keeps the time between repeats of our flight: the endpoint
+//! allows seven and then gives up, so they are spread over some five seconds instead of one.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use rtc::{
+    crypto::{RTCCryptoProvider, SecretVec, default_provider},
+    dtls::{
+        cipher_suite::CipherSuiteId,
+        config::{ClientAuthType, ConfigBuilder, HandshakeConfig},
+        crypto::Certificate,
+        endpoint::{Endpoint, EndpointEvent},
+        extension::extension_use_srtp::SrtpProtectionProfile,
+    },
+    shared::{TransportProtocol, error::Error as RtcError},
+};
+
+use super::{
+    Fingerprint, LostReason,
+    dtls_front::{Front, srtp_profiles},
+};
+use crate::driver::gate::DtlsRefused;
+
+/// First wait before our flight is sent again.
+const FLIGHT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Added to [`FLIGHT_INTERVAL`] before the first to seventh repeat: quick on a lossy line, patient on a satellite one.
+const REPEAT_PAUSES: [Duration; 7] =
+    [0, 0, 100, 300, 700, 1_100, 1_700].map(|ms: u16| Duration::from_millis(ms as u64));
+
+/// Largest DTLS datagram we send, in bytes.
+const MTU: usize = 1_200;
+
+/// RFC 5764 §4.2.
+const EXPORTER_LABEL: &str = "EXTRACTOR-dtls_srtp";
+
+/// The address the endpoint knows its only client by.
+const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+/// Fatal alert handshake_failure in a first plaintext record (RFC 5246 §7.2), for a client without a profile of ours:
+/// sent at most once an association, before there is an endpoint.
+const HANDSHAKE_FAILURE: [u8; 15] = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
+
+/// An SRTP protection profile that we speak (RFC 7714 §14.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SrtpProfile {
+    /// AEAD_AES_128_GCM, preferred: 0.28 us a packet, and a 256-bit key protects nothing that is at risk here.
+    Aes128Gcm,
+    /// AEAD_AES_256_GCM.
+    Aes256Gcm,
+}
+
+impl SrtpProfile {
+    /// Best first.
+    const ALL: [Self; 2] = [Self::Aes128Gcm, Self::Aes256Gcm];
+
+    fn to_rtc(self) -> SrtpProtectionProfile {
+        match self {
+            Self::Aes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+            Self::Aes256Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
+        }
+    }
+
+    /// Bytes of a master key and of a master salt (RFC 7714 §12).
+    const fn lengths(self) -> (usize, usize) {
+        match self {
+            Self::Aes128Gcm => (16, 12),
+            Self::Aes256Gcm => (32, 12),
+        }
+    }
+
+    /// The best of ours that the client offers, whatever its order: clients list slow ones first.
+    fn choose(offered: &[u16]) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| offered.contains(&(p.to_rtc() as u16)))
+    }
+}
+
+/// The node's identity: one certificate for all peers of the process, made when it starts.
+pub struct Identity {
+    crypto: Arc<dyn RTCCryptoProvider>,
+    fingerprint: Fingerprint,
+    /// One configuration per profile, so that the endpoint cannot fall back to another.
+    configs: [(SrtpProfile, Arc<HandshakeConfig>); 2],
+}
+
+/// The certificate could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot make the DTLS certificate: {0}")]
+pub struct IdentityError(String);
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// A new self-signed certificate with an ECDSA key on P-256. Takes about a millisecond.
+    pub fn new() -> Result<Self, IdentityError> {
+        let explain = |error: RtcError| IdentityError(error.to_string());
+        let crypto = default_provider().map_err(|error| IdentityError(error.to_string()))?;
+        let certificate =
+            Certificate::generate_self_signed(vec!["WebRTC".to_owned()], crypto.crypto()).map_err(explain)?;
+        let der = certificate.certificate.first().ok_or_else(|| IdentityError("no certificate".to_owned()))?;
+        let fingerprint = Fingerprint::of(der.as_ref());
+        let config = |profile: SrtpProfile| {
+            ConfigBuilder::default()
+                .with_crypto_provider(crypto.clone())
+                .with_certificates(vec![certificate.clone()])
+                .with_cipher_suites(vec![CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256])
+                .with_srtp_protection_profiles(vec![profile.to_rtc()])
+                // The certificate is compared with the offer's fingerprint when the handshake is done.
+                .with_client_auth(ClientAuthType::RequireAnyClientCert)
+                .with_insecure_skip_verify(true)
+                .with_flight_interval(FLIGHT_INTERVAL)
+                .with_mtu(MTU)
+                .build(false, None)
+                .map(|config| (profile, Arc::new(config)))
+                .map_err(explain)
+        };
+        let [best, other] = SrtpProfile::ALL;
+        Ok(Self { fingerprint, configs: [config(best)?, config(other)?], crypto })
+    }
+
+    /// For the answers.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    pub(super) fn crypto(&self) -> Arc<dyn RTCCryptoProvider> {
+        self.crypto.clone()
+    }
+}
+
+/// SRTP master keys of an association. Never shown.
+pub(super) struct SrtpKeys {
+    pub(super) profile: SrtpProfile,
+    material: SecretVec,
+}
+
+impl SrtpKeys {
+    /// Master key and salt (key, salt) that the client sends with, then those that we send with: RFC 5764 §4.2, we are
+    /// the server.
+    pub(super) fn client_and_server(&self) -> Option<[(&[u8], &[u8]); 2]> {
+        let (key, salt) = self.profile.lengths();
+        let (client_key, rest) = self.material.as_ref().split_at_checked(key)?;
+        let (server_key, rest) = rest.split_at_checked(key)?;
+        let (client_salt, rest) = rest.split_at_checked(salt)?;
+        let (server_salt, _) = rest.split_at_checked(salt)?;
+        Some([(client_key, client_salt), (server_key, server_salt)])
+    }
+}
+
+/// What became of an association.
+pub(super) enum DtlsEvent {
+    /// Handshake done with the right certificate.
+    Connected(SrtpKeys),
+    /// It is over.
+    Lost(LostReason),
+}
+
+enum Phase {
+    /// No whole ClientHello yet.
+    Waiting,
+    Handshaking(SrtpProfile),
+    Connected,
+    Over,
+}
+
+/// The association of one peer.
+pub(super) struct Dtls {
+    identity: Arc<Identity>,
+    remote: Fingerprint,
+    endpoint: Endpoint,
+    front: Front,
+    phase: Phase,
+    /// How often our flight was sent again.
+    repeats: usize,
+    /// A datagram of our own making, sent before those of the endpoint.
+    refusal: Option<Vec<u8>>,
+}
+
+impl Dtls {
+    pub(super) fn new(identity: Arc<Identity>, remote: Fingerprint) -> Self {
+        Self {
+            identity,
+            remote,
+            endpoint: Endpoint::new(CLIENT, TransportProtocol::UDP, None),
+            front: Front::default(),
+            phase: Phase::Waiting,
+            repeats: 0,
+            refusal: None,
+        }
+    }
+
+    /// Takes a datagram from a validated path.
+    pub(super) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<DtlsEvent>, DtlsRefused> {
+        if matches!(self.phase, Phase::Over) {
+            return Err(DtlsRefused::Over);
+        }
+        let passed = self.front.handle(datagram)?;
+        if passed.bytes.is_empty() {
+            return Ok(None); // a piece of something
+        }
+        if matches!(self.phase, Phase::Waiting) {
+            let hello = passed.hello.as_deref().ok_or(DtlsRefused::Useless)?;
+            if !self.begin(hello) {
+                return Ok(Some(self.lost(LostReason::Profile)));
+            }
+        }
+        let events = self.endpoint.read(now, CLIENT, None, BytesMut::from(passed.bytes.as_slice()));
+        Ok(self.handle_events(events))
+    }
+
+    /// Chooses the profile by the first ClientHello. False: none of ours is offered.
+    fn begin(&mut self, hello: &[u8]) -> bool {
+        let chosen = SrtpProfile::choose(&srtp_profiles(hello));
+        let config = self.identity.configs.iter().find(|(profile, _)| Some(*profile) == chosen);
+        let Some((profile, config)) = config else {
+            self.refusal = Some(HANDSHAKE_FAILURE.to_vec());
+            return false;
+        };
+        self.endpoint.set_server_config(Some(config.clone()));
+        self.phase = Phase::Handshaking(*profile);
+        true
+    }
+
+    fn handle_events(&mut self, events: Result<Vec<EndpointEvent>, RtcError>) -> Option<DtlsEvent> {
+        let events = match (events, &self.phase) {
+            (Ok(events), _) => events,
+            // After the handshake the front lets through nothing but what is authenticated before it is acted on.
+            (Err(RtcError::ErrAlertFatalOrClose), Phase::Connected) => return Some(self.lost(LostReason::Closed)),
+            (Err(_), Phase::Connected) => return None,
+            (Err(_), _) => return Some(self.lost(LostReason::Handshake)),
+        };
+        for event in events {
+            match event {
+                EndpointEvent::HandshakeComplete => return Some(self.complete()),
+                EndpointEvent::PeerClosed => return Some(self.lost(LostReason::Closed)),
+                _ => {} // no data channel: application data has no receiver
+            }
+        }
+        None
+    }
+
+    /// The handshake is done: is it with whom the offer names?
+    fn complete(&mut self) -> DtlsEvent {
+        let Phase::Handshaking(profile) = self.phase else {
+            return self.lost(LostReason::Handshake);
+        };
+        let Some(state) = self.endpoint.get_connection_state(CLIENT) else {
+            return self.lost(LostReason::Handshake);
+        };
+        let is_named = state.peer_certificates.first().is_some_and(|der| Fingerprint::of(der) == self.remote);
+        let (key, salt) = profile.lengths();
+        let material = state.export_keying_material(EXPORTER_LABEL, &[], 2 * (key + salt));
+        match material {
+            _ if !is_named => self.lost(LostReason::Fingerprint),
+            Ok(material) if state.srtp_protection_profile() == profile.to_rtc() => {
+                self.phase = Phase::Connected;
+                self.front.set_connected();
+                DtlsEvent::Connected(SrtpKeys { profile, material })
+            }
+            _ => self.lost(LostReason::Handshake),
+        }
+    }
+
+    fn lost(&mut self, reason: LostReason) -> DtlsEvent {
+        self.phase = Phase::Over;
+        DtlsEvent::Lost(reason)
+    }
+
+    /// Says goodbye (close_notify) if there is somebody to say it to. The association is over.
+    pub(super) fn close(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Connected) {
+            self.endpoint.stop(now, CLIENT);
+        }
+        self.phase = Phase::Over;
+    }
+
+    /// The next datagram to send.
+    pub(super) fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.refusal.take().or_else(|| self.endpoint.poll_transmit().map(|transmit| transmit.message.to_vec()))
+    }
+
+    /// When our flight is sent again. The endpoint re-arms its timer for a HelloVerifyRequest too, but sends nothing.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if !self.front.greeted() || !matches!(self.phase, Phase::Handshaking(_)) {
+            return None;
+        }
+        let pause = *REPEAT_PAUSES.get(self.repeats)?;
+        Some(self.endpoint.poll_timeout(&CLIENT)? + pause)
+    }
+
+    /// Sends our flight again if its time has come.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<DtlsEvent> {
+        if self.poll_timeout().is_none_or(|due| now < due) {
+            return None;
+        }
+        self.repeats += 1;
+        match self.endpoint.handle_timeout(CLIENT, now) {
+            Ok(()) => None,
+            Err(_) => Some(self.lost(LostReason::Handshake)),
+        }
+    }
+}
