@@ -89,7 +89,10 @@ impl Gate {
                 return;
             }
         }
-        let failures = self.failures.entry(key).or_insert(Failures { since: now, count: 0 });
+        let failures = self
+            .failures
+            .entry(key)
+            .or_insert(Failures { since: now, count: 0 });
         if !failures.is_current(now) {
             *failures = Failures { since: now, count: 0 };
         }
@@ -230,13 +233,22 @@ mod tests {
     fn only_stun_passes_by_an_unverified_path() {
         let (gate, now) = (Gate::new(), Instant::now());
         for class in [Class::Dtls, Class::Rtp, Class::Rtcp] {
-            assert_eq!(gate.admit(now, source(1, 1), class, 100, false), Err(GateRefused::Unverified));
+            assert_eq!(
+                gate.admit(now, source(1, 1), class, 100, false),
+                Err(GateRefused::Unverified)
+            );
             assert_eq!(gate.admit(now, source(1, 1), class, 100, true), Ok(()));
         }
         assert_eq!(gate.admit(now, source(1, 1), Class::Stun, 100, false), Ok(()));
         for verified in [false, true] {
-            assert_eq!(gate.admit(now, source(1, 1), Class::Other, 100, verified), Err(GateRefused::NotOurs));
-            assert_eq!(gate.admit(now, source(1, 1), Class::Stun, 2_049, verified), Err(GateRefused::NotOurs));
+            assert_eq!(
+                gate.admit(now, source(1, 1), Class::Other, 100, verified),
+                Err(GateRefused::NotOurs)
+            );
+            assert_eq!(
+                gate.admit(now, source(1, 1), Class::Stun, 2_049, verified),
+                Err(GateRefused::NotOurs)
+            );
         }
     }
 
@@ -247,10 +259,20 @@ mod tests {
             assert_eq!(gate.admit(now, source(1, 9), Class::Stun, 100, false), Ok(()));
             gate.handle_stun_failure(now, source(1, port as u16)); // ports are free for the asking: they do not count apart
         }
-        assert_eq!(gate.admit(now, source(1, 9), Class::Stun, 100, false), Err(GateRefused::StunRate));
-        assert_eq!(gate.admit(now, source(1, 9), Class::Stun, 100, true), Ok(()), "a true client there goes on");
+        assert_eq!(
+            gate.admit(now, source(1, 9), Class::Stun, 100, false),
+            Err(GateRefused::StunRate)
+        );
+        assert_eq!(
+            gate.admit(now, source(1, 9), Class::Stun, 100, true),
+            Ok(()),
+            "a true client there goes on"
+        );
         assert_eq!(gate.admit(now, source(2, 9), Class::Stun, 100, false), Ok(()));
-        assert_eq!(gate.admit(now + STUN_WINDOW, source(1, 9), Class::Stun, 100, false), Ok(()));
+        assert_eq!(
+            gate.admit(now + STUN_WINDOW, source(1, 9), Class::Stun, 100, false),
+            Ok(())
+        );
     }
 
     #[test]
@@ -269,13 +291,18 @@ mod tests {
         let (mut gate, now) = (Gate::new(), Instant::now());
         let host = |low: u16| SocketAddr::from(([0x2001, 0xdb8, 0, 7, 0, 0, 0, low], 1));
         (0..STUN_FAILURES_MAX).for_each(|low| gate.handle_stun_failure(now, host(low as u16)));
-        assert_eq!(gate.admit(now, host(999), Class::Stun, 100, false), Err(GateRefused::StunRate));
+        assert_eq!(
+            gate.admit(now, host(999), Class::Stun, 100, false),
+            Err(GateRefused::StunRate)
+        );
     }
 
     #[test]
     fn a_budget_is_never_filled_up_again() {
         let mut budget = DtlsBudget::default();
-        let taken = (0..1_000).filter(|_| budget.take_handshake_datagram(1_400).is_ok()).count();
+        let taken = (0..1_000)
+            .filter(|_| budget.take_handshake_datagram(1_400).is_ok())
+            .count();
         assert_eq!(taken, 256_000 / 1_400);
         let taken = (0..1_000).filter(|_| budget.take_late_record().is_ok()).count();
         assert_eq!(taken, LATE_RECORDS_MAX as usize);

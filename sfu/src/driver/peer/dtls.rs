@@ -32,9 +32,9 @@ use crate::driver::gate::DtlsRefused;
 /// First wait before our flight is sent again.
 const FLIGHT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Added to [`FLIGHT_INTERVAL`] before the first to seventh repeat: quick on a lossy line, patient on a satellite one.
-const REPEAT_PAUSES: [Duration; 7] =
-    [0, 0, 100, 300, 700, 1_100, 1_700].map(|ms: u16| Duration::from_millis(ms as u64));
+/// Milliseconds added to [`FLIGHT_INTERVAL`] before the first to seventh repeat: quick on a lossy line, patient on a
+/// satellite one.
+const REPEAT_PAUSES_MS: [u64; 7] = [0, 0, 100, 300, 700, 1_100, 1_700];
 
 /// Largest DTLS datagram we send, in bytes.
 const MTU: usize = 1_200;
@@ -79,7 +79,9 @@ impl SrtpProfile {
 
     /// The best of ours that the client offers, whatever its order: clients list slow ones first.
     fn choose(offered: &[u16]) -> Option<Self> {
-        Self::ALL.into_iter().find(|p| offered.contains(&(p.to_rtc() as u16)))
+        Self::ALL
+            .into_iter()
+            .find(|p| offered.contains(&(p.to_rtc() as u16)))
     }
 }
 
@@ -98,7 +100,9 @@ pub struct IdentityError(String);
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -109,7 +113,10 @@ impl Identity {
         let crypto = default_provider().map_err(|error| IdentityError(error.to_string()))?;
         let certificate =
             Certificate::generate_self_signed(vec!["WebRTC".to_owned()], crypto.crypto()).map_err(explain)?;
-        let der = certificate.certificate.first().ok_or_else(|| IdentityError("no certificate".to_owned()))?;
+        let der = certificate
+            .certificate
+            .first()
+            .ok_or_else(|| IdentityError("no certificate".to_owned()))?;
         let fingerprint = Fingerprint::of(der.as_ref());
         let config = |profile: SrtpProfile| {
             ConfigBuilder::default()
@@ -127,7 +134,11 @@ impl Identity {
                 .map_err(explain)
         };
         let [best, other] = SrtpProfile::ALL;
-        Ok(Self { fingerprint, configs: [config(best)?, config(other)?], crypto })
+        Ok(Self {
+            fingerprint,
+            configs: [config(best)?, config(other)?],
+            crypto,
+        })
     }
 
     /// For the answers.
@@ -216,14 +227,20 @@ impl Dtls {
                 return Ok(Some(self.lost(LostReason::Profile)));
             }
         }
-        let events = self.endpoint.read(now, CLIENT, None, BytesMut::from(passed.bytes.as_slice()));
+        let events = self
+            .endpoint
+            .read(now, CLIENT, None, BytesMut::from(passed.bytes.as_slice()));
         Ok(self.handle_events(events))
     }
 
     /// Chooses the profile by the first ClientHello. False: none of ours is offered.
     fn begin(&mut self, hello: &[u8]) -> bool {
         let chosen = SrtpProfile::choose(&srtp_profiles(hello));
-        let config = self.identity.configs.iter().find(|(profile, _)| Some(*profile) == chosen);
+        let config = self
+            .identity
+            .configs
+            .iter()
+            .find(|(profile, _)| Some(*profile) == chosen);
         let Some((profile, config)) = config else {
             self.refusal = Some(HANDSHAKE_FAILURE.to_vec());
             return false;
@@ -237,7 +254,9 @@ impl Dtls {
         let events = match (events, &self.phase) {
             (Ok(events), _) => events,
             // After the handshake the front lets through nothing but what is authenticated before it is acted on.
-            (Err(RtcError::ErrAlertFatalOrClose), Phase::Connected) => return Some(self.lost(LostReason::Closed)),
+            (Err(RtcError::ErrAlertFatalOrClose), Phase::Connected) => {
+                return Some(self.lost(LostReason::Closed));
+            }
             (Err(_), Phase::Connected) => return None,
             (Err(_), _) => return Some(self.lost(LostReason::Handshake)),
         };
@@ -259,7 +278,10 @@ impl Dtls {
         let Some(state) = self.endpoint.get_connection_state(CLIENT) else {
             return self.lost(LostReason::Handshake);
         };
-        let is_named = state.peer_certificates.first().is_some_and(|der| Fingerprint::of(der) == self.remote);
+        let is_named = state
+            .peer_certificates
+            .first()
+            .is_some_and(|der| Fingerprint::of(der) == self.remote);
         let (key, salt) = profile.lengths();
         let material = state.export_keying_material(EXPORTER_LABEL, &[], 2 * (key + salt));
         match material {
@@ -288,7 +310,11 @@ impl Dtls {
 
     /// The next datagram to send.
     pub(super) fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.refusal.take().or_else(|| self.endpoint.poll_transmit().map(|transmit| transmit.message.to_vec()))
+        self.refusal.take().or_else(|| {
+            self.endpoint
+                .poll_transmit()
+                .map(|transmit| transmit.message.to_vec())
+        })
     }
 
     /// When our flight is sent again. The endpoint re-arms its timer for a HelloVerifyRequest too, but sends nothing.
@@ -296,8 +322,8 @@ impl Dtls {
         if !self.front.greeted() || !matches!(self.phase, Phase::Handshaking(_)) {
             return None;
         }
-        let pause = *REPEAT_PAUSES.get(self.repeats)?;
-        Some(self.endpoint.poll_timeout(&CLIENT)? + pause)
+        let pause = *REPEAT_PAUSES_MS.get(self.repeats)?;
+        Some(self.endpoint.poll_timeout(&CLIENT)? + Duration::from_millis(pause))
     }
 
     /// Sends our flight again if its time has come.

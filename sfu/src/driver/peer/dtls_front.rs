@@ -57,14 +57,24 @@ fn records(mut datagram: &[u8]) -> impl Iterator<Item = Result<Record<'_>, DtlsR
 }
 
 fn split_record(datagram: &[u8]) -> Result<(Record<'_>, &[u8]), DtlsRefused> {
-    let (header, after) = datagram.split_first_chunk::<RECORD_HEADER>().ok_or(DtlsRefused::Malformed)?;
+    let (header, after) = datagram
+        .split_first_chunk::<RECORD_HEADER>()
+        .ok_or(DtlsRefused::Malformed)?;
     let [content, 0xfe, 0xff | 0xfd, e0, e1, _, _, _, _, _, _, l0, l1] = *header else {
         return Err(DtlsRefused::Malformed);
     };
     let length = usize::from(u16::from_be_bytes([l0, l1]));
     let (body, rest) = after.split_at_checked(length).ok_or(DtlsRefused::Malformed)?;
     let (bytes, _) = datagram.split_at(RECORD_HEADER + length);
-    Ok((Record { content, epoch: u16::from_be_bytes([e0, e1]), bytes, body }, rest))
+    Ok((
+        Record {
+            content,
+            epoch: u16::from_be_bytes([e0, e1]),
+            bytes,
+            body,
+        },
+        rest,
+    ))
 }
 
 /// A handshake message or a piece of one (RFC 6347 §4.2.2).
@@ -80,15 +90,30 @@ struct Fragment<'d> {
 impl<'d> Fragment<'d> {
     /// The first fragment of a record's body, and the rest.
     fn split(body: &'d [u8]) -> Result<(Self, &'d [u8]), DtlsRefused> {
-        let (header, after) = body.split_first_chunk::<HANDSHAKE_HEADER>().ok_or(DtlsRefused::Malformed)?;
+        let (header, after) = body
+            .split_first_chunk::<HANDSHAKE_HEADER>()
+            .ok_or(DtlsRefused::Malformed)?;
         let [kind, a0, a1, a2, n0, n1, o0, o1, o2, f0, f1, f2] = *header;
-        let number24 = |bytes: [u8; 3]| (usize::from(bytes[0]) << 16) | (usize::from(bytes[1]) << 8) | usize::from(bytes[2]);
+        let number24 = |bytes: [u8; 3]| {
+            (usize::from(bytes[0]) << 16) | (usize::from(bytes[1]) << 8) | usize::from(bytes[2])
+        };
         let (length, offset) = (number24([a0, a1, a2]), number24([o0, o1, o2]));
-        let (data, rest) = after.split_at_checked(number24([f0, f1, f2])).ok_or(DtlsRefused::Malformed)?;
+        let (data, rest) = after
+            .split_at_checked(number24([f0, f1, f2]))
+            .ok_or(DtlsRefused::Malformed)?;
         if offset + data.len() > length {
             return Err(DtlsRefused::Malformed);
         }
-        Ok((Self { kind, length, number: u16::from_be_bytes([n0, n1]), offset, data }, rest))
+        Ok((
+            Self {
+                kind,
+                length,
+                number: u16::from_be_bytes([n0, n1]),
+                offset,
+                data,
+            },
+            rest,
+        ))
     }
 
     fn is_whole(&self) -> bool {
@@ -163,7 +188,9 @@ impl Front {
                 return self.handle_handshake(record, passed);
             }
             (0, CHANGE_CIPHER_SPEC, false) => self.budget.take_early_record(record.bytes.len())?,
-            (1, HANDSHAKE, _) if record.body.len() > FINISHED_BYTES_MAX => return Err(DtlsRefused::Fragments),
+            (1, HANDSHAKE, _) if record.body.len() > FINISHED_BYTES_MAX => {
+                return Err(DtlsRefused::Fragments);
+            }
             (1, HANDSHAKE | ALERT, false) => self.budget.take_early_record(record.bytes.len())?,
             (1, HANDSHAKE, true) => self.budget.take_late_record()?,
             (1, ALERT, true) => self.budget.take_alert()?,
@@ -208,7 +235,11 @@ impl Front {
         if is_hello != (fragment.number < 2) || (is_hello && self.greeted) {
             return Err(DtlsRefused::Useless);
         }
-        let whole = if fragment.is_whole() { fragment.data.to_vec() } else { self.put_together(fragment)? };
+        let whole = if fragment.is_whole() {
+            fragment.data.to_vec()
+        } else {
+            self.put_together(fragment)?
+        };
         if whole.len() < fragment.length {
             return Ok(()); // still pieces missing
         }
@@ -244,7 +275,11 @@ impl Front {
         partial.have[range].fill(true);
         partial.fragments += 1;
         let whole = partial.have.iter().all(|&have| have);
-        Ok(if whole { std::mem::take(&mut partial.bytes) } else { Vec::new() })
+        Ok(if whole {
+            std::mem::take(&mut partial.bytes)
+        } else {
+            Vec::new()
+        })
     }
 }
 
@@ -277,7 +312,12 @@ fn read_profiles(hello: &[u8]) -> Option<Vec<u16>> {
         let (value, rest) = split_list16(after)?;
         if u16::from_be_bytes(*kind) == USE_SRTP {
             let (profiles, _) = split_list16(value)?;
-            return Some(profiles.chunks_exact(2).map(|p| u16::from_be_bytes([p[0], p[1]])).collect());
+            return Some(
+                profiles
+                    .chunks_exact(2)
+                    .map(|p| u16::from_be_bytes([p[0], p[1]]))
+                    .collect(),
+            );
         }
         extensions = rest;
     }

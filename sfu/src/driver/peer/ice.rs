@@ -15,14 +15,15 @@ use rtc::{
     shared::error::Result as RtcResult,
     stun::{
         attributes::{
-            ATTR_FINGERPRINT, ATTR_ICE_CONTROLLED, ATTR_ICE_CONTROLLING, ATTR_MESSAGE_INTEGRITY, ATTR_PRIORITY,
-            ATTR_USE_CANDIDATE, ATTR_USERNAME, AttrType,
+            ATTR_FINGERPRINT, ATTR_ICE_CONTROLLED, ATTR_ICE_CONTROLLING, ATTR_MESSAGE_INTEGRITY,
+            ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME, AttrType,
         },
         error_code::{CODE_UNKNOWN_ATTRIBUTE, ErrorCodeAttribute},
         fingerprint::FINGERPRINT,
         integrity::MessageIntegrity,
         message::{
-            BINDING_ERROR, BINDING_REQUEST, BINDING_SUCCESS, MAGIC_COOKIE, MESSAGE_HEADER_SIZE, Message, Setter,
+            BINDING_ERROR, BINDING_REQUEST, BINDING_SUCCESS, MAGIC_COOKIE, MESSAGE_HEADER_SIZE, Message,
+            Setter,
         },
         uattrs::UnknownAttributes,
         xoraddr::XorMappedAddress,
@@ -60,14 +61,19 @@ pub struct IceCredentials {
 
 impl std::fmt::Debug for IceCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+        f.debug_struct("IceCredentials")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
     }
 }
 
 impl IceCredentials {
     /// New ones for the peer of that number. The password has 144 random bits (RFC 8445 asks for 128).
     pub fn new(peer: u32, rng: &mut impl CryptoRng) -> Self {
-        Self { ufrag: format!("{peer:08x}{}", random_text(rng, 4)), password: random_text(rng, 24) }
+        Self {
+            ufrag: format!("{peer:08x}{}", random_text(rng, 4)),
+            password: random_text(rng, 24),
+        }
     }
 
     /// The password, for the answer.
@@ -79,7 +85,9 @@ impl IceCredentials {
 /// `length` characters of the ice-char alphabet (RFC 8839 §5.4), 6 bits each.
 fn random_text(rng: &mut impl CryptoRng, length: usize) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    (0..length).map(|_| char::from(ALPHABET[usize::from(rng.random::<u8>() & 63)])).collect()
+    (0..length)
+        .map(|_| char::from(ALPHABET[usize::from(rng.random::<u8>() & 63)]))
+        .collect()
 }
 
 /// The number of the peer a binding request is for, read from its USERNAME without checking anything else.
@@ -185,7 +193,12 @@ impl Ice {
 
     /// When consent ends, of a path or altogether.
     pub(super) fn poll_timeout(&self) -> Instant {
-        self.validated.iter().map(|v| v.checked).min().unwrap_or(self.alive) + CONSENT
+        self.validated
+            .iter()
+            .map(|v| v.checked)
+            .min()
+            .unwrap_or(self.alive)
+            + CONSENT
     }
 
     /// Forgets paths without consent. False: the peer has none left.
@@ -225,7 +238,11 @@ impl Ice {
         let unknown = unknown_attributes(&request);
         if !unknown.is_empty() {
             let answer = self.write(&request, &password, |m| refuse(m, unknown));
-            return Ok(Checked { answer: bounded(answer, datagram), fresh: false, evicted: None });
+            return Ok(Checked {
+                answer: bounded(answer, datagram),
+                fresh: false,
+                evicted: None,
+            });
         }
         if is_current {
             self.former = None;
@@ -235,12 +252,19 @@ impl Ice {
         if self.selected.is_none() || (!self.settled && has_authenticated(&request, ATTR_USE_CANDIDATE)) {
             self.selected = Some(path);
         }
-        let mapped = XorMappedAddress { ip: path.remote.ip(), port: path.remote.port() };
+        let mapped = XorMappedAddress {
+            ip: path.remote.ip(),
+            port: path.remote.port(),
+        };
         let answer = self.write(&request, &password, |m| {
             m.set_type(BINDING_SUCCESS);
             mapped.add_to(m)
         });
-        Ok(Checked { answer: bounded(answer, datagram), fresh, evicted })
+        Ok(Checked {
+            answer: bounded(answer, datagram),
+            fresh,
+            evicted,
+        })
     }
 
     /// Ours, if the part of USERNAME before the colon names them (RFC 8445 §7.2.2).
@@ -262,7 +286,11 @@ impl Ice {
         }
         let mut evicted = None;
         if self.validated.len() >= PATHS_MAX {
-            let candidates = self.validated.iter().enumerate().filter(|(_, v)| Some(v.path) != self.selected);
+            let candidates = self
+                .validated
+                .iter()
+                .enumerate()
+                .filter(|(_, v)| Some(v.path) != self.selected);
             if let Some((oldest, _)) = candidates.min_by_key(|(_, v)| v.checked) {
                 evicted = Some(self.validated.swap_remove(oldest).path);
             }
@@ -295,7 +323,9 @@ fn parse(datagram: &[u8]) -> Result<Message, StunRefused> {
         return Err(StunRefused::Malformed);
     }
     let mut message = Message::new();
-    message.unmarshal_binary(datagram).map_err(|_| StunRefused::Malformed)?;
+    message
+        .unmarshal_binary(datagram)
+        .map_err(|_| StunRefused::Malformed)?;
     let last = message.attributes.0.last().map(|a| a.typ);
     if message.typ != BINDING_REQUEST || last != Some(ATTR_FINGERPRINT) {
         return Err(StunRefused::Malformed);
@@ -306,7 +336,12 @@ fn parse(datagram: &[u8]) -> Result<Message, StunRefused> {
 
 /// Attributes that the integrity covers: what stands behind MESSAGE-INTEGRITY is ignored (RFC 8489 §14.5).
 fn authenticated(request: &Message) -> impl Iterator<Item = AttrType> {
-    request.attributes.0.iter().map(|a| a.typ).take_while(|&t| t != ATTR_MESSAGE_INTEGRITY)
+    request
+        .attributes
+        .0
+        .iter()
+        .map(|a| a.typ)
+        .take_while(|&t| t != ATTR_MESSAGE_INTEGRITY)
 }
 
 fn has_authenticated(request: &Message, attribute: AttrType) -> bool {
@@ -315,18 +350,33 @@ fn has_authenticated(request: &Message, attribute: AttrType) -> bool {
 
 /// Comprehension-required attributes (below 0x8000, RFC 8489 §14) that a binding request of ICE does not have.
 fn unknown_attributes(request: &Message) -> Vec<AttrType> {
-    let known = [ATTR_USERNAME, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_ICE_CONTROLLED, ATTR_ICE_CONTROLLING];
-    authenticated(request).filter(|t| t.value() < 0x8000 && !known.contains(t)).take(UNKNOWN_MAX).collect()
+    let known = [
+        ATTR_USERNAME,
+        ATTR_PRIORITY,
+        ATTR_USE_CANDIDATE,
+        ATTR_ICE_CONTROLLED,
+        ATTR_ICE_CONTROLLING,
+    ];
+    authenticated(request)
+        .filter(|t| t.value() < 0x8000 && !known.contains(t))
+        .take(UNKNOWN_MAX)
+        .collect()
 }
 
 /// 420 (RFC 8489 §6.3.1).
 fn refuse(answer: &mut Message, unknown: Vec<AttrType>) -> RtcResult<()> {
     answer.set_type(BINDING_ERROR);
-    ErrorCodeAttribute { code: CODE_UNKNOWN_ATTRIBUTE, reason: Vec::new() }.add_to(answer)?;
+    ErrorCodeAttribute {
+        code: CODE_UNKNOWN_ATTRIBUTE,
+        reason: Vec::new(),
+    }
+    .add_to(answer)?;
     UnknownAttributes(unknown).add_to(answer)
 }
 
 /// The answer, if it was made and does not amplify.
 fn bounded(answer: RtcResult<Vec<u8>>, request: &[u8]) -> Option<Vec<u8>> {
-    answer.ok().filter(|bytes| bytes.len() <= request.len() + GROWTH_MAX)
+    answer
+        .ok()
+        .filter(|bytes| bytes.len() <= request.len() + GROWTH_MAX)
 }

@@ -72,7 +72,9 @@ impl Fingerprint {
         let mut bytes = [0; 32];
         let mut pairs = text.split(':');
         for byte in &mut bytes {
-            let pair = pairs.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()))?;
+            let pair = pairs
+                .next()
+                .filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()))?;
             *byte = u8::from_str_radix(pair, 16).ok()?;
         }
         pairs.next().is_none().then_some(Self(bytes))
@@ -146,7 +148,12 @@ enum Srtp {}
 
 impl Peer {
     /// A peer that waits for its first check. `remote` is the certificate its offer names.
-    pub fn new(now: Instant, identity: &Arc<Identity>, credentials: IceCredentials, remote: Fingerprint) -> Self {
+    pub fn new(
+        now: Instant,
+        identity: &Arc<Identity>,
+        credentials: IceCredentials,
+        remote: Fingerprint,
+    ) -> Self {
         Self {
             ice: Ice::new(now, identity.crypto(), credentials),
             dtls: Dtls::new(identity.clone(), remote),
@@ -186,8 +193,17 @@ impl Peer {
     }
 
     /// Takes a STUN datagram. The answer waits in [`Peer::poll_transmit`].
-    pub fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<Admitted, StunRefused> {
-        let Checked { answer, fresh, evicted } = self.ice.handle_request(now, path, datagram)?;
+    pub fn handle_stun(
+        &mut self,
+        now: Instant,
+        path: Path,
+        datagram: &[u8],
+    ) -> Result<Admitted, StunRefused> {
+        let Checked {
+            answer,
+            fresh,
+            evicted,
+        } = self.ice.handle_request(now, path, datagram)?;
         if let Some(bytes) = answer {
             self.push(Transmit { path, bytes });
         }
