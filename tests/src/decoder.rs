@@ -144,14 +144,18 @@ impl Receiver {
             self.violations.duplicates += u32::from(!self.path_doubles);
             return;
         }
-        let Some(packet) = self.read(rtp, rtp.payload()) else { return };
+        let Some(packet) = self.read(rtp, rtp.payload()) else {
+            return;
+        };
         self.note_gap(now, number);
         self.accept(now, number, packet);
     }
 
     /// A packet on the slot's RTX SSRC: two bytes of original number, then the payload. Padding alone is ignored.
     pub fn handle_repair(&mut self, now: Instant, rtp: &RtpPacket<'_>) {
-        let Some((number, payload)) = rtp.payload().split_first_chunk::<2>() else { return };
+        let Some((number, payload)) = rtp.payload().split_first_chunk::<2>() else {
+            return;
+        };
         let number = self.unwrap(u16::from_be_bytes(*number));
         if self.was_seen(number) {
             self.redundant_repairs += 1;
@@ -167,12 +171,15 @@ impl Receiver {
 
     fn was_seen(&self, number: u64) -> bool {
         let before = self.first.is_some_and(|first| number < first);
-        let done = self.highest.is_some_and(|highest| number <= highest) && !self.missing.contains_key(&number);
+        let done =
+            self.highest.is_some_and(|highest| number <= highest) && !self.missing.contains_key(&number);
         self.packets.contains_key(&number) || done && !before
     }
 
     fn unwrap(&self, sequence: u16) -> u64 {
-        let Some(highest) = self.highest else { return 65_536 + u64::from(sequence) };
+        let Some(highest) = self.highest else {
+            return 65_536 + u64::from(sequence);
+        };
         let step = sequence.wrapping_sub(highest as u16) as i16;
         highest.saturating_add_signed(i64::from(step))
     }
@@ -183,19 +190,32 @@ impl Receiver {
         let named = rtp.csrcs().next().unwrap_or(0);
         self.violations.wrong_names += u32::from(named != stamp.source);
         let picture = if video {
-            let descriptor = vp8::Descriptor::parse(payload).ok()?;
-            descriptor.picture_id().zip(descriptor.tl0_pic_idx())
+            let descriptor = vp8::Descriptor::parse(payload)?;
+            descriptor.picture_id.map(|id| id.get()).zip(descriptor.tl0_pic_idx)
         } else {
             None
         };
-        Some(Packet { stamp, timestamp: rtp.timestamp(), marker: rtp.marker(), named, picture })
+        Some(Packet {
+            stamp,
+            timestamp: rtp.timestamp(),
+            marker: rtp.marker(),
+            named,
+            picture,
+        })
     }
 
     fn note_gap(&mut self, now: Instant, number: u64) {
         let Some(highest) = self.highest else { return };
         for lost in highest + 1..number.min(highest + 1_000) {
             self.gaps += 1;
-            self.missing.insert(lost, Missing { since: now, asked: None, tries: 0 });
+            self.missing.insert(
+                lost,
+                Missing {
+                    since: now,
+                    asked: None,
+                    tries: 0,
+                },
+            );
         }
     }
 
@@ -217,7 +237,9 @@ impl Receiver {
         self.give_up(now);
         let mut numbers = Vec::new();
         for (number, missing) in &mut self.missing {
-            let due = missing.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= rtt + RETRY_MARGIN);
+            let due = missing
+                .asked
+                .is_none_or(|asked| now.saturating_duration_since(asked) >= rtt + RETRY_MARGIN);
             if due && missing.tries < 10 {
                 missing.asked = Some(now);
                 missing.tries += 1;
@@ -225,7 +247,11 @@ impl Receiver {
             }
         }
         self.nacks_sent += numbers.len() as u32;
-        let key = self.needs_key && !self.packets.is_empty() && self.last_pli.is_none_or(|last| now.saturating_duration_since(last) >= PLI_INTERVAL);
+        let key = self.needs_key
+            && !self.packets.is_empty()
+            && self
+                .last_pli
+                .is_none_or(|last| now.saturating_duration_since(last) >= PLI_INTERVAL);
         if key {
             self.last_pli = Some(now);
             self.plis_sent += 1;
@@ -234,8 +260,12 @@ impl Receiver {
     }
 
     fn give_up(&mut self, now: Instant) {
-        let late: Vec<u64> =
-            self.missing.iter().filter(|(_, m)| now.saturating_duration_since(m.since) >= GIVE_UP).map(|(number, _)| *number).collect();
+        let late: Vec<u64> = self
+            .missing
+            .iter()
+            .filter(|(_, m)| now.saturating_duration_since(m.since) >= GIVE_UP)
+            .map(|(number, _)| *number)
+            .collect();
         for number in late {
             self.missing.remove(&number);
             self.given_up += 1;
@@ -250,10 +280,14 @@ impl Receiver {
 
     fn decode(&mut self, now: Instant) {
         while let Some(next) = self.next {
-            let Some(first) = self.packets.get(&next).copied() else { return };
+            let Some(first) = self.packets.get(&next).copied() else {
+                return;
+            };
             let mut end = next;
             loop {
-                let Some(packet) = self.packets.get(&end) else { return };
+                let Some(packet) = self.packets.get(&end) else {
+                    return;
+                };
                 if packet.timestamp != first.timestamp {
                     self.violations.time_back += 1;
                 }
@@ -275,7 +309,9 @@ impl Receiver {
         if let Some(last) = self.last {
             let step = first.timestamp.wrapping_sub(last.timestamp) as i32;
             self.violations.time_back += u32::from(step <= 0);
-            let follows = last.stamp.source == first.stamp.source && last.stamp.layer == first.stamp.layer && last.stamp.frame + 1 == first.stamp.frame;
+            let follows = last.stamp.source == first.stamp.source
+                && last.stamp.layer == first.stamp.layer
+                && last.stamp.frame + 1 == first.stamp.frame;
             if video && !self.needs_key {
                 self.violations.broken_references += u32::from(!key && !(follows && whole));
                 self.check_picture(last.picture, first.picture);
@@ -286,14 +322,25 @@ impl Receiver {
         if key || !video {
             self.needs_key = false;
         }
-        self.last = Some(Decoded { stamp: first.stamp, timestamp: first.timestamp, picture: first.picture });
+        self.last = Some(Decoded {
+            stamp: first.stamp,
+            timestamp: first.timestamp,
+            picture: first.picture,
+        });
         if !self.needs_key {
-            self.seen.push(Seen { at: now, stamp: first.stamp, timestamp: first.timestamp, named: first.named });
+            self.seen.push(Seen {
+                at: now,
+                stamp: first.stamp,
+                timestamp: first.timestamp,
+                named: first.named,
+            });
         }
     }
 
     fn check_picture(&mut self, last: Option<(u16, u8)>, this: Option<(u16, u8)>) {
-        let (Some((last_id, last_tl0)), Some((id, tl0))) = (last, this) else { return };
+        let (Some((last_id, last_tl0)), Some((id, tl0))) = (last, this) else {
+            return;
+        };
         let follows = id == (last_id + 1) & 0x7FFF && tl0 == last_tl0.wrapping_add(1);
         self.violations.picture_id_jumps += u32::from(!follows);
     }

@@ -44,14 +44,25 @@ impl Stamp {
 
     /// Reads the stamp of a payload, video (behind descriptor and frame header) or sound (behind the first byte).
     pub fn read(payload: &[u8], video: bool) -> Option<Self> {
-        let at = if video { DESCRIPTOR_BYTES + FRAME_HEADER_BYTES } else { 1 };
+        let at = if video {
+            DESCRIPTOR_BYTES + FRAME_HEADER_BYTES
+        } else {
+            1
+        };
         let stamp = payload.get(at..at + STAMP_BYTES)?;
         if stamp[..4] != STAMP_MAGIC {
             return None;
         }
         let word = |i: usize| u32::from_be_bytes([stamp[i], stamp[i + 1], stamp[i + 2], stamp[i + 3]]);
         let [layer, index, count, key] = [stamp[12], stamp[13], stamp[14], stamp[15]];
-        Some(Self { source: word(4), layer, frame: word(8), index, count, key: key == 1 })
+        Some(Self {
+            source: word(4),
+            layer,
+            frame: word(8),
+            index,
+            count,
+            key: key == 1,
+        })
     }
 }
 
@@ -91,11 +102,32 @@ pub struct Outgoing {
 impl Sender {
     /// A stream that begins at the given number.
     pub fn new(ssrc: u32, rtx_ssrc: Option<u32>, sequence: u16) -> Self {
-        Self { ssrc, rtx_ssrc, packets: 0, bytes: 0, timestamp: 0, sequence, rtx_sequence: 7, history: VecDeque::new() }
+        Self {
+            ssrc,
+            rtx_ssrc,
+            packets: 0,
+            bytes: 0,
+            timestamp: 0,
+            sequence,
+            rtx_sequence: 7,
+            history: VecDeque::new(),
+        }
     }
 
-    fn send(&mut self, header: rtp::HeaderFields, payload: Vec<u8>, rid: Option<&'static str>, level: Option<u8>) -> Outgoing {
-        let packet = Outgoing { header, payload, rid, repair: false, level };
+    fn send(
+        &mut self,
+        header: rtp::HeaderFields,
+        payload: Vec<u8>,
+        rid: Option<&'static str>,
+        level: Option<u8>,
+    ) -> Outgoing {
+        let packet = Outgoing {
+            header,
+            payload,
+            rid,
+            repair: false,
+            level,
+        };
         self.packets += 1;
         self.bytes += packet.payload.len() as u32;
         self.timestamp = header.timestamp;
@@ -120,9 +152,19 @@ impl Sender {
         let (_, packet) = self.history.iter().find(|(found, _)| *found == sequence)?;
         let mut payload = sequence.to_be_bytes().to_vec();
         payload.extend_from_slice(&packet.payload);
-        let header = rtp::HeaderFields { ssrc, sequence: self.rtx_sequence, payload_type: rtx_payload_type, ..packet.header };
+        let header = rtp::HeaderFields {
+            ssrc,
+            sequence: self.rtx_sequence,
+            payload_type: rtx_payload_type,
+            ..packet.header
+        };
         self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
-        Some(Outgoing { header, payload, repair: true, ..packet.clone() })
+        Some(Outgoing {
+            header,
+            payload,
+            repair: true,
+            ..packet.clone()
+        })
     }
 }
 
@@ -162,7 +204,11 @@ impl Camera {
     /// 180p, 360p and 720p at 120, 450 and 1,500 kb/s.
     pub fn new(source: SourceNumber, first_ssrc: u32, payload_type: u8) -> Self {
         let layer = |i: u32, rid, width, height, kbps: usize| Layer {
-            sender: Sender::new(first_ssrc + 2 * i, Some(first_ssrc + 2 * i + 1), 65_500_u16.wrapping_add(i as u16 * 30)),
+            sender: Sender::new(
+                first_ssrc + 2 * i,
+                Some(first_ssrc + 2 * i + 1),
+                65_500_u16.wrapping_add(i as u16 * 30),
+            ),
             rid,
             width,
             height,
@@ -171,29 +217,67 @@ impl Camera {
             frame: 0,
             key_frames: 0,
         };
-        let layers = vec![layer(0, "q", 320, 180, 120), layer(1, "h", 640, 360, 450), layer(2, "f", 1280, 720, 1_500)];
-        Self { source, layers, key_wanted: true, payload_type, timestamp_origin: first_ssrc.wrapping_mul(7_919) }
+        let layers = vec![
+            layer(0, "q", 320, 180, 120),
+            layer(1, "h", 640, 360, 450),
+            layer(2, "f", 1280, 720, 1_500),
+        ];
+        Self {
+            source,
+            layers,
+            key_wanted: true,
+            payload_type,
+            timestamp_origin: first_ssrc.wrapping_mul(7_919),
+        }
     }
 
     /// The packets of the frame captured at `age` after the camera's start.
     pub fn frame(&mut self, age: Duration) -> Vec<Outgoing> {
         let key = std::mem::take(&mut self.key_wanted);
-        let timestamp = self.timestamp_origin.wrapping_add((age.as_micros() * 90 / 1_000) as u32);
+        let timestamp = self
+            .timestamp_origin
+            .wrapping_add((age.as_micros() * 90 / 1_000) as u32);
         let mut out = Vec::new();
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            layer.frame(self.source, index as u8, key, timestamp, self.payload_type, &mut out);
+            layer.frame(
+                self.source,
+                index as u8,
+                key,
+                timestamp,
+                self.payload_type,
+                &mut out,
+            );
         }
         out
     }
 }
 
 impl Layer {
-    fn frame(&mut self, source: SourceNumber, layer: u8, key: bool, timestamp: u32, payload_type: u8, out: &mut Vec<Outgoing>) {
-        let bytes = if key { self.frame_bytes * 5 } else { self.frame_bytes };
+    fn frame(
+        &mut self,
+        source: SourceNumber,
+        layer: u8,
+        key: bool,
+        timestamp: u32,
+        payload_type: u8,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let bytes = if key {
+            self.frame_bytes * 5
+        } else {
+            self.frame_bytes
+        };
         let count = bytes.div_ceil(PAYLOAD_MAX).max(1);
         let size = (bytes / count).max(DESCRIPTOR_BYTES + FRAME_HEADER_BYTES + STAMP_BYTES);
         for index in 0..count {
-            let stamp = Stamp { source: source.get(), layer, frame: self.frame, index: index as u8, count: count as u8, key };
+            let stamp = Stamp {
+                source: source.get(),
+                layer,
+                frame: self.frame,
+                index: index as u8,
+                count: count as u8,
+                key,
+            };
             let payload = self.payload(stamp, size);
             let header = rtp::HeaderFields {
                 marker: index + 1 == count,
@@ -201,6 +285,7 @@ impl Layer {
                 sequence: self.sender.next_sequence(),
                 timestamp,
                 ssrc: self.sender.ssrc,
+                padding: false,
             };
             out.push(self.sender.send(header, payload, Some(self.rid), None));
         }
@@ -213,7 +298,14 @@ impl Layer {
         let start = if stamp.index == 0 { 0x10 } else { 0 };
         let [id_high, id_low] = self.picture_id.to_be_bytes();
         // X | S, then I L T, a 15-bit picture id, TL0PICIDX, TID 0 (RFC 7741 §4.2).
-        let mut payload = vec![0x80 | start, 0xE0, 0x80 | id_high, id_low, self.picture_id as u8, 0x20];
+        let mut payload = vec![
+            0x80 | start,
+            0xE0,
+            0x80 | id_high,
+            id_low,
+            self.picture_id as u8,
+            0x20,
+        ];
         // RFC 6386 §9.1: bit 0 of the frame tag is 0 in a key frame, then start code, width and height.
         payload.extend_from_slice(&[u8::from(!stamp.key) | 0x10, 0, 0, 0x9D, 0x01, 0x2A]);
         payload.extend_from_slice(&self.width.to_le_bytes());
@@ -243,12 +335,25 @@ impl Mic {
 
     /// A microphone that speaks at -30 dBov.
     pub fn new(source: SourceNumber, ssrc: u32, payload_type: u8) -> Self {
-        Self { source, sender: Sender::new(ssrc, None, 40_000), level: 30, payload_type, frame: 0 }
+        Self {
+            source,
+            sender: Sender::new(ssrc, None, 40_000),
+            level: 30,
+            payload_type,
+            frame: 0,
+        }
     }
 
     /// The next packet.
     pub fn packet(&mut self) -> Outgoing {
-        let stamp = Stamp { source: self.source.get(), layer: 0, frame: self.frame, index: 0, count: 1, key: false };
+        let stamp = Stamp {
+            source: self.source.get(),
+            layer: 0,
+            frame: self.frame,
+            index: 0,
+            count: 1,
+            key: false,
+        };
         // TOC of a 20 ms CELT frame (RFC 6716 §3.1), then the stamp.
         let mut payload = vec![0xF8];
         stamp.write(&mut payload);
@@ -259,6 +364,7 @@ impl Mic {
             sequence: self.sender.next_sequence(),
             timestamp: self.frame.wrapping_mul(960).wrapping_add(self.sender.ssrc),
             ssrc: self.sender.ssrc,
+            padding: false,
         };
         self.frame += 1;
         self.sender.send(header, payload, None, Some(self.level))

@@ -87,7 +87,13 @@ pub struct Path {
 impl Path {
     /// A path with nothing on it.
     pub fn new(link: Link) -> Self {
-        Self { link, offered: 0, lost: 0, busy_until: None, last_arrival: None }
+        Self {
+            link,
+            offered: 0,
+            lost: 0,
+            busy_until: None,
+            last_arrival: None,
+        }
     }
 
     /// When a packet of `bytes` sent at `now` arrives: never, once or twice.
@@ -116,7 +122,9 @@ impl Path {
     }
 
     fn leaves_queue(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
-        let Some(rate) = self.link.rate else { return Some(now) };
+        let Some(rate) = self.link.rate else {
+            return Some(now);
+        };
         let start = self.busy_until.map_or(now, |busy| busy.max(now));
         if start - now > self.link.queue {
             return None;
@@ -144,7 +152,10 @@ mod tests {
         }
         assert!((400..600).contains(&path.lost), "{}", path.lost);
 
-        let mut thin = Path::new(Link { rate: Some(Bitrate::kbps(80)), ..Link::good() });
+        let mut thin = Path::new(Link {
+            rate: Some(Bitrate::kbps(80)),
+            ..Link::good()
+        });
         let arrivals: Vec<_> = (0..10).flat_map(|_| thin.send(t0, 1_000, &mut rng)).collect();
         assert_eq!(thin.lost, 7, "100 ms a packet, 200 ms of queue: three pass");
         assert!(arrivals.is_sorted());

@@ -10,7 +10,8 @@ use sfu::{
     engine::{
         id::{EndpointId, PointNumber, ShortId, SlotId, SourceKind, Ssrc},
         packet::{
-            Codec, ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, NewEndpoint, PayloadType, StreamOrigin,
+            Codec, ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, NewEndpoint, PayloadType,
+            StreamOrigin,
         },
     },
     wire::{
@@ -35,8 +36,16 @@ const EXTENSIONS: ExtensionIds = ExtensionIds {
     orientation: None,
     playout_delay: Some(6),
 };
-const OPUS: PayloadType = PayloadType { codec: Codec::Opus, media: 111, rtx: None };
-const VP8: PayloadType = PayloadType { codec: Codec::Vp8, media: 96, rtx: Some(97) };
+const OPUS: PayloadType = PayloadType {
+    codec: Codec::Opus,
+    media: 111,
+    rtx: None,
+};
+const VP8: PayloadType = PayloadType {
+    codec: Codec::Vp8,
+    media: 96,
+    rtx: Some(97),
+};
 
 /// Largest RTCP compound a peer makes.
 const COMPOUND_BYTES_MAX: usize = 1_200;
@@ -56,7 +65,12 @@ pub struct Script {
 
 impl Default for Script {
     fn default() -> Self {
-        Self { camera: true, mic: true, video_slots: 4, repairs: true }
+        Self {
+            camera: true,
+            mic: true,
+            video_slots: 4,
+            repairs: true,
+        }
     }
 }
 
@@ -99,7 +113,11 @@ impl Peer {
     pub fn new(now: Instant, number: PointNumber, script: Script, path_doubles: bool) -> Self {
         let base = number.get() * 1_000;
         let media = negotiated(base, script);
-        let receivers = media.slots.iter().map(|s| (s.slot, Receiver::new(s.slot, path_doubles))).collect();
+        let receivers = media
+            .slots
+            .iter()
+            .map(|s| (s.slot, Receiver::new(s.slot, path_doubles)))
+            .collect();
         let mut slots = BTreeMap::new();
         for slot in &media.slots {
             slots.insert(slot.ssrc.0, (slot.slot, false));
@@ -111,8 +129,12 @@ impl Peer {
             endpoint: EndpointId(number.get() + 100),
             number,
             script,
-            camera: script.camera.then(|| Camera::new(number.source(SourceKind::Camera), base + 10, VP8.media)),
-            mic: script.mic.then(|| Mic::new(number.source(SourceKind::Mic), base + 2, OPUS.media)),
+            camera: script
+                .camera
+                .then(|| Camera::new(number.source(SourceKind::Camera), base + 10, VP8.media)),
+            mic: script
+                .mic
+                .then(|| Mic::new(number.source(SourceKind::Mic), base + 2, OPUS.media)),
             receivers,
             announced: Vec::new(),
             nacks_received: 0,
@@ -130,11 +152,18 @@ impl Peer {
 
     /// What the driver would tell the room when this point joins.
     pub fn newcomer(&self) -> NewEndpoint {
-        let published = [(self.script.mic, SourceKind::Mic), (self.script.camera, SourceKind::Camera)];
+        let published = [
+            (self.script.mic, SourceKind::Mic),
+            (self.script.camera, SourceKind::Camera),
+        ];
         NewEndpoint {
             endpoint: self.endpoint,
             number: self.number,
-            published: published.into_iter().filter(|(on, _)| *on).map(|(_, kind)| kind).collect(),
+            published: published
+                .into_iter()
+                .filter(|(on, _)| *on)
+                .map(|(_, kind)| kind)
+                .collect(),
             media: self.media.clone(),
             origins: (0..self.media.slots.len() as u16)
                 .map(|i| StreamOrigin {
@@ -151,7 +180,11 @@ impl Peer {
     /// Packets of the camera's next frame, all layers.
     pub fn camera_frame(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let age = now - self.started;
-        let packets = self.camera.as_mut().map(|camera| camera.frame(age)).unwrap_or_default();
+        let packets = self
+            .camera
+            .as_mut()
+            .map(|camera| camera.frame(age))
+            .unwrap_or_default();
         packets.iter().map(|packet| self.write(packet, b"1")).collect()
     }
 
@@ -164,7 +197,13 @@ impl Peer {
     fn write(&mut self, packet: &Outgoing, mid: &[u8]) -> Vec<u8> {
         let sequence = self.transport_sequence.to_be_bytes();
         self.transport_sequence = self.transport_sequence.wrapping_add(1);
-        let level = packet.level.map(|level| AudioLevel { voice: level < 100, level }.write());
+        let level = packet.level.map(|level| {
+            AudioLevel {
+                voice: level < 100,
+                level,
+            }
+            .write()
+        });
         let mut extensions: Vec<(u8, &[u8])> = vec![(1, mid), (5, &sequence)];
         if let Some(rid) = packet.rid {
             extensions.push((if packet.repair { 3 } else { 2 }, rid.as_bytes()));
@@ -173,7 +212,8 @@ impl Peer {
             extensions.push((4, level));
         }
         let mut bytes = vec![0; 1_500];
-        let length = rtp::write_header(&packet.header, None, &extensions, &mut bytes).expect("fits 1,500 bytes");
+        let length =
+            rtp::write_header(&packet.header, None, &extensions, &mut bytes).expect("fits 1,500 bytes");
         bytes.truncate(length);
         bytes.extend_from_slice(&packet.payload);
         bytes
@@ -223,9 +263,16 @@ impl Peer {
     }
 
     fn repair(&mut self, ssrc: u32, lost: &[u16]) -> Vec<Vec<u8>> {
-        let Some(camera) = &mut self.camera else { return Vec::new() };
-        let Some(layer) = camera.layers.iter_mut().find(|layer| layer.sender.ssrc == ssrc) else { return Vec::new() };
-        let packets: Vec<_> = lost.iter().filter_map(|number| layer.sender.repair(*number, 97)).collect();
+        let Some(camera) = &mut self.camera else {
+            return Vec::new();
+        };
+        let Some(layer) = camera.layers.iter_mut().find(|layer| layer.sender.ssrc == ssrc) else {
+            return Vec::new();
+        };
+        let packets: Vec<_> = lost
+            .iter()
+            .filter_map(|number| layer.sender.repair(*number, 97))
+            .collect();
         packets.iter().map(|packet| self.write(packet, b"1")).collect()
     }
 
@@ -235,7 +282,9 @@ impl Peer {
         let own = self.number.get() * 1_000 + 1;
         let mut builder = Builder::new(&mut out, COMPOUND_BYTES_MAX);
         for slot in &self.media.slots {
-            let Some(receiver) = self.receivers.get_mut(&slot.slot) else { continue };
+            let Some(receiver) = self.receivers.get_mut(&slot.slot) else {
+                continue;
+            };
             let (lost, key) = receiver.ask(now, self.rtt);
             if self.script.repairs && slot.rtx_ssrc.is_some() && !lost.is_empty() {
                 builder.nack(own, slot.ssrc.0, &lost).ok()?;
@@ -251,16 +300,35 @@ impl Peer {
     pub fn report(&mut self, now: Instant) -> Vec<u8> {
         let mut out = Vec::new();
         let mut builder = Builder::new(&mut out, COMPOUND_BYTES_MAX);
-        let blocks: Vec<ReportBlock> = self.media.slots.iter().filter_map(|slot| self.block(now, slot)).take(20).collect();
-        builder.receiver_report(self.number.get() * 1_000 + 1, &blocks).expect("the first packet fits");
+        let blocks: Vec<ReportBlock> = self
+            .media
+            .slots
+            .iter()
+            .filter_map(|slot| self.block(now, slot))
+            .take(20)
+            .collect();
+        builder
+            .receiver_report(self.number.get() * 1_000 + 1, &blocks)
+            .expect("the first packet fits");
         let age = now - self.started;
         let mut senders: Vec<(&Sender, u32)> = self.mic.iter().map(|mic| (&mic.sender, 48_000)).collect();
-        senders.extend(self.camera.iter().flat_map(|camera| camera.layers.iter().map(|layer| (&layer.sender, 90_000))));
+        senders.extend(
+            self.camera
+                .iter()
+                .flat_map(|camera| camera.layers.iter().map(|layer| (&layer.sender, 90_000))),
+        );
         for (sender, _) in senders.iter().filter(|(sender, _)| sender.packets > 0) {
             // The clock of this sender: seconds since 1900 at its start, by its number, so that senders differ.
             let ntp = (u64::from(3_900_000_000 + self.number.get()) << 32) + ntp_fraction(age);
-            let info = SenderInfo { ntp, rtp: sender.timestamp, packets: sender.packets, octets: sender.bytes };
-            builder.sender_report(sender.ssrc, &info, &[]).expect("four reports fit");
+            let info = SenderInfo {
+                ntp,
+                rtp: sender.timestamp,
+                packets: sender.packets,
+                octets: sender.bytes,
+            };
+            builder
+                .sender_report(sender.ssrc, &info, &[])
+                .expect("four reports fit");
         }
         out
     }
@@ -297,20 +365,40 @@ fn negotiated(base: u32, script: Script) -> Negotiated {
     let mut sources = Vec::new();
     if script.mic {
         let ssrcs = vec![(Ssrc(base + 2), None)];
-        sources.push(NegotiatedSource { kind: SourceKind::Mic, mid: id("0"), payloads: vec![OPUS], rids: Vec::new(), ssrcs });
+        sources.push(NegotiatedSource {
+            kind: SourceKind::Mic,
+            mid: id("0"),
+            payloads: vec![OPUS],
+            rids: Vec::new(),
+            ssrcs,
+        });
     }
     if script.camera {
         let rids = vec![id("q"), id("h"), id("f")];
-        sources.push(NegotiatedSource { kind: SourceKind::Camera, mid: id("1"), payloads: vec![VP8], rids, ssrcs: Vec::new() });
+        sources.push(NegotiatedSource {
+            kind: SourceKind::Camera,
+            mid: id("1"),
+            payloads: vec![VP8],
+            rids,
+            ssrcs: Vec::new(),
+        });
     }
     let audio = (0..6).map(|i| (SlotId::audio(i), vec![OPUS], None));
-    let video = (0..script.video_slots).map(|i| (SlotId::video(i), vec![VP8], Some(Ssrc(base + 200 + u32::from(i)))));
-    let slots = audio.chain(video).enumerate().map(|(i, (slot, payloads, rtx_ssrc))| NegotiatedSlot {
-        slot,
-        mid: id(&(i + 2).to_string()),
-        ssrc: Ssrc(base + 100 + i as u32),
-        rtx_ssrc,
-        payloads,
-    });
-    Negotiated { extensions: EXTENSIONS, sources, slots: slots.collect() }
+    let video =
+        (0..script.video_slots).map(|i| (SlotId::video(i), vec![VP8], Some(Ssrc(base + 200 + u32::from(i)))));
+    let slots = audio
+        .chain(video)
+        .enumerate()
+        .map(|(i, (slot, payloads, rtx_ssrc))| NegotiatedSlot {
+            slot,
+            mid: id(&(i + 2).to_string()),
+            ssrc: Ssrc(base + 100 + i as u32),
+            rtx_ssrc,
+            payloads,
+        });
+    Negotiated {
+        extensions: EXTENSIONS,
+        sources,
+        slots: slots.collect(),
+    }
 }

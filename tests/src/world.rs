@@ -52,6 +52,7 @@ struct Paths {
     up: Path,
     down: Path,
     gone: bool,
+    pictures_lost: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,18 +92,31 @@ impl World {
     pub fn join(&mut self, script: Script, up: Link, down: Link) -> usize {
         let index = self.peers.len();
         let number = PointNumber::try_from(index as u32 + 1).expect("a small number");
-        let peer = Peer::new(self.now, number, script, down.duplicate > 0.0 || up.duplicate > 0.0);
+        let peer = Peer::new(
+            self.now,
+            number,
+            script,
+            down.duplicate > 0.0 || up.duplicate > 0.0,
+        );
         self.room.handle(self.now, Input::Join(Box::new(peer.newcomer())));
         self.room.handle(self.now, Input::Connected(peer.endpoint));
         let rtt = up.delay + down.delay + up.jitter + down.jitter + Duration::from_millis(5);
         self.peers.push(Peer { rtt, ..peer });
-        self.paths.push(Paths { up: Path::new(up), down: Path::new(down), gone: false });
+        self.paths.push(Paths {
+            up: Path::new(up),
+            down: Path::new(down),
+            gone: false,
+            pictures_lost: 0,
+        });
         // Points are out of step with each other, by their index.
         let phase = Duration::from_micros(1_700 * index as u64);
         self.at(self.now + phase, Event::Frame(index));
         self.at(self.now + phase, Event::Voice(index));
         self.at(self.now + phase + ASK_INTERVAL, Event::Ask(index));
-        self.at(self.now + phase + Duration::from_millis(300), Event::Report(index));
+        self.at(
+            self.now + phase + Duration::from_millis(300),
+            Event::Report(index),
+        );
         self.drain();
         index
     }
@@ -110,7 +124,8 @@ impl World {
     /// A point goes away.
     pub fn leave(&mut self, peer: usize) {
         self.paths[peer].gone = true;
-        self.room.handle(self.now, Input::Leave(self.peers[peer].endpoint));
+        self.room
+            .handle(self.now, Input::Leave(self.peers[peer].endpoint));
         self.drain();
     }
 
@@ -124,13 +139,15 @@ impl World {
                 height: *height,
             })
             .collect();
-        self.room.handle(self.now, Input::View(self.peers[peer].endpoint, wants));
+        self.room
+            .handle(self.now, Input::View(self.peers[peer].endpoint, wants));
         self.drain();
     }
 
     /// A source of a point goes on or off.
     pub fn publish(&mut self, peer: usize, source: SourceKind, on: bool) {
-        self.room.handle(self.now, Input::Published(self.peers[peer].endpoint, source, on));
+        self.room
+            .handle(self.now, Input::Published(self.peers[peer].endpoint, source, on));
         self.drain();
     }
 
@@ -142,6 +159,11 @@ impl World {
     /// The way from the node to a point.
     pub fn down(&mut self, peer: usize) -> &mut Path {
         &mut self.paths[peer].down
+    }
+
+    /// Camera packets, sent first time, that the way up lost.
+    pub fn pictures_lost(&self, peer: usize) -> u32 {
+        self.paths[peer].pictures_lost
     }
 
     /// Lets time pass.
@@ -176,10 +198,15 @@ impl World {
         match event {
             Event::Up { peer, rtcp, bytes } => self.arrive_at_node(peer, rtcp, &bytes),
             Event::Down { peer, rtcp, bytes } => self.arrive_at_peer(peer, rtcp, &bytes),
-            Event::Frame(peer) | Event::Voice(peer) | Event::Ask(peer) | Event::Report(peer) if self.paths[peer].gone => {}
+            Event::Frame(peer) | Event::Voice(peer) | Event::Ask(peer) | Event::Report(peer)
+                if self.paths[peer].gone => {}
             Event::Frame(peer) => {
                 let packets = self.peers[peer].camera_frame(self.now);
-                packets.into_iter().for_each(|bytes| self.send_up(peer, false, bytes));
+                let lost_before = self.paths[peer].up.lost;
+                packets
+                    .into_iter()
+                    .for_each(|bytes| self.send_up(peer, false, bytes));
+                self.paths[peer].pictures_lost += (self.paths[peer].up.lost - lost_before) as u32;
                 self.at(self.now + Camera::FRAME_TIME, event);
             }
             Event::Voice(peer) => {
@@ -221,21 +248,43 @@ impl World {
     fn arrive_at_peer(&mut self, peer: usize, rtcp: bool, bytes: &[u8]) {
         if rtcp {
             let again = self.peers[peer].handle_rtcp(self.now, bytes);
-            again.into_iter().for_each(|bytes| self.send_up(peer, false, bytes));
+            again
+                .into_iter()
+                .for_each(|bytes| self.send_up(peer, false, bytes));
         } else {
             self.peers[peer].handle_rtp(self.now, bytes);
         }
     }
 
     fn send_up(&mut self, peer: usize, rtcp: bool, bytes: Vec<u8>) {
-        for at in self.paths[peer].up.send(self.now, bytes.len() + OVERHEAD_BYTES, &mut self.rng) {
-            self.at(at, Event::Up { peer, rtcp, bytes: bytes.clone() });
+        for at in self.paths[peer]
+            .up
+            .send(self.now, bytes.len() + OVERHEAD_BYTES, &mut self.rng)
+        {
+            self.at(
+                at,
+                Event::Up {
+                    peer,
+                    rtcp,
+                    bytes: bytes.clone(),
+                },
+            );
         }
     }
 
     fn send_down(&mut self, peer: usize, rtcp: bool, bytes: Vec<u8>) {
-        for at in self.paths[peer].down.send(self.now, bytes.len() + OVERHEAD_BYTES, &mut self.rng) {
-            self.at(at, Event::Down { peer, rtcp, bytes: bytes.clone() });
+        for at in self.paths[peer]
+            .down
+            .send(self.now, bytes.len() + OVERHEAD_BYTES, &mut self.rng)
+        {
+            self.at(
+                at,
+                Event::Down {
+                    peer,
+                    rtcp,
+                    bytes: bytes.clone(),
+                },
+            );
         }
     }
 
@@ -248,9 +297,15 @@ impl World {
             None => &[],
         };
         let mut bytes = vec![0; 1_500];
-        let length = forward.write(payload, &mut bytes).expect("a forwarded packet fits 1,500 bytes");
+        let length = forward
+            .write(payload, &mut bytes)
+            .expect("a forwarded packet fits 1,500 bytes");
         bytes.truncate(length);
-        let peer = self.peers.iter().position(|peer| peer.endpoint == forward.to).expect("forwarded to a point of the room");
+        let peer = self
+            .peers
+            .iter()
+            .position(|peer| peer.endpoint == forward.to)
+            .expect("forwarded to a point of the room");
         self.send_down(peer, false, bytes);
     }
 
@@ -259,7 +314,9 @@ impl World {
             match output {
                 Output::Forward(forward) => self.send_forward(&forward),
                 Output::Rtcp { to, bytes } => {
-                    let Some(peer) = self.peers.iter().position(|peer| peer.endpoint == to) else { continue };
+                    let Some(peer) = self.peers.iter().position(|peer| peer.endpoint == to) else {
+                        continue;
+                    };
                     self.send_down(peer, true, bytes);
                 }
                 Output::Slots { endpoint, changes } => {

@@ -1,0 +1,65 @@
+// Real browsers over a path that loses 5 % in each direction, with and without repair.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { join, openPage, received, sent, startChromium, until } from './harness.mjs';
+import { isMedia } from './path.mjs';
+import { startServerBehind } from './behind.mjs';
+
+const seconds = 30;
+let server, path, browser;
+
+before(async () => {
+  ({ server, path } = await startServerBehind({ seed: 5, delayMs: 25, only: isMedia }));
+  browser = await startChromium();
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+  path?.close();
+});
+
+/** Takes retransmission out of the offer before the server sees it. */
+function withoutRepair() {
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (text) {
+    const message = JSON.parse(text);
+    if (message.offer) message.offer = message.offer.replace(/a=rtcp-fb:\d+ nack\r\n/g, '');
+    return send.call(this, JSON.stringify(message));
+  };
+}
+
+/** Share of the sender's frames that the other page decodes on the lossy path. */
+async function decodedShare(t, init) {
+  path.loss = 0;
+  const small = { viewport: { width: 800, height: 600 }, init };
+  const sender = await openPage(browser, server.join_url, small);
+  await join(sender, 'Bên gửi');
+  const viewer = await openPage(browser, server.join_url, small);
+  await join(viewer, 'Bên xem');
+  const picture = async () => (await received(viewer)).filter((s) => s.kind === 'video').sort((a, b) => b.frames - a.frames)[0];
+  await until('a picture', picture, (s) => s?.frames > 30, 30);
+  path.loss = 0.05;
+  await new Promise((resolve) => setTimeout(resolve, 5_000));
+  const layer = async (height) => (await sent(sender)).find((s) => s.kind === 'video' && s.height === height);
+  const before = await picture();
+  const sentBefore = await layer(before.height);
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  const now = await picture();
+  const sentNow = await layer(now.height);
+  const share = (now.frames - before.frames) / ((sentNow?.frames ?? 0) - (sentBefore?.frames ?? 0));
+  t.diagnostic(`${now.height}p: ${(share * 100).toFixed(1)} % of ${sentNow?.frames - sentBefore?.frames} frames decoded; ` +
+    `lost for good ${now.lost - before.lost}, asked again ${now.nacks - before.nacks}, repaired ${now.repaired - before.repaired}; ` +
+    `the node asked the sender ${sentNow?.nacks - sentBefore?.nacks} times; frozen ${(now.freezeSeconds - before.freezeSeconds).toFixed(2)} s; path lost ${path.dropped}`);
+  assert.equal(now.height, before.height, 'the layer stayed');
+  await sender.context().close();
+  await viewer.context().close();
+  return share;
+}
+
+test('5 % loss each way with simulcast: 95 % of the frames are decoded', async (t) => {
+  assert.ok((await decodedShare(t)) >= 0.95);
+});
+
+test('the same path without NACK shows that the test can fail', async (t) => {
+  assert.ok((await decodedShare(t, withoutRepair)) < 0.8);
+});

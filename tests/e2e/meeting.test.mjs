@@ -1,0 +1,103 @@
+// Three people meet in real browsers through the real server.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { join, openPage, output, received, startChromium, startServer, tiles, until } from './harness.mjs';
+
+const names = ['UBND phường Hồng Gai', 'UBND đặc khu Cô Tô', 'UBND xã Bình Liêu'];
+const seconds = Number(process.env.E2E_SECONDS ?? 60);
+let server, browser, doomed, pages;
+
+before(async () => {
+  server = await startServer();
+  browser = await startChromium();
+  doomed = await startChromium();
+  pages = [];
+  for (const [index, name] of names.entries()) {
+    const page = await openPage(index === 2 ? doomed : browser, server.join_url);
+    await join(page, name);
+    pages.push(page);
+  }
+});
+after(async () => {
+  await browser?.close();
+  await doomed?.close().catch(() => {});
+  await server?.stop();
+});
+
+const pictures = async (page) => (await received(page)).filter((s) => s.kind === 'video' && s.frames > 0);
+const others = (index) => names.filter((_, i) => i !== index).sort();
+const shownNames = async (page) => (await tiles(page)).filter((t) => t.source).map((t) => t.name).sort();
+
+test(`each page decodes the two others at 10 frames/s or more for ${seconds} s, and hears them`, async (t) => {
+  for (const page of pages) await until('two pictures', () => pictures(page), (s) => s.length >= 2, 30);
+  const first = await Promise.all(pages.map(received));
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  const last = await Promise.all(pages.map(received));
+  for (const [index, page] of pages.entries()) {
+    const rates = last[index].filter((s) => s.kind === 'video').map((s) => {
+      const before = first[index].find((b) => b.ssrc === s.ssrc);
+      return (s.frames - (before?.frames ?? 0)) / seconds;
+    }).sort((a, b) => b - a);
+    const voices = last[index].filter((s) => s.kind === 'audio' && s.energy > 0);
+    t.diagnostic(`${names[index]}: ${rates.slice(0, 2).map((r) => r.toFixed(1)).join(' and ')} frames/s, ${voices.length} voices, ` +
+      `freezes ${last[index].map((s) => s.freezes).reduce((a, b) => a + b, 0)}`);
+    assert.ok(rates.length >= 2 && rates[1] >= 10, `${names[index]} decodes ${rates}`);
+    assert.ok(voices.length >= 2, `${names[index]} hears ${voices.length} voices`);
+    assert.deepEqual((await shownNames(page)).slice(0, 2), others(index).slice(0, 2));
+    assert.deepEqual(page.problems, []);
+  }
+  await pages[0].screenshot({ path: path.join(output, 'meeting-1366x768.png') });
+});
+
+test('a reload brings the same person back to the same seat', async () => {
+  const seat = () => pages[1].evaluate(() => globalThis.diemcau.state.number);
+  const number = await seat();
+  assert.ok(number > 0);
+  await pages[1].reload();
+  await until('in the meeting again', () => pages[1].getByTestId('leave').isVisible(), Boolean, 20);
+  await until('pictures again', () => pictures(pages[1]), (s) => s.length >= 2, 20);
+  assert.equal(await seat(), number);
+  await until('seen by the others', () => pages[0].evaluate(() => document.querySelectorAll('[data-testid=tile]').length), (n) => n >= 2, 20);
+});
+
+test('a page that is killed disturbs nobody', async () => {
+  const before = (await pictures(pages[0])).find((s) => s.frames > 0);
+  doomed.process?.().kill('SIGKILL');
+  await doomed.close().catch(() => {});
+  const frames = async () => (await pictures(pages[0])).map((s) => s.frames).reduce((a, b) => a + b, 0);
+  const start = await frames();
+  await until('the other picture goes on', frames, (n) => n >= start + 50, 20);
+  assert.ok(before);
+  await until('the killed point is shown as away or gone',
+    () => pages[0].evaluate(() => globalThis.diemcau.state.points.filter((p) => p.connected).length), (n) => n === 2, 45);
+});
+
+test('signaling killed in mid-meeting: pictures and sound go on, pages resume by themselves', async (t) => {
+  const two = pages.slice(0, 2);
+  const total = async (page) => {
+    const streams = await received(page);
+    return { frames: streams.filter((s) => s.kind === 'video').reduce((a, s) => a + s.frames, 0),
+      samples: streams.filter((s) => s.kind === 'audio').reduce((a, s) => a + s.samples - s.concealed, 0) };
+  };
+  const listen = new URL(server.http).host;
+  await server.kill();
+  const dark = await Promise.all(two.map(total));
+  for (const [i, page] of two.entries()) {
+    await until('pictures go on without signaling', () => total(page), (n) => n.frames >= dark[i].frames + 30 && n.samples > dark[i].samples + 48_000, 20);
+  }
+  const again = await startServer({ data: server.data, args: ['--listen', listen] });
+  try {
+    assert.equal(again.node_pid, server.node_pid, 'the node was found again');
+    const began = Date.now();
+    for (const page of two) await until('resumed', () => page.evaluate(() => globalThis.diemcau.state.phase), (p) => p === 'in', 20);
+    t.diagnostic(`resumed after ${Date.now() - began} ms`);
+    const resumed = await Promise.all(two.map(total));
+    for (const [i, page] of two.entries()) {
+      await until('pictures after the resume', () => total(page), (n) => n.frames >= resumed[i].frames + 30, 20);
+      assert.equal(await page.evaluate(() => globalThis.__connections.length), 1 + (i === 1 ? 0 : 0), 'the connection was kept');
+    }
+  } finally {
+    server = again;
+  }
+});

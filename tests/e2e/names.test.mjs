@@ -1,0 +1,141 @@
+// No frame is ever shown under another point's name, also when the socket is late or dead.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { join, openPage, startChromium, startServer, until } from './harness.mjs';
+
+const people = [{ name: 'Đỏ', colour: [220, 20, 20] }, { name: 'Lục', colour: [20, 160, 20] }, { name: 'Lam', colour: [20, 20, 220] }];
+let server, browser, viewer, senders;
+
+/** A camera of one colour, so that a frame tells whose it is. */
+function colouredCamera(colour) {
+  const native = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    const stream = wanted.audio ? await native({ audio: wanted.audio }) : new MediaStream();
+    if (wanted.video) {
+      const canvas = document.createElement('canvas');
+      [canvas.width, canvas.height] = [640, 360];
+      const pen = canvas.getContext('2d');
+      let tick = 0;
+      setInterval(() => {
+        pen.fillStyle = `rgb(${colour.join(',')})`;
+        pen.fillRect(0, 0, 640, 360);
+        pen.fillStyle = 'white';
+        pen.fillRect((tick += 8) % 640, 330, 20, 20);
+      }, 66);
+      stream.addTrack(canvas.captureStream(15).getVideoTracks()[0]);
+    }
+    return stream;
+  };
+}
+
+/** A socket that can be made late or deaf. */
+function slowSocket() {
+  const Native = globalThis.WebSocket;
+  globalThis.__lateMs = 0;
+  globalThis.__refuse = false;
+  globalThis.WebSocket = class extends Native {
+    constructor(...args) {
+      super(...args);
+      if (globalThis.__refuse) queueMicrotask(() => this.close());
+      globalThis.__socket = this;
+    }
+    addEventListener(type, listener, options) {
+      if (type !== 'message') return super.addEventListener(type, listener, options);
+      return super.addEventListener(type, (event) => (globalThis.__lateMs ? setTimeout(() => listener(event), globalThis.__lateMs) : listener(event)), options);
+    }
+    set onmessage(listener) { this.addEventListener('message', listener); }
+  };
+}
+
+/** Watches every painted frame of every tile: does its colour belong to the name beside it? */
+function watchFrames(palette) {
+  globalThis.__seen = { frames: 0, right: 0, unnamed: 0, wrong: [], colours: {} };
+  const watched = new WeakSet();
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [8, 8];
+  const pen = canvas.getContext('2d', { willReadFrequently: true });
+  const nearest = ([r, g, b]) => palette.map((p) => ({ name: p.name, far: Math.abs(p.colour[0] - r) + Math.abs(p.colour[1] - g) + Math.abs(p.colour[2] - b) }))
+    .sort((x, y) => x.far - y.far)[0];
+  const look = (video) => {
+    const step = () => {
+      video.requestVideoFrameCallback(step);
+      pen.drawImage(video, 0, 0, 8, 8);
+      const guess = nearest([...pen.getImageData(3, 3, 1, 1).data]);
+      setTimeout(() => {
+        const tile = video.closest('[data-testid=tile]');
+        if (!tile || guess.far > 120) return;
+        __seen.frames += 1;
+        __seen.colours[guess.name] = (__seen.colours[guess.name] ?? 0) + 1;
+        if (!tile.dataset.name) __seen.unnamed += 1;
+        else if (tile.dataset.name.startsWith(guess.name)) __seen.right += 1;
+        else __seen.wrong.push(`${guess.name} as ${tile.dataset.name}`);
+      }, 0);
+    };
+    video.requestVideoFrameCallback(step);
+  };
+  setInterval(() => {
+    for (const video of document.querySelectorAll('[data-testid=tile] video')) {
+      if (!watched.has(video)) { watched.add(video); look(video); }
+    }
+  }, 20);
+}
+
+before(async () => {
+  server = await startServer();
+  browser = await startChromium();
+  senders = [];
+  for (const person of people) {
+    const page = await openPage(browser, server.join_url, { viewport: { width: 500, height: 400 } });
+    await page.addInitScript(colouredCamera, person.colour);
+    await page.reload();
+    await join(page, person.name);
+    senders.push(page);
+  }
+  viewer = await openPage(browser, server.join_url, { init: slowSocket });
+  await join(viewer, 'Người xem');
+  await viewer.evaluate(watchFrames, people);
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+/** Shows one point after the other on the stage. */
+async function pinEachInTurn(rounds) {
+  for (let i = 0; i < rounds; i += 1) {
+    const name = people[i % people.length].name;
+    const tile = viewer.locator(`[data-testid=tile][data-name^="${name}"]`).first();
+    await tile.hover().catch(() => {});
+    await tile.getByTestId('pin').click({ force: true, timeout: 5_000 });
+    await viewer.waitForTimeout(1_500);
+  }
+}
+
+const result = (t, what) => viewer.evaluate(() => __seen).then((seen) => {
+  t.diagnostic(`${what}: ${seen.frames} frames, ${seen.right} under their name, ${seen.unnamed} without a name, ${seen.wrong.length} wrong; ${JSON.stringify(seen.colours)}`);
+  assert.deepEqual(seen.wrong, []);
+  assert.ok(seen.right > 100, `${seen.right} frames under their name`);
+});
+
+test('names follow the pictures', async (t) => {
+  await until('all three colours', () => viewer.evaluate(() => Object.keys(__seen.colours).length), (n) => n === 3, 30);
+  await pinEachInTurn(6);
+  await result(t, 'socket in time');
+});
+
+test('names follow the pictures when the socket is two seconds late', async (t) => {
+  await viewer.evaluate(() => { globalThis.__lateMs = 2_000; });
+  await pinEachInTurn(6);
+  await viewer.waitForTimeout(2_500);
+  await result(t, 'socket late by 2 s');
+  await viewer.evaluate(() => { globalThis.__lateMs = 0; });
+});
+
+test('no name is wrong when the socket is dead', async (t) => {
+  await viewer.evaluate(() => { globalThis.__refuse = true; __socket.close(); });
+  // While it is dead the people change places: one leaves, another takes the freed tile's slot by itself or none does.
+  await senders[0].getByTestId('camera').click();
+  await viewer.waitForTimeout(3_000);
+  await result(t, 'socket dead');
+  await viewer.evaluate(() => { globalThis.__refuse = false; });
+});
