@@ -191,7 +191,10 @@ impl Receiver {
         self.violations.wrong_names += u32::from(named != stamp.source);
         let picture = if video {
             let descriptor = vp8::Descriptor::parse(payload)?;
-            descriptor.picture_id.map(|id| id.get()).zip(descriptor.tl0_pic_idx)
+            descriptor
+                .picture_id
+                .map(|id| id.get())
+                .zip(descriptor.tl0_pic_idx)
         } else {
             None
         };

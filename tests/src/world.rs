@@ -100,8 +100,8 @@ impl World {
         );
         self.room.handle(self.now, Input::Join(Box::new(peer.newcomer())));
         self.room.handle(self.now, Input::Connected(peer.endpoint));
-        let rtt = up.delay + down.delay + up.jitter + down.jitter + Duration::from_millis(5);
-        self.peers.push(Peer { rtt, ..peer });
+        peer.rtt = up.delay + down.delay + up.jitter + down.jitter + Duration::from_millis(5);
+        self.peers.push(peer);
         self.paths.push(Paths {
             up: Path::new(up),
             down: Path::new(down),
