@@ -92,7 +92,7 @@ impl World {
     pub fn join(&mut self, script: Script, up: Link, down: Link) -> usize {
         let index = self.peers.len();
         let number = PointNumber::try_from(index as u32 + 1).expect("a small number");
-        let peer = Peer::new(
+        let mut peer = Peer::new(
             self.now,
             number,
             script,
