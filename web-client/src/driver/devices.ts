@@ -1,0 +1,204 @@
+// Cameras, microphones and speakers: what there is, what was chosen, why one does not work. Nothing here ever holds up joining: a device
+// that is still being asked for simply comes later.
+import { recall, remember } from './storage';
+
+export type InputKind = 'mic' | 'camera';
+/** Why a device gives nothing: refused by the person or system, none there, used by another program, page not secure, anything else. */
+export type Problem = 'denied' | 'none' | 'busy' | 'insecure' | 'other';
+
+export interface Choice {
+  id: string;
+  label: string;
+}
+
+export interface InputState {
+  /** The person wants it on. */
+  wanted: boolean;
+  asking: boolean;
+  track: MediaStreamTrack | null;
+  problem: Problem | null;
+  choices: readonly Choice[];
+  chosen: string;
+}
+
+export interface DevicesState {
+  mic: InputState;
+  camera: InputState;
+  speakers: readonly Choice[];
+  speaker: string;
+}
+
+export interface Devices {
+  readonly state: DevicesState;
+  /** Asks for whatever is wanted and not there. Never rejects. */
+  open(): Promise<void>;
+  /** A camera that is off is let go (its light goes out); a microphone stays open for its meter. */
+  want(kind: InputKind, on: boolean): void;
+  choose(kind: InputKind | 'speaker', id: string): void;
+  /** Wants neither, for this time only, and lets both go. */
+  mute(): void;
+  /** Lets both go; what is wanted stays wanted for the next `open`. */
+  release(): void;
+  close(): void;
+}
+
+export function createDevices(changed: (state: DevicesState) => void): Devices {
+  let state: DevicesState = {
+    mic: { ...NOTHING, wanted: recall('mic') !== 'off', chosen: recall('mic-device') },
+    camera: { ...NOTHING, wanted: recall('camera') !== 'off', chosen: recall('camera-device') },
+    speakers: [],
+    speaker: recall('speaker-device'),
+  };
+  let released = false;
+
+  const update = (patch: Partial<DevicesState>): void => {
+    state = { ...state, ...patch };
+    changed(state);
+  };
+  const set = (kind: InputKind, patch: Partial<InputState>): void => update({ [kind]: { ...state[kind], ...patch } });
+
+  function keep(kind: InputKind, track: MediaStreamTrack): void {
+    // The person changed their mind, or left, while the browser was asking.
+    if (released || (kind === 'camera' && !state.camera.wanted)) {
+      track.stop();
+      set(kind, { asking: false });
+      return;
+    }
+    state[kind].track?.stop();
+    if (kind === 'camera') track.contentHint = 'motion';
+    track.onended = () => {
+      if (state[kind].track !== track) return;
+      set(kind, { track: null, problem: 'none' });
+      if (state[kind].wanted) void ask([kind], false);
+    };
+    set(kind, { track, problem: null, asking: false });
+  }
+
+  /** One question to the person for both kinds; if both together fail, each for itself. */
+  async function ask(kinds: readonly InputKind[], exact: boolean): Promise<void> {
+    if (kinds.length === 0) return;
+    const media = (navigator as { mediaDevices?: MediaDevices }).mediaDevices;
+    if (media === undefined) {
+      for (const kind of kinds) set(kind, { problem: 'insecure' });
+      return;
+    }
+    for (const kind of kinds) set(kind, { asking: true });
+    const constraint = (kind: InputKind): MediaTrackConstraints => {
+      const id = state[kind].chosen;
+      return { ...(kind === 'mic' ? MIC : CAMERA), ...(id === '' ? {} : { deviceId: exact ? { exact: id } : { ideal: id } }) };
+    };
+    try {
+      const stream = await media.getUserMedia({
+        ...(kinds.includes('mic') ? { audio: constraint('mic') } : {}),
+        ...(kinds.includes('camera') ? { video: constraint('camera') } : {}),
+      });
+      for (const track of stream.getTracks()) keep(track.kind === 'audio' ? 'mic' : 'camera', track);
+    } catch (error) {
+      const problem = problemOf(error);
+      if (kinds.length > 1 && problem !== 'denied') {
+        for (const kind of kinds) await ask([kind], false);
+        return;
+      }
+      for (const kind of kinds) set(kind, { asking: false, problem });
+    }
+    await list();
+  }
+
+  async function list(): Promise<void> {
+    const all = (await (navigator as { mediaDevices?: MediaDevices }).mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
+    const choices = (kind: MediaDeviceKind): Choice[] =>
+      // Before permission the browser names nothing, and a choice without a name is none.
+      all.filter((d) => d.kind === kind && d.deviceId !== '' && d.label !== '').slice(0, 32).map((d) => ({ id: d.deviceId, label: d.label }));
+    const [mics, cameras] = [choices('audioinput'), choices('videoinput')];
+    update({
+      mic: { ...state.mic, choices: mics },
+      camera: { ...state.camera, choices: cameras },
+      speakers: choices('audiooutput'),
+    });
+    const returned = (['mic', 'camera'] as const).filter(
+      (kind) => state[kind].wanted && state[kind].problem === 'none' && !state[kind].asking && (kind === 'mic' ? mics : cameras).length > 0,
+    );
+    if (returned.length > 0) await ask(returned, false);
+  }
+
+  function release(): void {
+    released = true;
+    for (const kind of ['mic', 'camera'] as const) {
+      state[kind].track?.stop();
+      set(kind, { track: null });
+    }
+  }
+
+  const refresh = (): void => void list();
+  (navigator as { mediaDevices?: MediaDevices }).mediaDevices?.addEventListener('devicechange', refresh);
+
+  return {
+    get state() {
+      return state;
+    },
+    async open() {
+      released = false;
+      await ask((['mic', 'camera'] as const).filter((kind) => state[kind].wanted && state[kind].track === null && !state[kind].asking), false);
+    },
+    want(kind, on) {
+      remember(kind, on ? 'on' : 'off');
+      released = false;
+      set(kind, { wanted: on });
+      if (on && state[kind].track === null && !state[kind].asking) void ask([kind], false);
+      if (!on && kind === 'camera') {
+        state.camera.track?.stop();
+        set('camera', { track: null, problem: null });
+      }
+    },
+    choose(kind, id) {
+      remember(`${kind}-device`, id);
+      if (kind === 'speaker') return update({ speaker: id });
+      set(kind, { chosen: id });
+      if (state[kind].wanted || state[kind].track !== null) void ask([kind], true);
+    },
+    mute() {
+      for (const kind of ['mic', 'camera'] as const) set(kind, { wanted: false, problem: null });
+      release();
+    },
+    release,
+    close() {
+      release();
+      (navigator as { mediaDevices?: MediaDevices }).mediaDevices?.removeEventListener('devicechange', refresh);
+    },
+  };
+}
+
+/** True if this browser can share a screen at all; phones cannot. */
+export function canShare(): boolean {
+  const media = (navigator as { mediaDevices?: MediaDevices }).mediaDevices;
+  return media !== undefined && 'getDisplayMedia' in media;
+}
+
+/** Asks for a screen; null if the person changed their mind or the system refuses. */
+export async function askScreen(): Promise<MediaStream | null> {
+  try {
+    const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { max: 15 } }, audio: true });
+    const [video] = stream.getVideoTracks();
+    if (video !== undefined) video.contentHint = 'detail';
+    return stream;
+  } catch {
+    return null;
+  }
+}
+
+function problemOf(error: unknown): Problem {
+  const name = error instanceof DOMException ? error.name : '';
+  return PROBLEMS[name] ?? 'other';
+}
+
+const PROBLEMS: Readonly<Record<string, Problem>> = {
+  NotAllowedError: 'denied',
+  SecurityError: 'denied',
+  NotFoundError: 'none',
+  OverconstrainedError: 'none',
+  NotReadableError: 'busy',
+  AbortError: 'busy',
+};
+const MIC: MediaTrackConstraints = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+const CAMERA: MediaTrackConstraints = { width: { ideal: 1_280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } };
+const NOTHING: InputState = { wanted: true, asking: false, track: null, problem: null, choices: [], chosen: '' };

@@ -1,0 +1,285 @@
+// Runs a session: feeds the engine with what happens and does what it answers. The socket, the connection, the elements and the timers
+// meet here and nowhere else.
+import { decode, encode, type ClientMessage, type Kind, type Profile, type Wish } from '../engine/protocol';
+import { EMPTY_ROSTER, type Roster } from '../engine/roster';
+import { deadline, handle, newSession, stateOf, type Effect, type Input, type Seat, type State, type Told } from '../engine/session';
+import { NEW_TIMELINE, changed, current, owner, type Timeline } from '../engine/slots';
+import { hide, newViewRequest, poll, want } from '../engine/view-request';
+import { createConnection, type Connection } from './connection';
+import { createElements } from './elements';
+import { canWatch, watchFrames } from './frames';
+import { openSocket, type Socket } from './socket';
+import { watchStats, type Figures } from './stats';
+
+/** Everything a page can hear of a meeting. */
+export interface Events {
+  state: State;
+  roster: { roster: Roster; change: Extract<Told, { tell: 'roster' }>['change'] };
+  /** The slot now paints frames of this source; null: empty, or nobody can say whose. */
+  painted: { slot: string; source: number | null };
+  speaker: number | null;
+  figures: Figures;
+  /** The browser waits for a touch of the page before it plays sound. */
+  blocked: boolean;
+}
+
+export interface Options {
+  profile: Profile;
+  /** The seat that an earlier page of this tab kept; the meeting is then entered at once. */
+  seat?: Seat | null;
+  /** Told the seat to keep for a reload, and null when there is none any more. */
+  keep?: (seat: Seat | null) => void;
+}
+
+export interface Meeting {
+  readonly state: State;
+  readonly roster: Roster;
+  on<E extends keyof Events>(event: E, hear: (value: Events[E]) => void): () => void;
+  join(name: string): void;
+  leave(): void;
+  /** After `left` or `failed`: back to the first page with the same token. */
+  again(): void;
+  /** Sends this track as one of our sources; null sends nothing. Tells the room. */
+  send(kind: Kind, track: MediaStreamTrack | null): void;
+  /** The pictures wanted; `turned` when a person waits for them. */
+  view(wishes: readonly Wish[], turned: boolean): void;
+  /** The element that shows a video slot; `park` gives it back. */
+  video(slot: string): HTMLVideoElement | null;
+  park(slot: string): void;
+  setOutput(deviceId: string): void;
+  resumeSound(): void;
+  /** The source that a slot paints now. */
+  painted(slot: string): number | null;
+  readonly pc: RTCPeerConnection | null;
+  /** Frames that were not messages of the protocol. */
+  readonly undecoded: number;
+  /** Lets everything go without giving up the seat. */
+  close(): void;
+}
+
+export function createMeeting(url: string, token: string, options: Options): Meeting {
+  const session = newSession(Math.random);
+  const listeners = new Map<keyof Events, Set<(value: never) => void>>();
+  const tracks = new Map<Kind, MediaStreamTrack>();
+  const timelines = new Map<string, Timeline>();
+  const shown = new Map<string, number | null>();
+  const view = newViewRequest();
+  const inputs: Input[] = [];
+  let running = false;
+  let socket: Socket | null = null;
+  let connection: Connection | null = null;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let viewTimer: ReturnType<typeof setTimeout> | undefined;
+  let roster = EMPTY_ROSTER;
+  let undecoded = 0;
+
+  const emit = <E extends keyof Events>(event: E, value: Events[E]): void => {
+    for (const hear of listeners.get(event) ?? []) (hear as (value: Events[E]) => void)(value);
+  };
+  const elements = createElements(options.profile, (blocked) => emit('blocked', blocked));
+  const clock = (): number => performance.now();
+
+  function step(input: Input): void {
+    inputs.push(input);
+    if (running) return;
+    running = true;
+    for (let next = inputs.shift(); next !== undefined; next = inputs.shift()) {
+      for (const effect of handle(session, clock(), next)) run(effect);
+    }
+    running = false;
+    clearTimeout(timer);
+    const due = deadline(session, clock());
+    if (due !== null) timer = setTimeout(() => step({ on: 'time' }), Math.max(0, due - clock()) + 1);
+  }
+
+  function run(effect: Effect): void {
+    switch (effect.do) {
+      case 'open':
+        socket = openSocket(url, {
+          opened: () => step({ on: 'opened' }),
+          text: (frame) => {
+            const message = decode(frame);
+            if (message.ok) step({ on: 'message', message: message.value });
+            else undecoded += 1;
+          },
+          closed: (code) => step({ on: 'closed', code }),
+        });
+        return;
+      case 'close':
+        socket?.close(effect.code);
+        socket = null;
+        return;
+      case 'send':
+        return send(effect.message);
+      case 'connect':
+        return connect(effect.connection);
+      case 'accept':
+        return accept(effect);
+      case 'restart':
+        return attempt(effect.connection, async (c) => {
+          step({ on: 'restart_offer', connection: effect.connection, sdp: await c.restart() });
+        });
+      case 'disconnect':
+        connection?.close();
+        connection = null;
+        for (const slot of shown.keys()) paint(slot, null);
+        return;
+      case 'keep':
+        options.keep?.(effect.seat);
+        return;
+      case 'tell':
+        return tell(effect.event);
+      default: {
+        const _: never = effect;
+        return _;
+      }
+    }
+  }
+
+  function send(message: ClientMessage): void {
+    socket?.send(encode(message));
+  }
+
+  function connect(id: number): void {
+    connection?.close();
+    connection = createConnection(options.profile, tracks, (state) => step({ on: 'media', connection: id, state }));
+    attempt(id, async (c) => {
+      const offer = await c.offer();
+      step({ on: 'offer', connection: id, ...offer });
+    });
+  }
+
+  function accept({ connection: id, answer, slots }: Extract<Effect, { do: 'accept' }>): void {
+    attempt(id, async (c) => {
+      await c.accept(answer, slots);
+      if (slots !== null && c === connection) elements.play(c.receivers);
+    });
+  }
+
+  /** Whatever the browser refuses here, the engine makes a new connection of it. */
+  function attempt(id: number, work: (c: Connection) => Promise<void>): void {
+    const c = connection;
+    if (c === null) return;
+    work(c).catch(() => {
+      if (c === connection) step({ on: 'broken', connection: id });
+    });
+  }
+
+  function tell(event: Told): void {
+    switch (event.tell) {
+      case 'state':
+        return emit('state', event.state);
+      case 'roster':
+        roster = event.roster;
+        return emit('roster', { roster, change: event.change });
+      case 'speaker':
+        return emit('speaker', event.number);
+      case 'slots': {
+        if (event.reset) {
+          timelines.clear();
+          for (const slot of shown.keys()) paint(slot, null);
+        }
+        for (const change of event.changes) {
+          const timeline = changed(timelines.get(change.slot) ?? NEW_TIMELINE, change);
+          timelines.set(change.slot, timeline);
+          const video = elements.video(change.slot);
+          if (timeline.empty || (video !== null && !canWatch(video))) paint(change.slot, current(timeline));
+        }
+        return;
+      }
+      default: {
+        const _: never = event;
+        return _;
+      }
+    }
+  }
+
+  function paint(slot: string, source: number | null): void {
+    if (shown.get(slot) === source) return;
+    shown.set(slot, source);
+    emit('painted', { slot, source });
+  }
+
+  function flushView(): void {
+    clearTimeout(viewTimer);
+    const slots = poll(view, clock());
+    if (slots !== null) step({ on: 'view', slots });
+    if (view.dueAt !== null) viewTimer = setTimeout(flushView, Math.max(0, view.dueAt - clock()) + 1);
+  }
+
+  const unwatch: (() => void)[] = [];
+  for (let i = 0; ; i++) {
+    const slot = `v${i}`;
+    const video = elements.video(slot);
+    if (video === null) break;
+    if (!canWatch(video)) continue;
+    const receiver = (): RTCRtpReceiver | undefined => connection?.receivers.get(slot);
+    unwatch.push(
+      watchFrames(video, receiver, (time, contributing) => paint(slot, owner(timelines.get(slot) ?? NEW_TIMELINE, time, contributing))),
+    );
+  }
+  unwatch.push(watchStats(() => connection?.pc ?? null, (figures) => emit('figures', figures)));
+  unwatch.push(watchPage((hidden) => {
+    hide(view, clock(), hidden);
+    flushView();
+    if (!hidden) step({ on: 'network' });
+  }, () => step({ on: 'network' })));
+
+  step({ on: 'start', token, seat: options.seat ?? null });
+
+  return {
+    get state() {
+      return stateOf(session, clock());
+    },
+    get roster() {
+      return roster;
+    },
+    get pc() {
+      return connection?.pc ?? null;
+    },
+    get undecoded() {
+      return undecoded;
+    },
+    on(event, hear) {
+      const set = listeners.get(event) ?? new Set();
+      listeners.set(event, set.add(hear as (value: never) => void));
+      return () => void set.delete(hear as (value: never) => void);
+    },
+    join: (name) => step({ on: 'join', name, profile: options.profile }),
+    leave: () => step({ on: 'leave' }),
+    again: () => step({ on: 'again' }),
+    send(kind, track) {
+      if (track === null) tracks.delete(kind);
+      else tracks.set(kind, track);
+      connection?.setTrack(kind, track);
+      step({ on: 'publish', source: kind, live: track !== null });
+    },
+    view(wishes, turned) {
+      want(view, clock(), wishes, turned);
+      flushView();
+    },
+    video: (slot) => elements.video(slot),
+    park: (slot) => elements.park(slot),
+    setOutput: (deviceId) => elements.setOutput(deviceId),
+    resumeSound: () => elements.resume(),
+    painted: (slot) => shown.get(slot) ?? null,
+    close() {
+      for (const stop of unwatch) stop();
+      clearTimeout(timer);
+      clearTimeout(viewTimer);
+      socket?.close(1000);
+      connection?.close();
+      elements.remove();
+    },
+  };
+}
+
+function watchPage(seen: (hidden: boolean) => void, online: () => void): () => void {
+  const visibility = (): void => seen(document.visibilityState === 'hidden');
+  document.addEventListener('visibilitychange', visibility);
+  addEventListener('online', online);
+  return () => {
+    document.removeEventListener('visibilitychange', visibility);
+    removeEventListener('online', online);
+  };
+}

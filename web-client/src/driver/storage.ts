@@ -1,0 +1,54 @@
+// What a page keeps: choices of devices, name, language and theme for this browser; the seat for this tab. Storage may be forbidden or
+// full, and what it holds may be anything: then the page simply starts afresh.
+import { PROFILES, type Profile } from '../engine/protocol';
+import type { Seat } from '../engine/session';
+import { isObject } from '../engine/shape';
+
+export function remember(key: string, value: string): void {
+  try {
+    localStorage.setItem(PREFIX + key, value);
+  } catch {
+    // Not kept.
+  }
+}
+
+export function recall(key: string): string {
+  try {
+    return (localStorage.getItem(PREFIX + key) ?? '').slice(0, 512);
+  } catch {
+    return '';
+  }
+}
+
+/** What a tab keeps of one room: its token, and its seat while it is in. */
+export interface TabSession {
+  token: string;
+  seat: Seat | null;
+}
+
+export function loadTab(room: string): TabSession | null {
+  try {
+    const value: unknown = JSON.parse(sessionStorage.getItem(`${PREFIX}tab.${room}`) ?? 'null');
+    if (!isObject(value) || typeof value['token'] !== 'string') return null;
+    return { token: value['token'], seat: seatOf(value['seat']) };
+  } catch {
+    return null;
+  }
+}
+
+export function keepTab(room: string, tab: TabSession): void {
+  try {
+    sessionStorage.setItem(`${PREFIX}tab.${room}`, JSON.stringify(tab));
+  } catch {
+    // A reload will ask to join again.
+  }
+}
+
+function seatOf(value: unknown): Seat | null {
+  if (!isObject(value)) return null;
+  const { resume, name, profile } = value;
+  if (typeof resume !== 'string' || typeof name !== 'string' || !PROFILES.some((p) => p === profile)) return null;
+  return { resume, name, profile: profile as Profile };
+}
+
+const PREFIX = 'diemcau.';

@@ -1,0 +1,119 @@
+// What each message of the server changes in the session.
+import { apply, snapshot } from './roster';
+import { end, refuse, resync, seated, type Effect, type Session } from './session';
+import { greeted, ponged } from './session-link';
+import { accepted, mediaLost, mediaTime, renew, renewLater, tryJoin } from './session-media';
+import type { ErrorCode, Server, ServerMessage } from './protocol';
+
+export function received(s: Session, now: number, message: ServerMessage, out: Effect[]): void {
+  if (s.end !== null || s.link.at === 'down') return;
+  switch (message.type) {
+    case 'welcome':
+      if (s.link.at !== 'greeting') return;
+      s.welcome = message;
+      greeted(s, now);
+      return tryJoin(s, out);
+    case 'joined':
+      return joined(s, now, message, out);
+    case 'resumed':
+      return resumed(s, now, message, out);
+    case 'restarted': {
+      const c = s.connection;
+      if (c?.restart?.id === message.id) out.push({ do: 'accept', connection: c.id, answer: message.answer, slots: null });
+      return;
+    }
+    case 'point':
+      return pointChanged(s, now, message, out);
+    case 'slots':
+      out.push({ do: 'tell', event: { tell: 'slots', changes: message.slots, reset: false } });
+      return;
+    case 'speaker':
+      out.push({ do: 'tell', event: { tell: 'speaker', number: message.number } });
+      return;
+    case 'media':
+      if (message.state === 'lost') mediaLost(s, now, out);
+      return;
+    case 'error':
+      return refused(s, now, message, out);
+    case 'bye':
+      if (FINAL.has(message.code)) end(s, { at: 'failed', code: message.code }, out);
+      return;
+    case 'pong':
+      return ponged(s, now, message.id);
+    default: {
+      const _: never = message;
+      return _;
+    }
+  }
+}
+
+function joined(s: Session, now: number, message: Server<'joined'>, out: Effect[]): void {
+  if (s.connection?.asked !== message.id) return;
+  const c = accepted(s, now);
+  if (c === null) return;
+  s.roster = snapshot(message.points, message.sequence);
+  out.push(
+    { do: 'accept', connection: c.id, answer: message.answer, slots: message.slots },
+    { do: 'tell', event: { tell: 'slots', changes: [], reset: true } },
+    { do: 'tell', event: { tell: 'roster', roster: s.roster, change: null } },
+  );
+  seated(s, message.number, message.resume, out);
+}
+
+function resumed(s: Session, now: number, message: Server<'resumed'>, out: Effect[]): void {
+  if (s.goal !== 'meeting' || s.link.at !== 'up') return;
+  s.link.resuming = null;
+  s.roster = snapshot(message.points, message.sequence);
+  s.told = new Set(message.points.find((p) => p.number === message.number)?.published ?? []);
+  const c = s.connection;
+  const holdsMedia = c !== null && (c.state === 'accepted' || c.state === 'connected' || c.state === 'disconnected');
+  out.push({ do: 'tell', event: { tell: 'roster', roster: s.roster, change: null } });
+  if (holdsMedia && message.media === 'kept') {
+    out.push({ do: 'tell', event: { tell: 'slots', changes: message.slots, reset: false } });
+    seated(s, message.number, message.resume, out);
+    return mediaTime(s, now, false, out);
+  }
+  seated(s, message.number, message.resume, out);
+  if (c === null || holdsMedia) renew(s, now, out);
+  else tryJoin(s, out);
+}
+
+/** The seat is gone (too long away, or another server): take a new one, without a question to the person. */
+function notResumed(s: Session, now: number, out: Effect[]): void {
+  if (s.link.at === 'up') s.link.resuming = null;
+  s.resume = null;
+  s.seat = false;
+  out.push({ do: 'keep', seat: null });
+  if (s.goal !== 'meeting') return;
+  const c = s.connection;
+  if (c === null || (c.state !== 'offering' && c.state !== 'offered')) renew(s, now, out);
+  else tryJoin(s, out);
+}
+
+function pointChanged(s: Session, now: number, message: Server<'point'>, out: Effect[]): void {
+  if (!s.seat) return;
+  const next = apply(s.roster, message);
+  if (next === 'gap') return resync(s, now, out);
+  if (next === s.roster) return;
+  s.roster = next;
+  const change = { kind: message.change, point: message.point };
+  out.push({ do: 'tell', event: { tell: 'roster', roster: next, change } });
+}
+
+function refused(s: Session, now: number, { id, code }: Server<'error'>, out: Effect[]): void {
+  const c = s.connection;
+  if (id === null && s.link.at === 'up' && s.link.resuming !== null && FINAL.has(code)) return notResumed(s, now, out);
+  if (FINAL.has(code)) return end(s, { at: 'failed', code }, out);
+  if (id === null || c === null) return;
+  if (id === c.asked) {
+    if (code === 'room_full' || code === 'bad_name') return refuse(s, code, out);
+    // An offer that no server will ever take is not sent for ever.
+    if (code === 'bad_sdp' && c.renewals >= BAD_OFFERS_MAX) return end(s, { at: 'failed', code }, out);
+    c.asked = null;
+    return renewLater(s, now);
+  }
+  if (id === c.restart?.id) renewLater(s, now);
+}
+
+const FINAL: ReadonlySet<ErrorCode> = new Set(['bad_token', 'token_expired', 'unknown_room']);
+const BAD_OFFERS_MAX = 2;

@@ -1,0 +1,13 @@
+// The client's public face: everything the page itself uses, and what other pages may build on. No framework, no dependency.
+//
+//   const meeting = connect('wss://hop.example/ws', token, { profile: 'laptop' });
+//   meeting.on('state', (state) => …);
+//   meeting.join('UBND phường Hồng Gai');
+export { createMeeting as connect, type Events, type Meeting, type Options } from './driver/meeting';
+export { askScreen, canShare, createDevices, type Choice, type Devices, type DevicesState, type InputKind, type InputState, type Problem } from './driver/devices';
+export { playTest, watchLevel } from './driver/meter';
+export { socketUrl } from './driver/socket';
+export { type Figures, type Grade } from './driver/stats';
+export { displayName, kindOf, pointOf, sourceOf, type ErrorCode, type Kind, type Point, type Profile, type Wish } from './engine/protocol';
+export { type Roster } from './engine/roster';
+export { type Failure, type Seat, type State } from './engine/session';

@@ -1,0 +1,209 @@
+// What the view reads and does. It decides nothing: it holds what the SDK and the layout say in a form that Svelte can follow.
+import { newAnnouncer, note, take, type Announcement } from './engine/announce';
+import { arrange, keepOrder, type Area, type Layout, type Stage } from './engine/layout';
+import { VIDEO_SLOTS } from './engine/protocol';
+import { askScreen, canShare, createDevices, displayName, kindOf, pointOf, sourceOf } from './sdk';
+import type { DevicesState, Figures, InputKind, Meeting, Point, Profile, State } from './sdk';
+import { SvelteMap } from 'svelte/reactivity';
+import { recall, remember } from './driver/storage';
+import { keepAwake } from './driver/wake';
+
+export type Store = ReturnType<typeof createStore>;
+
+export function createStore(meeting: Meeting, profile: Profile) {
+  let session = $state.raw<State>(meeting.state);
+  let points = $state.raw<ReadonlyMap<number, Point>>(new Map());
+  let speaker = $state<number | null>(null);
+  let figures = $state.raw<Figures | null>(null);
+  let blocked = $state(false);
+  let area = $state.raw<Area>({ width: 0, height: 0, density: 1 });
+  let page = $state(0);
+  let pinned = $state<number | null>(null);
+  let sharing = $state.raw<MediaStream | null>(null);
+  let announced = $state.raw<readonly Announcement[]>([]);
+  let since = $state<number | null>(null);
+  let order = $state.raw<readonly number[]>([]);
+  const painted = new SvelteMap<string, number | null>();
+  let held: ReadonlyMap<number, string> = new Map();
+  let turned = false;
+
+  const devices = createDevices((next) => {
+    input = next;
+    publish();
+  });
+  let input = $state.raw<DevicesState>(devices.state);
+
+  const number = $derived('number' in session ? session.number : null);
+  const inside = $derived(session.at === 'in' || session.at === 'reconnecting');
+  /** A pinned point, else the newest screen. */
+  const stage = $derived.by((): Stage | null => {
+    if (pinned !== null && points.has(pinned)) return { number: pinned, kind: 'camera' };
+    const screen = [...points.values()].filter((p) => p.number !== number && p.published.includes('screen')).at(-1);
+    return screen === undefined ? null : { number: screen.number, kind: 'screen' };
+  });
+  const layout = $derived.by((): Layout => {
+    const cameras = new Set([...points.values()].filter((p) => p.published.includes('camera')).map((p) => p.number));
+    const next = arrange({ profile, area, others: order, cameras, stage, speaker, page, held });
+    held = next.held;
+    return next;
+  });
+
+  function publish(): void {
+    const live = inside || session.at === 'joining';
+    for (const kind of ['mic', 'camera'] as const) {
+      const { wanted, track } = input[kind];
+      const on = live && wanted ? track : null;
+      if (sent.get(kind) === on) continue;
+      sent.set(kind, on);
+      meeting.send(kind, on);
+    }
+  }
+  const sent = new Map<InputKind, MediaStreamTrack | null>([['mic', null], ['camera', null]]);
+
+  const announcer = newAnnouncer();
+  const ticker = setInterval(() => {
+    const said = take(announcer, performance.now());
+    if (said.length > 0) announced = said;
+  }, 500);
+
+  let letSleep: (() => void) | null = null;
+  const stop = [
+    meeting.on('state', (state) => {
+      session = state;
+      const isIn = state.at === 'in' || state.at === 'reconnecting';
+      if (isIn && since === null) {
+        since = Date.now();
+        letSleep = keepAwake();
+      }
+      if (state.at === 'left' || state.at === 'failed') leaveBehind();
+      publish();
+    }),
+    meeting.on('roster', ({ roster, change }) => {
+      points = roster.points;
+      const own = 'number' in meeting.state ? meeting.state.number : null;
+      order = keepOrder(order, new Set([...points.keys()].filter((n) => n !== own)));
+      if (change !== null && change.kind !== 'changed' && change.point.number !== own) note(announcer, performance.now(), change.kind, change.point.name);
+      // An old picture must not come back with the camera: it shows again with its first new frame.
+      for (const [slot, source] of painted) if (source !== null && !points.get(pointOf(source))?.published.includes(kindOf(source))) painted.set(slot, null);
+    }),
+    meeting.on('painted', ({ slot, source }) => painted.set(slot, source)),
+    meeting.on('speaker', (next) => (speaker = next)),
+    meeting.on('figures', (next) => (figures = next)),
+    meeting.on('blocked', (next) => (blocked = next)),
+    $effect.root(() => {
+      $effect(() => {
+        if (!inside) return;
+        meeting.view(layout.wishes, turned);
+        turned = false;
+      });
+      $effect(() => meeting.setOutput(input.speaker));
+    }),
+  ];
+
+  function leaveBehind(): void {
+    since = null;
+    letSleep?.();
+    letSleep = null;
+    stopSharing();
+    devices.release();
+    painted.clear();
+    pinned = null;
+    page = 0;
+    order = [];
+  }
+
+  function stopSharing(): void {
+    for (const track of sharing?.getTracks() ?? []) track.stop();
+    if (sharing === null) return;
+    sharing = null;
+    meeting.send('screen', null);
+    meeting.send('screen_sound', null);
+  }
+
+  return {
+    get session() { return session; },
+    get number() { return number; },
+    get points() { return points; },
+    get layout() { return layout; },
+    get stage() { return stage; },
+    get speaker() { return speaker; },
+    get figures() { return figures; },
+    get blocked() { return blocked; },
+    get input() { return input; },
+    get pinned() { return pinned; },
+    get sharing() { return sharing !== null; },
+    get announced() { return announced; },
+    /** When this page came in, on the wall clock; null outside. */
+    get since() { return since; },
+    get alone() { return order.length === 0; },
+    canShare: canShare(),
+    savedName: recall('name'),
+    meeting,
+    painted,
+
+    /** The source a slot may show under a tile that wants `source`: only its own frames, and only while it says that it sends. */
+    shows(slot: string | null, source: number): boolean {
+      const said = points.get(pointOf(source))?.published.includes(kindOf(source)) ?? false;
+      return slot !== null && said && painted.get(slot) === source;
+    },
+    setArea(next: Area) {
+      if (next.width !== area.width || next.height !== area.height || next.density !== area.density) area = next;
+    },
+    openDevices: () => devices.open(),
+    choose: devices.choose,
+    /** False if the name cannot be used. */
+    join(raw: string, listenOnly: boolean): boolean {
+      const name = displayName(raw);
+      if (name === null) return false;
+      remember('name', name);
+      if (listenOnly) devices.mute();
+      else void devices.open();
+      meeting.join(name);
+      return true;
+    },
+    leave: () => meeting.leave(),
+    again() {
+      meeting.again();
+      void devices.open();
+    },
+    toggle: (kind: InputKind) => devices.want(kind, !input[kind].wanted),
+    retry(kind: InputKind) {
+      devices.want(kind, true);
+    },
+    async toggleShare() {
+      if (sharing !== null) return stopSharing();
+      const stream = await askScreen();
+      const [video] = stream?.getVideoTracks() ?? [];
+      if (stream === null || video === undefined) return;
+      sharing = stream;
+      video.onended = stopSharing;
+      meeting.send('screen', video);
+      meeting.send('screen_sound', stream.getAudioTracks()[0] ?? null);
+    },
+    pin(next: number) {
+      turned = true;
+      pinned = pinned === next ? null : next;
+    },
+    turn(by: number) {
+      turned = true;
+      page = Math.min(Math.max(layout.page + by, 0), layout.pages - 1);
+    },
+    resumeSound: () => meeting.resumeSound(),
+    /** Every video slot with what it paints, for `window.diemcau`. */
+    slots() {
+      return Array.from({ length: VIDEO_SLOTS[profile] }, (_, i) => {
+        const source = meeting.painted(`v${i}`);
+        const name = source === null ? null : (points.get(pointOf(source))?.name ?? null);
+        return { slot: `v${i}`, source, name };
+      });
+    },
+    /** Number and camera of one's own, for tiles. */
+    ownSource: () => (number === null ? null : sourceOf(number, 'camera')),
+    close() {
+      clearInterval(ticker);
+      for (const end of stop) end();
+      devices.close();
+      meeting.close();
+    },
+  };
+}
