@@ -7,6 +7,7 @@ use super::{
     packet::Codec,
     seq::{RtpTime, Seq},
 };
+pub use crate::wire::ext::AudioLevel;
 
 /// A media packet seen for the first time, or restored from RTX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,13 +68,4 @@ pub struct PictureId {
     pub value: u16,
     /// It has 15 bits.
     pub wide: bool,
-}
-
-/// Loudness of a sound packet (RFC 6464).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AudioLevel {
-    /// The sender takes it for speech.
-    pub voice: bool,
-    /// In -dBov: 0 is the loudest, 127 silence.
-    pub level: u8,
 }

@@ -23,14 +23,19 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod arrival;
+mod clock;
 pub mod history;
 pub mod id;
+mod inbound;
+mod keyframe;
 pub mod packet;
 pub mod room;
 pub mod seq;
 pub mod speaker;
 pub mod stats;
+mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
+mod twcc_receiver;
 pub mod units;
 pub mod uplink;

@@ -3,15 +3,62 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    id::{SourceKind, Ssrc},
-    packet::Negotiated,
+    arrival::{Arrival, AudioLevel, PictureId, Vp8Meta},
+    clock::{Nanos, SenderClock},
+    id::{MediaKind, SourceKind, Ssrc},
+    inbound::{First, Inbound, Refusal, RepairTime},
+    keyframe::KeyFrameBroker,
+    packet::{Codec, ExtensionIds, Negotiated, soonest},
+    seq::{RtpTime, Seq},
+    streams::{Identity, Role, Streams},
+    twcc_receiver::TwccReceiver,
 };
+use crate::wire::{codec::vp8, ext, rtcp::Builder, rtp::RtpPacket};
+
+/// Longest compound written: with all headers below it fits any path.
+const COMPOUND_MAX: usize = 1_200;
+/// Sources that have key frames.
+const VIDEO: [SourceKind; 2] = [SourceKind::Camera, SourceKind::Screen];
+/// Canonical name of the node in its reports (RFC 3550 §6.5.1). It says nothing about the machine.
+pub const CNAME: &[u8] = b"diemcau";
+/// Least time between two batches of NACKs of an endpoint.
+const NACK_TICK: Duration = Duration::from_millis(8);
+/// A layer may begin anew under another SSRC no sooner than this: each time costs its receivers a history. Packets of a
+/// sender that changes faster are refused.
+const RESTART_MIN: Duration = Duration::from_millis(500);
+/// After so long without a packet a layer begins again, with a key frame by itself.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Everything one endpoint sends: it learns the streams, drops what was seen before, asks again for what is missing,
-/// and reports. One call of `handle_rtp` per packet gives at most one [`super::arrival::Arrival`].
+/// and reports. One call of [`Self::handle_rtp`] per packet gives at most one [`Arrival`].
+///
+/// Bounded by what was negotiated: at most four sources of three layers, one stream each.
 #[derive(Debug)]
 pub struct Uplink {
     epoch: Instant,
+    now: Instant,
+    own: Ssrc,
+    extensions: ExtensionIds,
+    streams: Streams,
+    /// By index of [`Streams::layers`].
+    layers: Vec<Layer>,
+    brokers: [KeyFrameBroker; SourceKind::ALL.len()],
+    sender: SenderClock,
+    transport: TwccReceiver,
+    repair_time: RepairTime,
+    streams_begun: u32,
+    nacked: Option<Instant>,
+    report_due: Option<Instant>,
+    reports: u32,
+    stats: UplinkStats,
+    /// Reused by every batch.
+    numbers: Vec<u16>,
+}
+
+#[derive(Debug, Default)]
+struct Layer {
+    inbound: Option<Inbound>,
+    begun: Option<Instant>,
 }
 
 /// A layer that lost a packet for good: its pictures are broken until the next key frame.
@@ -23,61 +70,448 @@ pub struct Broken {
     pub layer: u8,
 }
 
+/// What an uplink counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UplinkStats {
+    /// Media packets passed on, repaired ones included.
+    pub packets: u64,
+    /// Of these, restored from RTX.
+    pub repaired: u64,
+    /// Numbers asked for, each time counted.
+    pub nacked: u64,
+    /// Numbers given up.
+    pub given_up: u64,
+    /// Key frames asked for.
+    pub key_frame_requests: u64,
+    /// Seen before.
+    pub duplicates: u64,
+    /// RTX of what is not missing: padding by which browsers measure the path.
+    pub probes: u64,
+    /// Without a payload.
+    pub padding: u64,
+    /// Nothing that was negotiated, or restarted too often.
+    pub unknown: u64,
+    /// Too old, or too far ahead alone.
+    pub stray: u64,
+    /// Payloads that their codec cannot have.
+    pub malformed: u64,
+    /// Sender reports not believed, or of unknown streams.
+    pub reports_refused: u64,
+}
+
 impl Uplink {
     /// For an answered offer. Captures are counted from `epoch`, one for the whole room; `own` is the SSRC under
     /// which the node reports (any SSRC of one of the endpoint's slots serves).
     pub fn new(epoch: Instant, media: &Negotiated, own: Ssrc) -> Self {
-        let _ = (media, own);
-        Self { epoch }
+        let streams = Streams::new(media);
+        Self {
+            epoch,
+            now: epoch,
+            own,
+            extensions: media.extensions,
+            layers: streams.layers().iter().map(|_| Layer::default()).collect(),
+            streams,
+            brokers: Default::default(),
+            sender: SenderClock::default(),
+            transport: TwccReceiver::new(epoch),
+            repair_time: RepairTime::default(),
+            streams_begun: 0,
+            nacked: None,
+            report_due: None,
+            reports: 0,
+            stats: UplinkStats::default(),
+            numbers: Vec::new(),
+        }
+    }
+
+    /// A packet. What it brings that was not there before: a media packet first seen, or one restored from RTX. All else
+    /// is counted.
+    pub fn handle_rtp<'p>(&mut self, now: Instant, packet: &RtpPacket<'p>) -> Option<Arrival<'p>> {
+        self.now = self.now.max(now);
+        if let Some(number) = self
+            .extension(packet, self.extensions.transport_cc)
+            .and_then(ext::transport_sequence)
+        {
+            self.transport.record(self.now, packet.ssrc(), number);
+        }
+        let Some(identity) = self.streams.identify(packet) else {
+            self.stats.unknown += 1;
+            return None;
+        };
+        let arrival = match identity.role {
+            Role::Media => self.media(packet, identity),
+            Role::Repair => self.repair(packet, identity),
+        }?;
+        self.stats.packets += 1;
+        if arrival.video.is_some_and(|v| v.key_frame) {
+            self.brokers[arrival.source as usize].handle_key_frame(arrival.layer);
+            if let Some(inbound) = &mut self.layers[identity.layer].inbound {
+                inbound.handle_key_frame(arrival.sequence);
+            }
+        }
+        Some(arrival)
     }
 
     /// A sender report of one of the streams: NTP time in 32.32 fixed point and RTP time of the same moment.
     pub fn handle_sender_report(&mut self, now: Instant, ssrc: Ssrc, ntp: u64, rtp: u32) {
-        let _ = (now, ssrc, ntp, rtp);
+        self.now = self.now.max(now);
+        let nanos = self.nanos();
+        let layer = self.streams.by_media_ssrc(ssrc);
+        let Some(inbound) = layer.and_then(|layer| self.layers[layer].inbound.as_mut()) else {
+            self.stats.reports_refused += 1;
+            return;
+        };
+        inbound.handle_sender_report(self.now, ntp);
+        let believed = self
+            .sender
+            .handle_report(nanos, ntp)
+            .is_some_and(|at| inbound.clock.handle_report(at, rtp));
+        if !believed {
+            self.stats.reports_refused += 1;
+        }
     }
 
     /// The sender has ended that stream: its SSRC is forgotten.
     pub fn handle_bye(&mut self, now: Instant, ssrc: Ssrc) {
-        let _ = (now, ssrc);
+        self.now = self.now.max(now);
+        if let Some(layer) = self.streams.by_media_ssrc(ssrc) {
+            self.layers[layer].inbound = None;
+        }
+        self.streams.forget(ssrc);
     }
 
     /// Asks for a key frame of that layer. Coalesced with what others asked for, at most two requests a second for a
     /// source, repeated until the key frame comes or 10 s have passed.
     pub fn request_key_frame(&mut self, now: Instant, source: SourceKind, layer: u8) {
-        let _ = (now, source, layer);
+        self.now = self.now.max(now);
+        if source.media() == MediaKind::Video {
+            self.brokers[source as usize].request(self.now, layer);
+        }
     }
 
-    /// A layer broken since the last call; ask for a key frame if anybody watches it. Ask until `None`.
+    /// A layer broken since the last call; ask for a key frame if anybody watches it. Ask until `None`, after
+    /// [`Self::handle_rtp`] and [`Self::handle_timeout`].
     pub fn poll_broken(&mut self) -> Option<Broken> {
-        None
+        let ids = self.streams.layers();
+        ids.iter().zip(&mut self.layers).find_map(|(id, layer)| {
+            let broken = layer.inbound.as_mut().is_some_and(Inbound::take_broken);
+            (broken && id.source.media() == MediaKind::Video).then_some(Broken {
+                source: id.source,
+                layer: id.layer,
+            })
+        })
     }
 
     /// When that layer last sent a packet; none if it never did.
     pub fn last_packet(&self, source: SourceKind, layer: u8) -> Option<Instant> {
-        let _ = (source, layer);
-        None
+        self.inbound(source, layer).map(|inbound| inbound.last_packet)
+    }
+
+    /// When a packet of that layer was last found missing and asked for; none if never. Receivers of it need room for
+    /// the repair.
+    pub fn last_loss(&self, source: SourceKind, layer: u8) -> Option<Instant> {
+        self.inbound(source, layer).and_then(|inbound| inbound.last_loss)
     }
 
     /// Measured time from a NACK to its repair; 100 ms before the first one.
     pub fn repair_time(&self) -> Duration {
-        Duration::from_millis(100)
+        self.repair_time.get()
     }
 
-    /// Does what is due.
+    /// What was counted so far.
+    pub fn stats(&self) -> UplinkStats {
+        self.stats
+    }
+
+    /// Does what is due; then call [`Self::poll_rtcp`].
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.now = self.now.max(now);
+        for inbound in self.layers.iter_mut().filter_map(|l| l.inbound.as_mut()) {
+            self.stats.given_up += inbound.give_up(self.now);
+        }
     }
 
     /// When to call [`Self::handle_timeout`] and [`Self::poll_rtcp`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let _ = self.epoch;
-        None
+        let nack = self.inbounds().map(Inbound::due).fold(None, soonest);
+        let nack = nack.map(|due| self.nacked.map_or(due, |at| due.max(at + NACK_TICK)));
+        let key_frame = VIDEO
+            .into_iter()
+            .filter(|&source| self.lowest_live(source).is_some())
+            .map(|source| self.brokers[source as usize].due(self.repair_time.get()))
+            .fold(None, soonest);
+        soonest(
+            soonest(nack, key_frame),
+            soonest(self.transport.due(), self.report_due),
+        )
     }
 
     /// Writes one compound RTCP packet of at most 1,200 bytes into `out` (cleared first), or returns false when there is
-    /// none due. Call until false.
+    /// none due. Call until false. Feedback goes without a report where none is due (RFC 5506).
     pub fn poll_rtcp(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
-        let _ = (now, out);
-        false
+        self.now = self.now.max(now);
+        out.clear();
+        let mut builder = Builder::new(out, COMPOUND_MAX);
+        self.write_reports(&mut builder);
+        self.write_key_frame_requests(&mut builder);
+        self.write_nacks(&mut builder);
+        // What does not fit stays due and begins the next compound.
+        let _ = self.transport.write(self.now, self.own.0, &mut builder);
+        !out.is_empty()
+    }
+
+    fn media<'p>(&mut self, packet: &RtpPacket<'p>, identity: Identity) -> Option<Arrival<'p>> {
+        if identity.new {
+            return self.begin(packet, identity);
+        }
+        let Some(inbound) = self.layers[identity.layer].inbound.as_mut() else {
+            return self.begin(packet, identity);
+        };
+        let resumed = self.now.saturating_duration_since(inbound.last_packet) > PAUSE;
+        match inbound.accept(self.now, packet.sequence()) {
+            Ok(seq) => {
+                if resumed {
+                    let source = self.streams.layers()[identity.layer].source;
+                    self.brokers[source as usize].handle_beginning(self.now);
+                }
+                self.arrive(packet, identity, seq, packet.payload(), false)
+            }
+            Err(Refusal::Restart) => self.begin(packet, identity),
+            Err(Refusal::Duplicate) => {
+                self.stats.duplicates += 1;
+                None
+            }
+            Err(Refusal::Stray) => {
+                self.stats.stray += 1;
+                None
+            }
+        }
+    }
+
+    /// The first packet of a stream. It takes the place of the one its layer had.
+    fn begin<'p>(&mut self, packet: &RtpPacket<'p>, identity: Identity) -> Option<Arrival<'p>> {
+        let nanos = self.nanos();
+        let layer = &mut self.layers[identity.layer];
+        if layer
+            .begun
+            .is_some_and(|at| self.now.saturating_duration_since(at) < RESTART_MIN)
+        {
+            self.stats.unknown += 1;
+            return None;
+        }
+        let id = self.streams.layers()[identity.layer];
+        let first = First {
+            ssrc: Ssrc(packet.ssrc()),
+            stream: self.streams_begun,
+            clock_rate: identity.codec.clock_rate(),
+            repairable: id.repairable,
+            sequence: packet.sequence(),
+            time: packet.timestamp(),
+            now_nanos: nanos,
+        };
+        let inbound = Inbound::new(self.now, first);
+        let seq = inbound.first();
+        *layer = Layer {
+            inbound: Some(inbound),
+            begun: Some(self.now),
+        };
+        self.streams_begun += 1;
+        self.streams
+            .learn(Ssrc(packet.ssrc()), identity.layer, Role::Media);
+        self.brokers[id.source as usize].handle_beginning(self.now);
+        self.report_due
+            .get_or_insert(self.now + report_interval(self.own, 0) / 2);
+        self.arrive(packet, identity, seq, packet.payload(), false)
+    }
+
+    /// RTX (RFC 4588 §4): two bytes of original number, then the payload.
+    fn repair<'p>(&mut self, packet: &RtpPacket<'p>, identity: Identity) -> Option<Arrival<'p>> {
+        if identity.new {
+            self.streams
+                .learn(Ssrc(packet.ssrc()), identity.layer, Role::Repair);
+        }
+        let Some((original, payload)) = packet.payload().split_first_chunk() else {
+            self.stats.padding += 1;
+            return None;
+        };
+        let inbound = self.layers[identity.layer].inbound.as_mut();
+        let missing = inbound
+            .and_then(|i| i.accept_repair(self.now, u16::from_be_bytes(*original), &mut self.repair_time));
+        let Some(seq) = missing else {
+            self.stats.probes += 1;
+            return None;
+        };
+        let arrival = self.arrive(packet, identity, seq, payload, true)?;
+        self.stats.repaired += 1;
+        Some(arrival)
+    }
+
+    fn arrive<'p>(
+        &mut self,
+        packet: &RtpPacket<'p>,
+        identity: Identity,
+        sequence: Seq,
+        payload: &'p [u8],
+        repaired: bool,
+    ) -> Option<Arrival<'p>> {
+        let nanos = self.nanos();
+        let since = self.now.saturating_duration_since(self.epoch);
+        let inbound = self.layers[identity.layer].inbound.as_mut()?;
+        let timestamp: RtpTime = inbound.unwrap_time(sequence, packet.timestamp());
+        if !repaired {
+            inbound.note_arrival(since, timestamp);
+        }
+        let capture = inbound.clock.capture(nanos, timestamp);
+        let stream = inbound.stream;
+        if payload.is_empty() {
+            self.stats.padding += 1;
+            return None;
+        }
+        let video = match identity.codec {
+            Codec::Opus => None,
+            Codec::Vp8 => match vp8_meta(payload) {
+                None => {
+                    self.stats.malformed += 1;
+                    return None;
+                }
+                meta => meta,
+            },
+        };
+        let id = self.streams.layers()[identity.layer];
+        let level = self
+            .extension(packet, self.extensions.audio_level)
+            .and_then(AudioLevel::read);
+        Some(Arrival {
+            source: id.source,
+            layer: id.layer,
+            layers: id.layers,
+            stream,
+            sequence,
+            timestamp,
+            capture,
+            marker: packet.marker(),
+            codec: identity.codec,
+            payload,
+            video,
+            level,
+            repaired,
+        })
+    }
+
+    fn write_reports(&mut self, builder: &mut Builder<'_>) {
+        if self.report_due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        self.reports = self.reports.wrapping_add(1);
+        self.report_due = Some(self.now + report_interval(self.own, self.reports));
+        let blocks: Vec<_> = self
+            .layers
+            .iter_mut()
+            .filter_map(|l| l.inbound.as_mut()?.report(self.now))
+            .collect();
+        if !blocks.is_empty() {
+            // At most twelve blocks and a name of seven bytes: they fit an empty compound.
+            let _ = builder.receiver_report(self.own.0, &blocks);
+            let _ = builder.source_description(self.own.0, CNAME);
+        }
+    }
+
+    fn write_key_frame_requests(&mut self, builder: &mut Builder<'_>) {
+        for source in VIDEO {
+            let Some(ssrc) = self.lowest_live(source) else {
+                continue;
+            };
+            if self.brokers[source as usize].poll(self.now, self.repair_time.get()) {
+                self.stats.key_frame_requests += 1;
+                let _ = builder.picture_loss(self.own.0, ssrc.0); // 12 bytes behind one report: they fit
+            }
+        }
+    }
+
+    fn write_nacks(&mut self, builder: &mut Builder<'_>) {
+        if self.nacked.is_some_and(|at| self.now < at + NACK_TICK) {
+            return;
+        }
+        for inbound in self.layers.iter_mut().filter_map(|l| l.inbound.as_mut()) {
+            // At worst each number takes four bytes, behind twelve of header.
+            let limit = builder.room().saturating_sub(12) / 4;
+            self.numbers.clear();
+            inbound.ask(self.now, self.repair_time, limit, &mut self.numbers);
+            if !self.numbers.is_empty() {
+                self.nacked = Some(self.now);
+                self.stats.nacked += self.numbers.len() as u64;
+                let _ = builder.nack(self.own.0, inbound.ssrc.0, &self.numbers); // within its limit
+            }
+        }
+    }
+
+    /// SSRC of the lowest layer that sends now, else of the lowest that ever sent.
+    fn lowest_live(&self, source: SourceKind) -> Option<Ssrc> {
+        let mut sending = self
+            .streams
+            .layers()
+            .iter()
+            .zip(&self.layers)
+            .filter_map(|(id, layer)| {
+                let inbound = layer.inbound.as_ref().filter(|_| id.source == source)?;
+                Some((
+                    self.now.saturating_duration_since(inbound.last_packet) <= PAUSE,
+                    inbound.ssrc,
+                ))
+            });
+        let first = sending.next()?;
+        if first.0 {
+            Some(first.1)
+        } else {
+            Some(sending.find(|s| s.0).unwrap_or(first).1)
+        }
+    }
+
+    fn inbounds(&self) -> impl Iterator<Item = &Inbound> {
+        self.layers.iter().filter_map(|l| l.inbound.as_ref())
+    }
+
+    fn inbound(&self, source: SourceKind, layer: u8) -> Option<&Inbound> {
+        let index = self
+            .streams
+            .layers()
+            .iter()
+            .position(|l| l.source == source && l.layer == layer)?;
+        self.layers[index].inbound.as_ref()
+    }
+
+    fn extension<'p>(&self, packet: &RtpPacket<'p>, id: Option<u8>) -> Option<&'p [u8]> {
+        packet.extension(id?)
+    }
+
+    fn nanos(&self) -> Nanos {
+        let since = self.now.saturating_duration_since(self.epoch);
+        Nanos::try_from(since.as_nanos()).unwrap_or(Nanos::MAX)
     }
 }
+
+/// About a second, another for each report and endpoint, so that those of a room do not come in step.
+fn report_interval(own: Ssrc, reports: u32) -> Duration {
+    let varied = own.0.wrapping_add(reports).wrapping_mul(0x9E37_79B1) >> 16;
+    Duration::from_millis(800 + u64::from(varied % 400))
+}
+
+fn vp8_meta(payload: &[u8]) -> Option<Vp8Meta> {
+    let descriptor = vp8::Descriptor::parse(payload)?;
+    let starts_picture = descriptor.starts_frame();
+    Some(Vp8Meta {
+        starts_picture,
+        key_frame: starts_picture && vp8::is_key_frame(payload),
+        picture_id: descriptor.picture_id.map(|id| PictureId {
+            value: id.get(),
+            wide: matches!(id, vp8::PictureId::Bits15(_)),
+        }),
+        tl0_pic_idx: descriptor.tl0_pic_idx,
+        temporal: descriptor.temporal.map(|(layer, _)| layer),
+        layer_sync: descriptor.temporal.is_some_and(|(_, sync)| sync),
+        disposable: descriptor.non_reference,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,593 @@
+//! A browser of few words sends to an uplink over a line that loses, doubles and delays.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::{
+    super::{
+        id::ShortId,
+        packet::{NegotiatedSource, PayloadType},
+        testing::{base, ms},
+    },
+    *,
+};
+use crate::wire::{
+    rtcp::{self, ReportBlock, Rtcp},
+    rtp::{HeaderFields, write_header},
+};
+
+const MID: u8 = 1;
+const RID: u8 = 2;
+const RRID: u8 = 3;
+const TWCC: u8 = 4;
+const LEVEL: u8 = 5;
+const OWN: Ssrc = Ssrc(77);
+
+fn id(text: &str) -> ShortId {
+    ShortId::new(text.as_bytes()).expect("short")
+}
+
+/// Microphone, camera of three layers, screen without rids, known by its SSRCs.
+fn negotiated() -> Negotiated {
+    let vp8 = vec![PayloadType {
+        codec: Codec::Vp8,
+        media: 96,
+        rtx: Some(97),
+    }];
+    let opus = vec![PayloadType {
+        codec: Codec::Opus,
+        media: 111,
+        rtx: None,
+    }];
+    let source = |kind, mid, payloads, rids: &[&str], ssrcs| NegotiatedSource {
+        kind,
+        mid: id(mid),
+        payloads,
+        rids: rids.iter().map(|r| id(r)).collect(),
+        ssrcs,
+    };
+    Negotiated {
+        extensions: ExtensionIds {
+            mid: Some(MID),
+            rid: Some(RID),
+            rrid: Some(RRID),
+            transport_cc: Some(TWCC),
+            audio_level: Some(LEVEL),
+            ..ExtensionIds::default()
+        },
+        sources: vec![
+            source(SourceKind::Mic, "0", opus, &[], vec![(Ssrc(10), None)]),
+            source(SourceKind::Camera, "1", vp8.clone(), &["q", "h", "f"], vec![]),
+            source(
+                SourceKind::Screen,
+                "2",
+                vp8,
+                &[],
+                vec![(Ssrc(50), Some(Ssrc(51)))],
+            ),
+        ],
+        slots: vec![],
+    }
+}
+
+/// A packet to be written.
+#[derive(Clone, Copy)]
+struct Out<'a> {
+    ssrc: u32,
+    payload_type: u8,
+    sequence: u16,
+    timestamp: u32,
+    extensions: &'a [(u8, &'a [u8])],
+    payload: &'a [u8],
+}
+
+impl Out<'_> {
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; 1_500];
+        let fields = HeaderFields {
+            marker: false,
+            padding: false,
+            payload_type: self.payload_type,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            ssrc: self.ssrc,
+        };
+        let header = write_header(&fields, None, self.extensions, &mut bytes).expect("room");
+        bytes.truncate(header);
+        bytes.extend_from_slice(self.payload);
+        bytes
+    }
+}
+
+const KEY: &[u8] = &[0x10, 0x00, 1, 2, 3];
+const DELTA: &[u8] = &[0x10, 0x01, 1, 2, 3];
+
+/// Media of a camera layer, as a browser begins a stream: with mid and rid.
+fn camera(ssrc: u32, rid: &'static [u8], sequence: u16, payload: &[u8]) -> Vec<u8> {
+    let extensions: [(u8, &[u8]); 2] = [(MID, b"1"), (RID, rid)];
+    let timestamp = u32::from(sequence) * 3_000;
+    Out {
+        ssrc,
+        payload_type: 96,
+        sequence,
+        timestamp,
+        extensions: &extensions,
+        payload,
+    }
+    .bytes()
+}
+
+/// Its repair, later in the stream: no ids any more.
+fn rtx(ssrc: u32, sequence: u16, original: u16, payload: &[u8]) -> Vec<u8> {
+    let payload = [&original.to_be_bytes(), payload].concat();
+    let timestamp = u32::from(original) * 3_000;
+    Out {
+        ssrc,
+        payload_type: 97,
+        sequence,
+        timestamp,
+        extensions: &[],
+        payload: &payload,
+    }
+    .bytes()
+}
+
+struct Seen {
+    source: SourceKind,
+    layer: u8,
+    stream: u32,
+    wire: u16,
+    repaired: bool,
+    key_frame: bool,
+}
+
+fn feed(uplink: &mut Uplink, now: Instant, bytes: &[u8]) -> Option<Seen> {
+    let packet = RtpPacket::parse(bytes).expect("well-formed");
+    let arrival = uplink.handle_rtp(now, &packet)?;
+    assert!(!arrival.payload.is_empty());
+    Some(Seen {
+        source: arrival.source,
+        layer: arrival.layer,
+        stream: arrival.stream,
+        wire: arrival.sequence.wire(),
+        repaired: arrival.repaired,
+        key_frame: arrival.video.is_some_and(|v| v.key_frame),
+    })
+}
+
+#[derive(Default, Debug)]
+struct Said {
+    nacks: Vec<(u32, u16)>,
+    key_frames: Vec<u32>,
+    reports: Vec<ReportBlock>,
+    transport: usize,
+}
+
+/// All RTCP due now.
+fn said(uplink: &mut Uplink, now: Instant) -> Said {
+    let (mut said, mut out) = (Said::default(), Vec::new());
+    uplink.handle_timeout(now);
+    for _ in 0..100 {
+        if !uplink.poll_rtcp(now, &mut out) {
+            assert!(
+                uplink.poll_timeout().is_none_or(|at| at > now),
+                "asks for a call that does nothing"
+            );
+            return said;
+        }
+        assert!(out.len() <= COMPOUND_MAX);
+        for packet in rtcp::packets(&out) {
+            match packet.expect("well-formed") {
+                Rtcp::Nack(n) => said.nacks.extend(n.lost().map(|s| (n.media_ssrc, s))),
+                Rtcp::PictureLoss(p) => said.key_frames.push(p.media_ssrc),
+                Rtcp::ReceiverReport(r) => said.reports.extend(r.reports()),
+                Rtcp::TransportFeedback(f) => {
+                    said.transport += f.statuses().filter(|s| s.1.is_some()).count()
+                }
+                Rtcp::SourceDescription(s) => assert!(s.cnames().all(|(_, name)| name == CNAME)),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+    panic!("no end of compounds")
+}
+
+#[test]
+fn streams_are_told_by_payload_type_and_ids_whichever_comes_first() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    let ids: [(u8, &[u8]); 2] = [(MID, b"1"), (RRID, b"h")];
+    let probe = Out {
+        ssrc: 31,
+        payload_type: 97,
+        sequence: 1,
+        timestamp: 0,
+        extensions: &ids,
+        payload: &[0; 200],
+    };
+    assert!(feed(&mut uplink, t0, &probe.bytes()).is_none());
+    assert_eq!(uplink.stats().probes, 1);
+    for (ssrc, rid, layer) in [(30, &b"h"[..], 1), (20, b"q", 0), (40, b"f", 2)] {
+        let ids: [(u8, &[u8]); 2] = [(MID, b"1"), (RID, rid)];
+        let first = Out {
+            ssrc,
+            payload_type: 96,
+            sequence: 7,
+            timestamp: 0,
+            extensions: &ids,
+            payload: KEY,
+        }
+        .bytes();
+        let seen = feed(&mut uplink, t0, &first).expect("new");
+        assert_eq!(
+            (seen.source, seen.layer, seen.key_frame),
+            (SourceKind::Camera, layer, true)
+        );
+        let bare = Out {
+            sequence: 9,
+            extensions: &[],
+            payload: DELTA,
+            ..probe
+        };
+        let seen = feed(
+            &mut uplink,
+            t0,
+            &Out {
+                ssrc,
+                payload_type: 96,
+                ..bare
+            }
+            .bytes(),
+        )
+        .expect("remembered");
+        assert_eq!((seen.layer, seen.key_frame), (layer, false));
+    }
+    let seen = feed(&mut uplink, t0 + ms(10), &rtx(31, 2, 8, DELTA)).expect("8 is missing");
+    assert_eq!((seen.layer, seen.wire, seen.repaired), (1, 8, true));
+}
+
+#[test]
+fn without_ids_the_offer_tells() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    let packet = |ssrc, payload_type, sequence, payload| {
+        Out {
+            ssrc,
+            payload_type,
+            sequence,
+            timestamp: 0,
+            extensions: &[],
+            payload,
+        }
+        .bytes()
+    };
+    assert_eq!(
+        feed(&mut uplink, t0, &packet(10, 111, 1, &[1, 2])).map(|s| s.source),
+        Some(SourceKind::Mic)
+    );
+    assert_eq!(
+        feed(&mut uplink, t0, &packet(50, 96, 1, KEY)).map(|s| s.source),
+        Some(SourceKind::Screen)
+    );
+    assert!(feed(&mut uplink, t0, &packet(50, 96, 3, DELTA)).is_some());
+    assert!(feed(&mut uplink, t0, &rtx(51, 1, 2, DELTA)).is_some_and(|s| s.repaired));
+    let before = uplink.stats().unknown;
+    for (ssrc, payload_type) in [(99, 96), (50, 97), (51, 96), (10, 96), (50, 0)] {
+        assert!(feed(&mut uplink, t0, &packet(ssrc, payload_type, 9, KEY)).is_none());
+    }
+    assert_eq!(uplink.stats().unknown, before + 5);
+}
+
+#[test]
+fn a_restarted_encoder_is_another_stream_and_one_that_never_rests_is_refused() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    let first = feed(&mut uplink, t0, &camera(20, b"q", 5, KEY)).expect("new");
+    let second = feed(&mut uplink, t0 + ms(600), &camera(21, b"q", 900, KEY)).expect("new");
+    assert_ne!(first.stream, second.stream);
+    for n in 0..1_000u32 {
+        let flapping = camera(20 + n % 2, b"q", n as u16 + 901, KEY);
+        feed(&mut uplink, t0 + ms(600 + u64::from(n)), &flapping);
+    }
+    assert!(uplink.streams_begun <= 4, "{}", uplink.streams_begun);
+    // A sequence that leaps on one SSRC is another stream too, from its second packet on.
+    let now = t0 + ms(5_000);
+    let ssrc = uplink.inbound(SourceKind::Camera, 0).expect("there").ssrc.0;
+    assert!(feed(&mut uplink, now, &camera(ssrc, b"q", 30_000, KEY)).is_none());
+    let third = feed(&mut uplink, now, &camera(ssrc, b"q", 30_001, KEY)).expect("follows");
+    assert_eq!(third.stream, uplink.streams_begun - 1);
+}
+
+#[test]
+fn what_cannot_be_repaired_breaks_the_layer_until_a_key_frame() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    feed(&mut uplink, t0, &camera(20, b"q", 1, KEY));
+    feed(&mut uplink, t0, &camera(20, b"q", 3, DELTA));
+    let (mut now, mut asked) = (t0, 0);
+    while let Some(next) = uplink.inbound(SourceKind::Camera, 0).and_then(Inbound::due) {
+        now = now.max(next) + ms(1);
+        asked += said(&mut uplink, now).nacks.len();
+    }
+    assert!(
+        (3..=10).contains(&asked) && now <= t0 + ms(1_520),
+        "{asked} {:?}",
+        now - t0
+    );
+    assert_eq!(
+        uplink.poll_broken(),
+        Some(Broken {
+            source: SourceKind::Camera,
+            layer: 0
+        })
+    );
+    assert_eq!(uplink.poll_broken(), None);
+    assert!(
+        feed(&mut uplink, now, &rtx(22, 1, 2, DELTA)).is_none(),
+        "given up: a hole stays a hole"
+    );
+    // A gap too wide to be listed breaks at once.
+    feed(&mut uplink, now, &camera(20, b"q", 1_500, DELTA));
+    assert_eq!(
+        uplink.poll_broken(),
+        Some(Broken {
+            source: SourceKind::Camera,
+            layer: 0
+        })
+    );
+    feed(&mut uplink, now, &camera(20, b"q", 1_600, DELTA));
+    feed(&mut uplink, now, &camera(20, b"q", 1_601, KEY));
+    uplink.handle_timeout(now + ms(5_000));
+    assert_eq!((uplink.poll_broken(), uplink.stats().given_up), (None, 100));
+}
+
+#[test]
+fn reports_say_what_the_path_lost_and_when_the_sender_last_reported() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    assert!(uplink.poll_timeout().is_none());
+    for n in (0..100u16).filter(|n| n % 4 != 1) {
+        feed(
+            &mut uplink,
+            t0 + ms(u64::from(n)),
+            &camera(20, b"q", 65_500u16.wrapping_add(n), KEY),
+        );
+    }
+    uplink.handle_sender_report(t0 + ms(100), Ssrc(20), 0x1234_5678_9ABC_DEF0, 0);
+    let reports = said(&mut uplink, t0 + ms(600)).reports;
+    let [block] = reports[..] else {
+        panic!("{reports:?}")
+    };
+    assert_eq!((block.ssrc, block.lost, block.fraction_lost), (20, 25, 64));
+    assert_eq!(block.highest_sequence, 65_536 + 63);
+    assert_eq!((block.last_sr, block.delay_since_sr), (0x5678_9ABC, 32_768));
+    assert!(block.jitter > 0);
+    assert!(
+        said(&mut uplink, t0 + ms(3_000)).reports.is_empty(),
+        "nothing came since"
+    );
+}
+
+#[test]
+fn a_key_frame_is_asked_of_the_lowest_layer_that_lives() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    uplink.request_key_frame(t0, SourceKind::Camera, 2);
+    assert!(said(&mut uplink, t0).key_frames.is_empty() && uplink.poll_timeout().is_none());
+    for n in 0..30u16 {
+        let now = t0 + ms(u64::from(n) * 100);
+        if n < 5 {
+            feed(&mut uplink, now, &camera(20, b"q", n, DELTA));
+        }
+        feed(&mut uplink, now, &camera(40, b"f", n, DELTA));
+    }
+    assert_eq!(said(&mut uplink, t0 + ms(2_900)).key_frames, [40]);
+    feed(&mut uplink, t0 + ms(2_950), &camera(40, b"f", 30, KEY));
+    assert!(said(&mut uplink, t0 + ms(4_000)).key_frames.is_empty());
+}
+
+#[test]
+fn sound_is_not_asked_for_again_and_tells_its_level() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    for sequence in [1u16, 2, 9] {
+        let ids: [(u8, &[u8]); 2] = [(MID, b"0"), (LEVEL, &[0x80 | 30])];
+        let out = Out {
+            ssrc: 1,
+            payload_type: 111,
+            sequence,
+            timestamp: 0,
+            extensions: &ids,
+            payload: &[1],
+        };
+        let bytes = out.bytes();
+        let arrival = uplink
+            .handle_rtp(t0, &RtpPacket::parse(&bytes).expect("well-formed"))
+            .expect("new");
+        assert_eq!(
+            arrival.level,
+            Some(AudioLevel {
+                voice: true,
+                level: 30
+            })
+        );
+    }
+    assert!(said(&mut uplink, t0 + ms(100)).nacks.is_empty());
+}
+
+/// What becomes of a packet on the line.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Arrives,
+    Late(u8),
+    Twice(u8),
+    Lost,
+}
+
+/// Sends `fates.len()` packets, one each 5 ms, and answers NACKs `rtt` later; `rtx_lost` and `nack_lost` say which
+/// repairs and requests are lost. Gives the uplink, all that arrived, and the NACKs for each number.
+fn run(
+    fates: &[Fate],
+    rtt: Duration,
+    mut line_loses: impl FnMut() -> bool,
+) -> (Uplink, Vec<Seen>, BTreeMap<u16, u32>) {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    let mut line: BTreeMap<(Instant, usize), Vec<u8>> = BTreeMap::new();
+    for (n, fate) in fates.iter().enumerate() {
+        let (at, packet) = (
+            t0 + ms(n as u64 * 5),
+            camera(20, b"q", n as u16, if n == 0 { KEY } else { DELTA }),
+        );
+        match *fate {
+            Fate::Lost if n > 0 => {}
+            Fate::Late(late) if n > 0 => drop(line.insert((at + ms(late.into()), n), packet)),
+            Fate::Twice(late) => {
+                line.insert((at, n), packet.clone());
+                line.insert((at + ms(late.into()), n + fates.len()), packet);
+            }
+            _ => drop(line.insert((at, n), packet)),
+        }
+    }
+    let (mut seen, mut nacks, mut repairs) = (Vec::new(), BTreeMap::new(), 0u16);
+    let mut asked: VecDeque<(Instant, u16)> = VecDeque::new();
+    let end = t0 + ms(fates.len() as u64 * 5) + Duration::from_secs(4);
+    let mut now = t0;
+    while now < end {
+        while let Some(entry) = line.first_entry().filter(|e| e.key().0 <= now) {
+            seen.extend(feed(&mut uplink, now, &entry.remove()));
+        }
+        for (_, number) in said(&mut uplink, now).nacks {
+            *nacks.entry(number).or_default() += 1;
+            if !line_loses() {
+                asked.push_back((now + rtt, number));
+            }
+        }
+        while asked.front().is_some_and(|&(at, _)| at <= now) {
+            let (_, number) = asked.pop_front().expect("looked at");
+            repairs += 1;
+            let ids: [(u8, &[u8]); 2] = [(MID, b"1"), (RRID, b"q")];
+            let payload = [&number.to_be_bytes(), DELTA].concat();
+            let timestamp = u32::from(number) * 3_000;
+            let (ssrc, payload_type, sequence, extensions) = (21, 97, repairs, &ids);
+            let packet = Out {
+                ssrc,
+                payload_type,
+                sequence,
+                timestamp,
+                extensions,
+                payload: &payload,
+            };
+            if !line_loses() {
+                seen.extend(feed(&mut uplink, now, &packet.bytes()));
+            }
+        }
+        let next = line.first_key_value().map(|((at, _), _)| *at);
+        let next = soonest(soonest(next, asked.front().map(|a| a.0)), uplink.poll_timeout());
+        now = next.unwrap_or(end).max(now + Duration::from_micros(100));
+    }
+    (uplink, seen, nacks)
+}
+
+#[test]
+fn at_five_percent_loss_each_way_all_comes_back_with_at_most_two_requests_for_each() {
+    for (seed, rtt) in [(1u64, 50), (2, 50), (3, 20), (4, 150), (5, 300)] {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut lost = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % 20 == 0
+        };
+        let fates: Vec<_> = (0..6_000)
+            .map(|n| {
+                if n < 5_990 && lost() {
+                    Fate::Lost
+                } else {
+                    Fate::Arrives
+                }
+            })
+            .collect();
+        let missing = fates.iter().filter(|f| matches!(f, Fate::Lost)).count() as u64;
+        let (uplink, seen, nacks) = run(&fates, ms(rtt), lost);
+        let numbers: BTreeSet<_> = seen.iter().map(|s| s.wire).collect();
+        assert_eq!((seen.len(), numbers.len()), (6_000, 6_000), "seed {seed}");
+        let sent: u64 = nacks.values().map(|&n| u64::from(n)).sum();
+        assert!(
+            sent <= missing * 2,
+            "seed {seed}: {sent} requests for {missing} lost"
+        );
+        assert!(
+            uplink.repair_time() < ms(rtt * 3 / 2 + 20),
+            "seed {seed}: {:?}",
+            uplink.repair_time()
+        );
+        assert_eq!(uplink.stats().given_up, 0);
+    }
+}
+
+#[test]
+fn a_path_out_of_order_is_learnt() {
+    let fates: Vec<_> = (0..3_000)
+        .map(|n| {
+            if n % 10 == 5 {
+                Fate::Late(20)
+            } else {
+                Fate::Arrives
+            }
+        })
+        .collect();
+    let (_, seen, nacks) = run(&fates, ms(50), || false);
+    assert_eq!(seen.len(), 3_000);
+    assert!(nacks.values().sum::<u32>() < 40, "{nacks:?}");
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => Just(Fate::Arrives),
+        1 => (0u8..120).prop_map(Fate::Late),
+        1 => (0u8..200).prop_map(Fate::Twice),
+        2 => Just(Fate::Lost),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn each_packet_is_passed_on_at_most_once_and_asked_for_at_most_ten_times(
+        fates in prop::collection::vec(fate(), 1..200), losses in prop::collection::vec(any::<bool>(), 1..40), rtt in 1u64..400
+    ) {
+        let mut losses = losses.into_iter().chain([false]).cycle();
+        let (uplink, seen, nacks) = run(&fates, ms(rtt), || losses.next() == Some(true));
+        let numbers: BTreeSet<_> = seen.iter().map(|s| s.wire).collect();
+        prop_assert_eq!(numbers.len(), seen.len());
+        prop_assert!(nacks.values().all(|&n| n <= 10));
+        let last = fates.iter().rposition(|f| !matches!(f, Fate::Lost)).unwrap_or(0);
+        let arrived = seen.len() as u64 + uplink.stats().given_up;
+        prop_assert!(arrived > last as u64, "{} of {}", arrived, last + 1);
+    }
+
+    #[test]
+    fn any_packets_cost_bounded_memory_and_each_number_passes_once(
+        packets in prop::collection::vec((0u64..40, 0u32..6, any::<bool>(), any::<u16>(), 0u16..400, any::<u32>()), 1..400)
+    ) {
+        let t0 = base();
+        let (mut uplink, mut now, mut numbers) = (Uplink::new(t0, &negotiated(), OWN), t0, BTreeSet::new());
+        for (later, ssrc, wild, jump, near, timestamp) in packets {
+            now += ms(later);
+            let ids: [(u8, &[u8]); 4] = [(MID, b"1"), (RID, b"q"), (RRID, b"q"), (TWCC, &jump.to_be_bytes())];
+            let payload_type = if ssrc < 4 { 96 } else { 97 };
+            let sequence = if wild { jump } else { near };
+            let payload = [&near.to_be_bytes(), DELTA].concat();
+            let bytes = Out { ssrc, payload_type, sequence, timestamp, extensions: &ids, payload: &payload }.bytes();
+            let packet = RtpPacket::parse(&bytes).expect("well-formed");
+            if let Some(arrival) = uplink.handle_rtp(now, &packet) {
+                prop_assert!(numbers.insert((arrival.stream, arrival.sequence)));
+            }
+            uplink.handle_sender_report(now, Ssrc(ssrc), u64::from(timestamp) << 20, timestamp);
+            said(&mut uplink, now);
+        }
+    }
+}
