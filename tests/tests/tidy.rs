@@ -59,7 +59,8 @@ fn sources(folder: &str) -> Vec<Source> {
                     .expect("below the root")
                     .display()
                     .to_string();
-                let is_test_file = name.ends_with("tests.rs") || name.contains("/tests/");
+                let is_test_file =
+                    name.ends_with("tests.rs") || name.ends_with("/testing.rs") || name.contains("/tests/");
                 let end = if is_test_file {
                     0
                 } else {
