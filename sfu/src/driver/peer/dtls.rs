@@ -12,13 +12,12 @@ use std::{
 
 use bytes::BytesMut;
 use rtc::{
-    crypto::{RTCCryptoProvider, SecretVec, default_provider},
+    crypto::{RTCCryptoProvider, default_provider},
     dtls::{
         cipher_suite::CipherSuiteId,
         config::{ClientAuthType, ConfigBuilder, HandshakeConfig},
         crypto::Certificate,
         endpoint::{Endpoint, EndpointEvent},
-        extension::extension_use_srtp::SrtpProtectionProfile,
     },
     shared::{TransportProtocol, error::Error as RtcError},
 };
@@ -27,7 +26,10 @@ use super::{
     Fingerprint, LostReason,
     dtls_front::{Front, srtp_profiles},
 };
-use crate::driver::gate::DtlsRefused;
+use crate::{
+    driver::gate::DtlsRefused,
+    wire::srtp::{self, EXPORTER_LABEL, Opener, Profile, Sealer, Side},
+};
 
 /// First wait before our flight is sent again.
 const FLIGHT_INTERVAL: Duration = Duration::from_millis(100);
@@ -39,9 +41,6 @@ const REPEAT_PAUSES_MS: [u64; 7] = [0, 0, 100, 300, 700, 1_100, 1_700];
 /// Largest DTLS datagram we send, in bytes.
 const MTU: usize = 1_200;
 
-/// RFC 5764 §4.2.
-const EXPORTER_LABEL: &str = "EXTRACTOR-dtls_srtp";
-
 /// The address the endpoint knows its only client by.
 const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
@@ -49,48 +48,15 @@ const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 /// sent at most once an association, before there is an endpoint.
 const HANDSHAKE_FAILURE: [u8; 15] = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
 
-/// An SRTP protection profile that we speak (RFC 7714 §14.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SrtpProfile {
-    /// AEAD_AES_128_GCM, preferred: 0.28 us a packet, and a 256-bit key protects nothing that is at risk here.
-    Aes128Gcm,
-    /// AEAD_AES_256_GCM.
-    Aes256Gcm,
-}
-
-impl SrtpProfile {
-    /// Best first.
-    const ALL: [Self; 2] = [Self::Aes128Gcm, Self::Aes256Gcm];
-
-    fn to_rtc(self) -> SrtpProtectionProfile {
-        match self {
-            Self::Aes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-            Self::Aes256Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
-        }
-    }
-
-    /// Bytes of a master key and of a master salt (RFC 7714 §12).
-    const fn lengths(self) -> (usize, usize) {
-        match self {
-            Self::Aes128Gcm => (16, 12),
-            Self::Aes256Gcm => (32, 12),
-        }
-    }
-
-    /// The best of ours that the client offers, whatever its order: clients list slow ones first.
-    fn choose(offered: &[u16]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|p| offered.contains(&(p.to_rtc() as u16)))
-    }
-}
+/// Profiles we speak, best first: the 128-bit key is quicker, and a longer one protects nothing that is at risk here.
+const PROFILES: [Profile; 2] = [Profile::AeadAes128Gcm, Profile::AeadAes256Gcm];
 
 /// The node's identity: one certificate for all peers of the process, made when it starts.
 pub struct Identity {
     crypto: Arc<dyn RTCCryptoProvider>,
     fingerprint: Fingerprint,
     /// One configuration per profile, so that the endpoint cannot fall back to another.
-    configs: [(SrtpProfile, Arc<HandshakeConfig>); 2],
+    configs: [(Profile, Arc<HandshakeConfig>); 2],
 }
 
 /// The certificate could not be made.
@@ -118,12 +84,12 @@ impl Identity {
             .first()
             .ok_or_else(|| IdentityError("no certificate".to_owned()))?;
         let fingerprint = Fingerprint::of(der.as_ref());
-        let config = |profile: SrtpProfile| {
+        let config = |profile: Profile| {
             ConfigBuilder::default()
                 .with_crypto_provider(crypto.clone())
                 .with_certificates(vec![certificate.clone()])
                 .with_cipher_suites(vec![CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256])
-                .with_srtp_protection_profiles(vec![profile.to_rtc()])
+                .with_srtp_protection_profiles(vec![profile.dtls().into()])
                 // The certificate is compared with the offer's fingerprint when the handshake is done.
                 .with_client_auth(ClientAuthType::RequireAnyClientCert)
                 .with_insecure_skip_verify(true)
@@ -133,7 +99,7 @@ impl Identity {
                 .map(|config| (profile, Arc::new(config)))
                 .map_err(explain)
         };
-        let [best, other] = SrtpProfile::ALL;
+        let [best, other] = PROFILES;
         Ok(Self {
             fingerprint,
             configs: [config(best)?, config(other)?],
@@ -151,29 +117,10 @@ impl Identity {
     }
 }
 
-/// SRTP master keys of an association. Never shown.
-pub(super) struct SrtpKeys {
-    pub(super) profile: SrtpProfile,
-    material: SecretVec,
-}
-
-impl SrtpKeys {
-    /// Master key and salt (key, salt) that the client sends with, then those that we send with: RFC 5764 §4.2, we are
-    /// the server.
-    pub(super) fn client_and_server(&self) -> Option<[(&[u8], &[u8]); 2]> {
-        let (key, salt) = self.profile.lengths();
-        let (client_key, rest) = self.material.as_ref().split_at_checked(key)?;
-        let (server_key, rest) = rest.split_at_checked(key)?;
-        let (client_salt, rest) = rest.split_at_checked(salt)?;
-        let (server_salt, _) = rest.split_at_checked(salt)?;
-        Some([(client_key, client_salt), (server_key, server_salt)])
-    }
-}
-
 /// What became of an association.
 pub(super) enum DtlsEvent {
-    /// Handshake done with the right certificate.
-    Connected(SrtpKeys),
+    /// Handshake done with the right certificate: what we send with, and what we receive with.
+    Connected(Box<(Sealer, Opener)>),
     /// It is over.
     Lost(LostReason),
 }
@@ -181,7 +128,7 @@ pub(super) enum DtlsEvent {
 enum Phase {
     /// No whole ClientHello yet.
     Waiting,
-    Handshaking(SrtpProfile),
+    Handshaking(Profile),
     Connected,
     Over,
 }
@@ -235,7 +182,9 @@ impl Dtls {
 
     /// Chooses the profile by the first ClientHello. False: none of ours is offered.
     fn begin(&mut self, hello: &[u8]) -> bool {
-        let chosen = SrtpProfile::choose(&srtp_profiles(hello));
+        // Ours, not the client's order: clients list slow profiles first.
+        let offered = srtp_profiles(hello);
+        let chosen = PROFILES.into_iter().find(|p| offered.contains(&p.dtls()));
         let config = self
             .identity
             .configs
@@ -282,14 +231,19 @@ impl Dtls {
             .peer_certificates
             .first()
             .is_some_and(|der| Fingerprint::of(der) == self.remote);
-        let (key, salt) = profile.lengths();
-        let material = state.export_keying_material(EXPORTER_LABEL, &[], 2 * (key + salt));
-        match material {
-            _ if !is_named => self.lost(LostReason::Fingerprint),
-            Ok(material) if state.srtp_protection_profile() == profile.to_rtc() => {
+        if !is_named {
+            return self.lost(LostReason::Fingerprint);
+        }
+        let agreed = state.srtp_protection_profile() as u16 == profile.dtls();
+        let material = state.export_keying_material(EXPORTER_LABEL, &[], profile.keying_material_len());
+        let contexts = material
+            .ok()
+            .and_then(|m| srtp::contexts(profile, m.as_ref(), Side::Server).ok());
+        match contexts {
+            Some(contexts) if agreed => {
                 self.phase = Phase::Connected;
                 self.front.set_connected();
-                DtlsEvent::Connected(SrtpKeys { profile, material })
+                DtlsEvent::Connected(Box::new(contexts))
             }
             _ => self.lost(LostReason::Handshake),
         }

@@ -17,6 +17,7 @@
 pub mod dtls;
 mod dtls_front;
 pub mod ice;
+pub mod sdp;
 
 use std::{
     collections::VecDeque,
@@ -26,10 +27,14 @@ use std::{
 };
 
 use self::{
-    dtls::{Dtls, DtlsEvent, Identity, SrtpKeys},
+    dtls::{Dtls, DtlsEvent, Identity},
     ice::{Checked, Ice, IceCredentials, StunRefused},
 };
-use crate::{driver::gate::DtlsRefused, engine::packet::soonest};
+use crate::{
+    driver::gate::DtlsRefused,
+    engine::packet::soonest,
+    wire::srtp::{OpenError, Opener, SealError, Sealer},
+};
 
 /// A peer whose handshake is not done by then is lost.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(30);
@@ -116,7 +121,7 @@ pub enum LostReason {
 }
 
 /// Why a packet was not opened, or not sealed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MediaRefused {
     /// The path is not validated (any more).
     #[error("path is not validated")]
@@ -124,16 +129,20 @@ pub enum MediaRefused {
     /// There are no keys: before the handshake, or after the end.
     #[error("no keys")]
     NotConnected,
-    /// SRTP refused it: not authentic, seen before, too old, too many SSRCs, or no RTP at all.
-    #[error("refused by SRTP")]
-    Srtp,
+    /// SRTP would not open it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// SRTP would not seal it.
+    #[error(transparent)]
+    Seal(#[from] SealError),
 }
 
 /// The transport of one endpoint.
 pub struct Peer {
     ice: Ice,
     dtls: Dtls,
-    srtp: Option<Srtp>,
+    /// After the handshake: what we send with, and what we receive with.
+    srtp: Option<Box<(Sealer, Opener)>>,
     /// Where the last DTLS datagram came from: answers go there. Chromium begins before it has chosen a path.
     dtls_path: Option<Path>,
     /// When an unfinished handshake ends the peer; none when it is done.
@@ -142,9 +151,6 @@ pub struct Peer {
     transmits: VecDeque<Transmit>,
     events: VecDeque<PeerEvent>,
 }
-
-/// SRTP contexts of an association.
-enum Srtp {}
 
 impl Peer {
     /// A peer that waits for its first check. `remote` is the certificate its offer names.
@@ -223,25 +229,25 @@ impl Peer {
 
     /// Opens an SRTP packet in place: the length of the RTP packet at the beginning of `packet`.
     pub fn open_rtp(&mut self, path: Path, packet: &mut [u8]) -> Result<usize, MediaRefused> {
-        self.open(path, |srtp| srtp.open_rtp(packet))
+        self.open(path, |opener| opener.open_rtp(packet))
     }
 
     /// Opens an SRTCP packet in place: the length of the RTCP compound at the beginning of `packet`.
     pub fn open_rtcp(&mut self, path: Path, packet: &mut [u8]) -> Result<usize, MediaRefused> {
-        self.open(path, |srtp| srtp.open_rtcp(packet))
+        self.open(path, |opener| opener.open_rtcp(packet))
     }
 
     /// Seals the RTP packet in the first `length` bytes of `buffer` in place; the length of the SRTP packet.
-    /// `buffer` needs [`SEAL_BYTES_MAX`] bytes more than the packet has.
+    /// `buffer` needs [`RTP_OVERHEAD_MAX`](crate::wire::srtp::RTP_OVERHEAD_MAX) bytes more than the packet has.
     pub fn seal_rtp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, MediaRefused> {
-        let srtp = self.srtp.as_mut().ok_or(MediaRefused::NotConnected)?;
-        srtp.seal_rtp(buffer, length).ok_or(MediaRefused::Srtp)
+        let (sealer, _) = self.srtp.as_deref_mut().ok_or(MediaRefused::NotConnected)?;
+        Ok(sealer.seal_rtp(buffer, length)?)
     }
 
-    /// As [`Peer::seal_rtp`], for an RTCP compound.
+    /// As [`Peer::seal_rtp`], for an RTCP compound and [`RTCP_OVERHEAD_MAX`](crate::wire::srtp::RTCP_OVERHEAD_MAX).
     pub fn seal_rtcp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, MediaRefused> {
-        let srtp = self.srtp.as_mut().ok_or(MediaRefused::NotConnected)?;
-        srtp.seal_rtcp(buffer, length).ok_or(MediaRefused::Srtp)
+        let (sealer, _) = self.srtp.as_deref_mut().ok_or(MediaRefused::NotConnected)?;
+        Ok(sealer.seal_rtcp(buffer, length)?)
     }
 
     /// Tells the client goodbye, for a shutdown. Drain [`Peer::poll_transmit`] and drop the peer.
@@ -289,13 +295,13 @@ impl Peer {
     fn open(
         &mut self,
         path: Path,
-        open: impl FnOnce(&mut Srtp) -> Option<usize>,
+        open: impl FnOnce(&mut Opener) -> Result<usize, OpenError>,
     ) -> Result<usize, MediaRefused> {
         if !self.ice.is_validated(path) {
             return Err(MediaRefused::Unverified);
         }
-        let srtp = self.srtp.as_mut().ok_or(MediaRefused::NotConnected)?;
-        let length = open(srtp).ok_or(MediaRefused::Srtp)?;
+        let (_, opener) = self.srtp.as_deref_mut().ok_or(MediaRefused::NotConnected)?;
+        let length = open(opener)?;
         self.ice.handle_media(path);
         Ok(length)
     }
@@ -304,14 +310,11 @@ impl Peer {
         self.drain_dtls();
         match event {
             None => {}
-            Some(DtlsEvent::Connected(keys)) => match Srtp::new(&keys) {
-                Some(srtp) => {
-                    self.srtp = Some(srtp);
-                    self.handshake_ends = None;
-                    self.events.push_back(PeerEvent::Connected);
-                }
-                None => self.lose(LostReason::Handshake),
-            },
+            Some(DtlsEvent::Connected(contexts)) => {
+                self.srtp = Some(contexts);
+                self.handshake_ends = None;
+                self.events.push_back(PeerEvent::Connected);
+            }
             Some(DtlsEvent::Lost(reason)) => self.lose(reason),
         }
     }
@@ -354,25 +357,4 @@ pub struct Admitted {
     pub fresh: bool,
     /// A path that leads here no more.
     pub evicted: Option<Path>,
-}
-
-/// Bytes that sealing adds at most: the tag of AES-GCM and, for SRTCP, the index (RFC 7714).
-pub const SEAL_BYTES_MAX: usize = 20;
-
-impl Srtp {
-    fn new(_keys: &SrtpKeys) -> Option<Self> {
-        None
-    }
-    fn open_rtp(&mut self, _packet: &mut [u8]) -> Option<usize> {
-        match *self {}
-    }
-    fn open_rtcp(&mut self, _packet: &mut [u8]) -> Option<usize> {
-        match *self {}
-    }
-    fn seal_rtp(&mut self, _buffer: &mut [u8], _length: usize) -> Option<usize> {
-        match *self {}
-    }
-    fn seal_rtcp(&mut self, _buffer: &mut [u8], _length: usize) -> Option<usize> {
-        match *self {}
-    }
 }

@@ -1,0 +1,293 @@
+//! Decides what of an offer is accepted: sources by their mids, then slots in the order of their m-sections.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    AnswerConfig, SdpError,
+    offer::{Direction, Extension, Offer, Section},
+};
+use crate::{
+    control::AUDIO_SLOTS,
+    engine::{
+        id::{MediaKind, ShortId, SlotId, SourceKind, Ssrc},
+        packet::{Codec, ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, PayloadType},
+    },
+};
+
+/// Most simulcast layers of a source.
+const LAYERS_MAX: usize = 3;
+
+/// Most SSRCs that are remembered of an m-section; further ones are ignored.
+const SSRCS_MAX: usize = 8;
+
+pub(super) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+pub(super) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
+pub(super) const RRID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
+pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub(super) const TRANSPORT_CC: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+pub(super) const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+
+/// What an m-section becomes.
+pub(super) enum Role {
+    /// Port 0.
+    Refused,
+    /// By its place in [`Negotiated::sources`].
+    Source(usize),
+    /// By its place in [`Negotiated::slots`].
+    Slot(usize),
+}
+
+/// What is accepted.
+pub(super) struct Chosen {
+    /// One per m-section.
+    pub(super) roles: Vec<Role>,
+    pub(super) media: Negotiated,
+}
+
+/// Decides about every m-section.
+pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Chosen, SdpError> {
+    let named = named_sources(offer, config.sources)?;
+    let mut ssrcs = Ssrcs::of(offer, config.random);
+    let mut media = Negotiated {
+        extensions: extension_ids(offer)?,
+        ..Negotiated::default()
+    };
+    let mut slots = (0, 0);
+    let mut roles = Vec::with_capacity(offer.sections.len());
+    for section in &offer.sections {
+        let payloads = payloads(section);
+        roles.push(match (named.get(&section.mid), media_kind(section)) {
+            _ if !section.is_open || payloads.is_empty() => Role::Refused,
+            (Some(&kind), _) => {
+                media.sources.push(source(section, kind, payloads)?);
+                Role::Source(media.sources.len() - 1)
+            }
+            (None, Some(kind)) if section.direction == Direction::RecvOnly => {
+                let (next, most) = match kind {
+                    MediaKind::Audio => (&mut slots.0, AUDIO_SLOTS),
+                    MediaKind::Video => (&mut slots.1, config.profile.video_slots()),
+                };
+                if *next >= most {
+                    Role::Refused
+                } else {
+                    media
+                        .slots
+                        .push(slot(section, SlotId { kind, index: *next }, payloads, &mut ssrcs));
+                    *next += 1;
+                    Role::Slot(media.slots.len() - 1)
+                }
+            }
+            _ => Role::Refused,
+        });
+    }
+    if media.sources.is_empty() && media.slots.is_empty() {
+        return Err(SdpError::Nothing);
+    }
+    Ok(Chosen { roles, media })
+}
+
+/// Which m-section is which source. Each must be of its kind, and send.
+fn named_sources(
+    offer: &Offer,
+    sources: &BTreeMap<SourceKind, String>,
+) -> Result<BTreeMap<ShortId, SourceKind>, SdpError> {
+    let mut named = BTreeMap::new();
+    for (&kind, mid) in sources {
+        let section = offer
+            .sections
+            .iter()
+            .find(|s| s.mid.as_str() == mid)
+            .ok_or(SdpError::Source)?;
+        let sends = matches!(section.direction, Direction::SendOnly | Direction::SendRecv);
+        let is_its_kind = media_kind(section) == Some(kind.media());
+        if !sends || !is_its_kind || named.insert(section.mid, kind).is_some() {
+            return Err(SdpError::Source);
+        }
+    }
+    Ok(named)
+}
+
+fn media_kind(section: &Section) -> Option<MediaKind> {
+    match section.media.as_str() {
+        "audio" => Some(MediaKind::Audio),
+        "video" => Some(MediaKind::Video),
+        _ => None,
+    }
+}
+
+/// Ids in the whole bundle. One id must mean one thing in all of it (RFC 9143 §10); where a URI has several ids, the
+/// first is used.
+///
+/// Orientation is left out on purpose: nothing forwards it, and without it browsers turn the picture themselves.
+fn extension_ids(offer: &Offer) -> Result<ExtensionIds, SdpError> {
+    let mut meanings: BTreeMap<u8, &str> = BTreeMap::new();
+    let all = || {
+        offer
+            .sections
+            .iter()
+            .filter(|s| s.is_open)
+            .flat_map(|s| &s.extensions)
+    };
+    for Extension { id, uri, .. } in all() {
+        if *meanings.entry(*id).or_insert(uri) != uri {
+            return Err(SdpError::Extension);
+        }
+    }
+    let id = |uri: &str| all().find(|e| e.uri == uri && e.id <= 14).map(|e| e.id);
+    Ok(ExtensionIds {
+        mid: id(MID),
+        rid: id(RID),
+        rrid: id(RRID),
+        audio_level: id(AUDIO_LEVEL),
+        transport_cc: id(TRANSPORT_CC),
+        abs_send_time: None,
+        orientation: None,
+        playout_delay: id(PLAYOUT_DELAY),
+    })
+}
+
+/// The codec we know, with its RTX: the first of its kind that the m-line lists.
+fn payloads(section: &Section) -> Vec<PayloadType> {
+    let (codec, name) = match section.media.as_str() {
+        "audio" => (Codec::Opus, "opus/48000/2"),
+        "video" => (Codec::Vp8, "VP8/90000"),
+        _ => return Vec::new(),
+    };
+    let is = |pt: u8, name: &str| {
+        section
+            .of_payload("rtpmap", pt)
+            .any(|map| map.eq_ignore_ascii_case(name))
+    };
+    let repairs = |pt: u8, media: u8| {
+        let parameters = section.of_payload("fmtp", pt).flat_map(|fmtp| fmtp.split(';'));
+        parameters
+            .filter_map(|p| p.trim().strip_prefix("apt="))
+            .any(|apt| apt.parse() == Ok(media))
+    };
+    let types = || section.payload_types.iter().copied();
+    let media = types().find(|&pt| is(pt, name));
+    let accepted = media.map(|media| PayloadType {
+        codec,
+        media,
+        rtx: types().find(|&pt| codec == Codec::Vp8 && is(pt, "rtx/90000") && repairs(pt, media)),
+    });
+    accepted.into_iter().collect()
+}
+
+fn source(
+    section: &Section,
+    kind: SourceKind,
+    payloads: Vec<PayloadType>,
+) -> Result<NegotiatedSource, SdpError> {
+    let rids = if kind.media() == MediaKind::Video {
+        layers(section)?
+    } else {
+        Vec::new()
+    };
+    let rtx: BTreeMap<u32, u32> = section
+        .values("ssrc-group")
+        .filter_map(repair_pair)
+        .take(SSRCS_MAX)
+        .collect();
+    let mut ssrcs: Vec<(Ssrc, Option<Ssrc>)> = Vec::new();
+    for ssrc in offered_ssrcs(section) {
+        let is_known = ssrcs.iter().any(|(known, _)| known.0 == ssrc) || rtx.values().any(|&r| r == ssrc);
+        if !is_known && ssrcs.len() < SSRCS_MAX {
+            ssrcs.push((Ssrc(ssrc), rtx.get(&ssrc).copied().map(Ssrc)));
+        }
+    }
+    Ok(NegotiatedSource {
+        kind,
+        mid: section.mid,
+        payloads,
+        rids,
+        ssrcs,
+    })
+}
+
+/// `FID media rtx` (RFC 5576 §4.2).
+fn repair_pair(group: &str) -> Option<(u32, u32)> {
+    let mut words = group.strip_prefix("FID ")?.split_whitespace().map(str::parse);
+    match (words.next(), words.next(), words.next()) {
+        (Some(Ok(media)), Some(Ok(rtx)), None) => Some((media, rtx)),
+        _ => None,
+    }
+}
+
+fn offered_ssrcs(section: &Section) -> impl Iterator<Item = u32> {
+    section
+        .values("ssrc")
+        .filter_map(|value| value.split(' ').next()?.parse().ok())
+}
+
+/// Restriction ids of `a=simulcast:send q;h;f` that have an `a=rid:x send` (RFC 8853). Of alternatives the first;
+/// a layer that begins paused (`~`) counts. Our client writes the lowest first.
+fn layers(section: &Section) -> Result<Vec<ShortId>, SdpError> {
+    let Some(value) = section.values("simulcast").next() else {
+        return Ok(Vec::new());
+    };
+    let mut words = value.split_whitespace();
+    let list = std::iter::from_fn(|| Some((words.next()?, words.next()?))).find(|(way, _)| *way == "send");
+    let mut rids: Vec<ShortId> = Vec::new();
+    for layer in list.map_or("", |(_, list)| list).split(';') {
+        let name = layer
+            .split(',')
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches('~');
+        let is_declared = section.values("rid").any(|rid| {
+            let mut words = rid.split_whitespace();
+            (words.next(), words.next()) == (Some(name), Some("send"))
+        });
+        let Some(rid) = ShortId::new(name.as_bytes()).filter(|_| is_declared) else {
+            continue;
+        };
+        if rids.contains(&rid) || rids.len() >= LAYERS_MAX {
+            return Err(SdpError::Simulcast);
+        }
+        rids.push(rid);
+    }
+    Ok(rids)
+}
+
+fn slot(
+    section: &Section,
+    slot: SlotId,
+    payloads: Vec<PayloadType>,
+    ssrcs: &mut Ssrcs<'_>,
+) -> NegotiatedSlot {
+    let has_rtx = payloads.iter().any(|p| p.rtx.is_some());
+    let ssrc = ssrcs.next();
+    NegotiatedSlot {
+        slot,
+        mid: section.mid,
+        ssrc,
+        rtx_ssrc: has_rtx.then(|| ssrcs.next()),
+        payloads,
+    }
+}
+
+/// Makes SSRCs that nobody in this session has.
+struct Ssrcs<'a> {
+    used: BTreeSet<u32>,
+    random: &'a mut dyn FnMut() -> u32,
+}
+
+impl<'a> Ssrcs<'a> {
+    fn of(offer: &Offer, random: &'a mut dyn FnMut() -> u32) -> Self {
+        Self {
+            used: offer.sections.iter().flat_map(offered_ssrcs).chain([0]).collect(),
+            random,
+        }
+    }
+
+    /// Counts up from a random number, so that it ends whatever the source of chance gives.
+    fn next(&mut self) -> Ssrc {
+        let mut ssrc = (self.random)();
+        while !self.used.insert(ssrc) {
+            ssrc = ssrc.wrapping_add(1);
+        }
+        Ssrc(ssrc)
+    }
+}

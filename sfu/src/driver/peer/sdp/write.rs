@@ -1,0 +1,279 @@
+//! Writes the answer. Its style is what Chromium, Firefox and aiortc were seen to take.
+
+use std::{fmt::Write, net::SocketAddr};
+
+use super::{
+    AnswerConfig, CANDIDATES_MAX, SdpError,
+    choose::{AUDIO_LEVEL, Chosen, MID, PLAYOUT_DELAY, RID, RRID, Role, TRANSPORT_CC},
+    offer::{Offer, Section},
+};
+use crate::{
+    driver::peer::{Fingerprint, ice::IceCredentials},
+    engine::{
+        id::{MediaKind, ShortId, SlotId, SourceKind},
+        packet::{Codec, ExtensionIds, NegotiatedSlot, NegotiatedSource, PayloadType},
+    },
+};
+
+/// Feedback we use where the offer has it. No `goog-remb`: with transport-wide feedback it is not needed.
+const VIDEO_FEEDBACK: [&str; 4] = ["transport-cc", "ccm fir", "nack", "nack pli"];
+const AUDIO_FEEDBACK: [&str; 1] = ["transport-cc"];
+
+/// An answer without the credentials: what an ICE restart writes again.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    session: u32,
+    version: u64,
+    /// The client's, to know a restart.
+    remote: Fingerprint,
+    ufrag: String,
+    fingerprint: Fingerprint,
+    candidates: Vec<SocketAddr>,
+    sections: Vec<Planned>,
+}
+
+/// An m-section of the answer.
+#[derive(Debug, Clone)]
+struct Planned {
+    media: String,
+    mid: ShortId,
+    is_accepted: bool,
+    /// Lines before those of ICE and after them.
+    head: String,
+    body: String,
+}
+
+impl Plan {
+    pub(super) fn new(offer: &Offer, chosen: &Chosen, config: &mut AnswerConfig<'_>) -> Self {
+        let sections = offer.sections.iter().zip(&chosen.roles).map(|(section, role)| {
+            let ids = &chosen.media.extensions;
+            match *role {
+                Role::Refused => refused(section),
+                Role::Source(at) => plan_source(section, ids, &chosen.media.sources[at]),
+                Role::Slot(at) => plan_slot(section, ids, &chosen.media.slots[at]),
+            }
+        });
+        Self {
+            sections: sections.collect(),
+            session: (config.random)(),
+            version: 1,
+            remote: offer.fingerprint,
+            ufrag: offer.ufrag.clone(),
+            fingerprint: config.fingerprint,
+            candidates: config.candidates.iter().copied().take(CANDIDATES_MAX).collect(),
+        }
+    }
+
+    /// Takes the offer of an ICE restart, or changes nothing.
+    pub(super) fn restart(&mut self, offer: &Offer) -> Result<(), SdpError> {
+        let are_same = offer.sections.len() == self.sections.len()
+            && offer.sections.iter().zip(&self.sections).all(|(theirs, ours)| {
+                theirs.mid == ours.mid && theirs.media == ours.media && (theirs.is_open || !ours.is_accepted)
+            });
+        if !are_same || offer.fingerprint != self.remote || offer.ufrag == self.ufrag {
+            return Err(SdpError::NotRestart);
+        }
+        self.ufrag.clone_from(&offer.ufrag);
+        self.version += 1;
+        Ok(())
+    }
+
+    /// The answer.
+    pub(super) fn write(&self, ice: &IceCredentials) -> String {
+        let transport = self.transport(ice);
+        let mut out = format!(
+            "v=0\r\no=- {} {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n",
+            self.session, self.version
+        );
+        out.push_str("a=group:BUNDLE");
+        for section in self.sections.iter().filter(|s| s.is_accepted) {
+            out.push(' ');
+            out.push_str(section.mid.as_str());
+        }
+        out.push_str("\r\na=ice-lite\r\na=msid-semantic: WMS *\r\n");
+        line(
+            &mut out,
+            format_args!("a=fingerprint:sha-256 {}", self.fingerprint),
+        );
+        for section in &self.sections {
+            out.push_str(&section.head);
+            if section.is_accepted {
+                out.push_str(&transport);
+            }
+            out.push_str(&section.body);
+        }
+        out
+    }
+
+    /// Lines that are the same in every accepted m-section. Candidates stand in all of them: some clients read the
+    /// first, some the last.
+    fn transport(&self, ice: &IceCredentials) -> String {
+        let mut out = String::new();
+        line(&mut out, format_args!("a=ice-ufrag:{}", ice.ufrag));
+        line(&mut out, format_args!("a=ice-pwd:{}", ice.password()));
+        out.push_str("a=setup:passive\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
+        for (candidate, at) in self.candidates.iter().zip(1u32..) {
+            // RFC 8445 §5.1.2.1: host, preferred in our order, component 1.
+            let priority = (126 << 24) | ((65_536 - at) << 8) | 255;
+            let (ip, port) = (candidate.ip(), candidate.port());
+            line(
+                &mut out,
+                format_args!("a=candidate:{at} 1 udp {priority} {ip} {port} typ host"),
+            );
+        }
+        out.push_str("a=end-of-candidates\r\n");
+        out
+    }
+}
+
+/// A line and its end.
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = out.write_fmt(text);
+    out.push_str("\r\n");
+}
+
+/// Port 0 and out of the bundle (RFC 9429 §5.3.1). Media, protocol and formats are words of the offer.
+fn refused(section: &Section) -> Planned {
+    let (media, protocol) = (&section.media, &section.protocol);
+    let format = section.formats.first().map_or("0", String::as_str);
+    let mut head = format!("m={media} 0 {protocol} {format}\r\nc=IN IP4 0.0.0.0\r\n");
+    line(&mut head, format_args!("a=mid:{}", section.mid.as_str()));
+    head.push_str("a=inactive\r\n");
+    Planned {
+        media: media.clone(),
+        mid: section.mid,
+        is_accepted: false,
+        head,
+        body: String::new(),
+    }
+}
+
+fn accepted(section: &Section, payloads: &[PayloadType], direction: &str, body: String) -> Planned {
+    let mut head = format!("m={} 9 {}", section.media, section.protocol);
+    for payload_type in payloads.iter().flat_map(|p| [Some(p.media), p.rtx]).flatten() {
+        let _ = write!(head, " {payload_type}");
+    }
+    head.push_str("\r\nc=IN IP4 0.0.0.0\r\n");
+    line(&mut head, format_args!("a=mid:{}", section.mid.as_str()));
+    line(&mut head, format_args!("a={direction}"));
+    Planned {
+        media: section.media.clone(),
+        mid: section.mid,
+        is_accepted: true,
+        head,
+        body,
+    }
+}
+
+fn plan_source(section: &Section, ids: &ExtensionIds, source: &NegotiatedSource) -> Planned {
+    let mut body = String::new();
+    let wanted: &[_] = match source.kind.media() {
+        MediaKind::Audio => &[
+            (MID, ids.mid),
+            (AUDIO_LEVEL, ids.audio_level),
+            (TRANSPORT_CC, ids.transport_cc),
+        ],
+        MediaKind::Video => &[
+            (MID, ids.mid),
+            (RID, ids.rid),
+            (RRID, ids.rrid),
+            (TRANSPORT_CC, ids.transport_cc),
+        ],
+    };
+    extensions(&mut body, section, wanted);
+    // A voice may pause (DTX); music and film from a screen must not, and keep their two channels.
+    let opus = match source.kind {
+        SourceKind::ScreenSound => "minptime=10;useinbandfec=1;stereo=1",
+        _ => "minptime=10;useinbandfec=1;usedtx=1",
+    };
+    codecs(&mut body, section, &source.payloads, opus);
+    for rid in &source.rids {
+        line(&mut body, format_args!("a=rid:{} recv", rid.as_str()));
+    }
+    if !source.rids.is_empty() {
+        let list: Vec<&str> = source.rids.iter().map(ShortId::as_str).collect();
+        line(&mut body, format_args!("a=simulcast:recv {}", list.join(";")));
+    }
+    accepted(section, &source.payloads, "recvonly", body)
+}
+
+fn plan_slot(section: &Section, ids: &ExtensionIds, slot: &NegotiatedSlot) -> Planned {
+    let mut body = String::new();
+    let wanted: &[_] = match slot.slot.kind {
+        MediaKind::Audio => &[(MID, ids.mid), (TRANSPORT_CC, ids.transport_cc)],
+        MediaKind::Video => &[
+            (MID, ids.mid),
+            (TRANSPORT_CC, ids.transport_cc),
+            (PLAYOUT_DELAY, ids.playout_delay),
+        ],
+    };
+    extensions(&mut body, section, wanted);
+    codecs(&mut body, section, &slot.payloads, "minptime=10;useinbandfec=1");
+    let stream = stream(slot.slot);
+    line(&mut body, format_args!("a=msid:{stream} {}", slot.slot));
+    if let Some(rtx) = slot.rtx_ssrc {
+        line(
+            &mut body,
+            format_args!("a=ssrc-group:FID {} {}", slot.ssrc.0, rtx.0),
+        );
+    }
+    for ssrc in [Some(slot.ssrc), slot.rtx_ssrc].into_iter().flatten() {
+        line(&mut body, format_args!("a=ssrc:{} cname:{stream}", ssrc.0));
+    }
+    accepted(section, &slot.payloads, "sendonly", body)
+}
+
+/// MediaStream id and CNAME of a slot: browsers synchronise what shares them, so only the stage pair does.
+fn stream(slot: SlotId) -> String {
+    if slot.index == 0 {
+        "stage".to_owned()
+    } else {
+        slot.to_string()
+    }
+}
+
+/// Those of the wanted extensions that this m-section offers under the bundle's id.
+fn extensions(out: &mut String, section: &Section, wanted: &[(&str, Option<u8>)]) {
+    for &(uri, id) in wanted {
+        let Some(offered) = section
+            .extensions
+            .iter()
+            .find(|e| e.uri == uri && Some(e.id) == id)
+        else {
+            continue;
+        };
+        match offered.direction {
+            None => line(out, format_args!("a=extmap:{} {uri}", offered.id)),
+            Some(direction) => line(
+                out,
+                format_args!("a=extmap:{}/{} {uri}", offered.id, direction.mirrored()),
+            ),
+        }
+    }
+}
+
+fn codecs(out: &mut String, section: &Section, payloads: &[PayloadType], opus: &str) {
+    for PayloadType { codec, media, rtx } in payloads {
+        let (name, feedback): (_, &[&str]) = match codec {
+            Codec::Opus => ("opus/48000/2", &AUDIO_FEEDBACK),
+            Codec::Vp8 => ("VP8/90000", &VIDEO_FEEDBACK),
+        };
+        line(out, format_args!("a=rtpmap:{media} {name}"));
+        if *codec == Codec::Opus {
+            line(out, format_args!("a=fmtp:{media} {opus}"));
+        }
+        for wanted in feedback {
+            if section
+                .of_payload("rtcp-fb", *media)
+                .any(|offered| offered == *wanted)
+            {
+                line(out, format_args!("a=rtcp-fb:{media} {wanted}"));
+            }
+        }
+        if let Some(rtx) = rtx {
+            line(out, format_args!("a=rtpmap:{rtx} rtx/90000"));
+            line(out, format_args!("a=fmtp:{rtx} apt={media}"));
+        }
+    }
+}
