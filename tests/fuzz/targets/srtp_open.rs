@@ -1,0 +1,12 @@
+//! Any bytes as SRTP and SRTCP: nobody has the key, so nothing may be opened.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sfu::wire::srtp::{Profile, Side, contexts};
+
+fuzz_target!(|bytes: &[u8]| {
+    let material = [7; Profile::AeadAes128Gcm.keying_material_len()];
+    let (_, mut opener) = contexts(Profile::AeadAes128Gcm, &material, Side::Server).expect("right length");
+    assert!(opener.open_rtp(&mut bytes.to_vec()).is_err());
+    assert!(opener.open_rtcp(&mut bytes.to_vec()).is_err());
+});
