@@ -22,15 +22,20 @@
 //! [`room::Room::poll_timeout`].
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod allocate;
 pub mod arrival;
 mod clock;
 pub mod history;
 pub mod id;
 mod inbound;
 mod keyframe;
+pub mod outbound;
 pub mod packet;
+pub mod rewriter;
 pub mod room;
+pub mod selector;
 pub mod seq;
+pub mod slot;
 pub mod speaker;
 pub mod stats;
 mod streams;

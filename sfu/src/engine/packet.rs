@@ -6,7 +6,14 @@ use super::{
     id::{EndpointId, MediaKind, PointNumber, ShortId, SlotId, SourceKind, SourceNumber, Ssrc},
     units::Bitrate,
 };
-use crate::control::{SlotChange, Want};
+use crate::{
+    control::{SlotChange, Want},
+    wire::{
+        codec::vp8,
+        ext,
+        rtp::{self, HeaderFields},
+    },
+};
 
 /// A command to a room. RTP and RTCP have entrances of their own, without an enum in between.
 #[derive(Debug, Clone)]
@@ -256,8 +263,62 @@ impl Forward {
     /// Writes the packet in plaintext: header, CSRC, extensions, the original number of a repair, the patched payload,
     /// padding. Returns its length; none if `out` is too short or the payload is not what the patch is for.
     pub fn write(&self, payload: &[u8], out: &mut [u8]) -> Option<usize> {
-        let _ = (payload, out);
-        None
+        let header = self.header.write(out)?;
+        let mut end = header;
+        if let Some(original) = self.header.original_sequence {
+            out.get_mut(end..end + 2)?
+                .copy_from_slice(&original.to_be_bytes());
+            end += 2;
+        }
+        let body = out.get_mut(end..end.checked_add(payload.len())?)?;
+        body.copy_from_slice(payload);
+        let patched = match self.patch {
+            PayloadPatch::None => true,
+            PayloadPatch::Vp8 {
+                picture_id,
+                tl0_pic_idx,
+            } => vp8::patch(body, picture_id, tl0_pic_idx),
+        };
+        end += payload.len();
+        let padding = self.header.padding;
+        if padding > 0 {
+            let tail = out.get_mut(end..end + usize::from(padding))?;
+            tail.fill(0);
+            *tail.last_mut()? = padding; // RFC 3550 §5.1: the last byte counts them, itself included
+            end += usize::from(padding);
+        }
+        patched.then_some(end)
+    }
+}
+
+impl OutgoingHeader {
+    fn write(&self, out: &mut [u8]) -> Option<usize> {
+        let fields = HeaderFields {
+            marker: self.marker,
+            padding: self.padding > 0,
+            payload_type: self.payload_type,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            ssrc: self.ssrc.0,
+        };
+        let transport = self
+            .transport_sequence
+            .map(|(id, number)| (id, ext::write_transport_sequence(number)));
+        let playout = self
+            .playout_delay
+            .map(|(id, min, max)| (id, ext::PlayoutDelay { min, max }.write()));
+        let mut list: [(u8, &[u8]); 3] = [(0, &[]); 3];
+        let mut length = 0;
+        let present = [
+            self.mid.as_ref().map(|(id, mid)| (*id, mid.as_bytes())),
+            transport.as_ref().map(|(id, value)| (*id, &value[..])),
+            playout.as_ref().map(|(id, value)| (*id, &value[..])),
+        ];
+        for (place, extension) in list.iter_mut().zip(present.into_iter().flatten()) {
+            *place = extension;
+            length += 1;
+        }
+        rtp::write_header(&fields, Some(self.source.get()), list.get(..length)?, out)
     }
 }
 

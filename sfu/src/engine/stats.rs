@@ -7,6 +7,8 @@ pub struct RoomStats {
     pub received: u64,
     /// Datagrams that are no RTP.
     pub malformed: u64,
+    /// Packets of a layer that changed its stream too often, or too large or old to be kept.
+    pub not_kept: u64,
     /// Packets of a source that is off.
     pub source_off: u64,
     /// Packets sent the first time.
@@ -38,6 +40,8 @@ pub struct Dropped {
     pub too_late: u64,
     /// Voice that would lie under what was sent already, right after a switch.
     pub overlap: u64,
+    /// So far ahead of what came before that it is another stream; the slot waits for a key frame.
+    pub jump: u64,
     /// The receiver does not take this codec.
     pub codec: u64,
 }

@@ -40,7 +40,10 @@ impl Bitrate {
 
     /// What passes in that time.
     pub fn over(self, time: Duration) -> DataSize {
-        DataSize(u64::try_from(u128::from(self.0) * time.as_micros() / 8_000_000).unwrap_or(u64::MAX))
+        DataSize(
+            u64::try_from(u128::from(self.0).saturating_mul(time.as_micros()) / 8_000_000)
+                .unwrap_or(u64::MAX),
+        )
     }
 }
 

@@ -1,25 +1,57 @@
 //! A room: who is in it, what they send, and what each of their slots shows.
+//!
+//! `docs/switching.md` tells how. Here is only the order of things: a packet goes through its sender's uplink into the
+//! source's history, then to every slot that subscribes to the source. What slots should show is decided anew when a
+//! view, a source or a layer changes ([`view`]), never per packet.
+
+mod endpoint;
+mod rtcp;
+mod source;
+mod view;
+mod voices;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use self::{
+    endpoint::Endpoint,
+    source::{Histories, Source},
+};
 use super::{
-    id::{EndpointId, PointNumber, SourceKind},
+    arrival::Arrival,
+    id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
     packet::{Forward, Input, NewEndpoint, Output, PacketRef},
+    slot::{Offered, SourcePacket},
+    speaker::Speaker,
     stats::RoomStats,
 };
-use crate::control::{RoomPolicy, SlotChange};
+use crate::{
+    control::{RoomPolicy, SlotChange},
+    wire::rtp::RtpPacket,
+};
 
 /// The state machine of one room. One mutation (`handle*`), then drain [`Room::poll_output`], then ask
 /// [`Room::poll_timeout`].
 #[derive(Debug)]
 pub struct Room {
+    epoch: Instant,
     now: Instant,
     policy: RoomPolicy,
-    endpoints: BTreeMap<EndpointId, PointNumber>,
+    endpoints: BTreeMap<EndpointId, Endpoint>,
+    numbers: BTreeMap<PointNumber, EndpointId>,
+    histories: Histories,
+    speaker: Speaker,
+    /// Sound came since the speaker was looked for last: when to look again.
+    speaker_at: Option<Instant>,
+    /// One datagram or command adds a bounded number; the driver drains after each.
     outputs: VecDeque<Output>,
+    /// Endpoints with something to say, each once.
+    dirty: VecDeque<EndpointId>,
     stats: RoomStats,
 }
 
@@ -34,14 +66,25 @@ pub enum JoinRefused {
     NumberTaken,
 }
 
+/// The speaker, and with it the ranking of voices, is looked at so often while there is sound.
+const SPEAKER_EVERY: Duration = Duration::from_millis(100);
+/// Level of a sound whose sender tells none: speech of usual loudness.
+const LEVEL_UNKNOWN: u8 = 40;
+
 impl Room {
     /// An empty room. `now` is the epoch of its clock.
     pub fn new(now: Instant, policy: RoomPolicy) -> Self {
         Self {
+            epoch: now,
             now,
             policy,
             endpoints: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            histories: Histories::default(),
+            speaker: Speaker::new(),
+            speaker_at: None,
             outputs: VecDeque::new(),
+            dirty: VecDeque::new(),
             stats: RoomStats::default(),
         }
     }
@@ -53,66 +96,306 @@ impl Room {
 
     /// Whether a [`Input::Join`] would be taken; one that would not changes nothing.
     pub fn check_join(&self, endpoint: EndpointId, number: PointNumber) -> Result<(), JoinRefused> {
-        let taken = self
-            .endpoints
-            .iter()
-            .any(|(&id, &n)| id != endpoint && n == number);
+        if self
+            .numbers
+            .get(&number)
+            .is_some_and(|&holder| holder != endpoint)
+        {
+            return Err(JoinRefused::NumberTaken);
+        }
         let full = self.endpoints.len() >= usize::from(self.policy.points_max);
-        match (taken, full && !self.endpoints.contains_key(&endpoint)) {
-            (true, _) => Err(JoinRefused::NumberTaken),
-            (_, true) => Err(JoinRefused::Full),
-            _ => Ok(()),
+        if full && !self.endpoints.contains_key(&endpoint) {
+            Err(JoinRefused::Full)
+        } else {
+            Ok(())
         }
     }
 
-    /// One command.
+    /// One command. One that names what is not there is counted and changes nothing.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        self.now = self.now.max(now);
-        match input {
-            Input::Join(new) => self.join(*new),
-            Input::Leave(endpoint) => drop(self.endpoints.remove(&endpoint)),
-            _ => {}
+        let now = self.advance(now);
+        let done = match input {
+            Input::Join(new) => self.join(now, *new),
+            Input::Connected(endpoint) => self.connected(now, endpoint),
+            Input::Leave(endpoint) => self.leave(now, endpoint),
+            Input::View(endpoint, wants) => self.set_view(now, endpoint, &wants),
+            Input::Published(endpoint, kind, on) => self.set_published(now, endpoint, kind, on),
+            Input::Estimate(endpoint, estimate) => self.endpoints.get_mut(&endpoint).map(|e| {
+                e.estimate = Some(estimate);
+            }),
+        };
+        if done.is_none() {
+            self.stats.commands_refused += 1;
         }
     }
 
-    fn join(&mut self, new: NewEndpoint) {
-        match self.check_join(new.endpoint, new.number) {
-            Ok(()) => drop(self.endpoints.insert(new.endpoint, new.number)),
-            Err(_) => self.stats.commands_refused += 1,
+    fn join(&mut self, now: Instant, new: NewEndpoint) -> Option<()> {
+        self.check_join(new.endpoint, new.number).ok()?;
+        let (id, number, published) = (new.endpoint, new.number, new.published.clone());
+        if self.endpoints.contains_key(&id) {
+            self.leave(now, id);
         }
+        self.numbers.insert(number, id);
+        self.endpoints.insert(id, Endpoint::new(self.epoch, new));
+        for kind in published {
+            self.set_published(now, id, kind, true);
+        }
+        Some(())
+    }
+
+    fn connected(&mut self, now: Instant, id: EndpointId) -> Option<()> {
+        self.endpoints.get_mut(&id)?.connected = true;
+        self.retarget(now, id);
+        self.assign_voices(now, Some(id));
+        self.touch(id);
+        Some(())
+    }
+
+    fn leave(&mut self, now: Instant, id: EndpointId) -> Option<()> {
+        self.endpoints.get(&id)?;
+        for kind in SourceKind::ALL {
+            self.set_published(now, id, kind, false);
+        }
+        let endpoint = self.endpoints.remove(&id)?;
+        self.numbers.remove(&endpoint.number);
+        self.dirty.retain(|&dirty| dirty != id);
+        Some(())
+    }
+
+    fn set_published(&mut self, now: Instant, id: EndpointId, kind: SourceKind, on: bool) -> Option<()> {
+        let source = self.endpoints.get_mut(&id)?.source_mut(kind);
+        if source.on == on {
+            return Some(());
+        }
+        let number = source.number;
+        source.stop(&mut self.histories);
+        source.on = on;
+        if kind == SourceKind::Mic && !on {
+            self.speaker.forget(number.point());
+            self.look_for_speaker(now);
+        }
+        self.source_changed(now, number);
+        Some(())
     }
 
     /// One RTP packet in plaintext from `from`. What is to be sent because of it is added to `out`.
     pub fn handle_rtp(&mut self, now: Instant, from: EndpointId, packet: &[u8], out: &mut Vec<Forward>) {
-        self.now = self.now.max(now);
-        let _ = (from, packet, out);
+        let now = self.advance(now);
+        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+            self.stats.commands_refused += 1;
+            return;
+        };
+        let Ok(packet) = RtpPacket::parse(packet) else {
+            self.stats.malformed += 1;
+            return;
+        };
+        let arrival = endpoint.uplink.handle_rtp(now, &packet);
+        self.ask_for_broken(now, from);
+        self.touch(from);
+        if let Some(arrival) = arrival {
+            self.stats.received += 1;
+            self.handle_arrival(now, from, &arrival, out);
+        }
     }
 
-    /// One compound RTCP packet in plaintext from `from`.
-    pub fn handle_rtcp(&mut self, now: Instant, from: EndpointId, compound: &[u8]) {
-        self.now = self.now.max(now);
-        let _ = (from, compound);
+    fn handle_arrival(
+        &mut self,
+        now: Instant,
+        from: EndpointId,
+        arrival: &Arrival<'_>,
+        out: &mut Vec<Forward>,
+    ) {
+        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+            return;
+        };
+        let repair_time = endpoint.uplink.repair_time();
+        let source = endpoint.source_mut(arrival.source);
+        if !source.on {
+            self.stats.source_off += 1;
+            return;
+        }
+        let Some(admitted) = source.admit(now, arrival, &mut self.histories) else {
+            self.stats.not_kept += 1;
+            return;
+        };
+        if arrival.repaired {
+            source.late.raise(now, repair_time);
+        }
+        let number = source.number;
+        if admitted.layers_changed && arrival.source.media() == MediaKind::Video {
+            self.layers_changed(now, number);
+        }
+        if arrival.source == SourceKind::Mic {
+            self.hear(now, number.point(), arrival);
+        }
+        self.distribute(now, from, &admitted.packet, out);
+    }
+
+    fn hear(&mut self, now: Instant, point: PointNumber, arrival: &Arrival<'_>) {
+        let (level, voice) = arrival
+            .level
+            .map_or((LEVEL_UNKNOWN, true), |level| (level.level, level.voice));
+        self.speaker.feed(now, point, level, voice);
+        match self.speaker_at {
+            Some(at) if at <= now => self.look_for_speaker(now),
+            Some(_) => {}
+            None => self.speaker_at = Some(now + SPEAKER_EVERY),
+        }
+    }
+
+    /// To every slot that shows or should show the source.
+    fn distribute(&mut self, now: Instant, from: EndpointId, packet: &SourcePacket, out: &mut Vec<Forward>) {
+        let kind = packet.of.source.kind();
+        let Some(source) = self.endpoints.get_mut(&from).map(|e| e.source_mut(kind)) else {
+            return;
+        };
+        let late = source.late;
+        let mut subscribers = std::mem::take(&mut source.subscribers);
+        let mut stage_moved = false;
+        subscribers.retain(|subscriber| {
+            let Some(endpoint) = self
+                .endpoints
+                .get_mut(&subscriber.endpoint)
+                .filter(|e| e.connected)
+            else {
+                return false;
+            };
+            let offered = endpoint.offer(now, subscriber.slot, packet, late, &mut self.stats, out);
+            if matches!(offered, Offered::Switched(_)) {
+                self.touch(subscriber.endpoint);
+                self.send_behind(now, from, subscriber.endpoint, subscriber.slot, packet, out);
+                stage_moved |= subscriber.slot == SlotId::video(0);
+            }
+            offered != Offered::Foreign
+        });
+        if stage_moved {
+            subscribers.iter().for_each(|s| {
+                if s.slot == SlotId::video(0) {
+                    self.assign_voices(now, Some(s.endpoint));
+                }
+            });
+        }
+        // Whoever subscribed meanwhile comes after those who were there.
+        if let Some(source) = self.endpoints.get_mut(&from).map(|e| e.source_mut(kind)) {
+            let added = std::mem::replace(&mut source.subscribers, subscribers);
+            added
+                .into_iter()
+                .for_each(|subscriber| source.subscribe(subscriber));
+        }
+    }
+
+    /// After a switch at a late packet: what came before it and belongs behind it.
+    fn send_behind(
+        &mut self,
+        now: Instant,
+        from: EndpointId,
+        to: EndpointId,
+        slot: SlotId,
+        first: &SourcePacket,
+        out: &mut Vec<Forward>,
+    ) {
+        let Some(source) = self
+            .endpoints
+            .get(&from)
+            .map(|e| e.source(first.of.source.kind()))
+        else {
+            return;
+        };
+        let late = source.late;
+        let behind = source.behind(now, first, &self.histories);
+        let Some(endpoint) = self.endpoints.get_mut(&to) else {
+            return;
+        };
+        for packet in behind {
+            endpoint.offer(now, slot, &packet, late, &mut self.stats, out);
+        }
     }
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.now = self.now.max(now);
+        let now = self.advance(now);
+        let due: Vec<EndpointId> = self
+            .endpoints
+            .values()
+            .filter(|e| e.poll_timeout().is_some_and(|at| at <= now))
+            .map(|e| e.id)
+            .collect();
+        for id in due {
+            self.handle_endpoint_timeout(now, id);
+            self.touch(id);
+        }
+        if self.speaker_at.is_some_and(|at| at <= now) {
+            self.look_for_speaker(now);
+        }
+    }
+
+    fn handle_endpoint_timeout(&mut self, now: Instant, id: EndpointId) {
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        if endpoint.uplink.poll_timeout().is_some_and(|at| at <= now) {
+            endpoint.uplink.handle_timeout(now);
+        }
+        if endpoint.report_at.is_some_and(|at| at <= now) {
+            endpoint.handle_report_time(now);
+        }
+        self.ask_for_broken(now, id);
+        for kind in SourceKind::ALL {
+            self.check_source(now, id, kind);
+        }
     }
 
     /// What is to be done, one at a time.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            let id = self.dirty.pop_front()?;
+            self.flush(id);
+        }
+    }
+
+    /// All that an endpoint has to say.
+    fn flush(&mut self, id: EndpointId) {
+        let (now, ntp) = (self.now, self.ntp(self.now));
+        let time = now.saturating_duration_since(self.epoch);
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        endpoint.dirty = false;
+        if !endpoint.changes.is_empty() {
+            let changes = std::mem::take(&mut endpoint.changes);
+            self.outputs.push_back(Output::Slots {
+                endpoint: id,
+                changes,
+            });
+        }
+        let connected = endpoint.connected;
+        let mut give = |bytes| {
+            if connected {
+                self.outputs.push_back(Output::Rtcp { to: id, bytes });
+            }
+        };
+        endpoint.reports(ntp, time, &mut give);
+        let mut bytes = Vec::new();
+        while endpoint.uplink.poll_rtcp(now, &mut bytes) {
+            give(std::mem::take(&mut bytes));
+        }
     }
 
     /// When [`Room::handle_timeout`] wants to be called next; none: never by itself.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.endpoints
+            .values()
+            .filter_map(Endpoint::poll_timeout)
+            .chain(self.speaker_at)
+            .min()
     }
 
     /// The payload of a [`Forward`]; none if it is gone by now.
     pub fn payload(&self, at: PacketRef) -> Option<&[u8]> {
-        let _ = at;
-        None
+        self.histories.get(self.now, at).map(|(_, payload)| payload)
     }
 
     /// How many endpoints are in.
@@ -127,18 +410,75 @@ impl Room {
 
     /// Sources of an endpoint that are on, for a snapshot.
     pub fn published(&self, endpoint: EndpointId) -> Vec<SourceKind> {
-        let _ = endpoint;
-        Vec::new()
+        let sources = self.endpoints.get(&endpoint).map(|e| &e.sources);
+        sources
+            .into_iter()
+            .flatten()
+            .filter(|source| source.on)
+            .map(|source| source.number.kind())
+            .collect()
     }
 
     /// What the slots of an endpoint show now, for a snapshot: those that show something.
     pub fn slots(&self, endpoint: EndpointId) -> Vec<SlotChange> {
-        let _ = endpoint;
-        Vec::new()
+        let slots = self
+            .endpoints
+            .get(&endpoint)
+            .into_iter()
+            .flat_map(Endpoint::slots);
+        let change = |(slot, (source, time))| SlotChange {
+            slot,
+            source: Some(source),
+            time: Some(time),
+        };
+        slots
+            .filter_map(|slot| Some((slot.id, slot.told()?)))
+            .map(change)
+            .collect()
     }
 
     /// What was counted so far.
     pub fn stats(&self) -> RoomStats {
         self.stats
+    }
+
+    /// Time never goes back.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// The endpoint may have something to say.
+    fn touch(&mut self, id: EndpointId) {
+        if let Some(endpoint) = self.endpoints.get_mut(&id).filter(|endpoint| !endpoint.dirty) {
+            endpoint.dirty = true;
+            self.dirty.push_back(id);
+        }
+    }
+
+    fn source(&self, number: SourceNumber) -> Option<&Source> {
+        let id = self.numbers.get(&number.point())?;
+        self.endpoints
+            .get(id)
+            .map(|endpoint| endpoint.source(number.kind()))
+    }
+
+    fn source_mut(&mut self, number: SourceNumber) -> Option<&mut Source> {
+        let id = self.numbers.get(&number.point())?;
+        self.endpoints
+            .get_mut(id)
+            .map(|endpoint| endpoint.source_mut(number.kind()))
+    }
+
+    /// Asks the sender for a key frame.
+    fn ask(&mut self, now: Instant, number: SourceNumber, layer: u8) {
+        let Some(&id) = self.numbers.get(&number.point()) else {
+            return;
+        };
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        endpoint.uplink.request_key_frame(now, number.kind(), layer);
+        self.touch(id);
     }
 }

@@ -1,0 +1,281 @@
+//! The way to one endpoint: transport-wide numbers, what became of them, round trip, budget of repairs, playout delay.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::seq::Seq;
+
+/// The way to one endpoint, over all its slots.
+#[derive(Debug)]
+pub struct Outbound {
+    next: Seq,
+    /// The last [`SENT_PACKETS`] numbers, the oldest first.
+    sent: VecDeque<SentPacket>,
+    loss: PathLoss,
+    round_trip: Option<Duration>,
+    repair_credit: u64,
+    path_delay: Raised,
+    delay_told: bool,
+}
+
+/// A packet with a transport-wide number, for the estimator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentPacket {
+    /// When it was given to the driver.
+    pub at: Instant,
+    /// Bytes of payload.
+    pub size: u16,
+    /// What the receiver said of it.
+    pub fate: Fate,
+}
+
+/// What is known of a packet sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing yet.
+    Unknown,
+    /// It arrived.
+    Arrived,
+    /// It was missing in a feedback. A later feedback may correct it.
+    Lost,
+}
+
+/// What feedback said of all packets so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PathLoss {
+    /// Arrived.
+    pub arrived: u64,
+    /// Said to be missing, later corrections taken off.
+    pub lost: u64,
+    /// Numbers that were never given, or are forgotten.
+    pub unknown: u64,
+}
+
+/// Two seconds of 2,000 packets a second. Older ones are forgotten; feedback comes ten times a second.
+const SENT_PACKETS: usize = 4_096;
+/// Repairs may take half of what is sent for the first time, and this much before that.
+const REPAIR_CREDIT: u64 = 64 << 10;
+/// More is not saved up: the burst after a pause of the receiver.
+const REPAIR_CREDIT_MAX: u64 = 256 << 10;
+/// Before a report told it.
+const ROUND_TRIP: Duration = Duration::from_millis(100);
+/// A path on the same host: still no more than fifty repairs of a packet a second.
+const ROUND_TRIP_MIN: Duration = Duration::from_millis(20);
+/// Above it the receiver's figures are not to be believed.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(5);
+
+impl Outbound {
+    /// Nothing sent yet.
+    pub fn new() -> Self {
+        Self {
+            next: Seq::first(0),
+            sent: VecDeque::new(),
+            loss: PathLoss::default(),
+            round_trip: None,
+            repair_credit: REPAIR_CREDIT,
+            path_delay: Raised::default(),
+            delay_told: false,
+        }
+    }
+
+    /// The next transport-wide number, for a packet of `size` bytes that goes out now.
+    pub fn number(&mut self, now: Instant, size: u16) -> u16 {
+        let number = self.next;
+        self.next = Seq(number.0 + 1);
+        if self.sent.len() == SENT_PACKETS {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(SentPacket {
+            at: now,
+            size,
+            fate: Fate::Unknown,
+        });
+        number.wire()
+    }
+
+    /// What a transport-wide feedback said of one number. Numbers never given are counted and change nothing.
+    pub fn handle_feedback(&mut self, wire: u16, arrived: bool) {
+        let number = self.next.nearest(wire);
+        let oldest = self.next.0 - self.sent.len() as u64;
+        let entry = number
+            .0
+            .checked_sub(oldest)
+            .and_then(|index| self.sent.get_mut(usize::try_from(index).ok()?));
+        let Some(entry) = entry else {
+            self.loss.unknown += 1;
+            return;
+        };
+        match (entry.fate, arrived) {
+            (Fate::Arrived, _) | (Fate::Lost, false) => {}
+            (Fate::Unknown, true) => self.loss.arrived += 1,
+            (Fate::Unknown, false) => self.loss.lost += 1,
+            (Fate::Lost, true) => {
+                self.loss.arrived += 1;
+                self.loss.lost = self.loss.lost.saturating_sub(1);
+            }
+        }
+        if entry.fate != Fate::Arrived {
+            entry.fate = if arrived { Fate::Arrived } else { Fate::Lost };
+        }
+    }
+
+    /// What feedback said so far.
+    pub fn loss(&self) -> PathLoss {
+        self.loss
+    }
+
+    /// From a report block: middle NTP bits of now, of the report spoken of, and the delay since it (RFC 3550 §6.4.1).
+    pub fn handle_round_trip(&mut self, now_ntp: u32, last_sr: u32, delay: u32) {
+        if last_sr == 0 {
+            return; // no report heard yet
+        }
+        let units = now_ntp.wrapping_sub(last_sr).wrapping_sub(delay);
+        let round_trip = Duration::from_micros(u64::from(units) * 1_000_000 / 65_536);
+        if round_trip <= ROUND_TRIP_MAX {
+            self.round_trip = Some(round_trip);
+        }
+    }
+
+    /// As measured last, within bounds; 100 ms before the first measure.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip.unwrap_or(ROUND_TRIP).max(ROUND_TRIP_MIN)
+    }
+
+    /// So many bytes went out for the first time.
+    pub fn earn_repairs(&mut self, bytes: u16) {
+        self.repair_credit = (self.repair_credit + u64::from(bytes) / 2).min(REPAIR_CREDIT_MAX);
+    }
+
+    /// May so many bytes go out again? Takes them off the budget if so.
+    pub fn spend_repair(&mut self, bytes: u16) -> bool {
+        let left = self.repair_credit.checked_sub(bytes.into());
+        self.repair_credit = left.unwrap_or(self.repair_credit);
+        left.is_some()
+    }
+
+    /// The path lost a picture packet.
+    pub fn handle_loss(&mut self, now: Instant) {
+        self.path_delay.raise(now, self.round_trip());
+    }
+
+    /// Playout delay for a picture packet, (least, greatest) in units of 10 ms, with what its source asks for. None as long as
+    /// there never was a reason to speak of it.
+    pub fn playout_delay(&mut self, now: Instant, source: Raised) -> Option<(u16, u16)> {
+        let least = self.path_delay.at(now).max(source.at(now));
+        self.delay_told |= least > 0;
+        self.delay_told.then_some((least, DELAY_GREATEST))
+    }
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A playout delay that retransmission asks for, for some time after a loss.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Raised {
+    /// Units of 10 ms.
+    least: u16,
+    until: Option<Instant>,
+}
+
+/// Ten seconds, what receivers have by themselves: only the least delay is to change.
+const DELAY_GREATEST: u16 = 1_000;
+/// So long after the last loss the delay goes back.
+const DELAY_HOLD: Duration = Duration::from_secs(10);
+
+impl Raised {
+    /// A repair takes a round trip, the second try another one.
+    pub fn raise(&mut self, now: Instant, round_trip: Duration) {
+        let wanted = (round_trip.as_millis().min(1_000) as u16 * 2 + 50)
+            .clamp(100, 250)
+            .div_ceil(10);
+        self.least = self.at(now).max(wanted);
+        self.until = Some(now + DELAY_HOLD);
+    }
+
+    /// Units of 10 ms; 0 when it is over.
+    pub fn at(&self, now: Instant) -> u16 {
+        if self.until.is_some_and(|until| now < until) {
+            self.least
+        } else {
+            0
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::testing::{base, ms},
+        *,
+    };
+
+    #[test]
+    fn feedback_is_counted_once_and_may_be_corrected() {
+        let mut way = Outbound::new();
+        let numbers: Vec<u16> = (0..5_000).map(|_| way.number(base(), 100)).collect();
+        way.handle_feedback(numbers[4_999], true);
+        way.handle_feedback(numbers[4_999], false);
+        way.handle_feedback(numbers[4_998], false);
+        way.handle_feedback(numbers[4_997], false);
+        way.handle_feedback(numbers[4_997], true);
+        way.handle_feedback(numbers[10], true); // forgotten
+        way.handle_feedback(numbers[4_999].wrapping_add(1), true); // never given
+        assert_eq!(
+            way.loss(),
+            PathLoss {
+                arrived: 2,
+                lost: 1,
+                unknown: 2
+            }
+        );
+    }
+
+    #[test]
+    fn the_round_trip_is_what_the_report_leaves() {
+        let mut way = Outbound::new();
+        assert_eq!(way.round_trip(), ms(100));
+        way.handle_round_trip(0x0001_8000, 0x0000_8000, 0x0000_8000); // 1.5 s - 0.5 s - 0.5 s
+        assert_eq!(way.round_trip(), ms(500));
+        way.handle_round_trip(100, 0x8000_0000, 0); // nonsense
+        way.handle_round_trip(100, 0, 0);
+        assert_eq!(way.round_trip(), ms(500));
+        way.handle_round_trip(100, 100, 0);
+        assert_eq!(way.round_trip(), ROUND_TRIP_MIN);
+    }
+
+    #[test]
+    fn repairs_stay_within_half_of_what_is_sent() {
+        let mut way = Outbound::new();
+        while way.spend_repair(1_000) {}
+        assert!(!way.spend_repair(1_000));
+        (0..2).for_each(|_| way.earn_repairs(1_000));
+        assert!(way.spend_repair(1_000) && !way.spend_repair(1_000));
+    }
+
+    #[test]
+    fn a_loss_raises_the_delay_for_ten_seconds_then_zero_is_said() {
+        let (mut way, t0) = (Outbound::new(), base());
+        assert_eq!(way.playout_delay(t0, Raised::default()), None);
+        way.handle_loss(t0); // 2 x 100 + 50
+        assert_eq!(
+            way.playout_delay(t0 + ms(9_999), Raised::default()),
+            Some((25, DELAY_GREATEST))
+        );
+        assert_eq!(
+            way.playout_delay(t0 + ms(10_000), Raised::default()),
+            Some((0, DELAY_GREATEST))
+        );
+        let mut source = Raised::default();
+        source.raise(t0 + ms(20_000), ms(30));
+        assert_eq!(
+            way.playout_delay(t0 + ms(20_001), source),
+            Some((11, DELAY_GREATEST))
+        );
+    }
+}

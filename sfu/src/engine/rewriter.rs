@@ -1,0 +1,361 @@
+//! The slot's own numbers, time and picture ids, straight over every change of what it shows.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{
+    arrival::Vp8Meta,
+    id::MediaKind,
+    packet::{Codec, PayloadPatch, StreamOrigin},
+    seq::{RtpTime, Seq},
+};
+
+/// What is rewritten of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Original {
+    /// RTP time in its own stream.
+    pub timestamp: RtpTime,
+    /// When it was taken, on the node's clock.
+    pub capture: Duration,
+    /// Marker bit.
+    pub marker: bool,
+    /// Its codec.
+    pub codec: Codec,
+    /// Of a VP8 payload.
+    pub video: Option<Vp8Meta>,
+}
+
+/// The slot's side of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewritten {
+    /// Number in the slot.
+    pub sequence: Seq,
+    /// RTP time in the slot, unwrapped.
+    pub timestamp: RtpTime,
+    /// What to change in the payload.
+    pub patch: PayloadPatch,
+}
+
+/// Why a packet gets no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// From before the stretch.
+    BeforeStretch,
+    /// Older than all that is remembered of the time line.
+    TooLate,
+    /// Sound that lies under what was sent already.
+    Overlap,
+    /// So far ahead that it cannot be the same stream: begin a new stretch.
+    Jump,
+}
+
+/// Numbers of one slot.
+#[derive(Debug)]
+pub struct Rewriter {
+    /// One above the highest number given.
+    next: Seq,
+    stretch: Option<Stretch>,
+    time: TimeLine,
+    picture: Continued,
+    tl0: Continued,
+}
+
+/// A run of packets of one layer stream.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    first: Seq,
+    highest: Seq,
+    first_out: Seq,
+}
+
+/// Farther ahead is no loss: receivers would ask for hundreds of packets that never were.
+const JUMP_PACKETS: u64 = 512;
+
+impl Rewriter {
+    /// Of a slot that has sent nothing yet. `rate` in ticks a second.
+    pub fn new(kind: MediaKind, rate: u32, origin: StreamOrigin) -> Self {
+        Self {
+            next: Seq::first(origin.sequence),
+            stretch: None,
+            time: TimeLine::new(kind, rate, origin.timestamp),
+            picture: Continued::starting_at(origin.picture_id & 0x7fff),
+            tl0: Continued::starting_at(origin.tl0_pic_idx.into()),
+        }
+    }
+
+    /// The first packet of a stretch.
+    pub fn begin(&mut self, sequence: Seq, packet: &Original) -> Result<Rewritten, Skip> {
+        let timestamp = self.time.begin(packet)?;
+        self.picture.interrupt();
+        self.tl0.interrupt();
+        self.stretch = Some(Stretch {
+            first: sequence,
+            highest: sequence,
+            first_out: self.next,
+        });
+        Ok(self.number(self.next, timestamp, packet))
+    }
+
+    /// A further packet of it.
+    pub fn follow(&mut self, sequence: Seq, packet: &Original) -> Result<Rewritten, Skip> {
+        let stretch = self.stretch.as_mut().ok_or(Skip::BeforeStretch)?;
+        let distance = sequence
+            .0
+            .checked_sub(stretch.first.0)
+            .ok_or(Skip::BeforeStretch)?;
+        if sequence.0 > stretch.highest.0 + JUMP_PACKETS {
+            return Err(Skip::Jump);
+        }
+        let timestamp = self.time.follow(packet, sequence > stretch.highest)?;
+        stretch.highest = stretch.highest.max(sequence);
+        let number = Seq(stretch.first_out.0 + distance);
+        Ok(self.number(number, timestamp, packet))
+    }
+
+    /// Nothing is shown; what comes next begins a stretch.
+    pub fn end(&mut self) {
+        self.stretch = None;
+    }
+
+    /// One above the highest number given.
+    pub fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// The slot's RTP time at `time` on the node's clock, for sender reports.
+    pub fn time_at(&self, time: Duration) -> RtpTime {
+        RtpTime(self.time.line(time).saturating_add_signed(self.time.skew))
+    }
+
+    fn number(&mut self, sequence: Seq, timestamp: u64, packet: &Original) -> Rewritten {
+        self.next = self.next.max(Seq(sequence.0 + 1));
+        let patch = match packet.video {
+            Some(video) if packet.codec == Codec::Vp8 => PayloadPatch::Vp8 {
+                picture_id: video
+                    .picture_id
+                    .map(|id| self.picture.next(id.value, if id.wide { 15 } else { 7 })),
+                tl0_pic_idx: video
+                    .tl0_pic_idx
+                    .map(|index| self.tl0.next(index.into(), 8) as u8),
+            },
+            _ => PayloadPatch::None,
+        };
+        Rewritten {
+            sequence,
+            timestamp: RtpTime(timestamp),
+            patch,
+        }
+    }
+}
+
+/// RTP time of a slot: the node's clock x rate + origin, bent as little as continuity asks for.
+#[derive(Debug)]
+struct TimeLine {
+    kind: MediaKind,
+    rate: u32,
+    origin: u64,
+    /// Greatest time given.
+    last: Option<u64>,
+    /// How far the stretch lies beside the node's line: sound keeps its sender's ticks.
+    skew: i64,
+    /// Sound: greatest time of the stretch, in and out, and where the present run on the sender's ticks began.
+    newest: (RtpTime, u64),
+    run_began: RtpTime,
+    /// Pictures: (time in, time out), ascending, at most [`PICTURES`].
+    pictures: VecDeque<(RtpTime, u64)>,
+}
+
+/// Pictures whose time is remembered: two seconds at 30 a second. The oldest is forgotten.
+const PICTURES: usize = 64;
+
+impl TimeLine {
+    fn new(kind: MediaKind, rate: u32, origin: u32) -> Self {
+        Self {
+            kind,
+            rate,
+            origin: RtpTime::first(origin).0,
+            last: None,
+            skew: 0,
+            newest: (RtpTime(0), 0),
+            run_began: RtpTime(0),
+            pictures: VecDeque::new(),
+        }
+    }
+
+    /// Time on the straight line.
+    fn line(&self, time: Duration) -> u64 {
+        let ticks = time.as_nanos() * u128::from(self.rate) / 1_000_000_000;
+        self.origin
+            .saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX / 2))
+    }
+
+    fn ms(&self, milliseconds: u64) -> u64 {
+        u64::from(self.rate) * milliseconds / 1_000
+    }
+
+    fn begin(&mut self, packet: &Original) -> Result<u64, Skip> {
+        match self.kind {
+            MediaKind::Audio => {
+                let out = self.join(packet.capture)?;
+                self.run(packet, out);
+                Ok(out)
+            }
+            MediaKind::Video => {
+                self.pictures.clear();
+                Ok(self.append(packet))
+            }
+        }
+    }
+
+    fn follow(&mut self, packet: &Original, newest: bool) -> Result<u64, Skip> {
+        match self.kind {
+            MediaKind::Audio => self.follow_sound(packet, newest),
+            MediaKind::Video => self.follow_picture(packet),
+        }
+    }
+
+    /// Where a new voice begins, so that it neither tears a hole nor lies under the former one.
+    fn join(&self, capture: Duration) -> Result<u64, Skip> {
+        let line = self.line(capture);
+        let Some(last) = self.last else { return Ok(line) };
+        let end = last + self.ms(PACKET_MS);
+        if line.abs_diff(end) <= self.ms(PACKET_MS) {
+            return Ok(end);
+        }
+        if line > end {
+            return Ok(line);
+        }
+        if end - line <= self.ms(OVERLAP_MS) {
+            Err(Skip::Overlap)
+        } else {
+            Ok(end)
+        }
+    }
+
+    /// From this packet on the sender's ticks count.
+    fn run(&mut self, packet: &Original, out: u64) {
+        self.newest = (packet.timestamp, out);
+        self.run_began = packet.timestamp;
+        self.skew = out.wrapping_sub(self.line(packet.capture)).cast_signed();
+        self.last = Some(self.last.map_or(out, |last| last.max(out)));
+    }
+
+    fn follow_sound(&mut self, packet: &Original, newest: bool) -> Result<u64, Skip> {
+        let (newest_in, newest_out) = self.newest;
+        let out = newest_out.wrapping_add(packet.timestamp.0.wrapping_sub(newest_in.0));
+        if !newest || packet.timestamp <= newest_in {
+            return if packet.timestamp >= self.run_began {
+                Ok(out)
+            } else {
+                Err(Skip::TooLate)
+            };
+        }
+        let line = self.line(packet.capture);
+        let pause = packet.marker || packet.timestamp.0 - newest_in.0 > self.ms(PAUSE_MS);
+        if pause || out.abs_diff(line) > self.ms(DRIFT_MS) {
+            let out = line.max(newest_out + self.ms(PACKET_MS));
+            self.run(packet, out);
+            return Ok(out);
+        }
+        self.newest = (packet.timestamp, out);
+        self.skew = out.wrapping_sub(line).cast_signed();
+        self.last = Some(out);
+        Ok(out)
+    }
+
+    fn follow_picture(&mut self, packet: &Original) -> Result<u64, Skip> {
+        let at = self
+            .pictures
+            .partition_point(|(time, _)| *time < packet.timestamp);
+        let after = self.pictures.get(at).copied();
+        let before = at.checked_sub(1).and_then(|i| self.pictures.get(i)).copied();
+        match (before, after) {
+            (_, Some((time, out))) if time == packet.timestamp => Ok(out),
+            (_, None) => Ok(self.append(packet)),
+            (None, Some(_)) => Err(Skip::TooLate),
+            (Some(before), Some(after)) => {
+                let out = between(before, after, packet.timestamp).ok_or(Skip::TooLate)?;
+                self.pictures.insert(at, (packet.timestamp, out));
+                self.forget();
+                Ok(out)
+            }
+        }
+    }
+
+    /// A picture newer than all before.
+    fn append(&mut self, packet: &Original) -> u64 {
+        let line = self.line(packet.capture);
+        let out = self.last.map_or(line, |last| line.max(last + self.ms(1)));
+        self.last = Some(out);
+        self.pictures.push_back((packet.timestamp, out));
+        self.forget();
+        out
+    }
+
+    fn forget(&mut self) {
+        if self.pictures.len() > PICTURES {
+            self.pictures.pop_front();
+        }
+    }
+}
+
+/// A sound packet is taken to last 20 ms, as browsers send them.
+const PACKET_MS: u64 = 20;
+/// A longer step between two packets is a pause of the sender (DTX).
+const PAUSE_MS: u64 = 60;
+/// So far beside the node's line lips and voice begin to part.
+const DRIFT_MS: u64 = 30;
+/// More of a voice than this is not cut off when it takes over a slot.
+const OVERLAP_MS: u64 = 200;
+
+/// A time strictly between two pictures for one that came late.
+fn between(before: (RtpTime, u64), after: (RtpTime, u64), time: RtpTime) -> Option<u64> {
+    let room = after.1 - before.1;
+    if room < 2 {
+        return None;
+    }
+    let share = u128::from(room) * u128::from(time.0 - before.0.0) / u128::from(after.0.0 - before.0.0);
+    Some(before.1 + (share as u64).clamp(1, room - 1))
+}
+
+/// A wrapping number that goes on over stretches: +1 where a stretch begins, the sender's distances within.
+#[derive(Debug)]
+struct Continued {
+    /// Highest number given, unwrapped.
+    highest: u64,
+    /// Of the stretch: highest number in, unwrapped, and what is added to numbers in (wrapping).
+    stretch: Option<(u64, u64)>,
+}
+
+impl Continued {
+    fn starting_at(first: u16) -> Self {
+        Self {
+            highest: LAP + u64::from(first) - 1,
+            stretch: None,
+        }
+    }
+
+    fn interrupt(&mut self) {
+        self.stretch = None;
+    }
+
+    /// The number out, to be cut to the width it is written in.
+    fn next(&mut self, value: u16, bits: u32) -> u16 {
+        let wrapped = LAP + u64::from(value);
+        let (highest_in, offset) = self
+            .stretch
+            .unwrap_or((wrapped, (self.highest + 1).wrapping_sub(wrapped)));
+        let distance = (value.wrapping_sub(highest_in as u16) << (16 - bits)).cast_signed() >> (16 - bits);
+        let unwrapped = highest_in.saturating_add_signed(distance.into());
+        self.stretch = Some((highest_in.max(unwrapped), offset));
+        let out = unwrapped.wrapping_add(offset);
+        self.highest = self.highest.max(out);
+        (out & 0x7fff) as u16
+    }
+}
+
+/// Numbers begin above it, so that older ones have room. A multiple of every width.
+const LAP: u64 = 1 << 32;
+
+#[cfg(test)]
+#[path = "rewriter_tests.rs"]
+mod tests;

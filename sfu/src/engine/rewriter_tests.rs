@@ -1,0 +1,215 @@
+use proptest::prelude::*;
+
+use super::{super::arrival::PictureId, super::testing::ms, *};
+
+const ORIGIN: StreamOrigin = StreamOrigin {
+    sequence: 65_530,
+    rtx_sequence: 0,
+    timestamp: u32::MAX - 1_000,
+    picture_id: 0x7ffe,
+    tl0_pic_idx: 254,
+};
+
+fn picture(time: u64, capture_ms: u64, id: u16) -> Original {
+    let picture_id = Some(PictureId {
+        value: id & 0x7fff,
+        wide: true,
+    });
+    Original {
+        timestamp: RtpTime(time),
+        capture: ms(capture_ms),
+        marker: false,
+        codec: Codec::Vp8,
+        video: Some(Vp8Meta {
+            picture_id,
+            tl0_pic_idx: Some(id as u8),
+            ..Vp8Meta::default()
+        }),
+    }
+}
+
+fn sound(time: u64, capture_ms: u64) -> Original {
+    Original {
+        timestamp: RtpTime(time),
+        capture: ms(capture_ms),
+        marker: false,
+        codec: Codec::Opus,
+        video: None,
+    }
+}
+
+fn ids(rewritten: Rewritten) -> (u16, u8) {
+    match rewritten.patch {
+        PayloadPatch::Vp8 {
+            picture_id: Some(id),
+            tl0_pic_idx: Some(index),
+        } => (id, index),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_switch_goes_on_where_the_former_stretch_ended() {
+    let mut rewriter = Rewriter::new(MediaKind::Video, 90_000, ORIGIN);
+    let a = rewriter.begin(Seq(100), &picture(1_000, 0, 7)).unwrap();
+    assert_eq!((a.sequence.wire(), ids(a)), (65_530, (0x7ffe, 254)));
+    let b = rewriter.follow(Seq(103), &picture(4_000, 33, 9)).unwrap();
+    assert_eq!((b.sequence.wire(), ids(b)), (65_533, (0, 0)));
+    let c = rewriter.begin(Seq(5), &picture(9, 40, 500)).unwrap();
+    assert_eq!((c.sequence.wire(), ids(c)), (65_534, (1, 1)));
+    assert_eq!(c.timestamp.wire().wrapping_sub(a.timestamp.wire()), 40 * 90);
+    assert_eq!(
+        rewriter.follow(Seq(4), &picture(9, 40, 500)),
+        Err(Skip::BeforeStretch)
+    );
+    assert_eq!(rewriter.follow(Seq(5_000), &picture(9, 40, 500)), Err(Skip::Jump));
+}
+
+#[test]
+fn a_source_that_is_behind_does_not_turn_time_back() {
+    let mut rewriter = Rewriter::new(MediaKind::Video, 90_000, ORIGIN);
+    let a = rewriter.begin(Seq(1), &picture(0, 500, 0)).unwrap();
+    let b = rewriter.begin(Seq(1), &picture(0, 400, 0)).unwrap();
+    let c = rewriter.follow(Seq(2), &picture(3_000, 433, 1)).unwrap();
+    let d = rewriter.follow(Seq(3), &picture(12_000, 533, 2)).unwrap();
+    assert_eq!([b, c].map(|r| r.timestamp.0 - a.timestamp.0), [90, 180]);
+    assert_eq!(d.timestamp.0 - a.timestamp.0, 33 * 90);
+}
+
+#[test]
+fn a_late_picture_gets_a_time_between_its_neighbours_and_a_late_packet_that_of_its_picture() {
+    let mut rewriter = Rewriter::new(MediaKind::Video, 90_000, ORIGIN);
+    let a = rewriter.begin(Seq(1), &picture(0, 0, 0)).unwrap();
+    let c = rewriter.follow(Seq(5), &picture(6_000, 66, 2)).unwrap();
+    let b = rewriter.follow(Seq(3), &picture(3_000, 66, 1)).unwrap(); // a capture that must not be believed
+    let b2 = rewriter.follow(Seq(4), &picture(3_000, 66, 1)).unwrap();
+    let a2 = rewriter.follow(Seq(2), &picture(0, 66, 0)).unwrap();
+    assert!(a.timestamp < b.timestamp && b.timestamp < c.timestamp);
+    assert_eq!((b2.timestamp, a2.timestamp), (b.timestamp, a.timestamp));
+    assert_eq!([a2, b, b2, c].map(|r| r.sequence.0 - a.sequence.0), [1, 2, 3, 4]);
+}
+
+#[test]
+fn sound_keeps_its_ticks_and_a_pause_brings_it_back_onto_the_line() {
+    let mut rewriter = Rewriter::new(MediaKind::Audio, 48_000, ORIGIN);
+    let first = rewriter.begin(Seq(1), &sound(0, 100)).unwrap();
+    for n in 1..100u64 {
+        // The capture creeps: one millisecond in a hundred packets.
+        let out = rewriter
+            .follow(Seq(1 + n), &sound(n * 960, 100 + n * 20 + n / 100))
+            .unwrap();
+        assert_eq!(out.timestamp.0 - first.timestamp.0, n * 960);
+    }
+    let after = rewriter
+        .follow(Seq(101), &sound(100 * 960 + 48_000, 100 + 3_010))
+        .unwrap();
+    assert_eq!(after.timestamp.0 - first.timestamp.0, 3_010 * 48);
+    assert_eq!(rewriter.time_at(ms(3_110)).0, after.timestamp.0);
+    assert_eq!(rewriter.follow(Seq(100), &sound(99 * 960, 0)), Err(Skip::TooLate));
+}
+
+#[test]
+fn a_new_voice_follows_the_former_one_without_a_gap_or_an_overlap() {
+    let begin = |capture| {
+        let mut rewriter = Rewriter::new(MediaKind::Audio, 48_000, ORIGIN);
+        let last = rewriter.begin(Seq(1), &sound(0, 1_000)).unwrap();
+        rewriter
+            .begin(Seq(1), &sound(77, capture))
+            .map(|r| (r.timestamp.0 - last.timestamp.0) / 48)
+    };
+    assert_eq!([1_000, 1_015, 1_040].map(begin), [Ok(20); 3]);
+    assert_eq!(begin(1_041), Ok(41));
+    assert_eq!([999, 820].map(begin), [Err(Skip::Overlap); 2]);
+    assert_eq!(begin(500), Ok(20));
+}
+
+/// One step of a sender and of the slot that shows it.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A picture of so many packets, so many milliseconds after the last one.
+    Picture { packets: u64, after_ms: u64 },
+    /// Another stream whose clock lies elsewhere, so much earlier than the node's.
+    Switch {
+        behind_ms: u64,
+        timestamp: u32,
+        sequence: u16,
+        picture: u16,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let picture = (1u64..5, 5u64..200).prop_map(|(packets, after_ms)| Step::Picture { packets, after_ms });
+    let switch = (0u64..300, any::<u32>(), any::<u16>(), any::<u16>()).prop_map(
+        |(behind_ms, timestamp, sequence, picture)| Step::Switch {
+            behind_ms,
+            timestamp,
+            sequence,
+            picture,
+        },
+    );
+    prop::collection::vec(prop_oneof![9 => picture, 1 => switch], 1..80)
+}
+
+proptest! {
+    /// Loss, reordering within 20 packets, switches at any time: no number twice, no invented hole, time and ids that grow.
+    #[test]
+    fn numbers_stay_straight(steps in steps(), keep in prop::collection::vec(prop::bool::weighted(0.9), 400), hold in prop::collection::vec(0usize..20, 400)) {
+        let mut rewriter = Rewriter::new(MediaKind::Video, 90_000, ORIGIN);
+        // (order of sending, stretch, number in stretch, picture of all, packet)
+        let (mut sequence, mut time, mut id) = (Seq::first(0).0, RtpTime::first(0).0, 0u16);
+        let (mut clock, mut behind, mut stretch, mut serial, mut index) = (1_000u64, 0u64, 0u64, 0u64, 0usize);
+        let mut packets = Vec::new();
+        for step in steps {
+            match step {
+                Step::Picture { packets: count, after_ms } => {
+                    (clock, time, id, serial) = (clock + after_ms, time + after_ms * 90, id.wrapping_add(1), serial + 1);
+                    for _ in 0..count {
+                        let first = packets.last().is_none_or(|p: &(usize, u64, u64, u64, Original)| p.1 != stretch);
+                        let kept = first || keep[index % 400];
+                        let place = if first { index } else { index + hold[index % 400] };
+                        if kept {
+                            packets.push((place, stretch, sequence, serial, picture(time, clock - behind, id)));
+                        }
+                        (sequence, index) = (sequence + 1, index + 1);
+                    }
+                }
+                Step::Switch { behind_ms, timestamp, sequence: first, picture } => {
+                    (behind, time, sequence, id) = (behind_ms, RtpTime::first(timestamp).0, Seq::first(first).0, picture);
+                    (stretch, index) = (stretch + 1, index + 40);
+                }
+            }
+        }
+        packets.sort_by_key(|p| p.0);
+        let mut sent = Vec::new();
+        let mut current = None;
+        for (_, stretch, sequence, serial, original) in packets {
+            let result = if current == Some(stretch) {
+                rewriter.follow(Seq(sequence), &original)
+            } else {
+                prop_assert!(current.is_none_or(|c| c < stretch));
+                current = Some(stretch);
+                rewriter.begin(Seq(sequence), &original)
+            };
+            match result {
+                Ok(out) => sent.push((out.sequence, stretch, sequence, serial, out.timestamp, ids(out), original)),
+                Err(skip) => prop_assert_eq!(skip, Skip::TooLate),
+            }
+        }
+        sent.sort_by_key(|s| s.0);
+        for pair in sent.windows(2) {
+            let ((seq_a, stretch_a, in_a, serial_a, time_a, (id_a, _), from_a), (seq_b, stretch_b, in_b, serial_b, time_b, (id_b, _), from_b)) =
+                (pair[0], pair[1]);
+            prop_assert!(seq_a < seq_b, "a number twice");
+            prop_assert_eq!(time_a == time_b, serial_a == serial_b);
+            prop_assert!(time_a <= time_b, "time goes back");
+            if stretch_a == stretch_b {
+                prop_assert_eq!(seq_b.0 - seq_a.0, in_b - in_a, "an invented hole");
+                let id_in = |o: Original| o.video.unwrap().picture_id.unwrap().value;
+                prop_assert_eq!(id_b.wrapping_sub(id_a) & 0x7fff, id_in(from_b).wrapping_sub(id_in(from_a)) & 0x7fff);
+            } else {
+                prop_assert_eq!(seq_b.0, seq_a.0 + 1);
+                prop_assert_eq!(id_b, (id_a + 1) & 0x7fff);
+            }
+        }
+    }
+}

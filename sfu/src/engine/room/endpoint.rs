@@ -1,0 +1,316 @@
+//! One endpoint: its uplink, its sources, its slots and the way to it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{
+    super::{
+        id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber, Ssrc},
+        outbound::{Outbound, Raised},
+        packet::{ExtensionIds, Forward, NewEndpoint, OutgoingHeader, soonest},
+        rewriter::Skip,
+        slot::{Numbered, Offered, Reason, Slot, SourcePacket},
+        stats::RoomStats,
+        units::Bitrate,
+        uplink::Uplink,
+    },
+    source::Source,
+};
+use crate::{
+    control::{SlotChange, Want},
+    wire::rtcp::{Builder, SenderInfo},
+};
+
+/// One endpoint of a room.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) id: EndpointId,
+    pub(super) number: PointNumber,
+    pub(super) connected: bool,
+    pub(super) uplink: Uplink,
+    /// By kind, in the order of [`SourceKind::ALL`].
+    pub(super) sources: [Source; SourceKind::ALL.len()],
+    /// Slot `aN` is the N-th.
+    pub(super) audio: Vec<Slot>,
+    /// Slot `vN` is the N-th.
+    pub(super) video: Vec<Slot>,
+    /// Pictures wanted, by index of the video slot.
+    pub(super) wants: BTreeMap<u8, Want>,
+    pub(super) outbound: Outbound,
+    pub(super) estimate: Option<Bitrate>,
+    extensions: ExtensionIds,
+    /// Not yet told to the driver; at most one entry per slot.
+    pub(super) changes: Vec<SlotChange>,
+    /// Next sender reports.
+    pub(super) report_at: Option<Instant>,
+    /// Is in the room's list of endpoints with something to say.
+    pub(super) dirty: bool,
+}
+
+/// More slots of one kind are not served.
+const SLOTS_MAX: usize = 64;
+/// Sender reports go out so often.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Longest compound packet, header and trailer of SRTCP included it stays below any path's limit.
+const COMPOUND_BYTES: usize = 1_200;
+
+impl Endpoint {
+    pub(super) fn new(epoch: Instant, new: NewEndpoint) -> Self {
+        let (mut audio, mut video) = (Vec::new(), Vec::new());
+        let origins = new
+            .origins
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(Default::default()));
+        for (slot, origin) in new.media.slots.iter().zip(origins) {
+            let list = match slot.slot.kind {
+                MediaKind::Audio => &mut audio,
+                MediaKind::Video => &mut video,
+            };
+            if usize::from(slot.slot.index) == list.len() && list.len() < SLOTS_MAX {
+                list.push(Slot::new(slot, &new.media.extensions, origin));
+            }
+        }
+        let own = audio
+            .first()
+            .or(video.first())
+            .map_or(Ssrc(1), |slot: &Slot| slot.ssrc);
+        Self {
+            id: new.endpoint,
+            number: new.number,
+            connected: false,
+            uplink: Uplink::new(epoch, &new.media, own),
+            sources: SourceKind::ALL.map(|kind| Source::new(new.number.source(kind))),
+            audio,
+            video,
+            wants: BTreeMap::new(),
+            outbound: Outbound::new(),
+            estimate: None,
+            extensions: new.media.extensions,
+            changes: Vec::new(),
+            report_at: None,
+            dirty: false,
+        }
+    }
+
+    pub(super) fn source(&self, kind: SourceKind) -> &Source {
+        &self.sources[kind as usize]
+    }
+
+    pub(super) fn source_mut(&mut self, kind: SourceKind) -> &mut Source {
+        &mut self.sources[kind as usize]
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.audio.iter().chain(&self.video)
+    }
+
+    pub(super) fn slot(&self, id: SlotId) -> Option<&Slot> {
+        let list = if id.kind == MediaKind::Audio {
+            &self.audio
+        } else {
+            &self.video
+        };
+        list.get(usize::from(id.index))
+    }
+
+    pub(super) fn slot_mut(&mut self, id: SlotId) -> Option<&mut Slot> {
+        let list = if id.kind == MediaKind::Audio {
+            &mut self.audio
+        } else {
+            &mut self.video
+        };
+        list.get_mut(usize::from(id.index))
+    }
+
+    pub(super) fn slot_of(&self, ssrc: Ssrc) -> Option<SlotId> {
+        self.slots().find(|slot| slot.ssrc == ssrc).map(|slot| slot.id)
+    }
+
+    /// The picture that flows on the stage.
+    pub(super) fn stage(&self) -> Option<SourceNumber> {
+        self.video.first()?.shown().map(|shown| shown.source)
+    }
+
+    /// Nothing flows in that slot any more.
+    pub(super) fn empty(&mut self, id: SlotId) {
+        if self.slot_mut(id).is_some_and(Slot::empty) {
+            self.tell(SlotChange {
+                slot: id,
+                source: None,
+                time: None,
+            });
+        }
+    }
+
+    /// A later change of a slot takes the place of one that is not told yet.
+    fn tell(&mut self, change: SlotChange) {
+        self.changes.retain(|earlier| earlier.slot != change.slot);
+        self.changes.push(change);
+    }
+
+    /// A packet for one of its slots. What is to be sent is added to `out`.
+    pub(super) fn offer(
+        &mut self,
+        now: Instant,
+        id: SlotId,
+        packet: &SourcePacket,
+        late: Raised,
+        stats: &mut RoomStats,
+        out: &mut Vec<Forward>,
+    ) -> Offered {
+        let Some(slot) = self.slot_mut(id) else {
+            return Offered::Foreign;
+        };
+        let offered = slot.offer(packet);
+        match offered {
+            Offered::Sent(numbered) => self.send(now, id, &numbered, late, stats, out),
+            Offered::Switched(numbered) => {
+                slot.report_due = true;
+                if let Some((source, time)) = slot.tell(&numbered) {
+                    self.tell(SlotChange {
+                        slot: id,
+                        source: Some(source),
+                        time: Some(time),
+                    });
+                }
+                stats.switches += u64::from(id.kind == MediaKind::Video);
+                self.send(now, id, &numbered, late, stats, out);
+            }
+            Offered::Skipped(reason) => *counter(stats, reason) += 1,
+            Offered::NotShown | Offered::Foreign => {}
+        }
+        offered
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        id: SlotId,
+        numbered: &Numbered,
+        late: Raised,
+        stats: &mut RoomStats,
+        out: &mut Vec<Forward>,
+    ) {
+        let Some(slot) = self.slot_mut(id) else { return };
+        let header = slot.send(now, numbered);
+        self.outbound.earn_repairs(numbered.size);
+        let header = self.finish(now, id.kind, numbered.size, late, header);
+        out.push(numbered.forward(self.id, id, header));
+        stats.forwarded += 1;
+        if self.report_at.is_none() {
+            self.report_at = Some(now + REPORT_EVERY);
+        }
+    }
+
+    /// A packet of a slot that the receiver misses, to be sent again.
+    pub(super) fn repair(
+        &mut self,
+        now: Instant,
+        id: SlotId,
+        numbered: &Numbered,
+        late: Raised,
+    ) -> Option<Forward> {
+        let header = self.slot_mut(id)?.repair(now, numbered)?;
+        let header = self.finish(now, id.kind, numbered.size, late, header);
+        Some(numbered.forward(self.id, id, header))
+    }
+
+    /// What the transport adds: its number, and the playout delay.
+    fn finish(
+        &mut self,
+        now: Instant,
+        kind: MediaKind,
+        size: u16,
+        late: Raised,
+        header: OutgoingHeader,
+    ) -> OutgoingHeader {
+        let transport = self.extensions.transport_cc;
+        let playout = self.extensions.playout_delay.filter(|_| kind == MediaKind::Video);
+        OutgoingHeader {
+            transport_sequence: transport.map(|id| (id, self.outbound.number(now, size))),
+            playout_delay: playout.and_then(|id| {
+                let (least, greatest) = self.outbound.playout_delay(now, late)?;
+                Some((id, least, greatest))
+            }),
+            ..header
+        }
+    }
+
+    /// The time for reports has come.
+    pub(super) fn handle_report_time(&mut self, now: Instant) {
+        let mut any = false;
+        for slot in self
+            .audio
+            .iter_mut()
+            .chain(&mut self.video)
+            .filter(|slot| slot.unreported)
+        {
+            slot.report_due = true;
+            any = true;
+        }
+        self.report_at = any.then(|| now + REPORT_EVERY);
+    }
+
+    /// Reports that are due, as compounds.
+    pub(super) fn reports(&mut self, ntp: u64, time: Duration, mut give: impl FnMut(Vec<u8>)) {
+        let mut bytes = Vec::new();
+        for slot in self
+            .audio
+            .iter_mut()
+            .chain(&mut self.video)
+            .filter(|slot| slot.report_due)
+        {
+            let (rtp, packets, octets) = slot.report(time);
+            let info = SenderInfo {
+                ntp,
+                rtp: rtp.wire(),
+                packets,
+                octets,
+            };
+            if bytes.len() + REPORT_BYTES > COMPOUND_BYTES {
+                give(std::mem::take(&mut bytes));
+            }
+            let mut builder = Builder::new(&mut bytes, REPORT_BYTES);
+            let name = canonical_name(slot.id);
+            let written = builder
+                .sender_report(slot.ssrc.0, &info, &[])
+                .and_then(|_| builder.source_description(slot.ssrc.0, name.as_bytes()));
+            debug_assert!(written.is_ok(), "a report and a short name fit");
+        }
+        if !bytes.is_empty() {
+            give(bytes);
+        }
+    }
+
+    /// When it next wants to be told the time.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let checks = self.sources.iter().filter_map(|source| source.check_at).min();
+        soonest(soonest(self.uplink.poll_timeout(), self.report_at), checks)
+    }
+}
+
+/// A sender report with a source description of a name of up to 15 bytes.
+const REPORT_BYTES: usize = 28 + 28;
+
+/// The stage pair shares a name, so that a receiver may synchronise it (RFC 3550 §6.5.1).
+fn canonical_name(slot: SlotId) -> String {
+    if slot.index == 0 {
+        "stage".to_owned()
+    } else {
+        slot.to_string()
+    }
+}
+
+fn counter(stats: &mut RoomStats, reason: Reason) -> &mut u64 {
+    let dropped = &mut stats.dropped;
+    match reason {
+        Reason::Place(Skip::BeforeStretch) => &mut dropped.before_switch,
+        Reason::Place(Skip::TooLate) => &mut dropped.too_late,
+        Reason::Place(Skip::Overlap) => &mut dropped.overlap,
+        Reason::Place(Skip::Jump) => &mut dropped.jump,
+        Reason::Codec => &mut dropped.codec,
+    }
+}

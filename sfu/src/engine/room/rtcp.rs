@@ -1,0 +1,182 @@
+//! What receivers and senders report.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    super::{
+        id::{EndpointId, MediaKind, SlotId, Ssrc},
+        outbound::Raised,
+        packet::Output,
+        slot::Lost,
+    },
+    Room,
+};
+use crate::wire::rtcp::{self, Nack, ReportBlock, Rtcp, TransportFeedback};
+
+/// Packets sent again because of one datagram. The rest is refused and counted; the receiver asks again.
+const REPAIRS_MAX: usize = 256;
+/// Packets of a compound that are looked at, more than an honest one has.
+const PACKETS_MAX: usize = 64;
+/// Second of the NTP era at which a room's clock begins. Only differences have a meaning.
+const NTP_EPOCH_SECONDS: u64 = 3_900_000_000;
+
+impl Room {
+    /// One compound RTCP packet in plaintext from `from`. Bounded work, whatever is in it.
+    pub fn handle_rtcp(&mut self, now: Instant, from: EndpointId, compound: &[u8]) {
+        let now = self.advance(now);
+        if !self.endpoints.contains_key(&from) {
+            self.stats.commands_refused += 1;
+            return;
+        }
+        let mut repairs = REPAIRS_MAX;
+        for packet in rtcp::packets(compound).take(PACKETS_MAX) {
+            match packet {
+                Ok(packet) => self.handle_rtcp_packet(now, from, &packet, &mut repairs),
+                Err(_) => self.stats.rtcp_malformed += 1,
+            }
+        }
+        self.touch(from);
+    }
+
+    fn handle_rtcp_packet(&mut self, now: Instant, from: EndpointId, packet: &Rtcp<'_>, repairs: &mut usize) {
+        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+            return;
+        };
+        match packet {
+            Rtcp::SenderReport(report) => {
+                endpoint.uplink.handle_sender_report(
+                    now,
+                    Ssrc(report.ssrc),
+                    report.info.ntp,
+                    report.info.rtp,
+                );
+                report
+                    .reports()
+                    .for_each(|block| self.handle_block(now, from, &block));
+            }
+            Rtcp::ReceiverReport(report) => {
+                report
+                    .reports()
+                    .for_each(|block| self.handle_block(now, from, &block));
+            }
+            Rtcp::Goodbye(bye) => {
+                bye.ssrcs()
+                    .for_each(|ssrc| endpoint.uplink.handle_bye(now, Ssrc(ssrc)));
+            }
+            Rtcp::Nack(nack) => self.handle_nack(now, from, nack, repairs),
+            Rtcp::PictureLoss(request) => self.handle_key_frame_request(now, from, Ssrc(request.media_ssrc)),
+            Rtcp::Fir(fir) => fir
+                .entries()
+                .take(PACKETS_MAX)
+                .for_each(|(ssrc, _)| self.handle_key_frame_request(now, from, Ssrc(ssrc))),
+            Rtcp::TransportFeedback(feedback) => self.handle_feedback(from, feedback),
+            // A receiver's own estimate is not asked for: transport-wide feedback serves.
+            Rtcp::Remb(_) | Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
+        }
+    }
+
+    fn handle_block(&mut self, now: Instant, from: EndpointId, block: &ReportBlock) {
+        let ntp = self.ntp(now);
+        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+            return;
+        };
+        let Some(slot) = endpoint.slot_of(Ssrc(block.ssrc)) else {
+            self.stats.rtcp_unknown += 1;
+            return;
+        };
+        endpoint
+            .outbound
+            .handle_round_trip((ntp >> 16) as u32, block.last_sr, block.delay_since_sr);
+        if slot.kind == MediaKind::Video && block.fraction_lost > 0 {
+            endpoint.outbound.handle_loss(now);
+        }
+    }
+
+    fn handle_feedback(&mut self, from: EndpointId, feedback: &TransportFeedback<'_>) {
+        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+            return;
+        };
+        for (number, delta) in feedback.statuses() {
+            endpoint.outbound.handle_feedback(number, delta.is_some());
+        }
+    }
+
+    fn handle_nack(&mut self, now: Instant, from: EndpointId, nack: &Nack<'_>, repairs: &mut usize) {
+        let Some(slot) = self
+            .endpoints
+            .get(&from)
+            .and_then(|e| e.slot_of(Ssrc(nack.media_ssrc)))
+        else {
+            self.stats.rtcp_unknown += 1;
+            return;
+        };
+        let late = self.late_of(from, slot);
+        for number in nack.lost() {
+            if *repairs == 0 {
+                self.stats.refused.budget += 1;
+                continue;
+            }
+            *repairs -= 1;
+            self.repair(now, from, slot, number, late);
+        }
+    }
+
+    fn repair(&mut self, now: Instant, from: EndpointId, slot: SlotId, number: u16, late: Raised) {
+        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+            return;
+        };
+        let refused = &mut self.stats.refused;
+        let pause = endpoint.outbound.round_trip();
+        let lost = endpoint
+            .slot_mut(slot)
+            .map_or(Err(Lost::Unknown), |slot| slot.lost(now, number, pause));
+        let packet = match lost {
+            Ok(packet) => packet,
+            Err(Lost::Unknown) => return refused.unknown += 1,
+            Err(Lost::Recent) => return refused.recent += 1,
+        };
+        endpoint.outbound.handle_loss(now);
+        if self.histories.get(now, packet.at()).is_none() {
+            return refused.gone += 1;
+        }
+        if !endpoint.outbound.spend_repair(packet.size) {
+            return refused.budget += 1;
+        }
+        if let Some(forward) = endpoint.repair(now, slot, &packet, late) {
+            self.stats.repaired += 1;
+            self.outputs.push_back(Output::Forward(forward));
+        }
+    }
+
+    /// A receiver cannot decode what a slot shows.
+    fn handle_key_frame_request(&mut self, now: Instant, from: EndpointId, ssrc: Ssrc) {
+        let Some(endpoint) = self.endpoints.get(&from) else {
+            return;
+        };
+        let slot = endpoint.slot_of(ssrc).and_then(|id| endpoint.slot(id));
+        let Some(slot) = slot.filter(|slot| slot.id.kind == MediaKind::Video) else {
+            self.stats.rtcp_unknown += 1;
+            return;
+        };
+        self.stats.key_frame_requests += 1;
+        if let Some(shown) = slot.shown() {
+            self.ask(now, shown.source, shown.layer);
+        }
+    }
+
+    /// Playout delay that the source shown in a slot asks for.
+    fn late_of(&self, endpoint: EndpointId, slot: SlotId) -> Raised {
+        let shown = self.endpoints.get(&endpoint).and_then(|e| e.slot(slot)?.shown());
+        shown
+            .and_then(|shown| self.source(shown.source))
+            .map(|source| source.late)
+            .unwrap_or_default()
+    }
+
+    /// NTP time: seconds since 1900 in the high half, their fraction in the low half.
+    pub(super) fn ntp(&self, now: Instant) -> u64 {
+        let time: Duration = now.saturating_duration_since(self.epoch);
+        let fraction = (u64::from(time.subsec_nanos()) << 32) / 1_000_000_000;
+        ((NTP_EPOCH_SECONDS + time.as_secs()) << 32) | fraction
+    }
+}

@@ -1,0 +1,285 @@
+//! One source of an endpoint: its layers, their histories, and the slots that may show it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::super::{
+    allocate::{LAYERS_MAX, Offer},
+    arrival::Arrival,
+    history::{History, HistoryLimit},
+    id::{EndpointId, MediaKind, SlotId, SourceNumber},
+    outbound::Raised,
+    packet::{PacketRef, soonest},
+    rewriter::Original,
+    selector::LayerStream,
+    seq::Seq,
+    slot::SourcePacket,
+};
+use crate::wire::codec::vp8;
+
+/// All histories of a room. Numbers are never used again, so that an old reference finds nothing.
+#[derive(Debug, Default)]
+pub(super) struct Histories {
+    all: BTreeMap<u32, History<Original>>,
+    next: u32,
+}
+
+impl Histories {
+    fn open(&mut self, limit: HistoryLimit) -> u32 {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.all.insert(number, History::new(limit));
+        number
+    }
+
+    fn close(&mut self, number: u32) {
+        self.all.remove(&number);
+    }
+
+    /// The packet at that place.
+    pub(super) fn get(&self, now: Instant, at: PacketRef) -> Option<(&Original, &[u8])> {
+        self.all.get(&at.history)?.get(now, Seq(at.position))
+    }
+}
+
+/// A slot that may show a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Subscriber {
+    pub(super) endpoint: EndpointId,
+    pub(super) slot: SlotId,
+}
+
+/// What one endpoint sends of one kind.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) number: SourceNumber,
+    pub(super) on: bool,
+    /// Slots that show or should show it; some no longer do and are found out at the next packet. At most one entry per
+    /// slot of the room.
+    pub(super) subscribers: Vec<Subscriber>,
+    /// Playout delay that its late repairs ask for.
+    pub(super) late: Raised,
+    /// When to look after dead layers and waiting slots.
+    pub(super) check_at: Option<Instant>,
+    layers: [Layer; LAYERS_MAX],
+}
+
+#[derive(Debug, Default)]
+struct Layer {
+    current: Option<Current>,
+    live: bool,
+    height: Option<u16>,
+}
+
+/// The stream that a layer arrives in.
+#[derive(Debug)]
+struct Current {
+    stream: u32,
+    history: u32,
+    last: Instant,
+    highest: Seq,
+}
+
+/// A packet that was let in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) packet: SourcePacket,
+    /// A layer came to life or changed its height.
+    pub(super) layers_changed: bool,
+}
+
+/// A layer without a packet for so long is dead.
+pub(super) const LAYER_SILENCE: Duration = Duration::from_millis(500);
+/// A waiting slot asks again after so long.
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+impl Source {
+    pub(super) fn new(number: SourceNumber) -> Self {
+        Self {
+            number,
+            on: false,
+            subscribers: Vec::new(),
+            late: Raised::default(),
+            check_at: None,
+            layers: Default::default(),
+        }
+    }
+
+    fn is_video(&self) -> bool {
+        self.number.kind().media() == MediaKind::Video
+    }
+
+    /// Keeps a packet. None if it cannot be kept or is of a former stream of its layer.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival<'_>,
+        histories: &mut Histories,
+    ) -> Option<Admitted> {
+        let limit = HistoryLimit::of(self.number.kind().media(), arrival.layer, arrival.layers);
+        let layer = self.layers.get_mut(usize::from(arrival.layer))?;
+        let current = layer.enter(now, arrival, limit, histories)?;
+        let of = LayerStream {
+            source: self.number,
+            layer: arrival.layer,
+            stream: arrival.stream,
+        };
+        let at = PacketRef {
+            history: current.history,
+            position: arrival.sequence.0,
+        };
+        let packet = SourcePacket::new(of, at, arrival);
+        let history = histories.all.get_mut(&current.history)?;
+        if !history.insert(now, arrival.sequence, packet.original, arrival.payload) {
+            return None;
+        }
+        current.last = current.last.max(now);
+        current.highest = current.highest.max(arrival.sequence);
+        let woke = !std::mem::replace(&mut layer.live, true);
+        let grew = layer.learn_height(arrival);
+        if woke && self.is_video() {
+            self.check_at = soonest(self.check_at, Some(now + LAYER_SILENCE));
+        }
+        Some(Admitted {
+            packet,
+            layers_changed: woke || grew,
+        })
+    }
+
+    /// Packets behind `first` in its stream that arrived before it, in order.
+    pub(super) fn behind<'h>(
+        &self,
+        now: Instant,
+        first: &SourcePacket,
+        histories: &'h Histories,
+    ) -> impl Iterator<Item = SourcePacket> + use<'h> {
+        let first = *first;
+        let layer = self
+            .layers
+            .get(usize::from(first.of.layer))
+            .and_then(|layer| layer.current.as_ref());
+        let highest = layer
+            .filter(|c| c.stream == first.of.stream)
+            .map_or(first.sequence, |c| c.highest);
+        (first.sequence.0 + 1..=highest.0)
+            .take(BEHIND_MAX)
+            .filter_map(move |position| {
+                let at = PacketRef { position, ..first.at };
+                let (original, payload) = histories.get(now, at)?;
+                let size = u16::try_from(payload.len()).unwrap_or(u16::MAX);
+                Some(SourcePacket {
+                    of: first.of,
+                    sequence: Seq(position),
+                    at,
+                    size,
+                    original: *original,
+                })
+            })
+    }
+
+    /// The stream that a layer arrives in now.
+    pub(super) fn stream_of(&self, layer: u8) -> Option<u32> {
+        self.layers
+            .get(usize::from(layer))?
+            .current
+            .as_ref()
+            .map(|current| current.stream)
+    }
+
+    /// What it has to offer, lowest layer first.
+    pub(super) fn offers(&self) -> [Offer; LAYERS_MAX] {
+        self.layers.each_ref().map(|layer| Offer {
+            live: layer.live,
+            height: layer.height,
+        })
+    }
+
+    /// Finds layers that died. True if any did. Sets the time of the next look at the living ones.
+    pub(super) fn check_layers(&mut self, now: Instant) -> bool {
+        self.check_at = None;
+        let mut died = false;
+        for layer in self.layers.iter_mut().filter(|layer| layer.live) {
+            let dead_at = layer
+                .current
+                .as_ref()
+                .map_or(now, |current| current.last + LAYER_SILENCE);
+            if dead_at <= now {
+                layer.live = false;
+                died = true;
+            } else {
+                self.check_at = soonest(self.check_at, Some(dead_at));
+            }
+        }
+        died
+    }
+
+    pub(super) fn subscribe(&mut self, subscriber: Subscriber) {
+        if !self.subscribers.contains(&subscriber) {
+            self.subscribers.push(subscriber);
+        }
+    }
+
+    /// It sends no more; what was kept is given up.
+    pub(super) fn stop(&mut self, histories: &mut Histories) {
+        for layer in &mut self.layers {
+            if let Some(current) = layer.current.take() {
+                histories.close(current.history);
+            }
+            *layer = Layer::default();
+        }
+        self.subscribers.clear();
+        self.check_at = None;
+        self.on = false;
+    }
+}
+
+/// More of a key frame is not sent after its late first packet.
+const BEHIND_MAX: usize = 512;
+
+impl Layer {
+    /// The stream that `arrival` belongs to, a new one if it is newer than the present one.
+    fn enter(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival<'_>,
+        limit: HistoryLimit,
+        histories: &mut Histories,
+    ) -> Option<&mut Current> {
+        if let Some(current) = self
+            .current
+            .as_ref()
+            .filter(|current| current.stream != arrival.stream)
+        {
+            if arrival.stream < current.stream {
+                return None;
+            }
+            // The uplink bounds how often this happens; each takes a history.
+            histories.close(current.history);
+            self.current = None;
+        }
+        let fresh = || Current {
+            stream: arrival.stream,
+            history: histories.open(limit),
+            last: now,
+            highest: arrival.sequence,
+        };
+        Some(self.current.get_or_insert_with(fresh))
+    }
+
+    fn learn_height(&mut self, arrival: &Arrival<'_>) -> bool {
+        if !arrival
+            .video
+            .is_some_and(|video| video.key_frame && video.starts_picture)
+        {
+            return false;
+        }
+        let height = vp8::frame_size(arrival.payload)
+            .map(|(_, height)| height)
+            .filter(|&height| height > 0);
+        let news = height.is_some() && height != self.height;
+        self.height = height.or(self.height);
+        news
+    }
+}

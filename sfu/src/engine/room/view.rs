@@ -1,0 +1,287 @@
+//! What slots should show: decided anew when a view, a source or a layer changes.
+
+use std::time::Instant;
+
+use super::{
+    super::{
+        allocate::{Budget, Demand, allocate},
+        id::{EndpointId, MediaKind, SlotId, SourceKind, SourceNumber},
+        packet::{Output, soonest},
+        selector::Target,
+    },
+    Room, SPEAKER_EVERY,
+    source::{ASK_AGAIN, Subscriber},
+    voices::{self, Ranking},
+};
+use crate::control::Want;
+
+impl Room {
+    /// The pictures an endpoint wants, the whole list. Wants for slots it has not, for sounds, or of height 0 are
+    /// counted and passed over; of two for one slot the last counts.
+    pub(super) fn set_view(&mut self, now: Instant, id: EndpointId, wants: &[Want]) -> Option<()> {
+        let endpoint = self.endpoints.get_mut(&id)?;
+        endpoint.wants.clear();
+        for want in wants {
+            let fits = want.slot.kind == MediaKind::Video
+                && want.source.kind().media() == MediaKind::Video
+                && want.height > 0
+                && usize::from(want.slot.index) < endpoint.video.len();
+            if fits {
+                endpoint.wants.insert(want.slot.index, *want);
+            } else {
+                self.stats.commands_refused += 1;
+            }
+        }
+        self.retarget(now, id);
+        Some(())
+    }
+
+    /// A source went on or off.
+    pub(super) fn source_changed(&mut self, now: Instant, number: SourceNumber) {
+        if number.kind().media() == MediaKind::Video {
+            let concerned = |e: &&super::Endpoint| e.wants.values().any(|want| want.source == number);
+            let ids: Vec<EndpointId> = self.endpoints.values().filter(concerned).map(|e| e.id).collect();
+            ids.into_iter().for_each(|id| self.retarget(now, id));
+        }
+        if number.kind() != SourceKind::Camera {
+            self.assign_voices(now, None);
+        }
+    }
+
+    /// A layer came to life, died, or changed its height.
+    pub(super) fn layers_changed(&mut self, now: Instant, number: SourceNumber) {
+        let subscribers = self
+            .source(number)
+            .map(|source| source.subscribers.clone())
+            .unwrap_or_default();
+        let mut ids: Vec<EndpointId> = subscribers
+            .into_iter()
+            .map(|subscriber| subscriber.endpoint)
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().for_each(|id| self.retarget(now, id));
+    }
+
+    /// Sets all video slots of an endpoint to what its wants and its path allow.
+    pub(super) fn retarget(&mut self, now: Instant, id: EndpointId) {
+        let Some(endpoint) = self.endpoints.get(&id).filter(|endpoint| endpoint.connected) else {
+            return;
+        };
+        let (stage, own) = (endpoint.stage(), endpoint.number);
+        let budget = Budget {
+            estimate: endpoint.estimate,
+        };
+        let on = |want: &&Want| {
+            want.source.point() != own && self.source(want.source).is_some_and(|source| source.on)
+        };
+        let wants: Vec<Want> = endpoint.wants.values().filter(on).copied().collect();
+        let demand = |want: &Want| Demand {
+            height: want.height,
+            layers: self
+                .source(want.source)
+                .map(super::Source::offers)
+                .unwrap_or_default(),
+        };
+        let demands: Vec<Demand> = wants.iter().map(demand).collect();
+        let layers = allocate(&demands, budget);
+        let slots: Vec<SlotId> = endpoint.video.iter().map(|slot| slot.id).collect();
+        for slot in slots {
+            let chosen = wants.iter().zip(&layers).find(|(want, _)| want.slot == slot);
+            self.aim(
+                now,
+                id,
+                slot,
+                chosen.map(|(want, &layer)| Target {
+                    source: want.source,
+                    layer,
+                }),
+            );
+        }
+        if self
+            .endpoints
+            .get(&id)
+            .is_some_and(|endpoint| endpoint.stage() != stage)
+        {
+            self.assign_voices(now, Some(id));
+        }
+    }
+
+    /// A slot is to show that, or nothing.
+    fn aim(&mut self, now: Instant, id: EndpointId, slot_id: SlotId, target: Option<Target>) {
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        let Some(slot) = endpoint.slot_mut(slot_id) else {
+            return;
+        };
+        let before = slot.target();
+        slot.set_target(now, target);
+        let Some(target) = target else {
+            endpoint.empty(slot_id);
+            self.touch(id);
+            return;
+        };
+        if let Some(source) = self.source_mut(target.source) {
+            source.subscribe(Subscriber {
+                endpoint: id,
+                slot: slot_id,
+            });
+        }
+        if slot_id.kind == MediaKind::Video && before != Some(target) {
+            self.ask_if_waiting(now, target.source, id, slot_id);
+        }
+    }
+
+    /// Asks for a key frame if the slot waits for one of that source. True if it does.
+    fn ask_if_waiting(&mut self, now: Instant, number: SourceNumber, id: EndpointId, slot: SlotId) -> bool {
+        let Some(source) = self.source(number) else {
+            return false;
+        };
+        let Some(slot) = self.endpoints.get(&id).and_then(|e| e.slot(slot)) else {
+            return false;
+        };
+        if !slot.waits_for(number, |layer| source.stream_of(layer)) {
+            return false;
+        }
+        let layer = slot.target().and_then(|target| target.layer);
+        if let Some(source) = self.source_mut(number) {
+            source.check_at = soonest(source.check_at, Some(now + ASK_AGAIN));
+        }
+        // Before any layer is live there is nobody to answer: a source begins with a key frame by itself.
+        if let Some(layer) = layer {
+            self.ask(now, number, layer);
+        }
+        true
+    }
+
+    /// Dead layers, slots that wait, slots that have waited for too long.
+    pub(super) fn check_source(&mut self, now: Instant, id: EndpointId, kind: SourceKind) {
+        let Some(source) = self.endpoints.get_mut(&id).map(|e| e.source_mut(kind)) else {
+            return;
+        };
+        if source.check_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let (number, died) = (source.number, source.check_layers(now));
+        if died {
+            self.layers_changed(now, number);
+        }
+        let subscribers = self
+            .source(number)
+            .map(|source| source.subscribers.clone())
+            .unwrap_or_default();
+        for Subscriber { endpoint, slot } in subscribers {
+            if self.ask_if_waiting(now, number, endpoint, slot) {
+                self.empty_if_stale(now, endpoint, slot);
+            }
+        }
+    }
+
+    fn empty_if_stale(&mut self, now: Instant, id: EndpointId, slot_id: SlotId) {
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        if endpoint.slot(slot_id).is_none_or(|slot| !slot.is_stale(now)) {
+            return;
+        }
+        endpoint.empty(slot_id);
+        self.touch(id);
+        if slot_id == SlotId::video(0) {
+            self.assign_voices(now, Some(id));
+        }
+    }
+
+    /// Layers that lost a packet for good need a key frame, if anybody sees them.
+    pub(super) fn ask_for_broken(&mut self, now: Instant, id: EndpointId) {
+        while let Some(broken) = self.endpoints.get_mut(&id).and_then(|e| e.uplink.poll_broken()) {
+            let Some(source) = self.endpoints.get(&id).map(|e| e.source(broken.source)) else {
+                return;
+            };
+            let number = source.number;
+            let seen = source.subscribers.iter().any(|subscriber| {
+                let slot = self
+                    .endpoints
+                    .get(&subscriber.endpoint)
+                    .and_then(|e| e.slot(subscriber.slot));
+                let shown = slot.and_then(super::super::slot::Slot::shown);
+                shown.is_some_and(|shown| shown.source == number && shown.layer == broken.layer)
+            });
+            if seen {
+                self.ask(now, number, broken.layer);
+            }
+        }
+    }
+
+    /// Looks who is loudest; with more voices than slots also who is to be heard.
+    pub(super) fn look_for_speaker(&mut self, now: Instant) {
+        if let Some(speaker) = self.speaker.update(now) {
+            self.outputs.push_back(Output::Speaker(speaker));
+        }
+        let quiet = self.speaker.current().is_none() && self.speaker.loudest(now).next().is_none();
+        self.speaker_at = (!quiet).then(|| now + SPEAKER_EVERY);
+        let voices = self.sounds().count();
+        if self
+            .endpoints
+            .values()
+            .any(|endpoint| endpoint.audio.len() < voices + 1)
+        {
+            self.assign_voices(now, None);
+        }
+    }
+
+    /// Sets the audio slots of one endpoint, or of all.
+    pub(super) fn assign_voices(&mut self, now: Instant, only: Option<EndpointId>) {
+        let ranking = Ranking::new(self.sounds(), self.speaker.loudest(now));
+        let ids: Vec<EndpointId> = match only {
+            Some(id) => vec![id],
+            None => self.endpoints.keys().copied().collect(),
+        };
+        for id in ids {
+            self.assign_voices_of(now, id, &ranking);
+        }
+    }
+
+    fn assign_voices_of(&mut self, now: Instant, id: EndpointId, ranking: &Ranking) {
+        let Some(endpoint) = self.endpoints.get(&id).filter(|endpoint| endpoint.connected) else {
+            return;
+        };
+        let is_on = |number| self.source(number).is_some_and(|source| source.on);
+        let stage = endpoint
+            .stage()
+            .and_then(|picture| voices::stage_voice(picture, is_on));
+        let heard: Vec<Option<SourceNumber>> = endpoint
+            .audio
+            .iter()
+            .map(|slot| slot.target().map(|target| target.source))
+            .collect();
+        let wanted = voices::assign(endpoint.number, stage, &heard, ranking);
+        let changed = || {
+            (0u8..)
+                .map(SlotId::audio)
+                .zip(heard.iter().zip(&wanted))
+                .filter(|(_, (a, b))| a != b)
+        };
+        // First all that end, so that nobody is heard in two slots for a moment.
+        for (slot, _) in changed() {
+            self.aim(now, id, slot, None);
+        }
+        for (slot, (_, source)) in changed() {
+            if let Some(source) = *source {
+                self.aim(now, id, slot, Some(Target { source, layer: None }));
+            }
+        }
+    }
+
+    /// All sound that is on.
+    fn sounds(&self) -> impl Iterator<Item = SourceNumber> {
+        let sources = self
+            .numbers
+            .values()
+            .filter_map(|id| self.endpoints.get(id))
+            .flat_map(|e| &e.sources);
+        sources
+            .filter(|s| s.on && s.number.kind().media() == MediaKind::Audio)
+            .map(|s| s.number)
+    }
+}

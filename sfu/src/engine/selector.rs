@@ -1,0 +1,152 @@
+//! Which packets pass into a slot. A change of source or layer happens at a key frame of the new one only.
+
+use super::id::SourceNumber;
+
+/// A stream of packets that a slot can show: one layer of one source, from one start of its encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerStream {
+    /// Whose.
+    pub source: SourceNumber,
+    /// 0 is the lowest.
+    pub layer: u8,
+    /// Which of the uplink's streams.
+    pub stream: u32,
+}
+
+/// What a slot should show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Which source.
+    pub source: SourceNumber,
+    /// Its layer; any while none is known to be live.
+    pub layer: Option<u8>,
+}
+
+/// What to do with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on what is shown.
+    Forward,
+    /// It begins something new to show.
+    Switch,
+    /// Of a source the slot shows or waits for, but not this packet.
+    Drop,
+    /// The slot has nothing to do with this source.
+    Foreign,
+}
+
+/// What a slot shows and should show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Selector {
+    shown: Option<LayerStream>,
+    target: Option<Target>,
+}
+
+impl Selector {
+    /// What flows.
+    pub fn shown(&self) -> Option<LayerStream> {
+        self.shown
+    }
+
+    /// What should flow.
+    pub fn target(&self) -> Option<Target> {
+        self.target
+    }
+
+    /// What should flow from now on. What flows goes on until the target begins.
+    pub fn set_target(&mut self, target: Option<Target>) {
+        self.target = target;
+    }
+
+    /// Nothing flows until the target begins.
+    pub fn interrupt(&mut self) {
+        self.shown = None;
+    }
+
+    /// May this packet pass? `starts`: a decoder can begin with it.
+    pub fn judge(&self, packet: LayerStream, starts: bool) -> Verdict {
+        if self.shown == Some(packet) {
+            return Verdict::Forward;
+        }
+        let shown_source = self.shown.is_some_and(|shown| shown.source == packet.source);
+        match self.target.filter(|target| target.source == packet.source) {
+            Some(target) if starts && target.layer.is_none_or(|layer| layer == packet.layer) => {
+                Verdict::Switch
+            }
+            Some(_) => Verdict::Drop,
+            None if shown_source => Verdict::Drop,
+            None => Verdict::Foreign,
+        }
+    }
+
+    /// The packet judged [`Verdict::Switch`] was taken.
+    pub fn switched(&mut self, packet: LayerStream) {
+        self.shown = Some(packet);
+    }
+
+    /// Waits for a key frame of that source. `current` is the stream that a layer of it arrives in now.
+    pub fn waits_for(&self, source: SourceNumber, current: impl Fn(u8) -> Option<u32>) -> bool {
+        let Some(target) = self.target.filter(|target| target.source == source) else {
+            return false;
+        };
+        let Some(shown) = self.shown.filter(|shown| shown.source == source) else {
+            return true;
+        };
+        let layer = target.layer.unwrap_or(shown.layer);
+        layer != shown.layer || current(layer).is_some_and(|stream| stream != shown.stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(source: u32, layer: u8, stream: u32) -> LayerStream {
+        LayerStream {
+            source: SourceNumber::try_from(source).expect("in range"),
+            layer,
+            stream,
+        }
+    }
+
+    fn target(source: u32, layer: Option<u8>) -> Option<Target> {
+        Some(Target {
+            source: SourceNumber::try_from(source).expect("in range"),
+            layer,
+        })
+    }
+
+    #[test]
+    fn the_old_one_flows_until_a_key_frame_of_the_new_one() {
+        let (a, b_low, b_high) = (stream(5, 0, 0), stream(9, 0, 0), stream(9, 2, 2));
+        let mut selector = Selector::default();
+        assert_eq!(selector.judge(a, true), Verdict::Foreign);
+        selector.set_target(target(5, None));
+        assert_eq!(
+            (selector.judge(a, false), selector.judge(a, true)),
+            (Verdict::Drop, Verdict::Switch)
+        );
+        selector.switched(a);
+        selector.set_target(target(9, Some(2)));
+        assert!(selector.waits_for(b_high.source, |_| Some(2)) && !selector.waits_for(a.source, |_| Some(0)));
+        assert_eq!(selector.judge(a, false), Verdict::Forward);
+        assert_eq!(
+            (selector.judge(b_low, true), selector.judge(b_high, false)),
+            (Verdict::Drop, Verdict::Drop)
+        );
+        assert_eq!(selector.judge(b_high, true), Verdict::Switch);
+        selector.switched(b_high);
+        assert_eq!(selector.judge(a, true), Verdict::Foreign);
+        assert!(!selector.waits_for(b_high.source, |_| Some(2)));
+    }
+
+    #[test]
+    fn a_restarted_encoder_is_a_new_beginning() {
+        let mut selector = Selector::default();
+        selector.set_target(target(5, Some(1)));
+        selector.switched(stream(5, 1, 1));
+        assert!(selector.waits_for(stream(5, 1, 1).source, |_| Some(4)));
+        assert_eq!(selector.judge(stream(5, 1, 4), false), Verdict::Drop);
+        assert_eq!(selector.judge(stream(5, 1, 4), true), Verdict::Switch);
+    }
+}

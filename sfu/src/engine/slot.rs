@@ -1,0 +1,451 @@
+//! One receive stream of an endpoint: what it shows, its numbers, and what it could send again.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    arrival::Arrival,
+    id::{EndpointId, MediaKind, ShortId, SlotId, SourceNumber, Ssrc},
+    packet::{
+        Codec, ExtensionIds, Forward, NegotiatedSlot, OutgoingHeader, PacketRef, PayloadPatch, PayloadType,
+        Purpose, StreamOrigin,
+    },
+    rewriter::{Original, Rewriter, Rewritten, Skip},
+    selector::{LayerStream, Selector, Target, Verdict},
+    seq::{RtpTime, Seq},
+};
+
+/// A packet of a source on its way to slots.
+#[derive(Debug, Clone, Copy)]
+pub struct SourcePacket {
+    /// Of which stream.
+    pub of: LayerStream,
+    /// Its number there.
+    pub sequence: Seq,
+    /// Where its payload is.
+    pub at: PacketRef,
+    /// Bytes of payload.
+    pub size: u16,
+    /// What is rewritten.
+    pub original: Original,
+}
+
+impl SourcePacket {
+    /// From what the uplink gave.
+    pub fn new(of: LayerStream, at: PacketRef, arrival: &Arrival<'_>) -> Self {
+        let original = Original {
+            timestamp: arrival.timestamp,
+            capture: arrival.capture,
+            marker: arrival.marker,
+            codec: arrival.codec,
+            video: arrival.video,
+        };
+        let size = u16::try_from(arrival.payload.len()).unwrap_or(u16::MAX);
+        Self {
+            of,
+            sequence: arrival.sequence,
+            at,
+            size,
+            original,
+        }
+    }
+
+    /// A decoder can begin with it.
+    fn starts(&self) -> bool {
+        self.original
+            .video
+            .is_none_or(|video| video.key_frame && video.starts_picture)
+    }
+}
+
+/// What came of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    /// To be sent.
+    Sent(Numbered),
+    /// To be sent; the slot shows something else from here on. Packets of the same stream behind it that arrived before
+    /// it follow.
+    Switched(Numbered),
+    /// Of another layer than the slot shows.
+    NotShown,
+    /// Not sent.
+    Skipped(Reason),
+    /// The slot has nothing to do with the source.
+    Foreign,
+}
+
+/// Why a packet of what the slot shows is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It has no place in the slot's numbers or time.
+    Place(Skip),
+    /// The receiver does not take this codec.
+    Codec,
+}
+
+/// A packet with its place in the slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered {
+    /// Number in the slot.
+    pub sequence: Seq,
+    /// RTP time.
+    pub timestamp: u32,
+    marker: bool,
+    payload_type: u8,
+    source: SourceNumber,
+    at: PacketRef,
+    patch: PayloadPatch,
+    /// Bytes of payload.
+    pub size: u16,
+}
+
+/// One receive stream of an endpoint.
+#[derive(Debug)]
+pub struct Slot {
+    /// Its name.
+    pub id: SlotId,
+    /// Its SSRC.
+    pub ssrc: Ssrc,
+    /// SSRC of its repairs.
+    rtx_ssrc: Option<Ssrc>,
+    mid: Option<(u8, ShortId)>,
+    payloads: Vec<PayloadType>,
+    selector: Selector,
+    rewriter: Rewriter,
+    ring: Ring,
+    rtx_next: u16,
+    sent_packets: u32,
+    sent_octets: u32,
+    /// Something was sent since the last sender report.
+    pub unreported: bool,
+    /// A sender report is to go out now.
+    pub report_due: bool,
+    /// Since when it is to show the source it is to show now.
+    aimed: Option<Instant>,
+    /// The source told to the client last, and since when.
+    told: Option<(SourceNumber, u32)>,
+}
+
+impl Slot {
+    /// A slot that shows nothing.
+    pub fn new(slot: &NegotiatedSlot, extensions: &ExtensionIds, origin: StreamOrigin) -> Self {
+        let rate = match slot.slot.kind {
+            MediaKind::Audio => Codec::Opus.clock_rate(),
+            MediaKind::Video => Codec::Vp8.clock_rate(),
+        };
+        Self {
+            id: slot.slot,
+            ssrc: slot.ssrc,
+            rtx_ssrc: slot.rtx_ssrc,
+            mid: extensions.mid.map(|id| (id, slot.mid)),
+            payloads: slot.payloads.clone(),
+            selector: Selector::default(),
+            rewriter: Rewriter::new(slot.slot.kind, rate, origin),
+            ring: Ring::new(slot.slot),
+            rtx_next: origin.rtx_sequence,
+            sent_packets: 0,
+            sent_octets: 0,
+            unreported: false,
+            report_due: false,
+            aimed: None,
+            told: None,
+        }
+    }
+
+    /// What flows.
+    pub fn shown(&self) -> Option<LayerStream> {
+        self.selector.shown()
+    }
+
+    /// What should flow.
+    pub fn target(&self) -> Option<Target> {
+        self.selector.target()
+    }
+
+    /// What should flow from now on; what flows goes on until the target begins.
+    pub fn set_target(&mut self, now: Instant, target: Option<Target>) {
+        if self.target().map(|t| t.source) != target.map(|t| t.source) {
+            self.aimed = Some(now);
+        }
+        self.selector.set_target(target);
+    }
+
+    /// It has shown something else for so long that the source it should show is not going to come soon.
+    pub fn is_stale(&self, now: Instant) -> bool {
+        let other = match (self.shown(), self.target()) {
+            (Some(shown), Some(target)) => shown.source != target.source,
+            _ => false,
+        };
+        other
+            && self
+                .aimed
+                .is_none_or(|at| now.saturating_duration_since(at) >= PATIENCE)
+    }
+
+    /// See [`Selector::waits_for`].
+    pub fn waits_for(&self, source: SourceNumber, current: impl Fn(u8) -> Option<u32>) -> bool {
+        self.selector.waits_for(source, current)
+    }
+
+    /// Nothing flows from now on. True if the client believes that something does.
+    pub fn empty(&mut self) -> bool {
+        self.selector.interrupt();
+        self.rewriter.end();
+        self.told.take().is_some()
+    }
+
+    /// The source that the client was told, and the RTP time it began at.
+    pub fn told(&self) -> Option<(SourceNumber, u32)> {
+        self.told
+    }
+
+    /// The source shown is another one than the client was told: notes it. None if there is nothing new.
+    pub fn tell(&mut self, first: &Numbered) -> Option<(SourceNumber, u32)> {
+        if self.told.is_some_and(|(source, _)| source == first.source) {
+            return None;
+        }
+        self.told = Some((first.source, first.timestamp));
+        self.told
+    }
+
+    /// A packet of a source that this slot may show.
+    pub fn offer(&mut self, packet: &SourcePacket) -> Offered {
+        let switch = match self.selector.judge(packet.of, packet.starts()) {
+            Verdict::Foreign => return Offered::Foreign,
+            Verdict::Drop => return Offered::NotShown,
+            Verdict::Forward => false,
+            Verdict::Switch => true,
+        };
+        let Some(payload_type) = self.payload_type(packet.original.codec) else {
+            return Offered::Skipped(Reason::Codec);
+        };
+        match self.number(packet, switch) {
+            Ok(rewritten) => {
+                let numbered = numbered(packet, rewritten, payload_type);
+                if switch {
+                    Offered::Switched(numbered)
+                } else {
+                    Offered::Sent(numbered)
+                }
+            }
+            Err(skip) => Offered::Skipped(Reason::Place(skip)),
+        }
+    }
+
+    fn number(&mut self, packet: &SourcePacket, switch: bool) -> Result<Rewritten, Skip> {
+        if switch {
+            let rewritten = self.rewriter.begin(packet.sequence, &packet.original)?;
+            self.selector.switched(packet.of);
+            return Ok(rewritten);
+        }
+        match self.rewriter.follow(packet.sequence, &packet.original) {
+            Err(Skip::Jump) if packet.starts() => self.rewriter.begin(packet.sequence, &packet.original),
+            Err(Skip::Jump) => {
+                self.selector.interrupt(); // a key frame of the target heals it
+                self.rewriter.end();
+                Err(Skip::Jump)
+            }
+            result => result,
+        }
+    }
+
+    /// Remembers a packet as sent now, and gives what is to go out, still without the transport's number.
+    pub fn send(&mut self, now: Instant, numbered: &Numbered) -> OutgoingHeader {
+        self.sent_packets = self.sent_packets.wrapping_add(1);
+        self.sent_octets = self.sent_octets.wrapping_add(numbered.size.into());
+        self.unreported = true;
+        if self.rtx_ssrc.is_some() {
+            self.ring.insert(now, *numbered);
+        }
+        self.header(numbered)
+    }
+
+    fn header(&self, packet: &Numbered) -> OutgoingHeader {
+        OutgoingHeader {
+            marker: packet.marker,
+            payload_type: packet.payload_type,
+            sequence: packet.sequence.wire(),
+            timestamp: packet.timestamp,
+            ssrc: self.ssrc,
+            source: packet.source,
+            mid: self.mid,
+            transport_sequence: None,
+            playout_delay: None,
+            original_sequence: None,
+            padding: 0,
+        }
+    }
+
+    /// A packet that the receiver misses: its entry, if it can go as RTX and was not sent within `pause`.
+    pub fn lost(&mut self, now: Instant, wire: u16, pause: Duration) -> Result<Numbered, Lost> {
+        let rtx = self.rtx_ssrc.is_some();
+        let sent = self
+            .ring
+            .find(self.rewriter.next().nearest(wire))
+            .filter(|_| rtx)
+            .ok_or(Lost::Unknown)?;
+        let recent = sent
+            .resent
+            .is_some_and(|at| now.saturating_duration_since(at) < pause);
+        if recent {
+            Err(Lost::Recent)
+        } else {
+            Ok(sent.packet)
+        }
+    }
+
+    /// The repair of a packet that [`Slot::lost`] gave, still without the transport's number.
+    pub fn repair(&mut self, now: Instant, packet: &Numbered) -> Option<OutgoingHeader> {
+        let media = packet.payload_type;
+        let payload_type = self.payloads.iter().find(|p| p.media == media)?.rtx?;
+        let ssrc = self.rtx_ssrc?;
+        self.ring.find(packet.sequence)?.resent = Some(now);
+        let sequence = self.rtx_next;
+        self.rtx_next = sequence.wrapping_add(1);
+        let original_sequence = Some(packet.sequence.wire());
+        Some(OutgoingHeader {
+            payload_type,
+            ssrc,
+            sequence,
+            original_sequence,
+            ..self.header(packet)
+        })
+    }
+
+    /// For a sender report: RTP time at `time` on the node's clock, packets and bytes sent.
+    pub fn report(&mut self, time: Duration) -> (RtpTime, u32, u32) {
+        self.unreported = false;
+        self.report_due = false;
+        (self.rewriter.time_at(time), self.sent_packets, self.sent_octets)
+    }
+
+    fn payload_type(&self, codec: Codec) -> Option<u8> {
+        self.payloads.iter().find(|p| p.codec == codec).map(|p| p.media)
+    }
+}
+
+/// A source that does not begin for so long leaves the slot empty: no old face in its tile for ever.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why a packet is not sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Not in the ring, or the receiver takes no RTX.
+    Unknown,
+    /// Sent again a moment ago.
+    Recent,
+}
+
+impl Numbered {
+    /// The packet as it goes out with that header.
+    pub fn forward(&self, to: EndpointId, slot: SlotId, header: OutgoingHeader) -> Forward {
+        let purpose = match (header.original_sequence, slot.kind) {
+            (Some(_), _) => Purpose::Repair,
+            (None, MediaKind::Audio) => Purpose::Audio,
+            (None, MediaKind::Video) => Purpose::Video,
+        };
+        Forward {
+            to,
+            slot,
+            purpose,
+            header,
+            payload: Some(self.at),
+            patch: self.patch,
+        }
+    }
+
+    /// Where its payload is.
+    pub fn at(&self) -> PacketRef {
+        self.at
+    }
+}
+
+fn numbered(packet: &SourcePacket, rewritten: Rewritten, payload_type: u8) -> Numbered {
+    Numbered {
+        sequence: rewritten.sequence,
+        timestamp: rewritten.timestamp.wire(),
+        marker: packet.original.marker,
+        payload_type,
+        source: packet.of.source,
+        at: packet.at,
+        patch: rewritten.patch,
+        size: packet.size,
+    }
+}
+
+/// What was sent, by its number. The oldest gives way.
+#[derive(Debug)]
+struct Ring {
+    sent: Vec<Option<Sent>>,
+    most: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    packet: Numbered,
+    at: Instant,
+    resent: Option<Instant>,
+}
+
+/// Entries of a ring in use. A thumbnail sends some 15 packets a second.
+const RING_LEN: usize = 256;
+/// Entries of a ring that had to grow: 2 Mbps for 8 seconds.
+const RING_LEN_MAX: usize = 2_048;
+/// Entries younger than this are not given up while the ring may grow.
+const RING_TIME: Duration = Duration::from_secs(1);
+
+impl Ring {
+    fn new(slot: SlotId) -> Self {
+        let most = if slot.kind == MediaKind::Video {
+            RING_LEN_MAX
+        } else {
+            0
+        };
+        Self {
+            sent: Vec::new(),
+            most,
+        }
+    }
+
+    /// Grows by doubling, twice to thrice in the life of a slot; else nothing is allocated.
+    fn insert(&mut self, now: Instant, packet: Numbered) {
+        if self.sent.is_empty() {
+            self.sent.resize(RING_LEN.min(self.most), None);
+        }
+        while let Some(old) = self.slot(packet.sequence).and_then(|entry| *entry) {
+            let young = now.saturating_duration_since(old.at) < RING_TIME;
+            if !young || self.sent.len() >= self.most || old.packet.sequence == packet.sequence {
+                break;
+            }
+            self.grow();
+        }
+        if let Some(entry) = self.slot(packet.sequence) {
+            *entry = Some(Sent {
+                packet,
+                at: now,
+                resent: None,
+            });
+        }
+    }
+
+    fn grow(&mut self) {
+        let length = (self.sent.len() * 2).min(self.most);
+        let old = std::mem::replace(&mut self.sent, vec![None; length]);
+        for sent in old.into_iter().flatten() {
+            if let Some(entry) = self.slot(sent.packet.sequence) {
+                *entry = Some(sent);
+            }
+        }
+    }
+
+    fn find(&mut self, sequence: Seq) -> Option<&mut Sent> {
+        self.slot(sequence)?
+            .as_mut()
+            .filter(|sent| sent.packet.sequence == sequence)
+    }
+
+    fn slot(&mut self, sequence: Seq) -> Option<&mut Option<Sent>> {
+        let length = self.sent.len() as u64;
+        let index = sequence.0.checked_rem(length)?;
+        self.sent.get_mut(index as usize)
+    }
+}
