@@ -57,12 +57,11 @@ function tokenOf({ hash }: Location): string | null {
  */
 function expose(opened: Store): void {
   const handle = {
-    /** The session's state, as `docs/PROTOCOL.md` and the SDK name it. */
-    get state() { return opened.meeting.state; },
-    /** Our number in the room, or null. */
-    get number() { return opened.number; },
-    /** Everybody in the room, oneself included. */
-    get points() { return [...opened.points.values()]; },
+    /** `phase` is the session's state (`idle`, `connecting`, `ready`, `joining`, `in`, `reconnecting`, `left`, `failed`). */
+    get state() {
+      const { at: phase } = opened.meeting.state;
+      return { phase, number: opened.number, points: [...opened.points.values()] };
+    },
     /** Each video slot: the source of the frame it paints now, and that source's name. */
     get slots() { return opened.slots(); },
     /** The last second's figures, or null. */

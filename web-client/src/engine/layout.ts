@@ -75,7 +75,7 @@ export function arrange(a: Arrangement): Layout {
   const pages = Math.max(1, Math.ceil(others.length / capacity));
   const page = Math.min(Math.max(a.page, 0), pages - 1);
   const shown = withSpeaker(others.slice(page * capacity, (page + 1) * capacity), others, a.speaker);
-  const boxes = grid(shown.length + 1, room);
+  const boxes = grid(shown.length + 1, room, staged === null && a.area.width < NARROW ? 1 : RATIO);
   const self = boxes[shown.length] as Box;
   const held = assign(a, shown, staged);
   const tiles = shown.map((number, i) => {
@@ -108,9 +108,8 @@ export interface Box {
   height: number;
 }
 
-/** The largest equal boxes that fit `count` times, the last row centred: 16:9, on narrow pages up to a square. */
-export function grid(count: number, room: Box): Box[] {
-  const slimmest = room.width < NARROW ? 1 : RATIO;
+/** The largest equal boxes that fit `count` times, the last row centred: 16:9, or down to `slimmest` (width by height) where there is height. */
+export function grid(count: number, room: Box, slimmest: number): Box[] {
   let best = { columns: 1, width: 0, height: 0 };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);

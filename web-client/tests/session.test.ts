@@ -1,0 +1,353 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { deadline, handle, newSession, stateOf, type Effect, type Input, type Seat, type Session } from '../src/engine/session';
+import type { ClientMessage, Point, ServerMessage } from '../src/engine/protocol';
+import { retryDelay } from '../src/engine/retry';
+
+let s: Session;
+let now: number;
+let last: Effect[];
+const me = 7;
+const point = (number: number, published: Point['published'] = []): Point => ({ number, name: `P${number}`, site: null, role: 'delegate', published, connected: true });
+const welcome: ServerMessage = { type: 'welcome', version: 1, server: 'x', room: { id: 'demo', title: 'Demo' }, name: '', site: null, role: 'delegate', points: 0 };
+
+beforeEach(() => {
+  s = newSession(() => 0.5);
+  now = 1_000;
+  last = [];
+});
+const give = (input: Input): Effect[] => (last = handle(s, now, input));
+const server = (message: ServerMessage): Effect[] => give({ on: 'message', message });
+const sent = <T extends ClientMessage['type']>(type: T): Extract<ClientMessage, { type: T }> | undefined =>
+  last.flatMap((e) => (e.do === 'send' ? [e.message] : [])).find((m): m is Extract<ClientMessage, { type: T }> => m.type === type);
+const did = <D extends Effect['do']>(what: D): Extract<Effect, { do: D }> | undefined => last.find((e): e is Extract<Effect, { do: D }> => e.do === what);
+const at = (): string => stateOf(s, now).at;
+/** Lets time pass up to the next deadline. */
+const wait = (): Effect[] => {
+  const due = deadline(s, now);
+  if (due === null) throw new Error('nothing is due');
+  now = Math.max(now, due);
+  return give({ on: 'time' });
+};
+/** Lets `ms` pass, deadline by deadline. */
+const pass = (ms: number): Effect[] => {
+  const all: Effect[] = [];
+  const end = now + ms;
+  for (let due = deadline(s, now); due !== null && due <= end; due = deadline(s, now)) {
+    now = Math.max(now, due);
+    all.push(...give({ on: 'time' }));
+  }
+  now = end;
+  return (last = all);
+};
+const start = (seat: Seat | null = null): void => {
+  give({ on: 'start', token: 'T', seat });
+  give({ on: 'opened' });
+};
+const offer = (): Effect[] => {
+  const id = s.connection?.id ?? 0;
+  return give({ on: 'offer', connection: id, sdp: 'v=0 offer', sources: { mic: '0', camera: '1' } });
+};
+const joined = (number = me): Effect[] => {
+  const id = s.connection?.asked ?? 0;
+  return server({ type: 'joined', id, number, resume: 'R1', answer: 'v=0 a', slots: { v0: '9' }, points: [point(number)], sequence: 10 });
+};
+const media = (state: 'connected' | 'disconnected' | 'failed'): Effect[] => give({ on: 'media', connection: s.connection?.id ?? 0, state });
+const enter = (): void => {
+  start();
+  server(welcome);
+  give({ on: 'join', name: 'An', profile: 'laptop' });
+  offer();
+  joined();
+  media('connected');
+};
+const drop = (code = 1006): Effect[] => give({ on: 'closed', code });
+const comeBack = (): void => {
+  while (!did('open')) wait();
+  give({ on: 'opened' });
+};
+
+describe('joining', () => {
+  it('greets, asks for the seat with the offer, takes the answer, keeps the seat for a reload', () => {
+    start();
+    expect(sent('hello')).toEqual({ type: 'hello', version: 1, token: 'T', resume: null });
+    server(welcome);
+    expect(at()).toBe('ready');
+    give({ on: 'publish', source: 'mic', live: true });
+    give({ on: 'join', name: 'An', profile: 'laptop' });
+    expect(did('connect')).toBeDefined();
+    expect(at()).toBe('joining');
+    offer();
+    expect(sent('join')).toMatchObject({ name: 'An', sources: { mic: '0', camera: '1' }, published: ['mic'], offer: 'v=0 offer' });
+    joined();
+    expect(did('accept')).toMatchObject({ answer: 'v=0 a', slots: { v0: '9' } });
+    expect(did('keep')?.seat).toEqual({ resume: 'R1', name: 'An', profile: 'laptop' });
+    expect(at()).toBe('in');
+  });
+  it('does not wait for the link: a click before welcome is kept', () => {
+    give({ on: 'start', token: 'T', seat: null });
+    give({ on: 'join', name: 'An', profile: 'laptop' });
+    offer();
+    give({ on: 'opened' });
+    server(welcome);
+    expect(sent('join')?.name).toBe('An');
+  });
+  it('a device that comes while the answer is on its way is told after it', () => {
+    start();
+    server(welcome);
+    give({ on: 'join', name: 'An', profile: 'laptop' });
+    offer();
+    give({ on: 'publish', source: 'camera', live: true });
+    expect(sent('publish')).toBeUndefined();
+    joined();
+    expect(sent('publish')).toEqual({ type: 'publish', source: 'camera', on: true });
+  });
+  it('a full room sends the person back to the first page, and the button works again', () => {
+    start();
+    server(welcome);
+    give({ on: 'join', name: 'An', profile: 'laptop' });
+    offer();
+    server({ type: 'error', id: s.connection?.asked ?? 0, code: 'room_full' });
+    expect(stateOf(s, now)).toMatchObject({ at: 'ready', refused: 'room_full' });
+    give({ on: 'join', name: 'An', profile: 'laptop' });
+    offer();
+    expect(sent('join')).toBeDefined();
+  });
+  it('a node that is away is asked again, with growing patience', () => {
+    start();
+    server(welcome);
+    give({ on: 'join', name: 'An', profile: 'laptop' });
+    const waits: number[] = [];
+    for (let i = 0; i < 8; i++) {
+      offer();
+      server({ type: 'error', id: s.connection?.asked ?? 0, code: 'unavailable' });
+      const before = now;
+      while (!did('connect')) {
+        wait();
+        if (sent('ping') !== undefined) server({ type: 'pong', id: sent('ping')?.id ?? 0 });
+      }
+      waits.push(now - before);
+    }
+    expect(at()).toBe('joining');
+    expect(waits[0]).toBe(250);
+    expect(waits.at(-1)).toBe(4_000);
+  });
+  it('an offer that is refused three times is not sent for ever', () => {
+    start();
+    server(welcome);
+    give({ on: 'join', name: 'An', profile: 'laptop' });
+    for (let i = 0; i < 3; i++) {
+      offer();
+      server({ type: 'error', id: s.connection?.asked ?? 0, code: 'bad_sdp' });
+      if (i < 2) pass(2_000);
+    }
+    expect(stateOf(s, now)).toEqual({ at: 'failed', code: 'bad_sdp' });
+  });
+});
+
+describe('the link', () => {
+  beforeEach(enter);
+  it('is gone for less than two seconds: nobody is told', () => {
+    drop();
+    expect(at()).toBe('in');
+    now += 2_000;
+    expect(at()).toBe('reconnecting');
+  });
+  it('comes back with the resume token and the media is untouched', () => {
+    drop();
+    comeBack();
+    expect(sent('hello')?.resume).toBe('R1');
+    server(welcome);
+    expect(sent('join')).toBeUndefined();
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me), point(9)], sequence: 40 });
+    expect(did('connect')).toBeUndefined();
+    expect(did('keep')?.seat?.resume).toBe('R2');
+    expect(s.roster.points.has(9)).toBe(true);
+    expect(at()).toBe('in');
+  });
+  it('tells on return what changed while it was away', () => {
+    drop();
+    give({ on: 'publish', source: 'mic', live: true });
+    give({ on: 'view', slots: [{ slot: 'v1', source: 37, height: 360 }] });
+    comeBack();
+    server(welcome);
+    expect(sent('publish')).toBeUndefined();
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me)], sequence: 40 });
+    expect(sent('publish')).toEqual({ type: 'publish', source: 'mic', on: true });
+    expect(sent('view')?.slots).toHaveLength(1);
+  });
+  it('media that the node lost is made anew on the same seat', () => {
+    drop();
+    comeBack();
+    server(welcome);
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'lost', slots: [], points: [point(me)], sequence: 40 });
+    expect(did('connect')).toBeDefined();
+    offer();
+    expect(sent('join')).toBeDefined();
+    expect(at()).toBe('reconnecting');
+    joined();
+    media('connected');
+    expect(at()).toBe('in');
+  });
+  it('a seat that is gone is taken anew without a question', () => {
+    drop();
+    comeBack();
+    server(welcome);
+    server({ type: 'error', id: null, code: 'bad_token' });
+    expect(did('connect')).toBeDefined();
+    offer();
+    expect(sent('join')?.name).toBe('An');
+    joined(12);
+    media('connected');
+    expect(stateOf(s, now)).toMatchObject({ at: 'in', number: 12 });
+  });
+  it('retries within half a second, then ever later, never beyond eight seconds', () => {
+    drop();
+    const waits: number[] = [];
+    for (let i = 0; i < 12; i++) {
+      const before = now;
+      do wait(); while (!did('open'));
+      waits.push(now - before);
+      drop();
+    }
+    expect(waits[0]).toBe(250);
+    expect(waits[1]).toBe(425);
+    expect(waits.at(-1)).toBe(4_000);
+  });
+  it('returns at once when the network does', () => {
+    drop();
+    give({ on: 'network' });
+    expect(did('open')).toBeDefined();
+  });
+  it('that is silent is given up within 12 seconds', () => {
+    const all = pass(12_000);
+    expect(all.some((e) => e.do === 'close')).toBe(true);
+    expect(all.some((e) => e.do === 'open')).toBe(true);
+  });
+  it('that answers is left alone', () => {
+    for (let i = 0; i < 20; i++) {
+      wait();
+      const ping = sent('ping');
+      if (ping !== undefined) server({ type: 'pong', id: ping.id });
+      expect(did('close')).toBeUndefined();
+    }
+  });
+  it('with a gap in the roster is made anew; what was seen twice is ignored', () => {
+    server({ type: 'point', sequence: 11, change: 'joined', point: point(9) });
+    server({ type: 'point', sequence: 11, change: 'joined', point: point(9) });
+    expect(did('close')).toBeUndefined();
+    server({ type: 'point', sequence: 13, change: 'left', point: point(9) });
+    expect(did('close')).toBeDefined();
+    expect(s.roster.points.has(9)).toBe(true);
+  });
+  it.each([[4409, { at: 'left', why: 'taken' }], [4404, { at: 'failed', code: 'unknown_room' }], [4401, { at: 'failed', code: 'bad_token' }], [1008, { at: 'failed', code: 'closed' }], [1000, { at: 'left', why: 'ended' }]])(
+    'closed with %i does not come back by itself',
+    (code, state) => {
+      drop(code);
+      expect(stateOf(s, now)).toEqual(state);
+      expect(deadline(s, now)).toBeNull();
+      expect(did('keep')?.seat).toBeNull();
+    },
+  );
+});
+
+describe('the media path', () => {
+  beforeEach(enter);
+  it('that comes back within two seconds costs nothing', () => {
+    media('disconnected');
+    pass(1_900);
+    expect(did('restart')).toBeUndefined();
+    media('connected');
+    expect(at()).toBe('in');
+  });
+  it('gets an ICE restart after two seconds, a new connection after five', () => {
+    media('disconnected');
+    pass(2_100);
+    expect(did('restart')).toBeDefined();
+    give({ on: 'restart_offer', connection: s.connection?.id ?? 0, sdp: 'v=0 r' });
+    const id = sent('restart')?.id ?? 0;
+    server({ type: 'restarted', id, answer: 'v=0 ra' });
+    expect(did('accept')).toMatchObject({ answer: 'v=0 ra', slots: null });
+    pass(3_500);
+    expect(did('connect')).toBeDefined();
+    offer();
+    expect(sent('join')).toBeDefined();
+  });
+  it('is restarted at once when the network changes', () => {
+    media('disconnected');
+    give({ on: 'network' });
+    expect(did('restart')).toBeDefined();
+  });
+  it('that failed, or that the node lost, is made anew at once', () => {
+    server({ type: 'media', state: 'lost' });
+    expect(did('connect')).toBeDefined();
+    // The same news again belongs to the connection before.
+    server({ type: 'media', state: 'lost' });
+    expect(did('connect')).toBeUndefined();
+  });
+  it('events of an older connection are not heard', () => {
+    const old = s.connection?.id ?? 0;
+    server({ type: 'media', state: 'lost' });
+    offer();
+    joined();
+    give({ on: 'media', connection: old, state: 'failed' });
+    expect(s.connection?.state).toBe('accepted');
+  });
+  it('that never comes up is tried again after ten seconds', () => {
+    server({ type: 'media', state: 'lost' });
+    offer();
+    joined();
+    const all = pass(12_000);
+    expect(all.filter((e) => e.do === 'connect').length).toBe(1);
+  });
+});
+
+describe('a reload', () => {
+  const seat: Seat = { resume: 'R1', name: 'An', profile: 'laptop' };
+  it('takes the same seat with new media, without a click', () => {
+    start(seat);
+    expect(sent('hello')?.resume).toBe('R1');
+    expect(at()).toBe('joining');
+    offer();
+    server(welcome);
+    expect(sent('join')).toBeUndefined();
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me, ['mic'])], sequence: 4 });
+    expect(sent('join')).toMatchObject({ name: 'An' });
+    joined();
+    expect(stateOf(s, now)).toMatchObject({ at: 'in', number: me });
+  });
+  it('after the seat is gone takes a new one', () => {
+    start(seat);
+    offer();
+    server(welcome);
+    server({ type: 'error', id: null, code: 'token_expired' });
+    expect(sent('join')).toMatchObject({ name: 'An' });
+  });
+});
+
+describe('the end', () => {
+  it('leaving says so, lets everything go and forgets the seat', () => {
+    enter();
+    give({ on: 'leave' });
+    expect(last.map((e) => e.do)).toEqual(['send', 'close', 'disconnect', 'keep', 'tell']);
+    expect(at()).toBe('left');
+    give({ on: 'again' });
+    expect(did('open')).toBeDefined();
+    expect(at()).toBe('connecting');
+  });
+  it('a bad token at the door is final', () => {
+    start();
+    server({ type: 'error', id: null, code: 'token_expired' });
+    drop(4401);
+    expect(stateOf(s, now)).toEqual({ at: 'failed', code: 'token_expired' });
+  });
+});
+
+describe('retry law', () => {
+  it('is within half a second first and within eight at last', () => {
+    expect(retryDelay(0, 0)).toBe(0);
+    expect(retryDelay(0, 0.999)).toBeLessThan(500);
+    expect(retryDelay(1, 0.999)).toBeLessThan(850);
+    expect(retryDelay(400, 0.999)).toBeLessThan(8_000);
+    expect(retryDelay(400, 0.999)).toBeGreaterThan(7_900);
+  });
+});
