@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BTreeMap, BinaryHeap},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use sfu::{
     control::{RoomPolicy, Want},
     engine::{
-        id::{PointNumber, SlotId, SourceKind},
+        id::{EndpointId, PointNumber, SlotId, SourceKind},
         packet::{Forward, Input, Output},
         room::Room,
     },
@@ -45,6 +45,7 @@ pub struct World {
     queue: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     order: u64,
     forwards: Vec<Forward>,
+    sealed: BTreeMap<(EndpointId, u32), u16>,
 }
 
 #[derive(Debug)]
@@ -85,6 +86,7 @@ impl World {
             queue: BinaryHeap::new(),
             order: 0,
             forwards: Vec::new(),
+            sealed: BTreeMap::new(),
         }
     }
 
@@ -289,6 +291,7 @@ impl World {
     }
 
     fn send_forward(&mut self, forward: &Forward) {
+        self.seal(forward);
         let payload = match forward.payload {
             Some(at) => match self.room.payload(at) {
                 Some(payload) => payload,
@@ -307,6 +310,18 @@ impl World {
             .position(|peer| peer.endpoint == forward.to)
             .expect("forwarded to a point of the room");
         self.send_down(peer, false, bytes);
+    }
+
+    /// The sealing context takes only a greater number of a stream (no index is ever used twice under one key).
+    fn seal(&mut self, forward: &Forward) {
+        let (stream, number) = ((forward.to, forward.header.ssrc.0), forward.header.sequence);
+        if let Some(last) = self.sealed.insert(stream, number) {
+            let step = number.wrapping_sub(last);
+            assert!(
+                (1..0x8000).contains(&step),
+                "{forward:?} could not be sealed after number {last}"
+            );
+        }
     }
 
     fn drain(&mut self) {
