@@ -7,6 +7,7 @@ use super::{
     packet::Codec,
     seq::{RtpTime, Seq},
 };
+use crate::wire::codec::vp8;
 pub use crate::wire::ext::AudioLevel;
 
 /// A media packet seen for the first time, or restored from RTX.
@@ -59,6 +60,26 @@ pub struct Vp8Meta {
     pub layer_sync: bool,
     /// N bit: no other picture leans on it.
     pub disposable: bool,
+}
+
+impl Vp8Meta {
+    /// Reads the head of a payload; none if it ends within the descriptor.
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        let descriptor = vp8::Descriptor::parse(payload)?;
+        let starts_picture = descriptor.starts_frame();
+        Some(Self {
+            starts_picture,
+            key_frame: starts_picture && vp8::is_key_frame(payload),
+            picture_id: descriptor.picture_id.map(|id| PictureId {
+                value: id.get(),
+                wide: matches!(id, vp8::PictureId::Bits15(_)),
+            }),
+            tl0_pic_idx: descriptor.tl0_pic_idx,
+            temporal: descriptor.temporal.map(|(layer, _)| layer),
+            layer_sync: descriptor.temporal.is_some_and(|(_, sync)| sync),
+            disposable: descriptor.non_reference,
+        })
+    }
 }
 
 /// A VP8 picture id.

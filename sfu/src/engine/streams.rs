@@ -12,6 +12,9 @@ use crate::wire::rtp::RtpPacket;
 
 /// Simulcast layers of a source; more rids than that are left out, their packets are unknown.
 pub(super) const LAYERS_MAX: usize = 3;
+/// Layers of an endpoint: camera and screen of three, two of sound. What an offer has beyond is unknown. With their repairs
+/// these are sixteen streams.
+const LAYERS_ALL_MAX: usize = 8;
 /// Sources of an endpoint, one of each kind.
 const SOURCES_MAX: usize = 4;
 
@@ -49,7 +52,7 @@ pub(super) struct LayerId {
     repair: Option<Ssrc>,
 }
 
-/// The streams of an endpoint: at most twelve layers, for each at most one SSRC of media and one of repairs.
+/// The streams of an endpoint: for each layer at most one SSRC of media and one of repairs.
 #[derive(Debug)]
 pub(super) struct Streams {
     extensions: ExtensionIds,
@@ -65,6 +68,7 @@ impl Streams {
             .iter()
             .enumerate()
             .flat_map(|(i, source)| layers(i, source))
+            .take(LAYERS_ALL_MAX)
             .collect();
         Self {
             extensions: media.extensions,

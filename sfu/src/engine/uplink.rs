@@ -1,28 +1,26 @@
 //! What one endpoint sends: streams learnt, repaired, reported.
 
+mod feedback;
+
 use std::time::{Duration, Instant};
 
 use super::{
-    arrival::{Arrival, AudioLevel, PictureId, Vp8Meta},
+    arrival::{Arrival, AudioLevel, Vp8Meta},
     clock::{Nanos, SenderClock},
     id::{MediaKind, SourceKind, Ssrc},
     inbound::{First, Inbound, Refusal, RepairTime},
     keyframe::KeyFrameBroker,
-    packet::{Codec, ExtensionIds, Negotiated, soonest},
+    packet::{Codec, ExtensionIds, Negotiated},
     seq::{RtpTime, Seq},
     streams::{Identity, Role, Streams},
     twcc_receiver::TwccReceiver,
 };
-use crate::wire::{codec::vp8, ext, rtcp::Builder, rtp::RtpPacket};
+use crate::wire::{ext, rtcp::Builder, rtp::RtpPacket};
+
+pub use feedback::CNAME;
 
 /// Longest compound written: with all headers below it fits any path.
 const COMPOUND_MAX: usize = 1_200;
-/// Sources that have key frames.
-const VIDEO: [SourceKind; 2] = [SourceKind::Camera, SourceKind::Screen];
-/// Canonical name of the node in its reports (RFC 3550 §6.5.1). It says nothing about the machine.
-pub const CNAME: &[u8] = b"diemcau";
-/// Least time between two batches of NACKs of an endpoint.
-const NACK_TICK: Duration = Duration::from_millis(8);
 /// A layer may begin anew under another SSRC no sooner than this: each time costs its receivers a history. Packets of a
 /// sender that changes faster are refused.
 const RESTART_MIN: Duration = Duration::from_millis(500);
@@ -32,7 +30,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Everything one endpoint sends: it learns the streams, drops what was seen before, asks again for what is missing,
 /// and reports. One call of [`Self::handle_rtp`] per packet gives at most one [`Arrival`].
 ///
-/// Bounded by what was negotiated: at most four sources of three layers, one stream each.
+/// Bounded by what was negotiated: at most eight layers, for each one stream of media and one of repairs.
 #[derive(Debug)]
 pub struct Uplink {
     epoch: Instant,
@@ -233,17 +231,7 @@ impl Uplink {
 
     /// When to call [`Self::handle_timeout`] and [`Self::poll_rtcp`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let nack = self.inbounds().map(Inbound::due).fold(None, soonest);
-        let nack = nack.map(|due| self.nacked.map_or(due, |at| due.max(at + NACK_TICK)));
-        let key_frame = VIDEO
-            .into_iter()
-            .filter(|&source| self.lowest_live(source).is_some())
-            .map(|source| self.brokers[source as usize].due(self.repair_time.get()))
-            .fold(None, soonest);
-        soonest(
-            soonest(nack, key_frame),
-            soonest(self.transport.due(), self.report_due),
-        )
+        self.feedback_due()
     }
 
     /// Writes one compound RTCP packet of at most 1,200 bytes into `out` (cleared first), or returns false when there is
@@ -320,7 +308,7 @@ impl Uplink {
             .learn(Ssrc(packet.ssrc()), identity.layer, Role::Media);
         self.brokers[id.source as usize].handle_beginning(self.now);
         self.report_due
-            .get_or_insert(self.now + report_interval(self.own, 0) / 2);
+            .get_or_insert(self.now + feedback::report_interval(self.own, 0) / 2);
         self.arrive(packet, identity, seq, packet.payload(), false)
     }
 
@@ -369,7 +357,7 @@ impl Uplink {
         }
         let video = match identity.codec {
             Codec::Opus => None,
-            Codec::Vp8 => match vp8_meta(payload) {
+            Codec::Vp8 => match Vp8Meta::read(payload) {
                 None => {
                     self.stats.malformed += 1;
                     return None;
@@ -398,75 +386,6 @@ impl Uplink {
         })
     }
 
-    fn write_reports(&mut self, builder: &mut Builder<'_>) {
-        if self.report_due.is_none_or(|due| due > self.now) {
-            return;
-        }
-        self.reports = self.reports.wrapping_add(1);
-        self.report_due = Some(self.now + report_interval(self.own, self.reports));
-        let blocks: Vec<_> = self
-            .layers
-            .iter_mut()
-            .filter_map(|l| l.inbound.as_mut()?.report(self.now))
-            .collect();
-        if !blocks.is_empty() {
-            // At most twelve blocks and a name of seven bytes: they fit an empty compound.
-            let _ = builder.receiver_report(self.own.0, &blocks);
-            let _ = builder.source_description(self.own.0, CNAME);
-        }
-    }
-
-    fn write_key_frame_requests(&mut self, builder: &mut Builder<'_>) {
-        for source in VIDEO {
-            let Some(ssrc) = self.lowest_live(source) else {
-                continue;
-            };
-            if self.brokers[source as usize].poll(self.now, self.repair_time.get()) {
-                self.stats.key_frame_requests += 1;
-                let _ = builder.picture_loss(self.own.0, ssrc.0); // 12 bytes behind one report: they fit
-            }
-        }
-    }
-
-    fn write_nacks(&mut self, builder: &mut Builder<'_>) {
-        if self.nacked.is_some_and(|at| self.now < at + NACK_TICK) {
-            return;
-        }
-        for inbound in self.layers.iter_mut().filter_map(|l| l.inbound.as_mut()) {
-            // At worst each number takes four bytes, behind twelve of header.
-            let limit = builder.room().saturating_sub(12) / 4;
-            self.numbers.clear();
-            inbound.ask(self.now, self.repair_time, limit, &mut self.numbers);
-            if !self.numbers.is_empty() {
-                self.nacked = Some(self.now);
-                self.stats.nacked += self.numbers.len() as u64;
-                let _ = builder.nack(self.own.0, inbound.ssrc.0, &self.numbers); // within its limit
-            }
-        }
-    }
-
-    /// SSRC of the lowest layer that sends now, else of the lowest that ever sent.
-    fn lowest_live(&self, source: SourceKind) -> Option<Ssrc> {
-        let mut sending = self
-            .streams
-            .layers()
-            .iter()
-            .zip(&self.layers)
-            .filter_map(|(id, layer)| {
-                let inbound = layer.inbound.as_ref().filter(|_| id.source == source)?;
-                Some((
-                    self.now.saturating_duration_since(inbound.last_packet) <= PAUSE,
-                    inbound.ssrc,
-                ))
-            });
-        let first = sending.next()?;
-        if first.0 {
-            Some(first.1)
-        } else {
-            Some(sending.find(|s| s.0).unwrap_or(first).1)
-        }
-    }
-
     fn inbounds(&self) -> impl Iterator<Item = &Inbound> {
         self.layers.iter().filter_map(|l| l.inbound.as_ref())
     }
@@ -488,29 +407,6 @@ impl Uplink {
         let since = self.now.saturating_duration_since(self.epoch);
         Nanos::try_from(since.as_nanos()).unwrap_or(Nanos::MAX)
     }
-}
-
-/// About a second, another for each report and endpoint, so that those of a room do not come in step.
-fn report_interval(own: Ssrc, reports: u32) -> Duration {
-    let varied = own.0.wrapping_add(reports).wrapping_mul(0x9E37_79B1) >> 16;
-    Duration::from_millis(800 + u64::from(varied % 400))
-}
-
-fn vp8_meta(payload: &[u8]) -> Option<Vp8Meta> {
-    let descriptor = vp8::Descriptor::parse(payload)?;
-    let starts_picture = descriptor.starts_frame();
-    Some(Vp8Meta {
-        starts_picture,
-        key_frame: starts_picture && vp8::is_key_frame(payload),
-        picture_id: descriptor.picture_id.map(|id| PictureId {
-            value: id.get(),
-            wide: matches!(id, vp8::PictureId::Bits15(_)),
-        }),
-        tl0_pic_idx: descriptor.tl0_pic_idx,
-        temporal: descriptor.temporal.map(|(layer, _)| layer),
-        layer_sync: descriptor.temporal.is_some_and(|(_, sync)| sync),
-        disposable: descriptor.non_reference,
-    })
 }
 
 #[cfg(test)]

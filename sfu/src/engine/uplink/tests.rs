@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{
     super::{
         id::ShortId,
-        packet::{NegotiatedSource, PayloadType},
+        packet::{NegotiatedSource, PayloadType, soonest},
         testing::{base, ms},
     },
     *,
