@@ -1,0 +1,183 @@
+//! Who does what when: the script that all points of a run follow.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::{
+    bot::Bot,
+    media_path::{Clock, OurPoints},
+    protocol::{Kind, View, source_number},
+    report::{PointReport, Report},
+};
+
+/// What a run is asked to do.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) url: String,
+    pub(crate) token: String,
+    pub(crate) points: u32,
+    pub(crate) meeting: Duration,
+    /// Layers of each camera, 1 to 3; 0: no camera.
+    pub(crate) layers: usize,
+    /// Pictures each point sees.
+    pub(crate) slots: usize,
+    /// Heights of the first picture and of the others.
+    pub(crate) stage_height: u16,
+    pub(crate) thumb_height: u16,
+    /// Points that speak at once.
+    pub(crate) speakers: u32,
+    /// How long a view and a speaker stay.
+    pub(crate) turn: Duration,
+    /// Time between two joins.
+    pub(crate) join_pause: Duration,
+    pub(crate) seed: u64,
+}
+
+/// Where the run is. Every point follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Points join, send, and change what they see.
+    Meeting,
+    /// Nothing new is sent; what is on its way arrives or is lost.
+    Draining,
+    /// Everybody goes.
+    Leaving,
+}
+
+/// Longer than a repair may take and a slot message may be late.
+const DRAIN: Duration = Duration::from_millis(1_500);
+/// A point that has not joined after this long will not.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// A point that does not say goodbye is left behind.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Plays the scenario. Ends early, with a whole report, when `stop` turns true.
+pub(crate) async fn run(scenario: Scenario, mut stop: watch::Receiver<bool>) -> Report {
+    let (phase, phases) = watch::channel(Phase::Meeting);
+    let (clock, ours) = (Clock::new(), OurPoints::default());
+    let (settled_sender, mut settled) = tokio::sync::mpsc::channel(scenario.points.max(1) as usize);
+    let mut bots = Vec::new();
+    for index in 0..scenario.points {
+        let bot = Bot::new(scenario.clone(), index, clock, ours.clone());
+        bots.push(tokio::spawn(bot.run(phases.clone(), settled_sender.clone())));
+        tokio::select! {
+            () = tokio::time::sleep(scenario.join_pause) => {}
+            _ = stop.wait_for(|&stop| stop) => break,
+        }
+    }
+    drop(settled_sender);
+    let everybody = async {
+        for _ in 0..scenario.points {
+            let _ = settled.recv().await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(JOIN_TIMEOUT, everybody) => {}
+        _ = stop.wait_for(|&stop| stop) => {}
+    }
+    let began = clock.now();
+    tokio::select! {
+        () = tokio::time::sleep(scenario.meeting) => {}
+        _ = stop.wait_for(|&stop| stop) => {}
+    }
+    let seconds = (clock.now().us - began.us) as f64 / 1e6;
+    phase.send_replace(Phase::Draining);
+    tokio::time::sleep(DRAIN).await;
+    phase.send_replace(Phase::Leaving);
+    let mut reports = Vec::new();
+    for bot in bots {
+        let report = match tokio::time::timeout(LEAVE_TIMEOUT, bot).await {
+            Ok(Ok(report)) => report,
+            Ok(Err(error)) => failed(format!("a fault of the load tester: {error}")),
+            Err(_) => failed("did not end in time".to_owned()),
+        };
+        reports.push(report);
+    }
+    Report {
+        points: scenario.points,
+        seconds,
+        reports,
+    }
+}
+
+fn failed(failure: String) -> PointReport {
+    PointReport {
+        failure: Some(failure),
+        ..PointReport::default()
+    }
+}
+
+impl Scenario {
+    /// What a point looks at in a turn: its first slot shows another point each turn, larger; the next points follow
+    /// as thumbnails. `others` are the numbers with a camera, sorted.
+    pub(crate) fn views(&self, index: u32, turn: u64, others: &[u32]) -> Vec<View> {
+        let first = (u64::from(index) + turn) as usize;
+        let count = self.slots.min(others.len());
+        (0..count)
+            .map(|slot| View {
+                slot: format!("v{slot}"),
+                source: source_number(others[(first + slot) % others.len()], Kind::Camera),
+                height: if slot == 0 {
+                    self.stage_height
+                } else {
+                    self.thumb_height
+                },
+            })
+            .collect()
+    }
+
+    /// Whether a point speaks in a turn: the word goes round.
+    pub(crate) fn speaks(&self, index: u32, turn: u64) -> bool {
+        let points = u64::from(self.points.max(1));
+        let place = (u64::from(index) + turn) % points;
+        place < u64::from(self.speakers).min(points)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario() -> Scenario {
+        Scenario {
+            url: String::new(),
+            token: String::new(),
+            points: 5,
+            meeting: Duration::ZERO,
+            layers: 3,
+            slots: 3,
+            stage_height: 360,
+            thumb_height: 180,
+            speakers: 2,
+            turn: Duration::ZERO,
+            join_pause: Duration::ZERO,
+            seed: 1,
+        }
+    }
+
+    #[test]
+    fn a_view_names_each_source_once_and_changes_with_the_turn() {
+        let others = [2, 3, 4, 5];
+        let mut stages = std::collections::BTreeSet::new();
+        for turn in 0..4 {
+            let views = scenario().views(0, turn, &others);
+            assert_eq!(views.len(), 3);
+            assert_eq!((views[0].height, views[1].height), (360, 180));
+            let sources: std::collections::BTreeSet<_> = views.iter().map(|view| view.source).collect();
+            assert_eq!(sources.len(), 3);
+            stages.insert(views[0].source);
+        }
+        assert_eq!(stages.len(), 4, "everybody comes on the stage");
+        assert!(scenario().views(0, 0, &[]).is_empty());
+        assert_eq!(scenario().views(3, 9, &[7]).len(), 1);
+    }
+
+    #[test]
+    fn as_many_speak_as_asked_and_everybody_in_turn() {
+        for turn in 0..5 {
+            assert_eq!((0..5).filter(|&index| scenario().speaks(index, turn)).count(), 2);
+        }
+        assert!((0..5).all(|index| (0..5).any(|turn| scenario().speaks(index, turn))));
+    }
+}

@@ -1,0 +1,85 @@
+//! The WebSocket of one point.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest as _, http::HeaderValue},
+};
+
+use crate::protocol::{ClientMessage, ServerMessage};
+
+/// Longest wait for the socket to open.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An open socket that speaks the client protocol.
+#[derive(Debug)]
+pub(crate) struct Signal {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Message(Box<ServerMessage>),
+    /// Not a message of the protocol: the reason, without the content.
+    Foreign(String),
+    /// The socket is closed, with this code if there was one.
+    Closed(Option<u16>),
+}
+
+impl Signal {
+    /// Opens `{url}/ws`, `url` being the server's page, such as `http://127.0.0.1:8080`.
+    pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
+        let url = url.trim_end_matches('/');
+        let Some(rest) = url.strip_prefix("http://") else {
+            bail!("--url is the server's http:// address; https is not spoken here")
+        };
+        let authority = rest.split('/').next().unwrap_or(rest);
+        let mut request = format!("ws://{rest}/ws").into_client_request().context("--url")?;
+        let origin = HeaderValue::from_str(&format!("http://{authority}")).context("--url")?;
+        request.headers_mut().insert("Origin", origin);
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, connect_async(request)).await;
+        let (socket, _) = opened
+            .context("the socket did not open in time")?
+            .context("the socket did not open")?;
+        Ok(Self { socket })
+    }
+
+    /// Sends a message.
+    pub(crate) async fn send(&mut self, message: &ClientMessage) -> anyhow::Result<()> {
+        let text = serde_json::to_string(message).context("a message can be written")?;
+        self.socket
+            .send(Message::text(text))
+            .await
+            .context("the socket is gone")
+    }
+
+    /// The next thing that comes. May be dropped while it waits: nothing is lost.
+    pub(crate) async fn next(&mut self) -> Incoming {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    return match serde_json::from_str(text.as_str()) {
+                        Ok(message) => Incoming::Message(Box::new(message)),
+                        Err(error) => Incoming::Foreign(error.to_string()),
+                    };
+                }
+                Some(Ok(Message::Binary(_))) => return Incoming::Foreign("a binary frame".to_owned()),
+                Some(Ok(Message::Close(frame))) => {
+                    return Incoming::Closed(frame.map(|frame| u16::from(frame.code)));
+                }
+                Some(Ok(_)) => {} // ping and pong are answered by the library
+                Some(Err(_)) | None => return Incoming::Closed(None),
+            }
+        }
+    }
+
+    /// Closes politely.
+    pub(crate) async fn close(mut self) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.close(None)).await;
+    }
+}
