@@ -158,7 +158,8 @@ pub const EARLY_BYTES_MAX: usize = 48_000;
 /// chain of fragments that cannot be seen here.
 pub const FINISHED_BYTES_MAX: usize = 128;
 
-/// Handshake records taken after the handshake, old epoch and new: a client that missed our last flight repeats its own.
+/// Encrypted handshake records taken after the handshake: a client that missed our last flight repeats its Finished.
+/// Plaintext ones are not taken at all then.
 pub const LATE_RECORDS_MAX: u32 = 64;
 
 /// Alerts taken after the handshake. A client sends one, when it closes.
@@ -201,7 +202,7 @@ impl DtlsBudget {
         take(&mut self.early_bytes, bytes)
     }
 
-    /// Takes a handshake record after the handshake.
+    /// Takes an encrypted handshake record after the handshake.
     pub fn take_late_record(&mut self) -> Result<(), DtlsRefused> {
         take(&mut self.late_records, 1)
     }

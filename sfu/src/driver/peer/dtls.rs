@@ -292,3 +292,20 @@ impl Dtls {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests_support {
+    //! What tests need to show what happens without the front.
+
+    use super::*;
+
+    /// A server as `rtc-dtls` makes it, with the same configuration.
+    pub(in super::super) fn bare_endpoint() -> Endpoint {
+        let identity = Identity::new().expect("a certificate");
+        Endpoint::new(
+            CLIENT,
+            TransportProtocol::UDP,
+            Some(identity.configs[0].1.clone()),
+        )
+    }
+}

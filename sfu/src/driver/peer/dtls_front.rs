@@ -181,12 +181,8 @@ impl Front {
 
     fn handle_record(&mut self, record: &Record<'_>, passed: &mut Passed) -> Result<(), DtlsRefused> {
         match (record.epoch, record.content, self.connected) {
-            (0, HANDSHAKE, connected) => {
-                if connected {
-                    self.budget.take_late_record()?;
-                }
-                return self.handle_handshake(record, passed);
-            }
+            // A client that missed our last flight repeats its own, in which Finished is authentic: that alone counts.
+            (0, HANDSHAKE, false) => return self.handle_handshake(record, passed),
             (0, CHANGE_CIPHER_SPEC, false) => self.budget.take_early_record(record.bytes.len())?,
             (1, HANDSHAKE, _) if record.body.len() > FINISHED_BYTES_MAX => {
                 return Err(DtlsRefused::Fragments);
@@ -255,7 +251,7 @@ impl Front {
     /// Adds a fragment to its message; the message once it is whole, nothing before.
     fn put_together(&mut self, fragment: Fragment<'_>) -> Result<Vec<u8>, DtlsRefused> {
         let waiting: u32 = self.partial.values().map(|p| p.fragments).sum();
-        if self.connected || waiting >= FRAGMENTS_MAX || fragment.data.is_empty() {
+        if waiting >= FRAGMENTS_MAX || fragment.data.is_empty() {
             return Err(DtlsRefused::Fragments);
         }
         let partial = self.partial.entry(fragment.number).or_insert_with(|| Partial {

@@ -358,3 +358,6 @@ pub struct Admitted {
     /// A path that leads here no more.
     pub evicted: Option<Path>,
 }
+
+#[cfg(test)]
+mod tests;
