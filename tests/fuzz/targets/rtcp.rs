@@ -17,6 +17,9 @@ fuzz_target!(|bytes: &[u8]| {
             Rtcp::TransportFeedback(feedback) => feedback.statuses().count().min(bytes.len()),
             Rtcp::PictureLoss(_) | Rtcp::Other { .. } => 0,
         };
-        assert!(items <= bytes.len() * 5, "17 lost numbers in four bytes is the most");
+        assert!(
+            items <= bytes.len() * 5,
+            "17 lost numbers in four bytes is the most"
+        );
     }
 });

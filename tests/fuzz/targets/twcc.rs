@@ -15,12 +15,15 @@ fuzz_target!(|input: (u16, u16, Vec<(u16, i16)>)| {
         })
         .collect();
     let mut out = Vec::new();
-    let Ok(written) = Builder::new(&mut out, limit.into()).transport_feedback(1, 2, 3, base, &arrivals) else {
+    let Ok(written) = Builder::new(&mut out, limit.into()).transport_feedback(1, 2, 3, base, &arrivals)
+    else {
         assert!(out.is_empty());
         return;
     };
     assert!(out.len() <= usize::from(limit));
-    let Some(Ok(Rtcp::TransportFeedback(feedback))) = rtcp::packets(&out).next() else { panic!("feedback") };
+    let Some(Ok(Rtcp::TransportFeedback(feedback))) = rtcp::packets(&out).next() else {
+        panic!("feedback")
+    };
     let mut at = i64::from(feedback.reference_time) * 256;
     let read: Vec<(u16, i64)> = feedback
         .statuses()
