@@ -14,8 +14,9 @@ use crate::engine::id::{PointNumber, SlotId, SourceKind, SourceNumber};
 /// Version of this protocol. A node answers [`ControlError::Version`] to any other.
 pub const VERSION: u16 = 1;
 
-/// Longest frame in bytes. A longer one ends the connection.
-pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Longest frame in bytes, line feed included. A longer one ends the connection. A snapshot of 2,000 seats with the
+/// longest notes is the largest there is.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
 
 /// Longest [`Join::seat_note`] in bytes.
 pub const SEAT_BYTES_MAX: usize = 4096;
@@ -141,6 +142,8 @@ pub enum Command {
         /// On or off.
         on: bool,
     },
+    /// The node's counters, for signaling's `/metrics`.
+    Metrics,
     /// Ends the node cleanly: peers are told by DTLS close, sockets are closed, the process exits with 0.
     Shutdown,
 }
@@ -255,6 +258,11 @@ pub enum Reply {
     Snapshot {
         /// All rooms.
         rooms: Vec<RoomSnapshot>,
+    },
+    /// To [`Command::Metrics`].
+    Metrics {
+        /// Prometheus text, version 0.0.4.
+        text: String,
     },
     /// To [`Command::Join`].
     Joined {

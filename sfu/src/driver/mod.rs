@@ -1,4 +1,17 @@
 //! What the node does: sockets, threads, handshakes, the control socket.
 
+pub mod addresses;
+pub mod api;
+pub mod client;
+pub mod config;
+mod demux;
+mod frames;
+mod front;
 pub mod gate;
+mod metrics;
+pub mod node;
 pub mod peer;
+mod shard;
+pub mod system;
+mod timers;
+mod udp;

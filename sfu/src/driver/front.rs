@@ -1,0 +1,200 @@
+//! What of a request is done before the shard hears of it: reading offers and writing answers, 0.6 ms each, which would
+//! stall running streams.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use rand::RngExt;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    api::Handler,
+    metrics,
+    peer::{
+        dtls::Identity,
+        ice::IceCredentials,
+        sdp::{self, AnswerConfig, SdpError},
+    },
+    shard::{Done, Newcomer, Order, ToShard},
+};
+use crate::{
+    control::{Command, ControlError, Join, Reply, RoomId, SEAT_BYTES_MAX, SeatId, VERSION},
+    engine::{id::EndpointId, packet::StreamOrigin},
+};
+
+/// Longest name of a site in a [`Join`], in bytes.
+const SITE_BYTES_MAX: usize = 96;
+
+/// The control protocol's [`Handler`] of a node with one shard.
+pub(crate) struct Front {
+    /// The shard.
+    pub(crate) shard: mpsc::Sender<ToShard>,
+    /// Whose fingerprint stands in the answers.
+    pub(crate) identity: Arc<Identity>,
+    /// What clients are told.
+    pub(crate) announced: Vec<SocketAddr>,
+    /// Random at each start.
+    pub(crate) epoch: u64,
+    /// Whether signaling is there.
+    pub(crate) served: watch::Sender<bool>,
+    /// The last endpoint; the next has the next number, so that none is used again while its packets are under way.
+    pub(crate) last_endpoint: u32,
+    /// [`Command::Shutdown`] was given.
+    pub(crate) is_ending: bool,
+}
+
+impl Handler for Front {
+    async fn handle(&mut self, command: Command) -> Result<Reply, ControlError> {
+        let order = match command {
+            Command::Hello { version: VERSION } => return Ok(self.welcome()),
+            Command::Hello { version } => return Err(ControlError::Version { theirs: version }),
+            Command::Join(join) => return self.join(*join).await,
+            Command::Restart { room, seat, offer } => return self.restart(room, seat, &offer).await,
+            Command::Shutdown => {
+                self.is_ending = true;
+                return Ok(Reply::Done);
+            }
+            Command::Snapshot => Order::Snapshot,
+            Command::Metrics => Order::Count,
+            Command::OpenRoom { room, policy } => Order::OpenRoom { room, policy },
+            Command::CloseRoom { room } => Order::CloseRoom { room },
+            Command::Leave { room, seat } => Order::Leave { room, seat },
+            Command::SetView { room, seat, wants } => Order::SetView { room, seat, wants },
+            Command::SetPublished {
+                room,
+                seat,
+                source,
+                on,
+            } => Order::SetPublished {
+                room,
+                seat,
+                source,
+                on,
+            },
+        };
+        match self.ask(order).await? {
+            Done::Snapshot(rooms) => Ok(Reply::Snapshot { rooms }),
+            Done::Counted(counted) => Ok(Reply::Metrics {
+                text: metrics::text(&counted),
+            }),
+            Done::Done | Done::Plan(..) => Ok(Reply::Done),
+        }
+    }
+
+    fn set_served(&mut self, served: bool) {
+        self.served.send_replace(served);
+    }
+
+    fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+}
+
+impl Front {
+    fn welcome(&self) -> Reply {
+        Reply::Welcome {
+            version: VERSION,
+            pid: std::process::id(),
+            epoch: self.epoch,
+            media: self.announced.clone(),
+        }
+    }
+
+    async fn join(&mut self, join: Join) -> Result<Reply, ControlError> {
+        let site_fits = join.site.as_ref().is_none_or(|site| site.len() <= SITE_BYTES_MAX);
+        if !site_fits || join.seat_note.len() > SEAT_BYTES_MAX {
+            return Err(ControlError::BadValue);
+        }
+        self.last_endpoint = self.last_endpoint.wrapping_add(1);
+        let endpoint = EndpointId(self.last_endpoint);
+        let mut rng = rand::rng();
+        let credentials = IceCredentials::new(endpoint.0, &mut rng);
+        let answered = sdp::answer(
+            &join.offer,
+            &mut AnswerConfig {
+                ice: &credentials,
+                fingerprint: self.identity.fingerprint(),
+                candidates: &self.announced,
+                profile: join.profile,
+                sources: &join.sources,
+                random: &mut || rng.random(),
+            },
+        )
+        .map_err(refused)?;
+        let origins = answered.media.slots.iter().map(|_| origin(&mut rng)).collect();
+        let newcomer = Newcomer {
+            room: join.room,
+            seat: join.seat,
+            number: join.number,
+            note: join.seat_note,
+            published: join.published,
+            endpoint,
+            credentials,
+            remote: answered.remote,
+            plan: Box::new(answered.plan),
+            media: answered.media,
+            origins,
+        };
+        self.ask(Order::Join(Box::new(newcomer))).await?;
+        Ok(Reply::Joined {
+            answer: answered.sdp,
+            slots: answered.slots,
+        })
+    }
+
+    async fn restart(&mut self, room: RoomId, seat: SeatId, offer: &str) -> Result<Reply, ControlError> {
+        let found = self
+            .ask(Order::Plan {
+                room: room.clone(),
+                seat: seat.clone(),
+            })
+            .await?;
+        let Done::Plan(endpoint, mut plan) = found else {
+            return Err(ControlError::Unavailable);
+        };
+        let credentials = IceCredentials::new(endpoint.0, &mut rand::rng());
+        let answer = sdp::answer_restart(offer, &mut plan, &credentials).map_err(refused)?;
+        self.ask(Order::Restart {
+            room,
+            seat,
+            endpoint,
+            plan,
+            credentials,
+        })
+        .await?;
+        Ok(Reply::Restarted { answer })
+    }
+
+    async fn ask(&self, order: Order) -> Result<Done, ControlError> {
+        ask(&self.shard, order).await
+    }
+}
+
+/// Gives the shard an order and waits for what comes of it.
+pub(crate) async fn ask(shard: &mpsc::Sender<ToShard>, order: Order) -> Result<Done, ControlError> {
+    let (reply, result) = oneshot::channel();
+    shard
+        .send(ToShard { order, reply })
+        .await
+        .map_err(|_| ControlError::Unavailable)?;
+    result.await.map_err(|_| ControlError::Unavailable)?
+}
+
+fn refused(error: SdpError) -> ControlError {
+    match error {
+        SdpError::NotRestart => ControlError::State,
+        error => ControlError::BadSdp {
+            reason: error.to_string(),
+        },
+    }
+}
+
+/// RFC 3550 §5.1: numbers begin at random.
+fn origin(rng: &mut impl RngExt) -> StreamOrigin {
+    StreamOrigin {
+        sequence: rng.random(),
+        rtx_sequence: rng.random(),
+        timestamp: rng.random(),
+        picture_id: rng.random_range(0..1 << 15),
+        tl0_pic_idx: rng.random(),
+    }
+}

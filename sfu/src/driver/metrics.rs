@@ -1,0 +1,278 @@
+//! The node's counters, for Prometheus. Plain numbers while packets run; made into text when somebody asks.
+
+use prometheus::{Encoder, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+
+use super::{peer::MediaRefused, shard::Counted};
+use crate::wire::srtp::OpenError;
+
+/// What a shard counts of its datagrams. The engine counts what is in them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    /// Datagrams by [`Class`](crate::wire::Class).
+    pub(crate) received: [u64; 5],
+    pub(crate) bytes_received: u64,
+    /// By [`GateRefused`](super::gate::GateRefused).
+    pub(crate) gate_refused: [u64; 3],
+    pub(crate) stun_refused: u64,
+    pub(crate) dtls_refused: u64,
+    /// By [`Tally::count_refused`].
+    pub(crate) media_refused: [u64; 7],
+    pub(crate) handshakes_dropped: u64,
+    pub(crate) connected: u64,
+    /// By [`LostReason`](super::peer::LostReason).
+    pub(crate) lost: [u64; 5],
+    pub(crate) peer_panics: u64,
+    pub(crate) room_panics: u64,
+    /// RTP packets by [`Purpose`](crate::engine::packet::Purpose).
+    pub(crate) rtp_sent: [u64; 4],
+    pub(crate) rtcp_sent: u64,
+    pub(crate) handshake_datagrams_sent: u64,
+    pub(crate) datagrams_sent: u64,
+    pub(crate) bytes_sent: u64,
+    /// System calls that sent something.
+    pub(crate) sends: u64,
+    pub(crate) send_full: u64,
+    pub(crate) send_failed: u64,
+    pub(crate) no_path: u64,
+    pub(crate) payload_gone: u64,
+    pub(crate) not_written: u64,
+    pub(crate) not_sealed: u64,
+}
+
+impl Tally {
+    /// A packet that was not opened.
+    pub(crate) fn count_refused(&mut self, refused: MediaRefused) {
+        let place = match refused {
+            MediaRefused::Unverified => 0,
+            MediaRefused::NotConnected => 1,
+            MediaRefused::Open(OpenError::Malformed) => 2,
+            MediaRefused::Open(OpenError::Replayed) => 3,
+            MediaRefused::Open(OpenError::NotAuthentic) => 4,
+            MediaRefused::Open(OpenError::NotEncrypted) => 5,
+            MediaRefused::Open(OpenError::TooManyStreams) => 6,
+            MediaRefused::Seal(_) => {
+                self.not_sealed += 1;
+                return;
+            }
+        };
+        self.media_refused[place] += 1;
+    }
+}
+
+/// A value of the one label of a metric, and its count.
+type Row = (&'static str, u64);
+
+/// Everything as Prometheus text.
+pub(crate) fn text(counted: &Counted) -> String {
+    let registry = Registry::new();
+    let Counted { tally, rooms, .. } = counted;
+    for (name, help, value) in [
+        ("diemcau_rooms", "Rooms that are open", counted.rooms_open),
+        (
+            "diemcau_endpoints",
+            "Endpoints with media, or on their way to it",
+            counted.endpoints,
+        ),
+        (
+            "diemcau_endpoints_connected",
+            "Endpoints whose handshake is done",
+            counted.endpoints_connected,
+        ),
+    ] {
+        add_gauge(&registry, name, help, value);
+    }
+    let (received, sent, lost) = (&tally.received, &tally.rtp_sent, &tally.lost);
+    add(
+        &registry,
+        "diemcau_datagrams_received_total",
+        "Datagrams received",
+        "class",
+        &[
+            ("stun", received[0]),
+            ("dtls", received[1]),
+            ("rtp", received[2]),
+            ("rtcp", received[3]),
+            ("other", received[4]),
+        ],
+    );
+    add(
+        &registry,
+        "diemcau_rtp_packets_total",
+        "RTP packets: in, those that were new; out, by why they were sent",
+        "kind",
+        &[
+            ("in", rooms.received),
+            ("out_audio", sent[0]),
+            ("out_repair", sent[1]),
+            ("out_video", sent[2]),
+            ("out_padding", sent[3]),
+        ],
+    );
+    add(
+        &registry,
+        "diemcau_bytes_total",
+        "Bytes of UDP payload",
+        "dir",
+        &[("in", tally.bytes_received), ("out", tally.bytes_sent)],
+    );
+    add(
+        &registry,
+        "diemcau_sent_total",
+        "What was sent otherwise",
+        "kind",
+        &[
+            ("rtcp", tally.rtcp_sent),
+            ("handshake", tally.handshake_datagrams_sent),
+            ("datagrams", tally.datagrams_sent),
+            ("system_calls", tally.sends),
+        ],
+    );
+    add(
+        &registry,
+        "diemcau_datagrams_refused_total",
+        "Datagrams dropped at the door, by reason",
+        "reason",
+        &[
+            ("not_ours", tally.gate_refused[0]),
+            ("unverified", tally.gate_refused[1]),
+            ("stun_rate", tally.gate_refused[2]),
+            ("stun", tally.stun_refused),
+            ("dtls", tally.dtls_refused),
+            ("dtls_queue", tally.handshakes_dropped),
+            ("srtp_path", tally.media_refused[0]),
+            ("srtp_no_keys", tally.media_refused[1]),
+            ("srtp_malformed", tally.media_refused[2]),
+            ("srtp_replayed", tally.media_refused[3]),
+            ("srtp_not_authentic", tally.media_refused[4]),
+            ("srtp_not_encrypted", tally.media_refused[5]),
+            ("srtp_streams", tally.media_refused[6]),
+            ("rtp_malformed", rooms.malformed),
+            ("rtp_source_off", rooms.source_off),
+            ("rtp_not_kept", rooms.not_kept),
+            ("rtcp_malformed", rooms.rtcp_malformed),
+            ("rtcp_unknown", rooms.rtcp_unknown),
+        ],
+    );
+    add(
+        &registry,
+        "diemcau_packets_dropped_total",
+        "Packets not sent, by reason",
+        "reason",
+        &[
+            ("before_switch", rooms.dropped.before_switch),
+            ("too_late", rooms.dropped.too_late),
+            ("overlap", rooms.dropped.overlap),
+            ("codec", rooms.dropped.codec),
+            ("jump", rooms.dropped.jump),
+            ("buffer_full", tally.send_full),
+            ("send_failed", tally.send_failed),
+            ("no_path", tally.no_path),
+            ("payload_gone", tally.payload_gone),
+            ("not_written", tally.not_written),
+            ("not_sealed", tally.not_sealed),
+        ],
+    );
+    add(
+        &registry,
+        "diemcau_repairs_refused_total",
+        "Numbers asked for again and not sent, by reason",
+        "reason",
+        &[
+            ("unknown", rooms.refused.unknown),
+            ("recent", rooms.refused.recent),
+            ("budget", rooms.refused.budget),
+            ("gone", rooms.refused.gone),
+        ],
+    );
+    add(
+        &registry,
+        "diemcau_room_events_total",
+        "What happened in rooms",
+        "kind",
+        &[
+            ("switch", rooms.switches),
+            ("key_frame_request", rooms.key_frame_requests),
+            ("command_refused", rooms.commands_refused),
+        ],
+    );
+    add(
+        &registry,
+        "diemcau_handshakes_total",
+        "What handshakes and connections came to",
+        "result",
+        &[
+            ("connected", tally.connected),
+            ("lost_handshake", lost[0]),
+            ("lost_fingerprint", lost[1]),
+            ("lost_profile", lost[2]),
+            ("lost_closed", lost[3]),
+            ("lost_consent", lost[4]),
+        ],
+    );
+    add(
+        &registry,
+        "diemcau_panics_total",
+        "Bugs that ended a room or a peer",
+        "part",
+        &[("room", tally.room_panics), ("peer", tally.peer_panics)],
+    );
+    let mut bytes = Vec::new();
+    TextEncoder::new()
+        .encode(&registry.gather(), &mut bytes)
+        .expect("a vector takes all bytes");
+    String::from_utf8(bytes).expect("names and help are text")
+}
+
+fn add(registry: &Registry, name: &str, help: &str, label: &str, rows: &[Row]) {
+    let counter = IntCounterVec::new(Opts::new(name, help), &[label]).expect("names are constants");
+    for &(value, count) in rows {
+        counter.with_label_values(&[value]).inc_by(count);
+    }
+    registry
+        .register(Box::new(counter))
+        .expect("each name is there once");
+}
+
+fn add_gauge(registry: &Registry, name: &str, help: &str, value: u64) {
+    let gauge = IntGauge::new(name, help).expect("names are constants");
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    registry
+        .register(Box::new(gauge))
+        .expect("each name is there once");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        driver::{gate::GateRefused, peer::LostReason},
+        engine::packet::Purpose,
+        wire::Class,
+    };
+
+    #[test]
+    fn counts_stand_under_the_name_of_what_was_counted() {
+        let mut counted = Counted::default();
+        let tally = &mut counted.tally;
+        tally.received[Class::Rtcp as usize] = 1;
+        tally.gate_refused[GateRefused::StunRate as usize] = 2;
+        (0..3).for_each(|_| tally.count_refused(MediaRefused::Open(OpenError::Replayed)));
+        tally.lost[LostReason::Consent as usize] = 4;
+        tally.rtp_sent[Purpose::Repair as usize] = 5;
+        counted.endpoints = 6;
+        let text = text(&counted);
+        for line in [
+            "diemcau_datagrams_received_total{class=\"rtcp\"} 1",
+            "diemcau_datagrams_refused_total{reason=\"stun_rate\"} 2",
+            "diemcau_datagrams_refused_total{reason=\"srtp_replayed\"} 3",
+            "diemcau_handshakes_total{result=\"lost_consent\"} 4",
+            "diemcau_rtp_packets_total{kind=\"out_repair\"} 5",
+            "diemcau_endpoints 6",
+        ] {
+            assert!(
+                text.lines().any(|other| other == line),
+                "{line} is not in\n{text}"
+            );
+        }
+    }
+}

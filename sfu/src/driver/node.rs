@@ -1,0 +1,209 @@
+//! A media node from its start to its end.
+
+use std::{io, sync::Arc, thread, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use super::{
+    addresses,
+    api::{self, EVENTS_LEN, Listener},
+    config::{ConfigError, NodeConfig},
+    front::{Front, ask},
+    peer::dtls::{Identity, IdentityError},
+    shard::{self, Order, Parts},
+    udp,
+};
+
+/// Orders that wait for the shard. Full: the request waits, and the next is not read.
+const ORDERS_LEN: usize = 256;
+
+/// Connections that said hello and wait to be served: each ends the one before it.
+const GREETED_LEN: usize = 8;
+
+/// A node that no signaling speaks to ends itself after this time, whoever is in it: nobody could manage it any more.
+pub const ALONE_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// A node that no signaling speaks to and nobody is in ends itself after this time.
+pub const EMPTY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Why a node ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By [`Command::Shutdown`](crate::control::Command::Shutdown).
+    Asked,
+    /// By the caller's `shutdown`, such as a signal.
+    Stopped,
+    /// No signaling spoke to it for [`ALONE_TIME_MAX`], or for [`EMPTY_TIME_MAX`] while it was empty.
+    Alone,
+}
+
+/// Why a node could not start, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Settings that cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no address to listen on, or the media port is taken.
+    #[error("cannot listen for media: {0}")]
+    Listen(#[source] io::Error),
+    /// No certificate for the handshakes.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The system refused a thread or a descriptor.
+    #[error("cannot start a shard: {0}")]
+    Start(#[source] io::Error),
+    /// The shard's thread failed.
+    #[error("the shard failed")]
+    Shard,
+}
+
+/// Runs a node until it is asked to end, `shutdown` resolves, or nobody needs it any more. Its process id, epoch and media
+/// addresses are in the welcome of the control protocol.
+///
+/// # Errors
+/// It could not start, or its shard failed.
+pub async fn run(
+    config: NodeConfig,
+    listener: Listener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Ended, NodeError> {
+    config.check()?;
+    let listen_on = addresses::listen_on(&config).map_err(NodeError::Listen)?;
+    if listen_on.is_empty() {
+        return Err(NodeError::Listen(io::ErrorKind::AddrNotAvailable.into()));
+    }
+    let bound = udp::bind_all(&listen_on, config.port, config.buffer_bytes).map_err(NodeError::Listen)?;
+    for socket in &bound {
+        let (receive_bytes, send_bytes) = (socket.receive_bytes, socket.send_bytes);
+        if receive_bytes.min(send_bytes) < config.buffer_bytes {
+            let asked = config.buffer_bytes;
+            tracing::warn!(
+                asked,
+                receive_bytes,
+                send_bytes,
+                "the kernel gives smaller UDP buffers than asked"
+            );
+        }
+    }
+    let announced = config.announced(&bound.iter().map(|bound| bound.local).collect::<Vec<_>>());
+    let identity = Arc::new(Identity::new()?);
+    let (orders, orders_receiver) = mpsc::channel(ORDERS_LEN);
+    let (events, events_receiver) = mpsc::channel(EVENTS_LEN);
+    let (endpoints, endpoints_receiver) = watch::channel(0);
+    let (served, served_receiver) = watch::channel(false);
+    let thread = shard::start(Parts {
+        bound,
+        identity: identity.clone(),
+        orders: orders_receiver,
+        events,
+        endpoints,
+        endpoints_max: config.endpoints_max,
+        rooms_max: config.rooms_max,
+    })
+    .map_err(NodeError::Start)?;
+    let epoch = rand::random();
+    let mut front = Front {
+        shard: orders.clone(),
+        identity,
+        announced,
+        epoch,
+        served,
+        last_endpoint: rand::random(),
+        is_ending: false,
+    };
+    let (greeted, greeted_receiver) = mpsc::channel(GREETED_LEN);
+    let accepting = tokio::spawn(api::accept(listener, greeted));
+    let ended = tokio::select! {
+        () = api::serve(greeted_receiver, events_receiver, &mut front) => front.is_ending.then_some(Ended::Asked),
+        () = alone(served_receiver, endpoints_receiver) => Some(Ended::Alone),
+        () = shutdown => Some(Ended::Stopped),
+    };
+    accepting.abort();
+    // A shard that is gone already needs no order.
+    let _ = ask(&orders, Order::Stop).await;
+    drop((orders, front));
+    end(thread).await?;
+    // Nobody asked for it: the shard went by itself.
+    ended.ok_or(NodeError::Shard)
+}
+
+/// Waits for the shard's thread.
+async fn end(thread: thread::JoinHandle<io::Result<()>>) -> Result<(), NodeError> {
+    match tokio::task::spawn_blocking(|| thread.join()).await {
+        Ok(Ok(result)) => result.map_err(NodeError::Start),
+        Ok(Err(_)) | Err(_) => Err(NodeError::Shard),
+    }
+}
+
+/// Resolves when nobody will come any more.
+async fn alone(mut served: watch::Receiver<bool>, mut endpoints: watch::Receiver<u32>) {
+    let mut alone_since = Instant::now();
+    let mut empty_since = Instant::now();
+    let mut was_empty = true;
+    loop {
+        let is_served = *served.borrow_and_update();
+        let is_empty = *endpoints.borrow_and_update() == 0;
+        if is_served {
+            alone_since = Instant::now();
+        }
+        if is_empty && !was_empty {
+            empty_since = Instant::now();
+        }
+        was_empty = is_empty;
+        let mut end = alone_since + ALONE_TIME_MAX;
+        if is_empty {
+            end = end.min(alone_since.max(empty_since) + EMPTY_TIME_MAX);
+        }
+        tokio::select! {
+            change = served.changed() => if change.is_err() { return },
+            change = endpoints.changed() => if change.is_err() { return },
+            () = tokio::time::sleep_until(end), if !is_served => return,
+        }
+        if is_served {
+            alone_since = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seconds until a node ends, told (second, served, endpoints) changes.
+    async fn ends_after(changes: &[(u64, bool, u32)]) -> u64 {
+        let start = Instant::now();
+        let (served, served_receiver) = watch::channel(false);
+        let (endpoints, endpoints_receiver) = watch::channel(0);
+        let end = tokio::spawn(alone(served_receiver, endpoints_receiver));
+        for &(second, is_served, count) in changes {
+            tokio::time::sleep_until(start + Duration::from_secs(second)).await;
+            assert!(!end.is_finished(), "before second {second}");
+            served.send_replace(is_served);
+            endpoints.send_replace(count);
+        }
+        end.await.expect("no panic");
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_without_signaling_ends() {
+        assert_eq!(ends_after(&[]).await, 60);
+        assert_eq!(ends_after(&[(50, true, 0), (7_000, false, 0)]).await, 7_060);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_meeting_goes_on_for_ten_minutes_without_signaling() {
+        assert_eq!(ends_after(&[(1, true, 3), (100, false, 3)]).await, 700);
+        assert_eq!(
+            ends_after(&[(1, true, 3), (100, false, 3), (300, false, 0)]).await,
+            360
+        );
+        assert_eq!(
+            ends_after(&[(1, true, 3), (100, false, 3), (300, true, 3), (400, false, 3)]).await,
+            1_000
+        );
+    }
+}

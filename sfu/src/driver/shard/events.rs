@@ -1,0 +1,166 @@
+//! Events on their way to signaling. When it does not read, the newest state of each seat is kept, nothing more.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+
+use crate::{
+    control::{Event, MediaState, RoomId, SeatId, SlotChange},
+    engine::id::{PointNumber, SlotId},
+};
+
+/// What could not be told yet. As large as the seats of the shard with their slots: without signaling nobody joins.
+pub(super) struct EventBook {
+    sender: mpsc::Sender<Event>,
+    seats: BTreeMap<(RoomId, SeatId), Pending>,
+    speakers: BTreeMap<RoomId, Option<PointNumber>>,
+}
+
+/// What a seat has to be told, its media state first.
+#[derive(Default)]
+struct Pending {
+    media: Option<MediaState>,
+    slots: BTreeMap<SlotId, SlotChange>,
+}
+
+impl EventBook {
+    /// With nothing to tell.
+    pub(super) fn new(sender: mpsc::Sender<Event>) -> Self {
+        Self {
+            sender,
+            seats: BTreeMap::new(),
+            speakers: BTreeMap::new(),
+        }
+    }
+
+    /// Whether everything was told.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seats.is_empty() && self.speakers.is_empty()
+    }
+
+    /// Tells an event, now or as soon as there is a place for it.
+    pub(super) fn tell(&mut self, event: Event) {
+        let event = if self.is_empty() {
+            match self.sender.try_send(event) {
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
+                Err(mpsc::error::TrySendError::Full(event)) => event,
+            }
+        } else {
+            event
+        };
+        match event {
+            Event::Media { room, seat, state } => {
+                let pending = self.seats.entry((room, seat)).or_default();
+                pending.media = Some(state);
+                if state == MediaState::Lost {
+                    pending.slots.clear();
+                }
+            }
+            Event::Slots { room, seat, changes } => {
+                let pending = self.seats.entry((room, seat)).or_default();
+                pending
+                    .slots
+                    .extend(changes.into_iter().map(|change| (change.slot, change)));
+            }
+            Event::Speaker { room, number } => drop(self.speakers.insert(room, number)),
+        }
+    }
+
+    /// Tells what there is a place for.
+    pub(super) fn flush(&mut self) {
+        while !self.is_empty() {
+            let Ok(permit) = self.sender.try_reserve() else {
+                return;
+            };
+            if let Some((room, number)) = self.speakers.pop_first() {
+                permit.send(Event::Speaker { room, number });
+            } else if let Some(mut entry) = self.seats.first_entry() {
+                let (room, seat) = entry.key().clone();
+                let pending = entry.get_mut();
+                if let Some(state) = pending.media.take() {
+                    permit.send(Event::Media { room, seat, state });
+                } else {
+                    let changes = std::mem::take(&mut pending.slots).into_values().collect();
+                    permit.send(Event::Slots { room, seat, changes });
+                }
+                if pending.slots.is_empty() {
+                    entry.remove();
+                }
+            }
+        }
+    }
+
+    /// A snapshot says it all: what it makes old is not told any more.
+    pub(super) fn clear(&mut self) {
+        self.seats.clear();
+        self.speakers.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> (RoomId, SeatId) {
+        let text = |name: &str| name.to_owned();
+        (
+            text("room").try_into().expect("a room"),
+            text("seat").try_into().expect("a seat"),
+        )
+    }
+
+    fn slots(time: u32) -> Event {
+        let (room, seat) = names();
+        let change = |index| SlotChange {
+            slot: SlotId::video(index),
+            source: None,
+            time: Some(time),
+        };
+        Event::Slots {
+            room,
+            seat,
+            changes: vec![change(0), change((time % 3) as u8)],
+        }
+    }
+
+    fn media(state: MediaState) -> Event {
+        let (room, seat) = names();
+        Event::Media { room, seat, state }
+    }
+
+    #[test]
+    fn whoever_reads_late_gets_the_newest_state_of_each_slot_once() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut book = EventBook::new(sender);
+        book.tell(media(MediaState::Connected));
+        for time in 0..100 {
+            book.tell(slots(time));
+        }
+        assert_eq!(receiver.try_recv(), Ok(media(MediaState::Connected)));
+        book.flush();
+        let Ok(Event::Slots { changes, .. }) = receiver.try_recv() else {
+            panic!("no slots")
+        };
+        let times: Vec<_> = changes
+            .iter()
+            .map(|change| (change.slot.index, change.time))
+            .collect();
+        assert_eq!(times, [(0, Some(99)), (1, Some(97)), (2, Some(98))]);
+        book.flush();
+        assert!(book.is_empty() && receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn slots_of_a_lost_seat_are_not_told_and_the_loss_is() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut book = EventBook::new(sender);
+        for event in [slots(1), slots(2), media(MediaState::Lost)] {
+            book.tell(event);
+        }
+        assert_eq!(receiver.try_recv(), Ok(slots(1)));
+        book.flush();
+        assert_eq!(receiver.try_recv(), Ok(media(MediaState::Lost)));
+        book.flush();
+        assert!(book.is_empty() && receiver.try_recv().is_err());
+    }
+}

@@ -1,0 +1,513 @@
+//! One thread that is a whole SFU: its sockets, its rooms, its peers, all `&mut`, no lock.
+//!
+//! A turn of the loop reads the clock once, takes a whole batch of datagrams, does a bounded amount of handshake work,
+//! then lets rooms and peers say what is to be sent and writes for one receiver after the other. Nothing in a turn waits.
+//! A room or peer that panics is dropped alone: a panic is our bug, and the others' meeting goes on.
+
+mod egress;
+mod events;
+mod ingress;
+mod orders;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use self::orders::{Counted, Done, Newcomer, Order, ToShard};
+use self::{egress::Egress, events::EventBook, ingress::Handshake};
+use super::{
+    demux::Demux,
+    gate::Gate,
+    metrics::Tally,
+    peer::{Peer, PeerEvent, dtls::Identity, sdp::Plan},
+    timers::Timers,
+    udp::{Batch, Bound, Socket},
+};
+use crate::{
+    control::{Event, MediaState, RoomId, RoomPolicy, SeatId},
+    engine::{
+        id::{EndpointId, PointNumber, SlotId, SourceKind},
+        packet::{Forward, Input, Output, soonest},
+        room::Room,
+        stats::RoomStats,
+    },
+};
+
+/// Stack of a shard's thread: handshake code recurses over what the network sent.
+const STACK_BYTES: usize = 16 << 20;
+
+/// Datagrams taken in one turn; the rest waits in the kernel's buffer for the next.
+const DATAGRAMS_PER_TURN: usize = 256;
+
+/// Orders taken in one turn; the rest waits in the channel.
+const ORDERS_PER_TURN: usize = 16;
+
+/// How soon events that found no place are offered again.
+const EVENTS_AGAIN: Duration = Duration::from_millis(50);
+
+/// A room of this shard; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct RoomKey(u32);
+
+/// What has deadlines, and what was touched in this turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Key {
+    Room(RoomKey),
+    Seat(EndpointId),
+}
+
+/// A room and who sits in it.
+struct RoomEntry {
+    id: RoomId,
+    policy: RoomPolicy,
+    room: Room,
+    seats: BTreeMap<SeatId, EndpointId>,
+    number_max: u32,
+    is_touched: bool,
+}
+
+/// A seat with its transport.
+struct Seat {
+    room: RoomKey,
+    id: SeatId,
+    number: PointNumber,
+    note: String,
+    sources: Vec<SourceKind>,
+    video_slots: Vec<SlotId>,
+    plan: Box<Plan>,
+    peer: Peer,
+    /// DTLS datagrams of it that wait for their turn.
+    handshakes: u8,
+    is_connected: bool,
+    is_touched: bool,
+}
+
+/// What a shard is made of.
+pub(crate) struct Parts {
+    /// Its sockets.
+    pub(crate) bound: Vec<Bound>,
+    /// The certificate of all its peers.
+    pub(crate) identity: Arc<Identity>,
+    /// What it is to do.
+    pub(crate) orders: mpsc::Receiver<ToShard>,
+    /// What happens in it.
+    pub(crate) events: mpsc::Sender<Event>,
+    /// How many endpoints it has.
+    pub(crate) endpoints: watch::Sender<u32>,
+    /// Most of them.
+    pub(crate) endpoints_max: u32,
+    /// Most rooms.
+    pub(crate) rooms_max: u32,
+}
+
+/// Starts a shard on a thread of its own. It ends after [`Order::Stop`], or when nobody can give it orders any more.
+///
+/// # Errors
+/// The system refuses a thread.
+pub(crate) fn start(parts: Parts) -> io::Result<std::thread::JoinHandle<io::Result<()>>> {
+    std::thread::Builder::new()
+        .name("shard-0".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .build()?;
+            runtime.block_on(async move {
+                let sockets = parts
+                    .bound
+                    .into_iter()
+                    .map(Socket::new)
+                    .collect::<io::Result<Rc<[Socket]>>>()?;
+                let shard = Shard::new(
+                    sockets.clone(),
+                    parts.identity,
+                    EventBook::new(parts.events),
+                    parts.endpoints,
+                    (parts.endpoints_max, parts.rooms_max),
+                );
+                shard.run(&sockets, parts.orders).await;
+                Ok(())
+            })
+        })
+}
+
+/// The state of a shard.
+struct Shard {
+    identity: Arc<Identity>,
+    gate: Gate,
+    demux: Demux,
+    names: BTreeMap<RoomId, RoomKey>,
+    rooms: HashMap<RoomKey, RoomEntry>,
+    rooms_made: u32,
+    seats: HashMap<EndpointId, Seat>,
+    handshakes: VecDeque<Handshake>,
+    timers: Timers<Key>,
+    touched: Vec<Key>,
+    /// Rooms that panicked in this turn.
+    broken: Vec<RoomKey>,
+    forwards: Vec<Forward>,
+    egress: Egress,
+    events: EventBook,
+    endpoints: watch::Sender<u32>,
+    endpoints_max: u32,
+    rooms_max: u32,
+    tally: Tally,
+    /// Counters of rooms that are closed.
+    closed: RoomStats,
+    is_stopping: bool,
+}
+
+/// What ended a wait.
+enum Woken {
+    Order(Option<ToShard>),
+    Other,
+}
+
+impl Shard {
+    fn new(
+        sockets: Rc<[Socket]>,
+        identity: Arc<Identity>,
+        events: EventBook,
+        endpoints: watch::Sender<u32>,
+        (endpoints_max, rooms_max): (u32, u32),
+    ) -> Self {
+        Self {
+            identity,
+            gate: Gate::new(),
+            demux: Demux::default(),
+            names: BTreeMap::new(),
+            rooms: HashMap::new(),
+            rooms_made: 0,
+            seats: HashMap::new(),
+            handshakes: VecDeque::new(),
+            timers: Timers::new(),
+            touched: Vec::new(),
+            broken: Vec::new(),
+            forwards: Vec::new(),
+            egress: Egress::new(sockets),
+            events,
+            endpoints,
+            endpoints_max,
+            rooms_max,
+            tally: Tally::default(),
+            closed: RoomStats::default(),
+            is_stopping: false,
+        }
+    }
+
+    async fn run(mut self, sockets: &[Socket], mut orders: mpsc::Receiver<ToShard>) {
+        let mut batch = Batch::new();
+        while !self.is_stopping {
+            let woken = self.wait(sockets, &mut orders).await;
+            let now = Instant::now(); // the only clock read of the media plane
+            match woken {
+                Woken::Order(Some(order)) => self.take_orders(now, order, &mut orders),
+                Woken::Order(None) => self.is_stopping = true,
+                Woken::Other => {}
+            }
+            self.receive(now, sockets, &mut batch);
+            self.shake_hands(now);
+            self.handle_timeouts(now);
+            self.drain(now);
+        }
+        self.close(Instant::now());
+    }
+
+    /// Until there is an order, a datagram, a deadline, or work left over from the last turn.
+    async fn wait(&mut self, sockets: &[Socket], orders: &mut mpsc::Receiver<ToShard>) -> Woken {
+        let mut deadline = self.timers.soonest();
+        if !self.events.is_empty() {
+            deadline = soonest(deadline, Some(Instant::now() + EVENTS_AGAIN));
+        }
+        let is_busy = !self.handshakes.is_empty();
+        let far = Duration::from_secs(3_600);
+        let mut sleep = pin!(match deadline {
+            Some(at) => tokio::time::sleep_until(at.into()),
+            None => tokio::time::sleep(far),
+        });
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(order) = orders.poll_recv(context) {
+                return Poll::Ready(Woken::Order(order));
+            }
+            // Every socket is asked, so that each of them wakes us.
+            let readable = sockets
+                .iter()
+                .filter(|socket| socket.poll_readable(context).is_ready())
+                .count();
+            if readable > 0 || is_busy {
+                return Poll::Ready(Woken::Other);
+            }
+            sleep.as_mut().poll(context).map(|()| Woken::Other)
+        })
+        .await
+    }
+
+    fn take_orders(&mut self, now: Instant, first: ToShard, orders: &mut mpsc::Receiver<ToShard>) {
+        let mut next = Some(first);
+        for _ in 0..ORDERS_PER_TURN {
+            let Some(ToShard { order, reply }) = next.take() else {
+                return;
+            };
+            let result = self.handle_order(now, order);
+            // What the order caused is told before its reply.
+            self.drain(now);
+            // Whoever asked may be gone.
+            let _ = reply.send(result);
+            if self.is_stopping {
+                return;
+            }
+            next = orders.try_recv().ok();
+        }
+        // The budget was used up: the one in hand is done still.
+        if let Some(ToShard { order, reply }) = next {
+            let result = self.handle_order(now, order);
+            self.drain(now);
+            let _ = reply.send(result);
+        }
+    }
+
+    fn receive(&mut self, now: Instant, sockets: &[Socket], batch: &mut Batch) {
+        for socket in sockets {
+            let mut left = DATAGRAMS_PER_TURN;
+            while left > 0 && socket.receive(batch) {
+                for (remote, datagram) in batch.datagrams() {
+                    let path = super::peer::Path {
+                        local: socket.local(),
+                        remote,
+                    };
+                    self.handle_datagram(now, path, datagram);
+                    left = left.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    fn handle_timeouts(&mut self, now: Instant) {
+        while let Some(key) = self.timers.pop_due(now) {
+            match key {
+                Key::Room(room) => drop(self.with_room(room, |room| room.handle_timeout(now))),
+                Key::Seat(endpoint) => drop(self.with_peer(endpoint, |peer| peer.handle_timeout(now))),
+            }
+            self.touch(key);
+        }
+    }
+
+    /// Lets everything that was touched say what it wants, and sends it.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            while let Some(key) = self.touched.pop() {
+                match key {
+                    Key::Seat(endpoint) => self.drain_seat(now, endpoint),
+                    Key::Room(room) => self.drain_room(now, room),
+                }
+            }
+            self.forward();
+            let Some(room) = self.broken.pop() else { break };
+            self.bury(now, room);
+        }
+        self.events.flush();
+    }
+
+    fn drain_seat(&mut self, now: Instant, endpoint: EndpointId) {
+        let Some(seat) = self.seats.get_mut(&endpoint) else {
+            return;
+        };
+        seat.is_touched = false;
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(transmit) = seat.peer.poll_transmit() {
+                self.egress.send(&transmit, &mut self.tally);
+            }
+            let mut last = None;
+            while let Some(event) = seat.peer.poll_event() {
+                last = Some(event);
+            }
+            (last, seat.peer.poll_timeout())
+        }));
+        let Ok((event, deadline)) = polled else {
+            self.tally.peer_panics += 1;
+            return self.lose(now, endpoint);
+        };
+        self.timers.set(Key::Seat(endpoint), deadline);
+        match event {
+            Some(PeerEvent::Connected) => self.connect(now, endpoint),
+            Some(PeerEvent::Lost(reason)) => {
+                self.tally.lost[reason as usize] += 1;
+                self.lose(now, endpoint);
+            }
+            None => {}
+        }
+    }
+
+    fn connect(&mut self, now: Instant, endpoint: EndpointId) {
+        let Some(seat) = self.seats.get_mut(&endpoint) else {
+            return;
+        };
+        seat.is_connected = true;
+        self.tally.connected += 1;
+        let (key, id) = (seat.room, seat.id.clone());
+        self.with_room(key, |room| room.handle(now, Input::Connected(endpoint)));
+        self.touch(Key::Room(key));
+        if let Some(entry) = self.rooms.get(&key) {
+            tracing::info!(room = %entry.id, endpoint = endpoint.0, "media connected");
+            let room = entry.id.clone();
+            self.events.tell(Event::Media {
+                room,
+                seat: id,
+                state: MediaState::Connected,
+            });
+        }
+    }
+
+    /// The transport of an endpoint is gone: it leaves, and signaling is told.
+    fn lose(&mut self, now: Instant, endpoint: EndpointId) {
+        let Some(seat) = self.remove(now, endpoint) else {
+            return;
+        };
+        if let Some(entry) = self.rooms.get(&seat.room) {
+            tracing::info!(room = %entry.id, endpoint = endpoint.0, "media lost");
+            let room = entry.id.clone();
+            self.events.tell(Event::Media {
+                room,
+                seat: seat.id,
+                state: MediaState::Lost,
+            });
+        }
+    }
+
+    /// Takes an endpoint out of everything.
+    fn remove(&mut self, now: Instant, endpoint: EndpointId) -> Option<Seat> {
+        let seat = self.seats.remove(&endpoint)?;
+        for path in seat.peer.paths() {
+            self.demux.release(&path, endpoint);
+        }
+        self.timers.set(Key::Seat(endpoint), None);
+        if let Some(entry) = self.rooms.get_mut(&seat.room) {
+            if entry.seats.get(&seat.id) == Some(&endpoint) {
+                entry.seats.remove(&seat.id);
+            }
+            self.with_room(seat.room, |room| room.handle(now, Input::Leave(endpoint)));
+            self.touch(Key::Room(seat.room));
+        }
+        self.endpoints.send_replace(self.seats.len() as u32);
+        Some(seat)
+    }
+
+    fn drain_room(&mut self, now: Instant, key: RoomKey) {
+        let Some(entry) = self.rooms.get_mut(&key) else {
+            return;
+        };
+        entry.is_touched = false;
+        loop {
+            let Some(output) = self.with_room(key, Room::poll_output) else {
+                return;
+            };
+            let Some(output) = output else { break };
+            self.handle_output(key, output);
+        }
+        let deadline = self.with_room(key, |room| room.poll_timeout()).flatten();
+        // What is due already is done in the next turn, not in an endless one.
+        self.timers.set(Key::Room(key), deadline.map(|at| at.max(now)));
+    }
+
+    fn handle_output(&mut self, key: RoomKey, output: Output) {
+        match output {
+            Output::Rtcp { to, bytes } => self.send_rtcp(to, &bytes),
+            Output::Forward(forward) => self.forwards.push(forward),
+            Output::Slots { endpoint, changes } => {
+                let (Some(entry), Some(seat)) = (self.rooms.get(&key), self.seats.get(&endpoint)) else {
+                    return;
+                };
+                let (room, seat) = (entry.id.clone(), seat.id.clone());
+                self.events.tell(Event::Slots { room, seat, changes });
+            }
+            Output::Speaker(number) => {
+                let Some(entry) = self.rooms.get(&key) else { return };
+                self.events.tell(Event::Speaker {
+                    room: entry.id.clone(),
+                    number,
+                });
+            }
+        }
+    }
+
+    /// A room that panicked ends, and all its seats with it.
+    fn bury(&mut self, now: Instant, key: RoomKey) {
+        let Some(entry) = self.rooms.remove(&key) else {
+            return;
+        };
+        tracing::error!(room = %entry.id, seats = entry.seats.len(), "a room failed and is dropped");
+        self.tally.room_panics += 1;
+        self.names.remove(&entry.id);
+        self.timers.set(Key::Room(key), None);
+        for (seat, endpoint) in entry.seats {
+            if let Some(mut removed) = self.remove(now, endpoint) {
+                self.say_goodbye(now, &mut removed);
+            }
+            let room = entry.id.clone();
+            self.events.tell(Event::Media {
+                room,
+                seat,
+                state: MediaState::Lost,
+            });
+        }
+    }
+
+    /// Tells a client that its association is over.
+    fn say_goodbye(&mut self, now: Instant, seat: &mut Seat) {
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            seat.peer.close(now);
+            while let Some(transmit) = seat.peer.poll_transmit() {
+                self.egress.send(&transmit, &mut self.tally);
+            }
+        }));
+        self.tally.peer_panics += u64::from(told.is_err());
+    }
+
+    fn close(&mut self, now: Instant) {
+        for (_, mut seat) in std::mem::take(&mut self.seats) {
+            self.say_goodbye(now, &mut seat);
+        }
+        self.endpoints.send_replace(0);
+    }
+
+    /// To be drained in this turn.
+    fn touch(&mut self, key: Key) {
+        let is_touched = match key {
+            Key::Room(room) => self.rooms.get_mut(&room).map(|entry| &mut entry.is_touched),
+            Key::Seat(endpoint) => self.seats.get_mut(&endpoint).map(|seat| &mut seat.is_touched),
+        };
+        if let Some(is_touched @ false) = is_touched {
+            *is_touched = true;
+            self.touched.push(key);
+        }
+    }
+
+    /// Does something to a room; none if there is none, or if it panicked, which is its end.
+    fn with_room<T>(&mut self, key: RoomKey, work: impl FnOnce(&mut Room) -> T) -> Option<T> {
+        let entry = self.rooms.get_mut(&key)?;
+        let result = catch_unwind(AssertUnwindSafe(|| work(&mut entry.room)));
+        if result.is_err() && !self.broken.contains(&key) {
+            self.broken.push(key);
+        }
+        result.ok()
+    }
+
+    /// Does something to a peer; none if there is none, or if it panicked. What a panicked peer does next is no matter:
+    /// it is caught again, and its consent runs out.
+    fn with_peer<T>(&mut self, endpoint: EndpointId, work: impl FnOnce(&mut Peer) -> T) -> Option<T> {
+        let seat = self.seats.get_mut(&endpoint)?;
+        let result = catch_unwind(AssertUnwindSafe(|| work(&mut seat.peer)));
+        self.tally.peer_panics += u64::from(result.is_err());
+        result.ok()
+    }
+}

@@ -1,0 +1,416 @@
+//! What the shard is told to do. What takes long, such as reading an offer, was done before.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Key, RoomEntry, RoomKey, Seat, Shard, Tally};
+use crate::{
+    control::{ControlError, RoomId, RoomPolicy, RoomSnapshot, SEAT_BYTES_MAX, SeatId, SeatSnapshot, Want},
+    driver::peer::{Fingerprint, Peer, ice::IceCredentials, sdp::Plan},
+    engine::{
+        id::{EndpointId, MediaKind, PointNumber, SourceKind},
+        packet::{Input, Negotiated, NewEndpoint, StreamOrigin},
+        room::{JoinRefused, Room},
+        stats::{Dropped, Refused, RoomStats},
+    },
+};
+
+/// Most points a [`RoomPolicy`] may allow.
+const POINTS_MAX: u16 = 1_000;
+
+/// Tallest tile a [`Want`] may name.
+const HEIGHT_MAX: u16 = 2_160;
+
+/// An order, and whom to tell what came of it.
+pub(crate) struct ToShard {
+    pub(crate) order: Order,
+    pub(crate) reply: oneshot::Sender<Result<Done, ControlError>>,
+}
+
+/// What a shard can be told to do.
+pub(crate) enum Order {
+    OpenRoom {
+        room: RoomId,
+        policy: RoomPolicy,
+    },
+    CloseRoom {
+        room: RoomId,
+    },
+    /// Takes a newcomer whose offer was answered.
+    Join(Box<Newcomer>),
+    /// What an ICE restart is answered with.
+    Plan {
+        room: RoomId,
+        seat: SeatId,
+    },
+    /// An ICE restart was answered.
+    Restart {
+        room: RoomId,
+        seat: SeatId,
+        endpoint: EndpointId,
+        plan: Box<Plan>,
+        credentials: IceCredentials,
+    },
+    Leave {
+        room: RoomId,
+        seat: SeatId,
+    },
+    SetView {
+        room: RoomId,
+        seat: SeatId,
+        wants: Vec<Want>,
+    },
+    SetPublished {
+        room: RoomId,
+        seat: SeatId,
+        source: SourceKind,
+        on: bool,
+    },
+    Snapshot,
+    Count,
+    Stop,
+}
+
+/// What an order came to.
+pub(crate) enum Done {
+    Done,
+    Plan(EndpointId, Box<Plan>),
+    Snapshot(Vec<RoomSnapshot>),
+    Counted(Box<Counted>),
+}
+
+/// Somebody whose offer was answered.
+pub(crate) struct Newcomer {
+    pub(crate) room: RoomId,
+    pub(crate) seat: SeatId,
+    pub(crate) number: PointNumber,
+    pub(crate) note: String,
+    pub(crate) published: Vec<SourceKind>,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) credentials: IceCredentials,
+    pub(crate) remote: Fingerprint,
+    pub(crate) plan: Box<Plan>,
+    pub(crate) media: Negotiated,
+    pub(crate) origins: Vec<StreamOrigin>,
+}
+
+/// Everything a shard counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counted {
+    pub(crate) tally: Tally,
+    pub(crate) rooms: RoomStats,
+    pub(crate) rooms_open: u64,
+    pub(crate) endpoints: u64,
+    pub(crate) endpoints_connected: u64,
+}
+
+impl Shard {
+    pub(super) fn handle_order(&mut self, now: Instant, order: Order) -> Result<Done, ControlError> {
+        match order {
+            Order::OpenRoom { room, policy } => self.open_room(now, room, policy),
+            Order::CloseRoom { room } => self.close_room(now, &room),
+            Order::Join(newcomer) => self.join(now, *newcomer),
+            Order::Plan { room, seat } => {
+                let (_, endpoint) = self.find(&room, &seat)?;
+                let seat = self.seats.get(&endpoint).ok_or(ControlError::UnknownSeat)?;
+                Ok(Done::Plan(endpoint, seat.plan.clone()))
+            }
+            Order::Restart {
+                room,
+                seat,
+                endpoint,
+                plan,
+                credentials,
+            } => {
+                if self.find(&room, &seat)?.1 != endpoint {
+                    return Err(ControlError::State);
+                }
+                let seat = self.seats.get_mut(&endpoint).ok_or(ControlError::UnknownSeat)?;
+                seat.plan = plan;
+                self.with_peer(endpoint, |peer| peer.restart(credentials));
+                self.touch(Key::Seat(endpoint));
+                Ok(Done::Done)
+            }
+            Order::Leave { room, seat } => {
+                if let Ok((_, endpoint)) = self.find(&room, &seat) {
+                    self.dismiss(now, endpoint);
+                    tracing::info!(%room, endpoint = endpoint.0, "left");
+                }
+                Ok(Done::Done)
+            }
+            Order::SetView { room, seat, wants } => self.set_view(now, &room, &seat, wants),
+            Order::SetPublished {
+                room,
+                seat,
+                source,
+                on,
+            } => {
+                let (key, endpoint) = self.find(&room, &seat)?;
+                let is_offered = self
+                    .seats
+                    .get(&endpoint)
+                    .is_some_and(|seat| seat.sources.contains(&source));
+                if !is_offered {
+                    return Err(ControlError::BadValue);
+                }
+                self.tell_room(key, |room| {
+                    room.handle(now, Input::Published(endpoint, source, on))
+                });
+                Ok(Done::Done)
+            }
+            Order::Snapshot => Ok(Done::Snapshot(self.snapshot())),
+            Order::Count => Ok(Done::Counted(Box::new(self.count()))),
+            Order::Stop => {
+                self.is_stopping = true;
+                Ok(Done::Done)
+            }
+        }
+    }
+
+    fn open_room(&mut self, now: Instant, id: RoomId, policy: RoomPolicy) -> Result<Done, ControlError> {
+        if !(1..=POINTS_MAX).contains(&policy.points_max) {
+            return Err(ControlError::BadValue);
+        }
+        if let Some(&key) = self.names.get(&id) {
+            self.tell_room(key, |room| room.set_policy(policy.clone()));
+            if let Some(entry) = self.rooms.get_mut(&key) {
+                entry.policy = policy;
+            }
+            return Ok(Done::Done);
+        }
+        if self.rooms.len() >= self.rooms_max as usize {
+            return Err(ControlError::Unavailable);
+        }
+        let key = RoomKey(self.rooms_made);
+        self.rooms_made += 1;
+        tracing::info!(room = %id, "room opened");
+        let room = Room::new(now, policy.clone());
+        let entry = RoomEntry {
+            id: id.clone(),
+            policy,
+            room,
+            seats: std::collections::BTreeMap::new(),
+            number_max: 0,
+            is_touched: false,
+        };
+        self.names.insert(id, key);
+        self.rooms.insert(key, entry);
+        Ok(Done::Done)
+    }
+
+    fn close_room(&mut self, now: Instant, id: &RoomId) -> Result<Done, ControlError> {
+        let Some(key) = self.names.get(id).copied() else {
+            return Ok(Done::Done);
+        };
+        let seats = self
+            .rooms
+            .get(&key)
+            .map(|entry| entry.seats.values().copied().collect::<Vec<_>>());
+        for endpoint in seats.unwrap_or_default() {
+            self.dismiss(now, endpoint);
+        }
+        if let Some(entry) = self.rooms.remove(&key) {
+            self.names.remove(&entry.id);
+            self.timers.set(Key::Room(key), None);
+            self.closed = sum(self.closed, entry.room.stats());
+            tracing::info!(room = %id, "room closed");
+        }
+        Ok(Done::Done)
+    }
+
+    fn join(&mut self, now: Instant, newcomer: Newcomer) -> Result<Done, ControlError> {
+        let key = self
+            .names
+            .get(&newcomer.room)
+            .copied()
+            .ok_or(ControlError::UnknownRoom)?;
+        let entry = self.rooms.get(&key).ok_or(ControlError::UnknownRoom)?;
+        if newcomer.note.len() > SEAT_BYTES_MAX {
+            return Err(ControlError::BadValue);
+        }
+        let former = entry.seats.get(&newcomer.seat).copied();
+        self.check_join(key, former, &newcomer)?;
+        if let Some(former) = former {
+            self.dismiss(now, former);
+        }
+        let Newcomer {
+            seat: id,
+            number,
+            endpoint,
+            media,
+            ..
+        } = newcomer;
+        let sources = media.sources.iter().map(|source| source.kind).collect();
+        let slots = media.slots.iter().map(|slot| slot.slot);
+        let seat = Seat {
+            room: key,
+            id: id.clone(),
+            number,
+            note: newcomer.note,
+            sources,
+            video_slots: slots.filter(|slot| slot.kind == MediaKind::Video).collect(),
+            plan: newcomer.plan,
+            peer: Peer::new(now, &self.identity, newcomer.credentials, newcomer.remote),
+            handshakes: 0,
+            is_connected: false,
+            is_touched: false,
+        };
+        self.seats.insert(endpoint, seat);
+        self.endpoints.send_replace(self.seats.len() as u32);
+        if let Some(entry) = self.rooms.get_mut(&key) {
+            entry.seats.insert(id, endpoint);
+            entry.number_max = entry.number_max.max(number.get());
+        }
+        let (published, origins) = (newcomer.published, newcomer.origins);
+        let new = Box::new(NewEndpoint {
+            endpoint,
+            number,
+            published,
+            media,
+            origins,
+        });
+        self.tell_room(key, |room| room.handle(now, Input::Join(new)));
+        self.touch(Key::Seat(endpoint));
+        tracing::info!(room = %newcomer.room, endpoint = endpoint.0, number = number.get(), "joined");
+        Ok(Done::Done)
+    }
+
+    /// Whether a newcomer would be taken; `former` is the seat's media that it replaces.
+    fn check_join(
+        &mut self,
+        key: RoomKey,
+        former: Option<EndpointId>,
+        newcomer: &Newcomer,
+    ) -> Result<(), ControlError> {
+        // The same seat keeps its number for life.
+        let former_number = former
+            .and_then(|former| self.seats.get(&former))
+            .map(|seat| seat.number);
+        if former_number.is_some_and(|number| number != newcomer.number) {
+            return Err(ControlError::NumberTaken);
+        }
+        if former.is_none() && self.seats.len() >= self.endpoints_max as usize {
+            return Err(ControlError::RoomFull);
+        }
+        let checked = former.unwrap_or(newcomer.endpoint);
+        match self.with_room(key, |room| room.check_join(checked, newcomer.number)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(JoinRefused::Full)) => Err(ControlError::RoomFull),
+            Some(Err(JoinRefused::NumberTaken)) => Err(ControlError::NumberTaken),
+            None => Err(ControlError::Unavailable),
+        }
+    }
+
+    fn set_view(
+        &mut self,
+        now: Instant,
+        room: &RoomId,
+        seat: &SeatId,
+        wants: Vec<Want>,
+    ) -> Result<Done, ControlError> {
+        let (key, endpoint) = self.find(room, seat)?;
+        let seat = self.seats.get(&endpoint).ok_or(ControlError::UnknownSeat)?;
+        let mut slots = BTreeSet::new();
+        let is_good = wants.iter().all(|want| {
+            (1..=HEIGHT_MAX).contains(&want.height)
+                && want.source.kind().media() == MediaKind::Video
+                && seat.video_slots.contains(&want.slot)
+                && slots.insert(want.slot)
+        });
+        if !is_good {
+            return Err(ControlError::BadValue);
+        }
+        self.tell_room(key, |room| room.handle(now, Input::View(endpoint, wants)));
+        Ok(Done::Done)
+    }
+
+    /// Ends an endpoint's media and tells its client.
+    fn dismiss(&mut self, now: Instant, endpoint: EndpointId) {
+        if let Some(mut seat) = self.remove(now, endpoint) {
+            self.say_goodbye(now, &mut seat);
+        }
+    }
+
+    fn find(&self, room: &RoomId, seat: &SeatId) -> Result<(RoomKey, EndpointId), ControlError> {
+        let key = self.names.get(room).copied().ok_or(ControlError::UnknownRoom)?;
+        let entry = self.rooms.get(&key).ok_or(ControlError::UnknownRoom)?;
+        let endpoint = entry.seats.get(seat).copied().ok_or(ControlError::UnknownSeat)?;
+        Ok((key, endpoint))
+    }
+
+    fn tell_room(&mut self, key: RoomKey, work: impl FnOnce(&mut Room)) {
+        self.with_room(key, work);
+        self.touch(Key::Room(key));
+    }
+
+    fn snapshot(&mut self) -> Vec<RoomSnapshot> {
+        self.events.clear();
+        let rooms = self.names.values().filter_map(|key| self.rooms.get(key));
+        let seats = |entry: &RoomEntry| {
+            let seats = entry.seats.values().filter_map(|endpoint| {
+                let seat = self.seats.get(endpoint)?;
+                Some(SeatSnapshot {
+                    seat: seat.id.clone(),
+                    number: seat.number,
+                    seat_note: seat.note.clone(),
+                    published: entry.room.published(*endpoint),
+                    connected: seat.is_connected,
+                    slots: entry.room.slots(*endpoint),
+                })
+            });
+            seats.collect()
+        };
+        rooms
+            .map(|entry| RoomSnapshot {
+                room: entry.id.clone(),
+                policy: entry.policy.clone(),
+                number_max: entry.number_max,
+                seats: seats(entry),
+            })
+            .collect()
+    }
+
+    fn count(&self) -> Counted {
+        Counted {
+            tally: self.tally.clone(),
+            rooms: self
+                .rooms
+                .values()
+                .fold(self.closed, |total, entry| sum(total, entry.room.stats())),
+            rooms_open: self.rooms.len() as u64,
+            endpoints: self.seats.len() as u64,
+            endpoints_connected: self.seats.values().filter(|seat| seat.is_connected).count() as u64,
+        }
+    }
+}
+
+/// Both together.
+fn sum(a: RoomStats, b: RoomStats) -> RoomStats {
+    RoomStats {
+        received: a.received + b.received,
+        malformed: a.malformed + b.malformed,
+        not_kept: a.not_kept + b.not_kept,
+        source_off: a.source_off + b.source_off,
+        forwarded: a.forwarded + b.forwarded,
+        repaired: a.repaired + b.repaired,
+        dropped: Dropped {
+            before_switch: a.dropped.before_switch + b.dropped.before_switch,
+            too_late: a.dropped.too_late + b.dropped.too_late,
+            overlap: a.dropped.overlap + b.dropped.overlap,
+            codec: a.dropped.codec + b.dropped.codec,
+            jump: a.dropped.jump + b.dropped.jump,
+        },
+        refused: Refused {
+            unknown: a.refused.unknown + b.refused.unknown,
+            recent: a.refused.recent + b.refused.recent,
+            budget: a.refused.budget + b.refused.budget,
+            gone: a.refused.gone + b.refused.gone,
+        },
+        switches: a.switches + b.switches,
+        key_frame_requests: a.key_frame_requests + b.key_frame_requests,
+        rtcp_malformed: a.rtcp_malformed + b.rtcp_malformed,
+        rtcp_unknown: a.rtcp_unknown + b.rtcp_unknown,
+        commands_refused: a.commands_refused + b.commands_refused,
+    }
+}

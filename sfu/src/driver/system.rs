@@ -1,0 +1,193 @@
+//! What of this machine a node needs, checked before it starts: the `diemcau doctor` of the media side.
+
+use std::{fmt, fs, net::IpAddr};
+
+use super::{
+    addresses::{self, ADDRESSES_MAX},
+    config::NodeConfig,
+    udp,
+};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// As it should be.
+    Good,
+    /// It runs, less well.
+    Warning,
+    /// It does not run.
+    Error,
+}
+
+/// Something found out about this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// UDP buffers: what is wanted, what the kernel allows for receiving and sending (bytes).
+    Buffers {
+        /// [`NodeConfig::buffer_bytes`]
+        wanted: u64,
+        /// `net.core.rmem_max`, if it can be read.
+        receive_max: Option<u64>,
+        /// `net.core.wmem_max`, if it can be read.
+        send_max: Option<u64>,
+    },
+    /// Open files this process may have.
+    Files {
+        /// The soft limit, if it can be read.
+        max: Option<u64>,
+    },
+    /// The addresses media would come to.
+    Addresses(Vec<IpAddr>),
+    /// There is no address to listen on.
+    NoAddress,
+    /// The media port can be bound on all addresses.
+    PortFree(u16),
+    /// It cannot.
+    PortTaken {
+        /// Which.
+        port: u16,
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// The configuration contradicts itself.
+    Config(super::config::ConfigError),
+}
+
+/// Open files below which [`Finding::Files`] is a warning: sockets of pages, not of media, are what takes them.
+const FILES_WANTED: u64 = 4_096;
+
+impl Finding {
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Buffers {
+                wanted,
+                receive_max,
+                send_max,
+            } => {
+                let short = |max: &Option<u64>| max.is_some_and(|max| max < *wanted);
+                if short(receive_max) || short(send_max) {
+                    Severity::Warning
+                } else {
+                    Severity::Good
+                }
+            }
+            Self::Files { max } if max.is_some_and(|max| max < FILES_WANTED) => Severity::Warning,
+            Self::Files { .. } | Self::PortFree(_) => Severity::Good,
+            Self::Addresses(addresses) if addresses.iter().all(IpAddr::is_loopback) => Severity::Warning,
+            Self::Addresses(_) => Severity::Good,
+            Self::NoAddress | Self::PortTaken { .. } | Self::Config(_) => Severity::Error,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known =
+            |value: &Option<u64>| value.map_or_else(|| "unknown".to_owned(), |value| value.to_string());
+        match self {
+            Self::Buffers {
+                wanted,
+                receive_max,
+                send_max,
+            } => write!(
+                f,
+                "UDP buffers: {wanted} bytes wanted, net.core.rmem_max is {}, net.core.wmem_max is {}",
+                known(receive_max),
+                known(send_max)
+            ),
+            Self::Files { max } => write!(f, "open files: at most {}, {FILES_WANTED} wanted", known(max)),
+            Self::Addresses(addresses) => {
+                write!(f, "media addresses:")?;
+                addresses.iter().try_for_each(|address| write!(f, " {address}"))?;
+                let alone = addresses.iter().all(IpAddr::is_loopback);
+                if alone {
+                    write!(f, " (this machine alone can join)")
+                } else {
+                    Ok(())
+                }
+            }
+            Self::NoAddress => write!(f, "no address to listen on"),
+            Self::PortFree(port) => write!(f, "UDP port {port} is free; the firewall must let it in"),
+            Self::PortTaken { port, reason } => write!(f, "UDP port {port} cannot be used: {reason}"),
+            Self::Config(error) => write!(f, "configuration: {error}"),
+        }
+    }
+}
+
+/// Looks at this machine through the eyes of a node of that configuration. A node that runs already has its port.
+pub fn examine(config: &NodeConfig) -> Vec<Finding> {
+    let number = |path| fs::read_to_string(path).ok()?.trim().parse().ok();
+    let mut findings = vec![
+        Finding::Buffers {
+            wanted: config.buffer_bytes as u64,
+            receive_max: number("/proc/sys/net/core/rmem_max"),
+            send_max: number("/proc/sys/net/core/wmem_max"),
+        },
+        Finding::Files {
+            max: fs::read_to_string("/proc/self/limits")
+                .ok()
+                .and_then(|text| files_max(&text)),
+        },
+    ];
+    findings.extend(config.check().err().map(Finding::Config));
+    let addresses = addresses::listen_on(config).unwrap_or_default();
+    if addresses.is_empty() {
+        findings.push(Finding::NoAddress);
+        return findings;
+    }
+    debug_assert!(addresses.len() <= ADDRESSES_MAX);
+    findings.push(
+        match udp::bind_all(&addresses, config.port, config.buffer_bytes) {
+            Ok(_) => Finding::PortFree(config.port),
+            Err(error) => Finding::PortTaken {
+                port: config.port,
+                reason: error.to_string(),
+            },
+        },
+    );
+    findings.push(Finding::Addresses(addresses));
+    findings
+}
+
+/// The soft limit of open files in the words of `/proc/self/limits`; `unlimited` is the largest number.
+fn files_max(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_limit_is_read() {
+        let text = "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024                 4096                 files\n";
+        assert_eq!(files_max(text), Some(1024));
+        assert_eq!(
+            files_max("Max open files  unlimited unlimited files"),
+            Some(u64::MAX)
+        );
+        assert_eq!(files_max("nothing"), None);
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_and_a_free_one_is_not() {
+        let address: IpAddr = "127.0.0.1".parse().expect("address");
+        let holder = udp::bind_all(&[address], 0, 1 << 16).expect("bound");
+        let config = NodeConfig {
+            port: holder[0].local.port(),
+            addresses: vec![address],
+            ..NodeConfig::default()
+        };
+        let worst = |config: &NodeConfig| examine(config).iter().map(Finding::severity).max();
+        assert_eq!(worst(&config), Some(Severity::Error));
+        drop(holder);
+        assert_ne!(worst(&config), Some(Severity::Error));
+    }
+}
