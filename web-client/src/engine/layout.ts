@@ -58,6 +58,7 @@ export interface Layout {
 const GAP = 8;
 const RATIO = 16 / 9;
 const NARROW = 600;
+const ALONE_WIDTH = 640;
 /** Tiles to a page, one's own included, by what fits: each entry needs `min` CSS pixels of width. */
 const PAGES: readonly { tiles: number; min: number }[] = [
   { tiles: 25, min: 1_500 },
@@ -76,7 +77,8 @@ export function arrange(a: Arrangement): Layout {
   const page = Math.min(Math.max(a.page, 0), pages - 1);
   const shown = withSpeaker(others.slice(page * capacity, (page + 1) * capacity), others, a.speaker);
   const boxes = grid(shown.length + 1, room, staged === null && a.area.width < NARROW ? 1 : RATIO);
-  const self = boxes[shown.length] as Box;
+  const own = boxes[shown.length] as Box;
+  const self = shown.length === 0 && staged === null ? smaller(own) : own;
   const held = assign(a, shown, staged);
   const tiles = shown.map((number, i) => {
     const source = sourceOf(number, 'camera');
@@ -163,6 +165,13 @@ function stripArea({ width, height }: Area): { stage: Box; strip: Box } {
     stage: { x: 0, y: 0, width, height: height - below - GAP },
     strip: { x: 0, y: height - below, width, height: below },
   };
+}
+
+/** Somebody who is alone looks at a picture, not at a wall. */
+function smaller({ x, y, width, height }: Box): Box {
+  const part = Math.min(1, ALONE_WIDTH / width);
+  const [w, h] = [Math.floor(width * part), Math.floor(height * part)];
+  return { x: Math.round(x + (width - w) / 2), y: Math.round(y + (height - h) / 2), width: w, height: h };
 }
 
 function withSpeaker(page: readonly number[], others: readonly number[], speaker: number | null): readonly number[] {

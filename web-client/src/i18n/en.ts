@@ -44,6 +44,7 @@ export const en = {
 
   problem_denied_camera: 'The browser may not use the camera yet.',
   problem_denied_mic: 'The browser may not use the microphone yet.',
+  problem_denied_both: 'The browser may not use camera and microphone yet.',
   problem_denied_help: 'Click the lock or camera icon in the address bar, choose “Allow”, then “Try again”. You can join right away to listen and watch.',
   problem_none_camera: 'No camera found.',
   problem_none_mic: 'No microphone found.',
