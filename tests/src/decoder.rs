@@ -9,7 +9,7 @@ use std::{
 };
 
 use sfu::{
-    engine::id::SlotId,
+    engine::id::{MediaKind, SlotId},
     wire::{codec::vp8, rtp::RtpPacket},
 };
 
@@ -66,6 +66,8 @@ pub struct Receiver {
     pub given_up: u32,
     /// Key frames asked for.
     pub plis_sent: u32,
+    /// The first frame that arrived was not a whole key frame.
+    pub began_without_key: bool,
     /// Highest number seen, unwrapped, and how many different ones arrived.
     pub highest: Option<u64>,
     /// Different numbers that arrived, first time or repaired.
@@ -124,6 +126,7 @@ impl Receiver {
             redundant_repairs: 0,
             given_up: 0,
             plis_sent: 0,
+            began_without_key: false,
             highest: None,
             received: 0,
             first: None,
@@ -185,7 +188,7 @@ impl Receiver {
     }
 
     fn read(&mut self, rtp: &RtpPacket<'_>, payload: &[u8]) -> Option<Packet> {
-        let video = self.slot.kind == sfu::engine::id::MediaKind::Video;
+        let video = self.slot.kind == MediaKind::Video;
         let stamp = Stamp::read(payload, video)?;
         let named = rtp.csrcs().next().unwrap_or(0);
         self.violations.wrong_names += u32::from(named != stamp.source);
@@ -273,7 +276,7 @@ impl Receiver {
             self.missing.remove(&number);
             self.given_up += 1;
             if self.next.is_some_and(|next| number >= next) {
-                self.needs_key = self.slot.kind == sfu::engine::id::MediaKind::Video;
+                self.needs_key = self.slot.kind == MediaKind::Video;
                 self.next = Some(number + 1);
                 self.packets = self.packets.split_off(&(number + 1));
             }
@@ -286,27 +289,37 @@ impl Receiver {
             let Some(first) = self.packets.get(&next).copied() else {
                 return;
             };
-            let mut end = next;
-            loop {
-                let Some(packet) = self.packets.get(&end) else {
-                    return;
-                };
-                if packet.timestamp != first.timestamp {
-                    self.violations.time_back += 1;
-                }
-                if packet.marker || self.slot.kind == sfu::engine::id::MediaKind::Audio {
-                    break;
-                }
-                end += 1;
+            let Some((end, cut)) = self.frame_end(next, first) else {
+                return;
+            };
+            if !cut {
+                self.finish(now, next, end, first);
             }
-            self.finish(now, next, end, first);
             self.packets = self.packets.split_off(&(end + 1));
             self.next = Some(end + 1);
         }
     }
 
+    /// The last packet of the frame that begins at `start`, once it is there, and whether a switch cut the frame short: its end was still on its way
+    /// when the slot went on with a key frame.
+    fn frame_end(&mut self, start: u64, first: Packet) -> Option<(u64, bool)> {
+        let mut end = start;
+        loop {
+            let packet = self.packets.get(&end)?;
+            if packet.timestamp != first.timestamp {
+                let key_frame_begins = packet.stamp.key && packet.stamp.index == 0;
+                self.violations.time_back += u32::from(!key_frame_begins);
+                return Some((end - 1, true));
+            }
+            if packet.marker || self.slot.kind == MediaKind::Audio {
+                return Some((end, false));
+            }
+            end += 1;
+        }
+    }
+
     fn finish(&mut self, now: Instant, start: u64, end: u64, first: Packet) {
-        let video = self.slot.kind == sfu::engine::id::MediaKind::Video;
+        let video = self.slot.kind == MediaKind::Video;
         let whole = !video || first.stamp.index == 0 && u64::from(first.stamp.count) == end - start + 1;
         let key = first.stamp.key && whole;
         if let Some(last) = self.last {
@@ -320,7 +333,7 @@ impl Receiver {
                 self.check_picture(last.picture, first.picture);
             }
         } else if video && !key {
-            self.violations.broken_references += 1;
+            self.began_without_key = true; // the path may have lost the first packets; on a good one it must not be
         }
         if key || !video {
             self.needs_key = false;

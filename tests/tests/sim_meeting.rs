@@ -111,6 +111,11 @@ fn two_points_see_and_hear_each_other() {
                 slot.plis_sent
             );
         }
+        let began = |peer: usize| world.peers[peer].receiver(SlotId::video(0)).began_without_key;
+        assert!(
+            !began(0) && !began(1),
+            "seed {seed}: a slot begins with a key frame"
+        );
         assert_continuous(&world, seed);
         assert_names(&world, seed);
     }

@@ -51,9 +51,10 @@ pub struct NewEndpoint {
 /// Random beginnings of one outgoing stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamOrigin {
-    /// First sequence number of the stream.
+    /// First sequence number of the stream, below 2^15: a receiver that misses the packets before a first wrap could never
+    /// guess the rollover counter (RFC 3711 §3.3.1).
     pub sequence: u16,
-    /// First sequence number of its RTX stream.
+    /// First sequence number of its RTX stream, below 2^15 likewise.
     pub rtx_sequence: u16,
     /// Added to all RTP times.
     pub timestamp: u32,

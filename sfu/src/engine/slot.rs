@@ -113,6 +113,8 @@ pub struct Slot {
     rewriter: Rewriter,
     ring: Ring,
     rtx_next: u16,
+    /// Highest number that went out first time.
+    newest: Option<Seq>,
     sent_packets: u32,
     sent_octets: u32,
     /// Something was sent since the last sender report.
@@ -142,6 +144,7 @@ impl Slot {
             rewriter: Rewriter::new(slot.slot.kind, rate, origin),
             ring: Ring::new(slot.slot),
             rtx_next: origin.rtx_sequence,
+            newest: None,
             sent_packets: 0,
             sent_octets: 0,
             unreported: false,
@@ -249,14 +252,25 @@ impl Slot {
     }
 
     /// Remembers a packet as sent now, and gives what is to go out, still without the transport's number.
-    pub fn send(&mut self, now: Instant, numbered: &Numbered) -> OutgoingHeader {
+    ///
+    /// A stream is sealed in the order of its numbers and no other (an index of AES-GCM must never come twice), so a
+    /// packet that was overtaken goes to its reserved number as RTX, or not at all where there is none.
+    pub fn send(&mut self, now: Instant, numbered: &Numbered) -> Option<OutgoingHeader> {
+        let overtaken = self.newest.is_some_and(|newest| numbered.sequence <= newest);
+        if overtaken && self.rtx_ssrc.is_none() {
+            return None;
+        }
         self.sent_packets = self.sent_packets.wrapping_add(1);
         self.sent_octets = self.sent_octets.wrapping_add(numbered.size.into());
         self.unreported = true;
         if self.rtx_ssrc.is_some() {
             self.ring.insert(now, *numbered);
         }
-        self.header(numbered)
+        if overtaken {
+            return self.repair(now, numbered);
+        }
+        self.newest = Some(numbered.sequence);
+        Some(self.header(numbered))
     }
 
     fn header(&self, packet: &Numbered) -> OutgoingHeader {

@@ -195,7 +195,10 @@ impl Endpoint {
         out: &mut Vec<Forward>,
     ) {
         let Some(slot) = self.slot_mut(id) else { return };
-        let header = slot.send(now, numbered);
+        let Some(header) = slot.send(now, numbered) else {
+            stats.dropped.too_late += 1;
+            return;
+        };
         self.outbound.earn_repairs(numbered.size);
         let header = self.finish(now, id.kind, numbered.size, late, header);
         out.push(numbered.forward(self.id, id, header));
