@@ -169,6 +169,7 @@ impl Receiver {
             return;
         };
         self.repaired += 1;
+        self.note_gap(now, number);
         self.accept(now, number, packet);
     }
 
@@ -292,7 +293,13 @@ impl Receiver {
             let Some((end, cut)) = self.frame_end(next, first) else {
                 return;
             };
-            if !cut {
+            if cut {
+                self.last = Some(Decoded {
+                    stamp: first.stamp,
+                    timestamp: first.timestamp,
+                    picture: first.picture,
+                });
+            } else {
                 self.finish(now, next, end, first);
             }
             self.packets = self.packets.split_off(&(end + 1));
