@@ -22,15 +22,16 @@ if (target !== null) mount(App, { target, props: { store, problem: store === nul
 function open(): Store | null {
   if (problem() !== null) return null;
   const room = roomOf(location);
-  const token = tokenOf(location) ?? loadTab(room)?.token ?? '';
   const kept = loadTab(room);
+  const token = tokenOf(location) ?? kept?.token ?? '';
+  const seat = kept?.token === token ? kept.seat : null;
+  keepTab(room, { token, seat });
   const profile: Profile = Math.min(screen.width, screen.height) < 600 ? 'phone' : 'laptop';
   const meeting = connect(socketUrl(location), token, {
     profile,
-    seat: kept?.token === token ? kept.seat : null,
-    keep: (seat) => keepTab(room, { token, seat }),
+    seat,
+    keep: (next) => keepTab(room, { token, seat: next }),
   });
-  keepTab(room, { token, seat: kept?.token === token ? kept.seat : null });
   const opened = createStore(meeting, profile);
   expose(opened);
   return opened;

@@ -312,6 +312,7 @@ describe('a reload', () => {
     expect(sent('join')).toBeUndefined();
     server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me, ['mic'])], sequence: 4 });
     expect(sent('join')).toMatchObject({ name: 'An' });
+    expect(at()).toBe('joining');
     joined();
     expect(stateOf(s, now)).toMatchObject({ at: 'in', number: me });
   });

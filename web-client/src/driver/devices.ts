@@ -1,6 +1,6 @@
 // Cameras, microphones and speakers: what there is, what was chosen, why one does not work. Nothing here ever holds up joining: a device
 // that is still being asked for simply comes later.
-import { recall, remember } from './storage';
+import { recall, recallHere, remember, rememberHere } from './storage';
 
 export type InputKind = 'mic' | 'camera';
 /** Why a device gives nothing: refused by the person or system, none there, used by another program, page not secure, anything else. */
@@ -44,8 +44,8 @@ export interface Devices {
 
 export function createDevices(changed: (state: DevicesState) => void): Devices {
   let state: DevicesState = {
-    mic: { ...NOTHING, wanted: recall('mic') !== 'off', chosen: recall('mic-device') },
-    camera: { ...NOTHING, wanted: recall('camera') !== 'off', chosen: recall('camera-device') },
+    mic: { ...NOTHING, wanted: wantedBefore('mic'), chosen: recall('mic-device') },
+    camera: { ...NOTHING, wanted: wantedBefore('camera'), chosen: recall('camera-device') },
     speakers: [],
     speaker: recall('speaker-device'),
   };
@@ -142,6 +142,7 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     },
     want(kind, on) {
       remember(kind, on ? 'on' : 'off');
+      rememberHere(kind, on ? 'on' : 'off');
       released = false;
       set(kind, { wanted: on });
       if (on && state[kind].track === null && !state[kind].asking) void ask([kind], false);
@@ -157,7 +158,10 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
       if (state[kind].wanted || state[kind].track !== null) void ask([kind], true);
     },
     mute() {
-      for (const kind of ['mic', 'camera'] as const) set(kind, { wanted: false, problem: null });
+      for (const kind of ['mic', 'camera'] as const) {
+        rememberHere(kind, 'off');
+        set(kind, { wanted: false, problem: null });
+      }
       release();
     },
     release,
@@ -184,6 +188,10 @@ export async function askScreen(): Promise<MediaStream | null> {
   } catch {
     return null;
   }
+}
+
+function wantedBefore(kind: InputKind): boolean {
+  return (recallHere(kind) || recall(kind)) !== 'off';
 }
 
 function problemOf(error: unknown): Problem {

@@ -3,6 +3,8 @@
 import { AUDIO_SLOTS, VIDEO_SLOTS, type Profile } from '../engine/protocol';
 
 export interface Elements {
+  /** The video slots, `v0` first. */
+  readonly slots: readonly string[];
   video(slot: string): HTMLVideoElement | null;
   /** Gives a slot's element back to the park. */
   park(slot: string): void;
@@ -51,6 +53,7 @@ export function createElements(profile: Profile, blocked: (blocked: boolean) => 
   };
 
   return {
+    slots: [...videos.keys()],
     video: (slot) => videos.get(slot) ?? null,
     park(slot) {
       const video = videos.get(slot);

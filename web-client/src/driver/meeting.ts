@@ -3,11 +3,10 @@
 import { decode, encode, type ClientMessage, type Kind, type Profile, type Wish } from '../engine/protocol';
 import { EMPTY_ROSTER, type Roster } from '../engine/roster';
 import { deadline, handle, newSession, stateOf, type Effect, type Input, type Seat, type State, type Told } from '../engine/session';
-import { NEW_TIMELINE, changed, current, owner, type Timeline } from '../engine/slots';
 import { hide, newViewRequest, poll, want } from '../engine/view-request';
 import { createConnection, type Connection } from './connection';
 import { createElements } from './elements';
-import { canWatch, watchFrames } from './frames';
+import { createNaming } from './naming';
 import { openSocket, type Socket } from './socket';
 import { watchStats, type Figures } from './stats';
 
@@ -61,8 +60,6 @@ export function createMeeting(url: string, token: string, options: Options): Mee
   const session = newSession(Math.random);
   const listeners = new Map<keyof Events, Set<(value: never) => void>>();
   const tracks = new Map<Kind, MediaStreamTrack>();
-  const timelines = new Map<string, Timeline>();
-  const shown = new Map<string, number | null>();
   const view = newViewRequest();
   const inputs: Input[] = [];
   let running = false;
@@ -77,6 +74,7 @@ export function createMeeting(url: string, token: string, options: Options): Mee
     for (const hear of listeners.get(event) ?? []) (hear as (value: Events[E]) => void)(value);
   };
   const elements = createElements(options.profile, (blocked) => emit('blocked', blocked));
+  const naming = createNaming(elements, (slot) => connection?.receivers.get(slot), (slot, source) => emit('painted', { slot, source }));
   const clock = (): number => performance.now();
 
   function step(input: Input): void {
@@ -122,7 +120,7 @@ export function createMeeting(url: string, token: string, options: Options): Mee
       case 'disconnect':
         connection?.close();
         connection = null;
-        for (const slot of shown.keys()) paint(slot, null);
+        naming.clear();
         return;
       case 'keep':
         options.keep?.(effect.seat);
@@ -174,30 +172,13 @@ export function createMeeting(url: string, token: string, options: Options): Mee
         return emit('roster', { roster, change: event.change });
       case 'speaker':
         return emit('speaker', event.number);
-      case 'slots': {
-        if (event.reset) {
-          timelines.clear();
-          for (const slot of shown.keys()) paint(slot, null);
-        }
-        for (const change of event.changes) {
-          const timeline = changed(timelines.get(change.slot) ?? NEW_TIMELINE, change);
-          timelines.set(change.slot, timeline);
-          const video = elements.video(change.slot);
-          if (timeline.empty || (video !== null && !canWatch(video))) paint(change.slot, current(timeline));
-        }
-        return;
-      }
+      case 'slots':
+        return naming.said(event.changes, event.reset);
       default: {
         const _: never = event;
         return _;
       }
     }
-  }
-
-  function paint(slot: string, source: number | null): void {
-    if (shown.get(slot) === source) return;
-    shown.set(slot, source);
-    emit('painted', { slot, source });
   }
 
   function flushView(): void {
@@ -207,23 +188,15 @@ export function createMeeting(url: string, token: string, options: Options): Mee
     if (view.dueAt !== null) viewTimer = setTimeout(flushView, Math.max(0, view.dueAt - clock()) + 1);
   }
 
-  const unwatch: (() => void)[] = [];
-  for (let i = 0; ; i++) {
-    const slot = `v${i}`;
-    const video = elements.video(slot);
-    if (video === null) break;
-    if (!canWatch(video)) continue;
-    const receiver = (): RTCRtpReceiver | undefined => connection?.receivers.get(slot);
-    unwatch.push(
-      watchFrames(video, receiver, (time, contributing) => paint(slot, owner(timelines.get(slot) ?? NEW_TIMELINE, time, contributing))),
-    );
-  }
-  unwatch.push(watchStats(() => connection?.pc ?? null, (figures) => emit('figures', figures)));
-  unwatch.push(watchPage((hidden) => {
-    hide(view, clock(), hidden);
-    flushView();
-    if (!hidden) step({ on: 'network' });
-  }, () => step({ on: 'network' })));
+  const stops = [
+    naming.stop,
+    watchStats(() => connection?.pc ?? null, (figures) => emit('figures', figures)),
+    watchPage((hidden) => {
+      hide(view, clock(), hidden);
+      flushView();
+      if (!hidden) step({ on: 'network' });
+    }, () => step({ on: 'network' })),
+  ];
 
   step({ on: 'start', token, seat: options.seat ?? null });
 
@@ -262,9 +235,9 @@ export function createMeeting(url: string, token: string, options: Options): Mee
     park: (slot) => elements.park(slot),
     setOutput: (deviceId) => elements.setOutput(deviceId),
     resumeSound: () => elements.resume(),
-    painted: (slot) => shown.get(slot) ?? null,
+    painted: naming.painted,
     close() {
-      for (const stop of unwatch) stop();
+      for (const stop of stops) stop();
       clearTimeout(timer);
       clearTimeout(viewTimer);
       socket?.close(1000);

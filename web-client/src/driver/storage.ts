@@ -20,6 +20,23 @@ export function recall(key: string): string {
   }
 }
 
+/** As `remember`, for this tab only: what was chosen for one meeting must survive its reload and nothing else. */
+export function rememberHere(key: string, value: string): void {
+  try {
+    sessionStorage.setItem(PREFIX + key, value);
+  } catch {
+    // Not kept.
+  }
+}
+
+export function recallHere(key: string): string {
+  try {
+    return (sessionStorage.getItem(PREFIX + key) ?? '').slice(0, 512);
+  } catch {
+    return '';
+  }
+}
+
 /** What a tab keeps of one room: its token, and its seat while it is in. */
 export interface TabSession {
   token: string;

@@ -51,6 +51,7 @@ function joined(s: Session, now: number, message: Server<'joined'>, out: Effect[
   if (s.connection?.asked !== message.id) return;
   const c = accepted(s, now);
   if (c === null) return;
+  s.entered = true;
   s.roster = snapshot(message.points, message.sequence);
   out.push(
     { do: 'accept', connection: c.id, answer: message.answer, slots: message.slots },

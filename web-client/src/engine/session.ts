@@ -84,6 +84,8 @@ export interface Session {
   number: number | null;
   /** The server knows us on this seat, as far as the last link said. */
   seat: boolean;
+  /** This page has been in: a seat of an earlier page alone does not count. */
+  entered: boolean;
   connection: Connection | null;
   roster: Roster;
   published: Set<Kind>;
@@ -99,7 +101,7 @@ export interface Session {
 export function newSession(random: () => number): Session {
   return {
     goal: 'nothing', end: null, token: '', resume: null, wish: null, welcome: null, refused: null,
-    link: { at: 'down' }, number: null, seat: false, connection: null, roster: EMPTY_ROSTER,
+    link: { at: 'down' }, number: null, seat: false, entered: false, connection: null, roster: EMPTY_ROSTER,
     published: new Set(), told: new Set(), view: [], viewSent: '[]', nextId: 1, random, shown: '',
   };
 }
@@ -131,7 +133,7 @@ export function stateOf(s: Session, now: number): State {
     return s.welcome === null ? { at: 'connecting', welcome: null, late } : { at: 'ready', welcome: s.welcome, refused: s.refused, late };
   }
   const c = s.connection;
-  if (s.number === null || c === null) {
+  if (s.number === null || c === null || !s.entered) {
     return { at: 'joining', welcome: s.welcome, waits: late ? 'link' : (c?.renewals ?? 0) > 0 ? 'node' : null };
   }
   const settling = c.state === 'accepted' && !c.wasConnected && c.renewals === 0;
@@ -232,6 +234,7 @@ export function refuse(s: Session, code: ErrorCode, out: Effect[]): void {
   s.refused = code;
   s.number = null;
   s.seat = false;
+  s.entered = false;
   s.resume = null;
   s.connection = null;
   out.push({ do: 'disconnect' }, { do: 'keep', seat: null });
