@@ -11,6 +11,8 @@
 
 mod choose;
 mod offer;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{collections::BTreeMap, net::SocketAddr};
