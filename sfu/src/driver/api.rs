@@ -114,9 +114,9 @@ impl Connector {
 }
 
 /// What answers requests.
-pub(crate) trait Handler {
+pub(crate) trait Handler: Send {
     /// Does a command and says what came of it. Requests of a connection come one after the other.
-    async fn handle(&mut self, command: Command) -> Result<Reply, ControlError>;
+    fn handle(&mut self, command: Command) -> impl Future<Output = Result<Reply, ControlError>> + Send;
     /// Signaling is there, or not.
     fn set_served(&mut self, served: bool);
     /// Whether the last command was the one to end.

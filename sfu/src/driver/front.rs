@@ -105,21 +105,24 @@ impl Front {
             return Err(ControlError::BadValue);
         }
         self.last_endpoint = self.last_endpoint.wrapping_add(1);
-        let endpoint = EndpointId(self.last_endpoint);
+        let (newcomer, joined) = self.answer(join, EndpointId(self.last_endpoint))?;
+        self.ask(Order::Join(Box::new(newcomer))).await?;
+        Ok(joined)
+    }
+
+    /// Reads the offer and makes everything that is random: the reply, and what the shard has to know.
+    fn answer(&self, join: Join, endpoint: EndpointId) -> Result<(Newcomer, Reply), ControlError> {
         let mut rng = rand::rng();
         let credentials = IceCredentials::new(endpoint.0, &mut rng);
-        let answered = sdp::answer(
-            &join.offer,
-            &mut AnswerConfig {
-                ice: &credentials,
-                fingerprint: self.identity.fingerprint(),
-                candidates: &self.announced,
-                profile: join.profile,
-                sources: &join.sources,
-                random: &mut || rng.random(),
-            },
-        )
-        .map_err(refused)?;
+        let mut config = AnswerConfig {
+            ice: &credentials,
+            fingerprint: self.identity.fingerprint(),
+            candidates: &self.announced,
+            profile: join.profile,
+            sources: &join.sources,
+            random: &mut || rng.random(),
+        };
+        let answered = sdp::answer(&join.offer, &mut config).map_err(refused)?;
         let origins = answered.media.slots.iter().map(|_| origin(&mut rng)).collect();
         let newcomer = Newcomer {
             room: join.room,
@@ -134,11 +137,13 @@ impl Front {
             media: answered.media,
             origins,
         };
-        self.ask(Order::Join(Box::new(newcomer))).await?;
-        Ok(Reply::Joined {
-            answer: answered.sdp,
-            slots: answered.slots,
-        })
+        Ok((
+            newcomer,
+            Reply::Joined {
+                answer: answered.sdp,
+                slots: answered.slots,
+            },
+        ))
     }
 
     async fn restart(&mut self, room: RoomId, seat: SeatId, offer: &str) -> Result<Reply, ControlError> {

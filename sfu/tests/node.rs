@@ -1,0 +1,324 @@
+//! A whole node on loopback: control in, media through real sockets, and its end.
+#![cfg(feature = "driver")]
+
+mod support;
+
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+
+use sfu::{
+    control::{
+        Command, ControlError, Event, Join, MediaState, Profile, Reply, RoomId, RoomPolicy, SeatId,
+        SlotChange, Want,
+    },
+    driver::{
+        api::{Connector, Listener},
+        client::{self, CallError, Client as Control, ConnectError, Events},
+        config::NodeConfig,
+        node::{self, Ended, NodeError},
+    },
+    engine::id::{PointNumber, SlotId, SourceKind, SourceNumber},
+    wire::rtp::{HeaderFields, RtpPacket},
+};
+use support::Client;
+use tokio::task::JoinHandle;
+
+type Node = JoinHandle<Result<Ended, NodeError>>;
+
+fn start() -> (Node, Connector) {
+    let (listener, connector) = Listener::in_process();
+    (start_on(listener), connector)
+}
+
+fn start_on(listener: Listener) -> Node {
+    let addresses = vec!["127.0.0.1".parse().expect("an address")];
+    let config = NodeConfig {
+        port: 0,
+        addresses,
+        ..NodeConfig::default()
+    };
+    tokio::spawn(node::run(config, listener, std::future::pending()))
+}
+
+fn room() -> RoomId {
+    "giao-ban".to_owned().try_into().expect("a room")
+}
+
+fn seat(name: &str) -> SeatId {
+    name.to_owned().try_into().expect("a seat")
+}
+
+fn number(number: u32) -> PointNumber {
+    number.try_into().expect("a number")
+}
+
+fn camera(point: u32) -> SourceNumber {
+    number(point).source(SourceKind::Camera)
+}
+
+fn join(name: &str, point: u32, offer: String) -> Join {
+    Join {
+        room: room(),
+        seat: seat(name),
+        number: number(point),
+        site: None,
+        profile: Profile::Phone,
+        sources: BTreeMap::from([
+            (SourceKind::Mic, "0".to_owned()),
+            (SourceKind::Camera, "1".to_owned()),
+        ]),
+        published: vec![SourceKind::Mic, SourceKind::Camera],
+        offer,
+        seat_note: format!("note of {name}"),
+    }
+}
+
+async fn answer(control: &Control, join: Join) -> String {
+    match control.call(Command::Join(Box::new(join))).await {
+        Ok(Reply::Joined { answer, slots }) => {
+            let slots: Vec<_> = slots.into_iter().collect();
+            assert_eq!(
+                slots,
+                [
+                    (SlotId::audio(0), "2".to_owned()),
+                    (SlotId::video(0), "3".to_owned())
+                ]
+            );
+            answer
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn open_room(control: &Control) {
+    let policy = RoomPolicy { points_max: 2 };
+    let opened = control.call(Command::OpenRoom { room: room(), policy }).await;
+    assert_eq!(opened, Ok(Reply::Done));
+}
+
+async fn connected(events: &mut Events, name: &str) {
+    while let Some(event) = events.next().await {
+        if event
+            == (Event::Media {
+                room: room(),
+                seat: seat(name),
+                state: MediaState::Connected,
+            })
+        {
+            return;
+        }
+    }
+    panic!("the connection ended");
+}
+
+/// A picture of one packet that is a key frame (RFC 7741 §4.2 and §4.3): 320 x 180.
+fn key_frame(picture_id: u8) -> Vec<u8> {
+    let mut payload = vec![0x90, 0x80, 0x80, picture_id];
+    payload.extend([0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00]);
+    payload.extend([7; 200]);
+    payload
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_goes_from_one_client_to_the_other_under_its_number() {
+    let (node, connector) = start();
+    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
+    open_room(&control).await;
+    let media = welcome.media[0];
+    let (mut an, mut binh) = (Client::new(media).await, Client::new(media).await);
+    let to_an = answer(&control, join("an", 1, an.offer())).await;
+    let to_binh = answer(&control, join("binh", 2, binh.offer())).await;
+    an.connect(&to_an).await;
+    connected(&mut events, "an").await;
+    binh.connect(&to_binh).await;
+    connected(&mut events, "binh").await;
+    let wants = vec![Want {
+        slot: SlotId::video(0),
+        source: camera(1),
+        height: 180,
+    }];
+    let viewed = control
+        .call(Command::SetView {
+            room: room(),
+            seat: seat("binh"),
+            wants,
+        })
+        .await;
+    assert_eq!(viewed, Ok(Reply::Done));
+
+    let mut frame = 0;
+    while binh.received.len() < 20 {
+        let (sequence, timestamp) = (frame, u32::from(frame) * 3_000);
+        let fields = HeaderFields {
+            marker: true,
+            payload_type: 96,
+            sequence,
+            timestamp,
+            ssrc: 77,
+            ..HeaderFields::default()
+        };
+        an.send("1", &fields, &key_frame(frame as u8)).await;
+        frame += 1;
+        binh.turn().await;
+        an.turn().await;
+    }
+    let packets: Vec<_> = binh
+        .received
+        .iter()
+        .map(|packet| RtpPacket::parse(packet).expect("RTP"))
+        .collect();
+    let first = packets[0].sequence();
+    for (index, packet) in packets.iter().enumerate() {
+        assert_eq!(packet.csrcs().collect::<Vec<_>>(), [camera(1).get()]);
+        assert_eq!(packet.sequence(), first.wrapping_add(index as u16));
+        assert_eq!(packet.payload()[4..], key_frame(0)[4..]);
+    }
+    let change = SlotChange {
+        slot: SlotId::video(0),
+        source: Some(camera(1)),
+        time: Some(packets[0].timestamp()),
+    };
+    let told = Event::Slots {
+        room: room(),
+        seat: seat("binh"),
+        changes: vec![change],
+    };
+    let mut seen = Vec::new();
+    while let Some(event) = events.try_next() {
+        seen.push(event);
+    }
+    assert!(seen.contains(&told), "{seen:?}");
+
+    let Ok(Reply::Snapshot { rooms }) = control.call(Command::Snapshot).await else {
+        panic!("no snapshot")
+    };
+    let seats: Vec<_> = rooms[0]
+        .seats
+        .iter()
+        .map(|seat| (seat.seat.as_str(), seat.number.get(), seat.connected))
+        .collect();
+    assert_eq!((rooms.len(), rooms[0].number_max), (1, 2));
+    assert_eq!(seats, [("an", 1, true), ("binh", 2, true)]);
+    assert_eq!(rooms[0].seats[1].seat_note, "note of binh");
+    assert!(rooms[0].seats[1].slots.contains(&change));
+    let Ok(Reply::Metrics { text }) = control.call(Command::Metrics).await else {
+        panic!("no metrics")
+    };
+    assert!(text.contains("diemcau_endpoints_connected 2\n"), "{text}");
+
+    assert_eq!(control.call(Command::Shutdown).await, Ok(Reply::Done));
+    assert_eq!(node.await.expect("no panic").expect("ended well"), Ended::Asked);
+    while !(an.closed && binh.closed) {
+        an.turn().await;
+        binh.turn().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_are_idempotent_and_refusals_change_nothing() {
+    let (_node, connector) = start();
+    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
+    let client = Client::new(welcome.media[0]).await;
+    let refused = |error| Err(CallError::Refused(error));
+    let call_join =
+        |name: &'static str, point| control.call(Command::Join(Box::new(join(name, point, client.offer()))));
+    assert_eq!(call_join("an", 1).await, refused(ControlError::UnknownRoom));
+    open_room(&control).await;
+    open_room(&control).await;
+    answer(&control, join("an", 1, client.offer())).await;
+    answer(&control, join("an", 1, client.offer())).await;
+    assert_eq!(call_join("an", 2).await, refused(ControlError::NumberTaken));
+    assert_eq!(call_join("binh", 1).await, refused(ControlError::NumberTaken));
+    answer(&control, join("binh", 2, client.offer())).await;
+    assert_eq!(call_join("chi", 3).await, refused(ControlError::RoomFull));
+    let bad = control
+        .call(Command::Join(Box::new(join("binh", 2, "v=0\r\n".to_owned()))))
+        .await;
+    assert!(
+        matches!(bad, Err(CallError::Refused(ControlError::BadSdp { .. }))),
+        "{bad:?}"
+    );
+    let want = |slot| Want {
+        slot,
+        source: camera(1),
+        height: 180,
+    };
+    for wants in [
+        vec![want(SlotId::video(1))],
+        vec![want(SlotId::video(0)); 2],
+        vec![want(SlotId::audio(0))],
+    ] {
+        let viewed = control
+            .call(Command::SetView {
+                room: room(),
+                seat: seat("an"),
+                wants,
+            })
+            .await;
+        assert_eq!(viewed, refused(ControlError::BadValue));
+    }
+    let publish = |source| Command::SetPublished {
+        room: room(),
+        seat: seat("an"),
+        source,
+        on: true,
+    };
+    assert_eq!(
+        control.call(publish(SourceKind::Screen)).await,
+        refused(ControlError::BadValue)
+    );
+    assert_eq!(control.call(publish(SourceKind::Camera)).await, Ok(Reply::Done));
+    let restart = Command::Restart {
+        room: room(),
+        seat: seat("an"),
+        offer: client.offer(),
+    };
+    assert_eq!(control.call(restart).await, refused(ControlError::State));
+    for _ in 0..2 {
+        let left = control
+            .call(Command::Leave {
+                room: room(),
+                seat: seat("binh"),
+            })
+            .await;
+        assert_eq!(left, Ok(Reply::Done));
+    }
+    let Ok(Reply::Snapshot { rooms }) = control.call(Command::Snapshot).await else {
+        panic!("no snapshot")
+    };
+    assert_eq!((rooms[0].number_max, rooms[0].seats.len()), (2, 1));
+    for _ in 0..2 {
+        assert_eq!(
+            control.call(Command::CloseRoom { room: room() }).await,
+            Ok(Reply::Done)
+        );
+    }
+    assert_eq!(
+        control.call(Command::Snapshot).await,
+        Ok(Reply::Snapshot { rooms: Vec::new() })
+    );
+    assert_eq!(events.try_next(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_connection_to_the_socket_is_the_one_that_is_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("node.sock");
+    let node = start_on(Listener::bind(&path).expect("bound"));
+    let mode = std::fs::metadata(&path).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(Listener::bind(&path).is_err(), "two nodes on one socket");
+    let (old, mut old_events, welcome) = client::connect(&path).await.expect("a node");
+    open_room(&old).await;
+    let (new, _events, again) = client::connect(&path).await.expect("a node");
+    assert_eq!(welcome, again);
+    assert_eq!(old_events.next().await, None);
+    assert_eq!(old.call(Command::Snapshot).await, Err(CallError::Closed));
+    let Ok(Reply::Snapshot { rooms }) = new.call(Command::Snapshot).await else {
+        panic!("no snapshot")
+    };
+    assert_eq!(rooms.len(), 1);
+    assert_eq!(new.call(Command::Shutdown).await, Ok(Reply::Done));
+    assert_eq!(node.await.expect("no panic").expect("ended well"), Ended::Asked);
+    assert!(!path.exists());
+    assert!(matches!(client::connect(&path).await, Err(ConnectError::Io(_))));
+}
