@@ -6,6 +6,8 @@
 //!
 //! Signaling keeps people, the node keeps media: each can be started again without the other noticing for long.
 
+pub mod driver;
+pub mod engine;
 pub mod json;
 pub mod names;
 pub mod protocol;

@@ -1,2 +1,361 @@
-//! stub
-fn main() {}
+//! `diemcau`: the server, the media node, and the tools around them.
+
+mod doctor;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use sfu::{control::RoomId, driver::config::NodeConfig};
+use signaling::{
+    driver::{
+        auth::{self, Keys, RoomToken},
+        certificate,
+        config::{Config, Overrides},
+        logs, node,
+        serve::{self, NodePlace, Server},
+    },
+    engine::seat::Person,
+    names::{DisplayName, Role, SiteId},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A province's video meeting network.
+#[derive(Debug, Parser)]
+#[command(name = "diemcau", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Signaling, page, API and metrics, with a media node as a child that outlives it
+    Serve(Serve),
+    /// A media node alone
+    Node(Node),
+    /// Signs a room token
+    Token(Token),
+    /// Looks for what would keep this machine from serving
+    Doctor(Settings),
+    /// Certificates of one's own
+    #[command(subcommand)]
+    Cert(Cert),
+    /// The ports that firewalls must let in
+    Ports(Settings),
+}
+
+/// Where settings come from.
+#[derive(Debug, Clone, Args)]
+struct Settings {
+    /// TOML file, see deploy/config.example.toml
+    #[arg(long, env = "DIEMCAU_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder for keys, certificates, socket and log [default: data]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Address and port of page and WebSocket; port 0 takes free ports everywhere [default: 127.0.0.1:8080]
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// Address and port of /metrics [default: 127.0.0.1:9090]
+    #[arg(long)]
+    metrics_listen: Option<SocketAddr>,
+    /// UDP port of the media [default: 7882]
+    #[arg(long)]
+    media_port: Option<u16>,
+}
+
+impl Settings {
+    fn load(&self) -> anyhow::Result<Config> {
+        let overrides = Overrides {
+            data: self.data.clone(),
+            listen: self.listen,
+            metrics_listen: self.metrics_listen,
+            media_port: self.media_port,
+        };
+        Ok(Config::load(self.config.as_deref(), &overrides)?)
+    }
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    settings: Settings,
+    /// Print one line of JSON on standard output when it serves
+    #[arg(long)]
+    ready_json: bool,
+    /// Run the media node in this process
+    #[arg(long)]
+    one_process: bool,
+}
+
+#[derive(Debug, Args)]
+struct Node {
+    #[command(flatten)]
+    settings: Settings,
+    /// Unix socket to listen on for signaling [default: node.sock in the data folder]
+    #[arg(long)]
+    control: Option<PathBuf>,
+    /// Settings of the node as JSON, in place of file, environment and flags
+    #[arg(long, hide = true)]
+    settings_json: Option<String>,
+    /// Leave the session of whoever started it
+    #[arg(long, hide = true)]
+    detach: bool,
+}
+
+#[derive(Debug, Args)]
+struct Token {
+    #[command(flatten)]
+    settings: Settings,
+    /// Room that the token opens
+    #[arg(long)]
+    room: String,
+    /// Display name to prefill
+    #[arg(long)]
+    name: Option<String>,
+    /// chair, secretary, delegate, observer, guest, operator or admin
+    #[arg(long, default_value = "delegate")]
+    role: String,
+    /// Site id of the topology
+    #[arg(long)]
+    site: Option<String>,
+    /// How long it opens sessions, such as 30m, 12h or 7d
+    #[arg(long, default_value = "24h")]
+    expires: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cert {
+    /// Makes a certificate authority and a server certificate in the data folder
+    Init {
+        #[command(flatten)]
+        settings: Settings,
+        /// Name or address under which browsers reach this server; several are welcome
+        #[arg(long = "name")]
+        names: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("diemcau: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => {
+            let config = args.settings.load()?;
+            logs::start(&config.log)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(serve(&args, &config))?;
+        }
+        Command::Node(args) => run_node(&args)?,
+        Command::Token(args) => println!("{}", token(&args)?),
+        Command::Doctor(settings) => return Ok(doctor::examine(&settings.load()?)),
+        Command::Cert(Cert::Init { settings, names }) => cert_init(&settings.load()?, names)?,
+        Command::Ports(settings) => ports(&settings.load()?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let place = if args.one_process {
+        NodePlace::Here
+    } else {
+        NodePlace::Process(std::env::current_exe()?)
+    };
+    let server = tokio::select! {
+        server = serve::start(config, place) => server?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    announce(args, config, &server);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    eprintln!("diemcau stops");
+    let ended = tokio::select! {
+        () = server.stop() => true,
+        // A second signal: now.
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+    };
+    if !ended {
+        eprintln!("diemcau was told twice and ends at once");
+    }
+    Ok(())
+}
+
+/// What people want to know at start, on standard error; the line for scripts on standard output.
+fn announce(args: &Serve, config: &Config, server: &Server) {
+    let media: Vec<String> = server.media.iter().map(SocketAddr::to_string).collect();
+    eprintln!("Điểm Cầu {}", env!("CARGO_PKG_VERSION"));
+    eprintln!("  page      {}", server.public_url);
+    eprintln!(
+        "  media     {} (UDP; clients must reach one of these)",
+        media.join(", ")
+    );
+    eprintln!("  metrics   {}", server.metrics);
+    eprintln!("  data      {}", config.data.display());
+    eprintln!("  node      process {}", server.node_pid);
+    let demo = config
+        .rooms
+        .iter()
+        .map(|room| &room.id)
+        .find(|id| id.as_str() == "demo");
+    let token = demo.map(|room| server.demo_token(room));
+    let join_url = demo
+        .zip(token.as_ref())
+        .map(|(room, token)| format!("{}/p/{room}#k={token}", server.public_url));
+    if let Some(join_url) = &join_url {
+        eprintln!("  demo room, for anybody who has this link in the next 24 hours:\n{join_url}");
+    }
+    if args.ready_json {
+        let ready = serde_json::json!({
+            "http": server.http,
+            "metrics": server.metrics,
+            "media": media.first(),
+            "media_all": media,
+            "node_pid": server.node_pid,
+            "demo_room": demo,
+            "join_url": join_url,
+            "token": token,
+        });
+        println!("{ready}");
+    }
+}
+
+fn run_node(args: &Node) -> anyhow::Result<()> {
+    if args.detach {
+        // Fails only if it leads a session already.
+        let _ = rustix::process::setsid();
+    }
+    let (config, media): (Config, NodeConfig) = match &args.settings_json {
+        Some(json) => (
+            Config::default(),
+            serde_json::from_str(json).context("settings of the node")?,
+        ),
+        None => {
+            let config = args.settings.load()?;
+            let media = config.media.clone();
+            (config, media)
+        }
+    };
+    media.check()?;
+    logs::start(&config.log)?;
+    let control = match &args.control {
+        Some(path) => path.clone(),
+        None => {
+            serve::make_data(&config.data)?;
+            signaling::driver::media::socket_path(&config.data)?
+        }
+    };
+    node::run(media, &control)
+}
+
+fn token(args: &Token) -> anyhow::Result<String> {
+    let config = args.settings.load()?;
+    serve::make_data(&config.data)?;
+    let keys = Keys::load_or_create(&config.data)?;
+    let role: Role = serde_json::from_value(args.role.as_str().into()).context("no such role")?;
+    let now = auth::unix_now();
+    let person = Person {
+        subject: format!("token-{:016x}", rand::random::<u64>()),
+        name: args
+            .name
+            .clone()
+            .map(DisplayName::try_from)
+            .transpose()
+            .context("name")?,
+        site: args
+            .site
+            .clone()
+            .map(SiteId::try_from)
+            .transpose()
+            .context("site")?,
+        role,
+    };
+    let room = RoomId::try_from(args.room.clone()).context("room")?;
+    let expires =
+        now + seconds(&args.expires).context("--expires wants a number with s, m, h or d, at most 400d")?;
+    Ok(keys
+        .sign_room(&RoomToken {
+            room,
+            person,
+            not_before: now,
+            expires,
+        })
+        .into())
+}
+
+/// `90s`, `30m`, `12h`, `7d`.
+fn seconds(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return None,
+    };
+    number
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(unit)
+        .filter(|&seconds| seconds <= 400 * 24 * 3600)
+}
+
+fn cert_init(config: &Config, mut names: Vec<String>) -> anyhow::Result<()> {
+    serve::make_data(&config.data)?;
+    if names.is_empty() {
+        names.push("localhost".into());
+        names.extend(sfu::driver::addresses::own(true)?.iter().map(IpAddr::to_string));
+    }
+    let made = certificate::init(&config.data, &names)?;
+    println!(
+        "Server certificate for {}:\n  {}\n",
+        names.join(", "),
+        made.server.certificate.display()
+    );
+    println!(
+        "Every device must trust the authority once:\n  {}\n",
+        made.authority.display()
+    );
+    println!(
+        "  Windows   double-click, \"Local Machine\", store \"Trusted Root Certification Authorities\"; or by group policy"
+    );
+    println!("  macOS     add to the System keychain, set to \"Always Trust\"");
+    println!(
+        "  iOS       send it by mail, install the profile, then Settings > General > About > Certificate Trust Settings"
+    );
+    println!("  Android   Settings > Security > Install a certificate > CA certificate");
+    println!("  Debian    copy to /usr/local/share/ca-certificates/diemcau.crt, run update-ca-certificates");
+    println!("  Firefox   Settings > Certificates > Authorities > Import");
+    println!(
+        "\nThen:  diemcau serve --listen 0.0.0.0:443 --data {}",
+        config.data.display()
+    );
+    println!("Keep ca-key.pem secret: whoever has it can pretend to be any site to these devices.");
+    Ok(())
+}
+
+fn ports(config: &Config) {
+    println!("{} TCP   page and WebSocket", config.http.listen.port());
+    println!("{} UDP   media", config.media.port);
+    if let Some(listen) = config.metrics.listen {
+        println!("{} TCP   metrics, on {} only", listen.port(), listen.ip());
+    }
+}

@@ -140,6 +140,16 @@ pub struct Want {
     pub height: u16,
 }
 
+impl From<Want> for sfu::control::Want {
+    fn from(want: Want) -> Self {
+        Self {
+            slot: want.slot,
+            source: want.source,
+            height: want.height,
+        }
+    }
+}
+
 /// At most one want per video slot, each within its ranges.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Want>", into = "Vec<Want>")]

@@ -1,0 +1,115 @@
+//! The signing key: made at the first start, kept in the data folder, readable by its owner only.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+use ed25519_dalek::{
+    SigningKey,
+    pkcs8::{DecodePrivateKey, EncodePrivateKey, spki::der::pem::LineEnding},
+};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+
+/// Name of the key's file in the data folder.
+const FILE: &str = "signing-key.pem";
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read or written.
+    #[error("signing key: {0}")]
+    Io(#[from] io::Error),
+    /// The file is no Ed25519 key.
+    #[error("signing key: not an Ed25519 private key in PEM (PKCS #8)")]
+    Format,
+    /// Others may read it.
+    #[error("signing key: its file must be readable by its owner only (chmod 600)")]
+    Open,
+}
+
+/// The one key pair that tokens are signed with. It never prints.
+pub struct Keys {
+    pub(super) kid: String,
+    pub(super) encoding: EncodingKey,
+    pub(super) decoding: DecodingKey,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keys({})", self.kid)
+    }
+}
+
+impl Keys {
+    /// Reads the key of a data folder, or makes one.
+    ///
+    /// # Errors
+    /// See [`KeyError`]. A damaged key is never replaced: all tokens given out would be void.
+    pub fn load_or_create(data: &Path) -> Result<Self, KeyError> {
+        let path = data.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(pem) => {
+                if fs::metadata(&path)?.permissions().mode() & 0o077 != 0 {
+                    return Err(KeyError::Open);
+                }
+                let key = SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::Format)?;
+                Self::of(&key)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = SigningKey::from_bytes(&rand::random());
+                let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Format)?;
+                let mut file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&path)?;
+                file.write_all(pem.as_bytes())?;
+                file.sync_all()?;
+                Self::of(&key)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn of(key: &SigningKey) -> Result<Self, KeyError> {
+        let public = key.verifying_key().to_bytes();
+        let der = key.to_pkcs8_der().map_err(|_| KeyError::Format)?;
+        Ok(Self {
+            kid: public.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            encoding: EncodingKey::from_ed_der(der.as_bytes()),
+            decoding: DecodingKey::from_ed_der(&public),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_kept_private() {
+        let data = tempfile::tempdir().expect("a folder");
+        let made = Keys::load_or_create(data.path()).expect("made");
+        assert_eq!(Keys::load_or_create(data.path()).expect("read").kid, made.kid);
+        let path = data.path().join(FILE);
+        assert_eq!(
+            fs::metadata(&path).expect("there").permissions().mode() & 0o777,
+            0o600
+        );
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
+        assert!(matches!(Keys::load_or_create(data.path()), Err(KeyError::Open)));
+    }
+
+    #[test]
+    fn a_damaged_key_is_refused_and_left_alone() {
+        let data = tempfile::tempdir().expect("a folder");
+        let path = data.path().join(FILE);
+        fs::write(&path, "nonsense").expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("changed");
+        assert!(matches!(Keys::load_or_create(data.path()), Err(KeyError::Format)));
+        assert_eq!(fs::read_to_string(&path).expect("read"), "nonsense");
+    }
+}

@@ -1,0 +1,201 @@
+//! TLS: PEM files read again when they change, and a certificate authority of one's own for places without one.
+
+use std::{
+    fs,
+    io::{self, Write},
+    net::IpAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use axum_server::tls_rustls::RustlsConfig;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+
+/// How often certificate files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Chain and key of the listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// PEM, leaf first.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}
+
+impl Files {
+    /// Where [`init`] puts them.
+    pub fn of(data: &Path) -> Self {
+        Self {
+            certificate: data.join("tls/server.pem"),
+            key: data.join("tls/server-key.pem"),
+        }
+    }
+
+    /// Whether both are there.
+    pub fn exist(&self) -> bool {
+        self.certificate.exists() && self.key.exists()
+    }
+
+    fn changed(&self) -> Option<(SystemTime, SystemTime)> {
+        let at = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+        Some((at(&self.certificate)?, at(&self.key)?))
+    }
+}
+
+/// Reads the files, and reads them again whenever they change. A new pair that cannot be used leaves the former in
+/// place.
+///
+/// # Errors
+/// They cannot be used now.
+pub async fn load(files: Files) -> io::Result<RustlsConfig> {
+    // Once in a process; a second call finds the same provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = RustlsConfig::from_pem_file(&files.certificate, &files.key).await?;
+    let reloading = config.clone();
+    tokio::spawn(async move {
+        let mut known = files.changed();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = files.changed();
+            if now.is_none() || now == known {
+                continue;
+            }
+            known = now;
+            match reloading
+                .reload_from_pem_file(&files.certificate, &files.key)
+                .await
+            {
+                Ok(()) => tracing::info!("the certificate was read again"),
+                Err(error) => {
+                    tracing::error!(%error, "the new certificate cannot be used, the former one stays")
+                }
+            }
+        }
+    });
+    Ok(config)
+}
+
+/// What [`init`] made.
+#[derive(Debug)]
+pub struct Made {
+    /// The authority's certificate, to be trusted by every device.
+    pub authority: PathBuf,
+    /// For the listener.
+    pub server: Files,
+}
+
+/// Makes a certificate authority (kept if there is one) and a server certificate for those names and addresses.
+///
+/// # Errors
+/// A name is none, or the files cannot be written.
+pub fn init(data: &Path, names: &[String]) -> anyhow::Result<Made> {
+    let folder = data.join("tls");
+    fs::create_dir_all(&folder)?;
+    let (authority, authority_key) = (folder.join("ca.pem"), folder.join("ca-key.pem"));
+    let today = i64::try_from(super::auth::unix_now())?;
+    if !authority.exists() || !authority_key.exists() {
+        let key = KeyPair::generate()?;
+        let mut params = params("Diem Cau local CA", today, 10 * 365);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        write(&authority_key, &key.serialize_pem(), 0o600)?;
+        write(&authority, &params.self_signed(&key)?.pem(), 0o644)?;
+    }
+    let issuer = Issuer::from_ca_cert_pem(
+        &fs::read_to_string(&authority)?,
+        KeyPair::from_pem(&fs::read_to_string(&authority_key)?)?,
+    )?;
+    let key = KeyPair::generate()?;
+    // 825 days: the longest that every system takes from a private authority.
+    let mut params = params(names.first().map_or("diemcau", String::as_str), today, 825);
+    params.subject_alt_names = names
+        .iter()
+        .map(|name| match name.parse::<IpAddr>() {
+            Ok(address) => Ok(SanType::IpAddress(address)),
+            Err(_) => Ok(SanType::DnsName(name.as_str().try_into()?)),
+        })
+        .collect::<Result<_, rcgen::Error>>()?;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let certificate = params.signed_by(&key, &issuer)?;
+    let server = Files::of(data);
+    write(&server.key, &key.serialize_pem(), 0o600)?;
+    write(&server.certificate, &certificate.pem(), 0o644)?;
+    Ok(Made { authority, server })
+}
+
+fn params(name: &str, today: i64, days: i64) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, name);
+    params.distinguished_name = subject;
+    let (year, month, day) = date(today / 86_400 - 1);
+    params.not_before = rcgen::date_time_ymd(year, month, day);
+    let (year, month, day) = date(today / 86_400 + days);
+    params.not_after = rcgen::date_time_ymd(year, month, day);
+    params
+}
+
+/// The date of a day since 1970-01-01 (days from civil, reversed).
+fn date(day: i64) -> (i32, u8, u8) {
+    let shifted = day + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let date = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    (year as i32, month as u8, date as u8)
+}
+
+/// Written beside and moved over, so that no reader meets half a file.
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let _ = fs::remove_file(&beside);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(date(0), (1970, 1, 1));
+        assert_eq!(date(19_782), (2024, 2, 29));
+        assert_eq!(date(20_819), (2027, 1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_made_certificate_serves_and_the_authority_stays() {
+        let data = tempfile::tempdir().expect("a folder");
+        let names = ["hop.tinh.vn".to_owned(), "10.0.0.5".to_owned()];
+        let made = init(data.path(), &names).expect("made");
+        let authority = fs::read_to_string(&made.authority).expect("read");
+        let first = fs::read_to_string(&made.server.certificate).expect("read");
+        load(made.server.clone()).await.expect("usable");
+        init(data.path(), &names).expect("made again");
+        assert_eq!(fs::read_to_string(&made.authority).expect("read"), authority);
+        assert_ne!(fs::read_to_string(&made.server.certificate).expect("read"), first);
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_refused() {
+        let data = tempfile::tempdir().expect("a folder");
+        assert!(init(data.path(), &["họp".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,395 @@
+//! Settings: a TOML file, then the environment (`DIEMCAU__HTTP__LISTEN`), then flags. Unknown keys refuse to start.
+//!
+//! Read once; nothing below this module looks at files or the environment for settings. `deploy/config.example.toml`
+//! shows every key.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use sfu::{control::RoomId, driver::config::NodeConfig};
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder for the signing key, certificates, the node's socket and its log. Made at the first start, readable by
+    /// its owner only. Default `data`.
+    pub data: PathBuf,
+    /// The public listener.
+    pub http: HttpConfig,
+    /// The private listener.
+    pub metrics: MetricsConfig,
+    /// The media node.
+    pub media: NodeConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// The province's network.
+    pub topology: TopologyConfig,
+    /// Rooms, beside `demo`.
+    pub rooms: Vec<RoomConfig>,
+    /// Whether there is a room `demo`, with a link to it printed at start. Default true.
+    pub demo: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "data".into(),
+            http: HttpConfig::default(),
+            metrics: MetricsConfig::default(),
+            media: NodeConfig::default(),
+            log: LogConfig::default(),
+            topology: TopologyConfig::default(),
+            rooms: Vec::new(),
+            demo: true,
+        }
+    }
+}
+
+/// The public listener: page, WebSocket, health.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port. Port 0: any free one. Without a certificate only loopback addresses. Default 127.0.0.1:8080.
+    pub listen: SocketAddr,
+    /// Origins (`https://name[:port]`) whose pages may connect, beside the server's own. Default none.
+    pub origins: Vec<String>,
+    /// PEM file with the certificate chain; read again when it changes. Default none, or the one of `diemcau cert init`
+    /// when the listener is not on loopback.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    pub key: Option<PathBuf>,
+    /// What join links begin with, such as `https://hop.tinh.vn`. Default: the listener's address.
+    pub public_url: Option<String>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            origins: Vec::new(),
+            certificate: None,
+            key: None,
+            public_url: None,
+        }
+    }
+}
+
+/// The private listener: `/metrics`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Address and port; keep it away from the public. Default 127.0.0.1:9090, or any free port when `http.listen` has
+    /// port 0.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Logs go to standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Level, or levels by module, such as `info,sfu=debug`. Default `info`.
+    pub filter: String,
+    /// One JSON object a line instead of text. Default false.
+    pub json: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            filter: "info".into(),
+            json: false,
+        }
+    }
+}
+
+/// Sites and lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopologyConfig {
+    /// CSV file of sites. Default none: sites are taken as tokens name them.
+    pub sites: Option<PathBuf>,
+    /// CSV file of lines.
+    pub lines: Option<PathBuf>,
+}
+
+/// A room that is there from the start.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoomConfig {
+    /// 1 to 64 of `[a-z0-9-]`.
+    pub id: RoomId,
+    /// For people, at most 200 bytes. Default: the id.
+    #[serde(default)]
+    pub title: String,
+    /// Newcomers above this number are refused; 1 to 1,000. Default 300.
+    #[serde(default = "points_max_default")]
+    pub points_max: u16,
+}
+
+fn points_max_default() -> u16 {
+    sfu::control::RoomPolicy::default().points_max
+}
+
+/// Most rooms of a configuration.
+const ROOMS_MAX: usize = 500;
+
+/// Longest title in bytes.
+const TITLE_BYTES_MAX: usize = 200;
+
+/// Settings that flags may override, each by its key.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `data`
+    pub data: Option<PathBuf>,
+    /// `http.listen`
+    pub listen: Option<SocketAddr>,
+    /// `metrics.listen`
+    pub metrics_listen: Option<SocketAddr>,
+    /// `media.port`
+    pub media_port: Option<u16>,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A key is unknown, or a value has the wrong type.
+    #[error("configuration: {0}")]
+    Read(#[from] config::ConfigError),
+    /// A value of the media node.
+    #[error("configuration: {0}")]
+    Media(#[from] sfu::driver::config::ConfigError),
+    /// A room is there twice, or has a bad limit or title, or there are too many.
+    #[error(
+        "configuration: room {0}: ids are unique, titles at most 200 bytes, points_max 1 to 1,000, at most 500 rooms"
+    )]
+    Room(String),
+    /// One of certificate and key without the other.
+    #[error("configuration: http.certificate and http.key belong together")]
+    HalfCertificate,
+    /// One of sites and lines without the other.
+    #[error("configuration: topology.sites and topology.lines belong together")]
+    HalfTopology,
+}
+
+impl Config {
+    /// Reads file, environment and flags, in rising order of precedence.
+    ///
+    /// # Errors
+    /// See [`SettingsError`].
+    pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, SettingsError> {
+        let environment = config::Environment::with_prefix("DIEMCAU")
+            .prefix_separator("__")
+            .separator("__")
+            .ignore_empty(true)
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("http.origins")
+            .with_list_parse_key("media.addresses")
+            .with_list_parse_key("media.public");
+        Self::read(file, environment, overrides)
+    }
+
+    fn read(
+        file: Option<&Path>,
+        environment: config::Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, SettingsError> {
+        let mut builder = config::Config::builder();
+        if let Some(file) = file {
+            builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        builder = builder
+            .add_source(environment)
+            .set_override_option(
+                "data",
+                overrides.data.as_ref().map(|path| path.display().to_string()),
+            )?
+            .set_override_option("http.listen", text(overrides.listen))?
+            .set_override_option("metrics.listen", text(overrides.metrics_listen))?
+            .set_override_option("media.port", overrides.media_port)?;
+        let gathered = builder.build()?;
+        let media_port_given = gathered.get::<config::Value>("media.port").is_ok();
+        let mut settings: Self = gathered.try_deserialize()?;
+        settings.complete(media_port_given);
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Defaults that follow from other values. A listener on port 0 asks for a server beside others on the machine: its
+    /// other ports are free ones too, unless set.
+    fn complete(&mut self, media_port_given: bool) {
+        let ephemeral = self.http.listen.port() == 0;
+        if ephemeral && !media_port_given {
+            self.media.port = 0;
+        }
+        let port = if ephemeral { 0 } else { 9090 };
+        self.metrics
+            .listen
+            .get_or_insert(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        if self.http.listen.ip().is_loopback() {
+            // Pages of this machine reach the media by loopback.
+            self.media.loopback = true;
+        }
+        if self.demo && !self.rooms.iter().any(|room| room.id.as_str() == "demo") {
+            let id = RoomId::try_from("demo".to_owned()).expect("of the alphabet");
+            self.rooms.push(RoomConfig {
+                id,
+                title: "Phòng thử".into(),
+                points_max: points_max_default(),
+            });
+        }
+        for room in &mut self.rooms {
+            if room.title.is_empty() {
+                room.title = room.id.to_string();
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        self.media.check()?;
+        let mut ids = std::collections::BTreeSet::new();
+        for room in &self.rooms {
+            let fits = (1..=1000).contains(&room.points_max) && room.title.len() <= TITLE_BYTES_MAX;
+            if !fits || !ids.insert(&room.id) || ids.len() > ROOMS_MAX {
+                return Err(SettingsError::Room(room.id.to_string()));
+            }
+        }
+        if self.http.certificate.is_some() != self.http.key.is_some() {
+            return Err(SettingsError::HalfCertificate);
+        }
+        if self.topology.sites.is_some() != self.topology.lines.is_some() {
+            return Err(SettingsError::HalfTopology);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(
+        toml: &str,
+        environment: &[(&str, &str)],
+        overrides: &Overrides,
+    ) -> Result<Config, SettingsError> {
+        let mut file = tempfile::Builder::new()
+            .suffix(".toml")
+            .tempfile()
+            .expect("a file");
+        file.write_all(toml.as_bytes()).expect("written");
+        let source: config::Map<String, String> = environment
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let environment = config::Environment::with_prefix("DIEMCAU")
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("http.origins")
+            .source(Some(source));
+        Config::read(Some(file.path()), environment, overrides)
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let toml = "[http]\nlisten = '127.0.0.1:1'\n[media]\nport = 5\n[[rooms]]\nid = 'giao-ban'\n";
+        let read_all = |environment: &[(&str, &str)], overrides: &Overrides| {
+            read(toml, environment, overrides).expect("good settings")
+        };
+        let none = Overrides::default();
+        assert_eq!(read_all(&[], &none).http.listen.port(), 1);
+        let environment = [
+            ("DIEMCAU__HTTP__LISTEN", "127.0.0.1:2"),
+            ("DIEMCAU__HTTP__ORIGINS", "https://a,https://b"),
+        ];
+        let by_environment = read_all(&environment, &none);
+        assert_eq!(
+            (
+                by_environment.http.listen.port(),
+                by_environment.http.origins.len()
+            ),
+            (2, 2)
+        );
+        let flags = Overrides {
+            listen: "127.0.0.1:0".parse().ok(),
+            ..none
+        };
+        let by_flags = read_all(&environment, &flags);
+        assert_eq!(
+            (by_flags.http.listen.port(), by_flags.media.port),
+            (0, 5),
+            "a port that is set stays"
+        );
+        let rooms: Vec<_> = by_flags
+            .rooms
+            .iter()
+            .map(|room| (room.id.as_str(), room.title.as_str()))
+            .collect();
+        assert_eq!(rooms, [("giao-ban", "giao-ban"), ("demo", "Phòng thử")]);
+    }
+
+    #[test]
+    fn a_free_http_port_asks_for_free_ports_everywhere() {
+        let config =
+            read("[http]\nlisten = '127.0.0.1:0'\n", &[], &Overrides::default()).expect("good settings");
+        assert_eq!(
+            (config.media.port, config.metrics.listen.map(|l| l.port())),
+            (0, Some(0))
+        );
+        assert!(config.media.loopback);
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_refuse_to_start() {
+        for bad in [
+            "listen = 'x'",
+            "[http]\nport = 1",
+            "[media]\nprot = 1",
+            "[log]\nlevel = 'x'",
+            "[[rooms]]\nid = 'UPPER'",
+            "[[rooms]]\nid = 'a'\npoints_max = 0",
+            "[[rooms]]\nid = 'a'\n[[rooms]]\nid = 'a'",
+            "[topology]\nsites = 'a'",
+            "[http]\ncertificate = 'a'",
+            "[[rooms]]\nid = 'a'\nname = 'b'",
+            "rooms = 3",
+            "data = [1]",
+        ] {
+            assert!(read(bad, &[], &Overrides::default()).is_err(), "{bad}");
+        }
+        let typo = [("DIEMCAU__HTTP__LISTN", "127.0.0.1:2")];
+        assert!(read("", &typo, &Overrides::default()).is_err());
+    }
+
+    #[test]
+    fn the_example_file_shows_every_key_with_its_default() {
+        let text = include_str!("../../../deploy/config.example.toml");
+        assert_eq!(read(text, &[], &Overrides::default()).expect("it parses"), {
+            read("", &[], &Overrides::default()).expect("defaults")
+        });
+        // The same file with every setting switched on must parse too: no key in it is unknown.
+        let is_setting = |line: &str| {
+            line.starts_with("# [")
+                || line.strip_prefix("# ").is_some_and(|rest| {
+                    rest.split_once(" = ")
+                        .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+                })
+        };
+        let on: String = text
+            .lines()
+            .map(|line| if is_setting(line) { &line[2..] } else { line })
+            .collect::<Vec<_>>()
+            .join("\n");
+        let config = read(&on, &[], &Overrides::default()).unwrap_or_else(|e| panic!("{e}\n{on}"));
+        assert_eq!(config.rooms.len(), 2);
+    }
+}

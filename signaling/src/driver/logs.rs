@@ -1,0 +1,38 @@
+//! Logs for people: to standard error, without names, tokens or addresses of anybody.
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+use super::config::LogConfig;
+
+/// These libraries log a line for every bad packet or frame they meet, and some of them what was in it: their counters
+/// are ours, so only their errors are shown, whatever the filter says.
+const QUIET: [&str; 8] = [
+    "rtc_dtls=error",
+    "rtc_ice=error",
+    "rtc_stun=error",
+    "rtc_sdp=error",
+    "tungstenite=error",
+    "hyper=error",
+    "rustls=error",
+    "memory_serve=error",
+];
+
+/// Starts logging. A second call (tests) does nothing.
+///
+/// # Errors
+/// The filter cannot be read.
+pub fn start(config: &LogConfig) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = QUIET
+        .iter()
+        .try_fold(EnvFilter::try_new(&config.filter)?, |filter, directive| {
+            Ok::<_, tracing_subscriber::filter::ParseError>(filter.add_directive(directive.parse()?))
+        })?;
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // The first subscriber stays.
+    let _ = if config.json {
+        lines.json().try_init()
+    } else {
+        lines.with_ansi(false).try_init()
+    };
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! The one task that owns all meetings. Everybody else talks to it by message, so there is no lock and no second truth.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Instant,
+};
+
+use sfu::control::{Command, ControlError, Event, Reply, RoomId, RoomPolicy, RoomSnapshot};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    auth::{self, Keys},
+    config::RoomConfig,
+    media::{self, Call},
+    metrics::Metrics,
+    outbox::Outbox,
+};
+use crate::{
+    engine::{
+        effect::{Effect, Op, SessionId},
+        meeting::{Input, Meeting, Request},
+        seat::{Claim, Person},
+    },
+    protocol::{CloseCode, ErrorCode},
+};
+
+/// Messages waiting for the task. Full: senders wait, so that sessions are read more slowly.
+const QUEUE_LEN: usize = 4096;
+
+/// Something the task is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A session showed a good token.
+    Enter {
+        /// Which.
+        session: SessionId,
+        /// The token's room.
+        room: RoomId,
+        /// Whose.
+        person: Person,
+        /// Its resume token, if it brought one: the seat it claims, or why not.
+        claim: Option<Result<Box<Claim>, ErrorCode>>,
+        /// How to tell it something.
+        outbox: Outbox,
+    },
+    /// A session asks.
+    Ask {
+        /// Which.
+        session: SessionId,
+        /// What.
+        request: Request,
+    },
+    /// A session's socket is closed.
+    Gone {
+        /// Which.
+        session: SessionId,
+    },
+    /// News of the node.
+    Media(News),
+    /// The server stops: every session is closed with 1001. Answered when they were told.
+    Stop {
+        /// Told.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// What the link to the node reports.
+#[derive(Debug)]
+pub enum News {
+    /// It is there; all it knows.
+    Up {
+        /// Of its snapshot.
+        rooms: Vec<RoomSnapshot>,
+    },
+    /// It is away.
+    Down,
+    /// A reply.
+    Reply {
+        /// Where it goes.
+        room: RoomId,
+        /// Of which command.
+        op: Op,
+        /// What came of it.
+        result: Result<Reply, ControlError>,
+    },
+    /// Something happened in it.
+    Event(Event),
+}
+
+/// The door to the task.
+pub type Sender = mpsc::Sender<Message>;
+
+/// Starts the task with the rooms of the configuration.
+pub fn start(rooms: &[RoomConfig], keys: Arc<Keys>, calls: media::Calls, metrics: Arc<Metrics>) -> Sender {
+    let (sender, receiver) = mpsc::channel(QUEUE_LEN);
+    let rooms = rooms.iter().map(|room| {
+        let policy = RoomPolicy {
+            points_max: room.points_max,
+        };
+        (
+            room.id.clone(),
+            Meeting::new(room.id.clone(), room.title.clone(), policy),
+        )
+    });
+    let task = Task {
+        rooms: rooms.collect(),
+        sessions: HashMap::new(),
+        keys,
+        calls,
+        metrics,
+        outcomes: Vec::new(),
+    };
+    tokio::spawn(task.run(receiver));
+    sender
+}
+
+struct Task {
+    rooms: BTreeMap<RoomId, Meeting>,
+    sessions: HashMap<SessionId, (RoomId, Outbox)>,
+    keys: Arc<Keys>,
+    calls: media::Calls,
+    metrics: Arc<Metrics>,
+    /// Replies that were known at once: the node is away, or does not keep up.
+    outcomes: Vec<(RoomId, Input)>,
+}
+
+impl Task {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        loop {
+            let deadline = self.rooms.values().filter_map(Meeting::poll_timeout).min();
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => self.handle(Instant::now(), message),
+                    None => return,
+                },
+                () = at(deadline) => {
+                    let now = Instant::now();
+                    let rooms: Vec<RoomId> = self.rooms.keys().cloned().collect();
+                    for room in rooms {
+                        if let Some(meeting) = self.rooms.get_mut(&room) {
+                            meeting.handle_timeout(now);
+                        }
+                        self.drain(now, &room);
+                    }
+                }
+            }
+            self.metrics
+                .points
+                .set(self.rooms.values().map(|m| m.points() as i64).sum());
+        }
+    }
+
+    fn handle(&mut self, now: Instant, message: Message) {
+        match message {
+            Message::Enter {
+                session,
+                room,
+                person,
+                claim,
+                outbox,
+            } => {
+                if !self.rooms.contains_key(&room) {
+                    outbox.close(CloseCode::UnknownRoom, Some(ErrorCode::UnknownRoom));
+                    return;
+                }
+                self.sessions.insert(session, (room.clone(), outbox));
+                self.tell(
+                    now,
+                    &room,
+                    Input::Enter {
+                        session,
+                        person,
+                        claim,
+                    },
+                );
+            }
+            Message::Ask { session, request } => {
+                // A session that was just closed may have asked before it knew.
+                if let Some((room, _)) = self.sessions.get(&session) {
+                    self.tell(now, &room.clone(), Input::Ask { session, request });
+                }
+            }
+            Message::Gone { session } => {
+                if let Some((room, _)) = self.sessions.remove(&session) {
+                    self.tell(now, &room, Input::Gone { session });
+                }
+            }
+            Message::Media(news) => self.news(now, news),
+            Message::Stop { done } => {
+                for (_, outbox) in self.sessions.values() {
+                    outbox.close(CloseCode::GoingAway, None);
+                }
+                // Nobody waits any more if the server was told twice.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn news(&mut self, now: Instant, news: News) {
+        match news {
+            News::Up { rooms } => {
+                let mut known: BTreeMap<RoomId, RoomSnapshot> =
+                    rooms.into_iter().map(|room| (room.room.clone(), room)).collect();
+                let ours: Vec<RoomId> = self.rooms.keys().cloned().collect();
+                for room in ours {
+                    let snapshot = known.remove(&room);
+                    self.tell(now, &room, Input::NodeUp { room: snapshot });
+                }
+                for room in known.into_keys() {
+                    tracing::info!(%room, "a room that is no longer configured is closed");
+                    self.call(room.clone(), None, Command::CloseRoom { room });
+                }
+            }
+            News::Down => {
+                let ours: Vec<RoomId> = self.rooms.keys().cloned().collect();
+                for room in ours {
+                    self.tell(now, &room, Input::NodeDown);
+                }
+            }
+            News::Reply { room, op, result } => self.tell(now, &room, Input::NodeReply { op, result }),
+            News::Event(event) => {
+                let (Event::Media { room, .. } | Event::Slots { room, .. } | Event::Speaker { room, .. }) =
+                    &event;
+                self.tell(now, &room.clone(), Input::NodeEvent(event));
+            }
+        }
+    }
+
+    fn tell(&mut self, now: Instant, room: &RoomId, input: Input) {
+        if let Some(meeting) = self.rooms.get_mut(room) {
+            meeting.handle(now, input);
+            self.drain(now, room);
+        }
+    }
+
+    /// Does what the meeting wants, until it wants nothing more.
+    fn drain(&mut self, now: Instant, room: &RoomId) {
+        loop {
+            while let Some(effect) = self.rooms.get_mut(room).and_then(Meeting::poll_effect) {
+                self.perform(room, effect);
+            }
+            let Some((room, input)) = self.outcomes.pop() else {
+                return;
+            };
+            if let Some(meeting) = self.rooms.get_mut(&room) {
+                meeting.handle(now, input);
+            }
+        }
+    }
+
+    fn perform(&mut self, room: &RoomId, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => {
+                let text: axum::extract::ws::Utf8Bytes = message.encode().into();
+                for session in to {
+                    if let Some((_, outbox)) = self.sessions.get(&session) {
+                        outbox.send(text.clone());
+                    }
+                }
+            }
+            Effect::Grant { to, claim, grant } => {
+                let resume = self.keys.sign_resume(&claim, auth::unix_now());
+                if let Some((_, outbox)) = self.sessions.get(&to) {
+                    outbox.send(grant.into_message(&claim, resume).encode().into());
+                }
+            }
+            Effect::Close { session, code } => {
+                if let Some((_, outbox)) = self.sessions.remove(&session) {
+                    outbox.close(code, None);
+                }
+            }
+            Effect::Command { op, command } => self.call(room.clone(), op, *command),
+        }
+    }
+
+    fn call(&mut self, room: RoomId, op: Option<Op>, command: Command) {
+        let call = Call { room, op, command };
+        // Full: the node does not keep up. Whoever waits is told; the rest is set right by the next reconciliation.
+        if let Err(mpsc::error::TrySendError::Full(call) | mpsc::error::TrySendError::Closed(call)) =
+            self.calls.try_send(call)
+        {
+            self.metrics.commands_dropped.inc();
+            if let Some(op) = call.op {
+                let result = Err(ControlError::Unavailable);
+                self.outcomes.push((call.room, Input::NodeReply { op, result }));
+            }
+        }
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

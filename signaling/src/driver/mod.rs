@@ -1,0 +1,16 @@
+//! What signaling does: configuration, tokens, HTTP, WebSockets, the task that owns the meetings, the media node.
+
+pub mod auth;
+pub mod certificate;
+pub mod config;
+pub mod http;
+pub mod logs;
+pub mod media;
+pub mod meeting_task;
+pub mod metrics;
+pub mod node;
+pub mod outbox;
+pub mod serve;
+pub mod topology;
+
+mod ws;

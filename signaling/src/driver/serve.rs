@@ -1,0 +1,286 @@
+//! The server put together: listeners, meetings, the link to the node; and its orderly end.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use axum_server::Handle;
+use sfu::control::RoomId;
+use tokio::{
+    sync::{Semaphore, oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::{
+    auth::{self, Keys, RoomToken},
+    certificate::{self, Files},
+    config::Config,
+    http::{self, App, Origins, SESSIONS_MAX, Shared},
+    media::{self, Child, Link, Place, Status},
+    meeting_task::{self, Message},
+    metrics::{self, Metrics},
+    topology,
+};
+use crate::{engine::seat::Person, names::Role};
+
+/// How long the node may take until it is there, at start.
+const NODE_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// How long open requests and sessions may take to end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Longest time from the head of a request's first byte to its last.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Life of the demo room's token.
+pub const DEMO_LIFE_SECONDS: u64 = 24 * 3600;
+
+/// A server that serves.
+#[derive(Debug)]
+pub struct Server {
+    /// `http://address` or `https://address` of the public listener.
+    pub http: String,
+    /// What join links begin with.
+    pub public_url: String,
+    /// `http://address/metrics` of the private listener.
+    pub metrics: String,
+    /// The node's process.
+    pub node_pid: u32,
+    /// Addresses that clients are told to send media to.
+    pub media: Vec<SocketAddr>,
+    keys: Arc<Keys>,
+    handles: Vec<Handle<SocketAddr>>,
+    listeners: Vec<JoinHandle<std::io::Result<()>>>,
+    meetings: meeting_task::Sender,
+    stop_link: oneshot::Sender<()>,
+    link: JoinHandle<()>,
+}
+
+/// Where the node of a server shall run.
+#[derive(Debug)]
+pub enum NodePlace {
+    /// A process of this program.
+    Process(PathBuf),
+    /// In this process.
+    Here,
+}
+
+/// Starts to serve. Returns when pages and media can come.
+///
+/// # Errors
+/// A port is taken, a file cannot be used, the node does not start; each in words for people.
+pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> {
+    make_data(&config.data)?;
+    let keys = Arc::new(Keys::load_or_create(&config.data)?);
+    if let (Some(sites), Some(lines)) = (&config.topology.sites, &config.topology.lines) {
+        let topology = topology::read(sites, lines)?;
+        tracing::info!(
+            sites = topology.sites.len(),
+            lines = topology.lines.len(),
+            "topology"
+        );
+    }
+    let files = tls_files(config)?;
+    let listener = bind(config.http.listen)?;
+    let private = bind(config.metrics.listen.context("completed by the configuration")?)?;
+    let (listen, private_listen) = (listener.local_addr()?, private.local_addr()?);
+
+    let counters = Arc::new(Metrics::new());
+    let (calls, calls_receiver) = media::calls();
+    let (scrapes, scrapes_receiver) = metrics::scrapes();
+    let (status, mut media_status) = watch::channel(Status::Down);
+    let meetings = meeting_task::start(&config.rooms, keys.clone(), calls, counters.clone());
+    let place = match place {
+        NodePlace::Process(program) => {
+            let data = std::path::absolute(&config.data)?;
+            let socket = media::socket_path(&data)?;
+            Place::Process(Child {
+                program,
+                data,
+                socket,
+                config: config.media.clone(),
+            })
+        }
+        NodePlace::Here => Place::Here(super::node::start_here(config.media.clone())?),
+    };
+    let link = Link {
+        place,
+        calls: calls_receiver,
+        meetings: meetings.clone(),
+        status,
+        scrapes: scrapes_receiver,
+        metrics: counters.clone(),
+    };
+    let (stop_link, stop) = oneshot::channel();
+    let link = tokio::spawn(link.run(stop));
+    // Nobody is let in before the node's seats are known: who resumes finds the seat.
+    let up = timeout(
+        NODE_TIME_MAX,
+        media_status.wait_for(|status| *status != Status::Down),
+    )
+    .await;
+    let Ok(Ok(Status::Up { pid, media })) = up.map(|status| status.map(|status| status.clone())) else {
+        bail!(
+            "the media node does not start; see node.log in {}",
+            config.data.display()
+        );
+    };
+
+    let tls = files.is_some();
+    let app = App::from(Shared {
+        meetings: meetings.clone(),
+        keys: keys.clone(),
+        origins: Origins::new(&config.http.origins, listen, tls),
+        media: media_status,
+        metrics: counters.clone(),
+        tls,
+        sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+    });
+    let (public_handle, private_handle) = (Handle::new(), Handle::new());
+    let public = listen_public(listener, files, http::router(app), public_handle.clone()).await?;
+    let private = listen_plain(
+        private,
+        metrics::router(counters, scrapes),
+        private_handle.clone(),
+    )?;
+
+    let http = format!("{}://{listen}", if tls { "https" } else { "http" });
+    Ok(Server {
+        public_url: config.http.public_url.clone().unwrap_or_else(|| http.clone()),
+        http,
+        metrics: format!("http://{private_listen}/metrics"),
+        node_pid: pid,
+        media,
+        keys,
+        handles: vec![public_handle, private_handle],
+        listeners: vec![public, private],
+        meetings,
+        stop_link,
+        link,
+    })
+}
+
+impl Server {
+    /// A token that opens the demo room for any number of points, for [`DEMO_LIFE_SECONDS`].
+    pub fn demo_token(&self, room: &RoomId) -> String {
+        let now = auth::unix_now();
+        let person = Person {
+            subject: "demo".into(),
+            name: None,
+            site: None,
+            role: Role::Delegate,
+        };
+        let token = RoomToken {
+            room: room.clone(),
+            person,
+            not_before: now,
+            expires: now + DEMO_LIFE_SECONDS,
+        };
+        self.keys.sign_room(&token).into()
+    }
+
+    /// Ends everything in order: sessions are told, listeners close, the node ends.
+    pub async fn stop(self) {
+        let (done, told) = oneshot::channel();
+        if self.meetings.send(Message::Stop { done }).await.is_ok() {
+            // The task answers at once or has ended.
+            let _ = timeout(GRACE, told).await;
+        }
+        for handle in &self.handles {
+            handle.graceful_shutdown(Some(GRACE));
+        }
+        for listener in self.listeners {
+            if let Ok(Err(error)) = listener.await {
+                tracing::warn!(%error, "a listener ended badly");
+            }
+        }
+        // The link may have ended by itself only with a panic, which its task shows.
+        let _ = self.stop_link.send(());
+        let _ = self.link.await;
+    }
+}
+
+/// The folder of keys and sockets, for its owner only.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_data(data: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .with_context(|| format!("the data folder {} cannot be made", data.display()))
+}
+
+/// Cameras need a secure page, and passwords of meetings a private line: plain HTTP stays on this machine.
+fn tls_files(config: &Config) -> anyhow::Result<Option<Files>> {
+    if let (Some(certificate), Some(key)) = (&config.http.certificate, &config.http.key) {
+        return Ok(Some(Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        }));
+    }
+    if config.http.listen.ip().is_loopback() {
+        return Ok(None);
+    }
+    let own = Files::of(&config.data);
+    if own.exist() {
+        return Ok(Some(own));
+    }
+    bail!(
+        "{} is open to other machines, and browsers give cameras to secure pages only. Set http.certificate and \
+         http.key, or run:  diemcau cert init --name <name or address of this machine>",
+        config.http.listen
+    )
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {address}; is another diemcau running?"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+async fn listen_public(
+    listener: std::net::TcpListener,
+    files: Option<Files>,
+    router: axum::Router,
+    handle: Handle<SocketAddr>,
+) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+    let Some(files) = files else {
+        return listen_plain(listener, router, handle);
+    };
+    let shown = files.certificate.display().to_string();
+    let tls = certificate::load(files)
+        .await
+        .with_context(|| format!("the certificate {shown} cannot be used"))?;
+    let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
+    limit(server.http_builder());
+    Ok(tokio::spawn(server.serve(router.into_make_service())))
+}
+
+fn listen_plain(
+    listener: std::net::TcpListener,
+    router: axum::Router,
+    handle: Handle<SocketAddr>,
+) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+    let mut server = axum_server::from_tcp(listener)?.handle(handle);
+    limit(server.http_builder());
+    Ok(tokio::spawn(server.serve(router.into_make_service())))
+}
+
+/// Against slow and endless heads.
+fn limit<E>(builder: &mut hyper_util::server::conn::auto::Builder<E>) {
+    builder
+        .http1()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(64 * 1024);
+}

@@ -1,0 +1,401 @@
+//! One WebSocket: from the upgrade to the close frame. Frames become messages here, and nothing more is decided than
+//! whether a client keeps the rules of the protocol.
+
+use std::{
+    num::NonZeroU32,
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{
+        State, WebSocketUpgrade,
+        ws::{CloseFrame, Message as Frame, WebSocket, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use sfu::control::SeatId;
+use tokio::time::timeout;
+
+use super::{
+    auth::{self, RoomToken},
+    http::{App, problem},
+    meeting_task::Message,
+    outbox::{Closing, Inbox, Out, Outbox, outbox},
+};
+use crate::{
+    engine::{effect::SessionId, meeting::Request},
+    names::Token,
+    protocol::{
+        BadFrame, ClientMessage, CloseCode, ErrorCode, OFFER_FRAME_BYTES_MAX, ServerMessage, VERSION,
+        VERSION_MIN,
+    },
+};
+
+const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
+const PING_EVERY: Duration = Duration::from_secs(8);
+const PINGS_UNANSWERED_MAX: u8 = 2;
+
+/// Messages a second, and how many may come at once.
+const RATE: u32 = 50;
+const BURST: u32 = 200;
+
+/// Refusals for rate that are answered before the session ends: whoever goes on does so on purpose.
+const RATE_REFUSALS_MAX: u32 = 100;
+
+/// So many bad messages within [`BAD_WINDOW`] end the session.
+const BAD_MAX: usize = 5;
+const BAD_WINDOW: Duration = Duration::from_secs(10);
+
+/// How long a client that does not read is waited for with its close frame.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
+
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+/// `GET /ws`. Origin first: a page of another site gets no socket at all.
+pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade: Upgrade) -> Response {
+    let origin = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok());
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    if !app.origins.allows(origin, host) {
+        app.metrics.refusals.with_label_values(&["origin"]).inc();
+        return problem::forbidden();
+    }
+    let Ok(upgrade) = upgrade else {
+        return problem::of(
+            StatusCode::UPGRADE_REQUIRED,
+            "upgrade_required",
+            "A WebSocket is wanted here",
+        );
+    };
+    let Ok(place) = app.sessions.clone().try_acquire_owned() else {
+        app.metrics.refusals.with_label_values(&["full"]).inc();
+        return problem::unavailable(rand::random_range(1..=8));
+    };
+    upgrade
+        .max_message_size(OFFER_FRAME_BYTES_MAX)
+        .max_frame_size(OFFER_FRAME_BYTES_MAX)
+        .write_buffer_size(0)
+        .on_upgrade(async move |socket| {
+            app.metrics.sessions.inc();
+            Session::run(&app, socket).await;
+            app.metrics.sessions.dec();
+            drop(place);
+        })
+        .into_response()
+}
+
+static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
+
+struct Session<'a> {
+    app: &'a App,
+    id: SessionId,
+    outbox: Outbox,
+    rate: DefaultDirectRateLimiter,
+    rate_refusals: u32,
+    bad: Vec<Instant>,
+    entered: bool,
+}
+
+/// Why reading ended.
+enum End {
+    /// With a close frame, after everything that was queued.
+    Close(Closing),
+    /// The socket is gone.
+    Gone,
+}
+
+impl<'a> Session<'a> {
+    async fn run(app: &'a App, socket: WebSocket) {
+        let id = SessionId(NEXT_SESSION.fetch_add(1, Ordering::Relaxed));
+        let (outbox, mut inbox) = outbox();
+        let quota = Quota::per_second(NonZeroU32::new(RATE).expect("not zero"))
+            .allow_burst(NonZeroU32::new(BURST).expect("not zero"));
+        let (rate, bad) = (RateLimiter::direct(quota), Vec::new());
+        let mut session = Self {
+            app,
+            id,
+            outbox,
+            rate,
+            rate_refusals: 0,
+            bad,
+            entered: false,
+        };
+        let (mut sink, mut stream) = socket.split();
+        let unanswered = AtomicU8::new(0);
+        let mut overrun = inbox.overrun();
+        let closing = tokio::select! {
+            end = session.read(&mut stream, &unanswered) => match end {
+                End::Close(closing) => flush(&mut sink, &mut inbox, closing).await,
+                End::Gone => None,
+            },
+            closing = write(&mut sink, &mut inbox, &unanswered) => closing,
+            () = async { drop(overrun.wait_for(|&overran| overran).await) } => Some(Closing { code: CloseCode::SlowReader, bye: None }),
+        };
+        if session.entered {
+            let _ = app.meetings.send(Message::Gone { session: id }).await;
+        }
+        if let Some(Closing { code, bye }) = closing {
+            app.metrics
+                .closes
+                .with_label_values(&[&(code as u16).to_string()])
+                .inc();
+            let close = async {
+                if let Some(code) = bye {
+                    sink.send(Frame::Text(ServerMessage::Bye { code }.encode().into()))
+                        .await?;
+                }
+                sink.send(Frame::Close(Some(CloseFrame {
+                    code: code as u16,
+                    reason: "".into(),
+                })))
+                .await?;
+                // Until the other side closes too, so that no unread byte turns the close into a reset.
+                while let Some(Ok(_)) = stream.next().await {}
+                Ok::<(), axum::Error>(())
+            };
+            // A client that is gone or does not read cannot be told.
+            let _ = timeout(CLOSE_TIME_MAX, close).await;
+        }
+    }
+
+    /// Reads frames until the session ends.
+    async fn read(&mut self, stream: &mut SplitStream<WebSocket>, unanswered: &AtomicU8) -> End {
+        let hello_until = tokio::time::Instant::now() + HELLO_TIME_MAX;
+        loop {
+            let next = if self.entered {
+                stream.next().await
+            } else {
+                match tokio::time::timeout_at(hello_until, stream.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return close(CloseCode::NoHello, None),
+                }
+            };
+            let frame = match next {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) if is_too_large(&error) => return close(CloseCode::TooLarge, None),
+                Some(Err(_)) | None => return End::Gone,
+            };
+            if let Frame::Pong(_) = frame {
+                unanswered.store(0, Ordering::Relaxed);
+            }
+            if self.rate.check().is_err() {
+                self.rate_refusals += 1;
+                if self.rate_refusals > RATE_REFUSALS_MAX {
+                    return close(CloseCode::Rate, Some(ErrorCode::RateLimited));
+                }
+                self.refuse(None, ErrorCode::RateLimited);
+                continue;
+            }
+            self.rate_refusals = 0;
+            let end = match frame {
+                Frame::Text(text) => self.message(&text).await,
+                Frame::Binary(_) => self.bad_message(None, ErrorCode::BadMessage),
+                Frame::Close(_) => Some(End::Gone),
+                Frame::Ping(_) | Frame::Pong(_) => None,
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    async fn message(&mut self, text: &str) -> Option<End> {
+        let message = match ClientMessage::decode(text) {
+            Ok(message) => message,
+            Err(BadFrame::TooLarge) => return Some(close(CloseCode::TooLarge, None)),
+            Err(BadFrame::Refused {
+                code: ErrorCode::BadToken,
+                ..
+            }) => {
+                return Some(close(CloseCode::BadToken, Some(ErrorCode::BadToken)));
+            }
+            Err(BadFrame::Refused {
+                id,
+                code: ErrorCode::BadMessage,
+            }) => {
+                return self.bad_message(id, ErrorCode::BadMessage);
+            }
+            Err(BadFrame::Refused { id, code }) => {
+                self.refuse(id, code);
+                return None;
+            }
+        };
+        let request = match message {
+            ClientMessage::Ping { id } => {
+                self.tell(&ServerMessage::Pong { id });
+                return None;
+            }
+            ClientMessage::Hello {
+                version,
+                token,
+                resume,
+            } => return self.hello(version, &token, resume).await,
+            ClientMessage::Join(join) => Request::Join {
+                join,
+                seat: random_seat(),
+            },
+            ClientMessage::Restart { id, offer } => Request::Restart { id, offer },
+            ClientMessage::View { slots } => Request::View(slots),
+            ClientMessage::Publish { source, on } => Request::Publish { source, on },
+            ClientMessage::Leave {} => Request::Leave,
+        };
+        if !self.entered {
+            let id = match &request {
+                Request::Join { join, .. } => Some(join.id),
+                Request::Restart { id, .. } => Some(*id),
+                Request::View(_) | Request::Publish { .. } | Request::Leave => None,
+            };
+            self.refuse(id, ErrorCode::State);
+            return None;
+        }
+        self.to_meetings(Message::Ask {
+            session: self.id,
+            request,
+        })
+        .await
+    }
+
+    async fn hello(&mut self, version: u16, token: &Token, resume: Option<Token>) -> Option<End> {
+        if self.entered {
+            self.refuse(None, ErrorCode::State);
+            return None;
+        }
+        if !(VERSION_MIN..=VERSION).contains(&version) {
+            return Some(close(CloseCode::BadMessages, Some(ErrorCode::BadMessage)));
+        }
+        let now = auth::unix_now();
+        let claim = resume.map(|resume| self.app.keys.read_resume(&resume, now));
+        let read = self.app.keys.read_room(token, now).and_then(|read| {
+            // The life of a room token limits the first connection only.
+            let resumes = matches!(&claim, Some(Ok(claim)) if claim.room == read.room);
+            if read.is_expired(now) && !resumes {
+                Err(auth::TokenError::Expired)
+            } else {
+                Ok(read)
+            }
+        });
+        let RoomToken { room, person, .. } = match read {
+            Ok(read) => read,
+            Err(error) => {
+                let code = ErrorCode::from(error);
+                self.app
+                    .metrics
+                    .refusals
+                    .with_label_values(&[code.as_str()])
+                    .inc();
+                return Some(close(CloseCode::BadToken, Some(code)));
+            }
+        };
+        let claim = claim.map(|read| read.map(Box::new).map_err(ErrorCode::from));
+        self.entered = true;
+        let outbox = self.outbox.clone();
+        self.to_meetings(Message::Enter {
+            session: self.id,
+            room,
+            person,
+            claim,
+            outbox,
+        })
+        .await
+    }
+
+    /// Answers a message that is none, and counts it.
+    fn bad_message(&mut self, id: Option<u32>, code: ErrorCode) -> Option<End> {
+        let now = Instant::now();
+        self.bad.retain(|&at| now.duration_since(at) < BAD_WINDOW);
+        self.bad.push(now);
+        if self.bad.len() >= BAD_MAX {
+            return Some(close(CloseCode::BadMessages, Some(code)));
+        }
+        self.refuse(id, code);
+        None
+    }
+
+    fn refuse(&self, id: Option<u32>, code: ErrorCode) {
+        self.app
+            .metrics
+            .refusals
+            .with_label_values(&[code.as_str()])
+            .inc();
+        self.tell(&ServerMessage::Error { id, code });
+    }
+
+    fn tell(&self, message: &ServerMessage) {
+        self.outbox.send(message.encode().into());
+    }
+
+    async fn to_meetings(&self, message: Message) -> Option<End> {
+        let sent = self.app.meetings.send(message).await;
+        // The task ends only with the process.
+        sent.is_err().then(|| close(CloseCode::GoingAway, None))
+    }
+}
+
+/// Writes what is queued, and pings, until the queue says close or the socket is gone.
+async fn write(
+    sink: &mut SplitSink<WebSocket, Frame>,
+    inbox: &mut Inbox,
+    unanswered: &AtomicU8,
+) -> Option<Closing> {
+    let mut pings = tokio::time::interval(PING_EVERY);
+    pings.tick().await;
+    loop {
+        let frame = tokio::select! {
+            out = inbox.next() => match out? {
+                Out::Text(text) => Frame::Text(text),
+                Out::Close(closing) => return Some(closing),
+            },
+            _ = pings.tick() => {
+                if unanswered.fetch_add(1, Ordering::Relaxed) >= PINGS_UNANSWERED_MAX {
+                    return None;
+                }
+                Frame::Ping(Default::default())
+            }
+        };
+        sink.send(frame).await.ok()?;
+    }
+}
+
+/// Writes what is still queued before a close that reading decided on. A close that was queued first wins.
+async fn flush(
+    sink: &mut SplitSink<WebSocket, Frame>,
+    inbox: &mut Inbox,
+    closing: Closing,
+) -> Option<Closing> {
+    let rest = async {
+        while let Some(Some(out)) = futures_util::FutureExt::now_or_never(inbox.next()) {
+            match out {
+                Out::Text(text) => sink.send(Frame::Text(text)).await.ok()?,
+                Out::Close(first) => return Some(first),
+            }
+        }
+        Some(closing)
+    };
+    timeout(CLOSE_TIME_MAX, rest).await.ok()?
+}
+
+fn close(code: CloseCode, bye: Option<ErrorCode>) -> End {
+    End::Close(Closing { code, bye })
+}
+
+/// Whether reading failed because a frame or message is over the limit.
+fn is_too_large(error: &axum::Error) -> bool {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = source {
+        if let Some(tungstenite::Error::Capacity(_)) = error.downcast_ref::<tungstenite::Error>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+fn random_seat() -> SeatId {
+    SeatId::try_from(format!("{:032x}", rand::random::<u128>())).expect("hexadecimal")
+}

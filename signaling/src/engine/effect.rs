@@ -1,0 +1,123 @@
+//! What a meeting wants done: data for drivers.
+
+use std::collections::BTreeMap;
+
+use sfu::{
+    control::{Command, SlotChange},
+    engine::id::SlotId,
+};
+
+use super::seat::Claim;
+use crate::{
+    names::Token,
+    protocol::{CloseCode, Point, ResumedMedia, ServerMessage},
+};
+
+/// One open WebSocket. Given by the driver, never used twice in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// One command whose reply a meeting waits for. Unique within its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Op(pub u64);
+
+/// Something to do, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Tell these sessions.
+    Send {
+        /// Whom; never empty.
+        to: Vec<SessionId>,
+        /// What.
+        message: ServerMessage,
+    },
+    /// Tell a session that it has a seat, with a resume token made of the claim.
+    Grant {
+        /// Whom.
+        to: SessionId,
+        /// What the token carries.
+        claim: Box<Claim>,
+        /// The message without its token.
+        grant: Box<Grant>,
+    },
+    /// Close a session. The meeting knows it no longer.
+    Close {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        code: CloseCode,
+    },
+    /// Tell the node.
+    Command {
+        /// Where the reply goes; none if nobody waits for it.
+        op: Option<Op>,
+        /// What to do.
+        command: Box<Command>,
+    },
+}
+
+/// A [`ServerMessage`] that lacks its resume token.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Grant {
+    /// Becomes [`ServerMessage::Joined`].
+    Joined {
+        /// Of the `join`.
+        id: u32,
+        /// SDP answer.
+        answer: String,
+        /// The m-section of each slot.
+        slots: BTreeMap<SlotId, String>,
+        /// Everybody.
+        points: Vec<Point>,
+        /// Of the last change in `points`.
+        sequence: u64,
+    },
+    /// Becomes [`ServerMessage::Resumed`].
+    Resumed {
+        /// Whether the media path is still there.
+        media: ResumedMedia,
+        /// What each slot shows.
+        slots: Vec<SlotChange>,
+        /// Everybody.
+        points: Vec<Point>,
+        /// Of the last change in `points`.
+        sequence: u64,
+    },
+}
+
+impl Grant {
+    /// The whole message.
+    pub fn into_message(self, claim: &Claim, resume: Token) -> ServerMessage {
+        let number = claim.number;
+        match self {
+            Self::Joined {
+                id,
+                answer,
+                slots,
+                points,
+                sequence,
+            } => ServerMessage::Joined {
+                id,
+                number,
+                resume,
+                answer,
+                slots,
+                points,
+                sequence,
+            },
+            Self::Resumed {
+                media,
+                slots,
+                points,
+                sequence,
+            } => ServerMessage::Resumed {
+                number,
+                resume,
+                media,
+                slots,
+                points,
+                sequence,
+            },
+        }
+    }
+}

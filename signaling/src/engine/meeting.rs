@@ -1,0 +1,629 @@
+//! One room: who sits in it, what they are told and what the node is told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use sfu::{
+    control::{self, Command, Event, RoomId, RoomPolicy, RoomSnapshot, SeatId},
+    engine::id::{PointNumber, SourceKind},
+};
+
+use super::{
+    admission,
+    effect::{Effect, Grant, Op, SessionId},
+    permissions::{Action, may},
+    roster::Roster,
+    seat::{Claim, Joining, Person, Seat, SeatNote},
+};
+use crate::protocol::{
+    CloseCode, ErrorCode, Join, Offer, Point, ResumedMedia, RoomInfo, ServerMessage, VERSION, Wants,
+};
+
+/// How long a seat is kept for somebody whose session and media are both gone. Then it is given up.
+pub const AWAY_MAX: Duration = Duration::from_secs(60);
+
+/// Something a meeting is told.
+#[derive(Debug)]
+pub enum Input {
+    /// A session showed a good token.
+    Enter {
+        /// Which.
+        session: SessionId,
+        /// Whose.
+        person: Person,
+        /// Its resume token, if it brought one: the seat it claims, or why not.
+        claim: Option<Result<Box<Claim>, ErrorCode>>,
+    },
+    /// A session asks.
+    Ask {
+        /// Which.
+        session: SessionId,
+        /// What.
+        request: Request,
+    },
+    /// A session is gone. Nothing can be sent to it any more.
+    Gone {
+        /// Which.
+        session: SessionId,
+    },
+    /// The node is here; what it knows of this room, if anything.
+    NodeUp {
+        /// From its snapshot.
+        room: Option<RoomSnapshot>,
+    },
+    /// The node is away; replies that are not here do not come.
+    NodeDown,
+    /// The reply to a command.
+    NodeReply {
+        /// Of the command.
+        op: Op,
+        /// What came of it.
+        result: Result<control::Reply, control::ControlError>,
+    },
+    /// Something happened in the node in this room.
+    NodeEvent(Event),
+}
+
+/// What a session asks for; `hello` and `ping` do not come this far.
+#[derive(Debug)]
+pub enum Request {
+    /// A seat, or new media for the one it has.
+    Join {
+        /// What it said.
+        join: Box<Join>,
+        /// Random name for the seat, should it be a new one.
+        seat: SeatId,
+    },
+    /// ICE restart.
+    Restart {
+        /// Repeated in the answer.
+        id: u32,
+        /// The new offer.
+        offer: Offer,
+    },
+    /// Pictures.
+    View(Wants),
+    /// A source on or off.
+    Publish {
+        /// Which.
+        source: SourceKind,
+        /// On or off.
+        on: bool,
+    },
+    /// Give up the seat.
+    Leave,
+}
+
+/// One room.
+#[derive(Debug)]
+pub struct Meeting {
+    pub(super) id: RoomId,
+    title: String,
+    pub(super) policy: RoomPolicy,
+    pub(super) roster: Roster,
+    pub(super) seats: BTreeMap<SeatId, Seat>,
+    sessions: BTreeMap<SessionId, Session>,
+    /// The highest number ever given: numbers are never used again.
+    pub(super) number_max: u32,
+    pub(super) speaker: Option<PointNumber>,
+    /// At most one per session.
+    pub(super) joining: BTreeMap<Op, Joining>,
+    /// At most one per seat.
+    pub(super) restarting: BTreeMap<Op, (SessionId, u32)>,
+    /// The node was seen before: seats that it has and we have not were given up meanwhile.
+    pub(super) reconciled: bool,
+    next_op: u64,
+    effects: VecDeque<Effect>,
+}
+
+#[derive(Debug)]
+struct Session {
+    person: Person,
+    seat: Option<SeatId>,
+}
+
+impl Meeting {
+    /// An empty room. The node learns of it by [`Input::NodeUp`].
+    pub fn new(id: RoomId, title: String, policy: RoomPolicy) -> Self {
+        Self {
+            id,
+            title,
+            policy,
+            roster: Roster::default(),
+            seats: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            number_max: 0,
+            speaker: None,
+            joining: BTreeMap::new(),
+            restarting: BTreeMap::new(),
+            reconciled: false,
+            next_op: 0,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// How many points are in.
+    pub fn points(&self) -> usize {
+        self.roster.len()
+    }
+
+    /// How many sessions are open, with and without a seat.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// One mutation. Drain [`Self::poll_effect`] afterwards.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Enter {
+                session,
+                person,
+                claim,
+            } => self.enter(session, person, claim),
+            Input::Ask { session, request } => {
+                let id = request.id();
+                if let Err(code) = self.ask(session, request) {
+                    self.send(session, ServerMessage::Error { id, code });
+                }
+            }
+            Input::Gone { session } => self.gone(now, session),
+            Input::NodeUp { room } => self.reconcile(now, room),
+            Input::NodeDown => self.node_down(),
+            Input::NodeReply { op, result } => self.node_reply(op, result),
+            Input::NodeEvent(event) => self.node_event(event),
+        }
+    }
+
+    /// Gives up the seats of those who were away too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<SeatId> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| self.release_at(seat).is_some_and(|at| at <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for seat in due {
+            self.release(&seat);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.seats.values().filter_map(|seat| self.release_at(seat)).min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// A seat whose media goes on is never given up: its page only lost signaling and comes back.
+    fn release_at(&self, seat: &Seat) -> Option<Instant> {
+        let connected = self
+            .roster
+            .point(seat.number)
+            .is_some_and(|point| point.connected);
+        if connected {
+            None
+        } else {
+            seat.away_since.map(|since| since + AWAY_MAX)
+        }
+    }
+
+    fn enter(&mut self, session: SessionId, person: Person, claim: Option<Result<Box<Claim>, ErrorCode>>) {
+        let welcome = ServerMessage::Welcome {
+            version: VERSION,
+            server: concat!("diemcau ", env!("CARGO_PKG_VERSION")).into(),
+            room: RoomInfo {
+                id: self.id.clone(),
+                title: self.title.clone(),
+            },
+            name: person.name.clone().map(String::from).unwrap_or_default(),
+            site: person.site.clone(),
+            role: person.role,
+            points: u16::try_from(self.roster.len()).unwrap_or(u16::MAX),
+        };
+        self.sessions.insert(session, Session { person, seat: None });
+        self.send(session, welcome);
+        let Some(claim) = claim else { return };
+        if let Err(code) = claim.and_then(|claim| self.resume(session, *claim)) {
+            self.send(session, ServerMessage::Error { id: None, code });
+        }
+    }
+
+    /// Takes a seat again, also one that was given up or that a restarted signaling does not know.
+    fn resume(&mut self, session: SessionId, claim: Claim) -> Result<(), ErrorCode> {
+        let person = &self.sessions.get(&session).ok_or(ErrorCode::State)?.person;
+        if claim.room != self.id || claim.subject != person.subject {
+            return Err(ErrorCode::BadToken);
+        }
+        match self.seats.get(&claim.seat) {
+            Some(seat) if seat.number != claim.number || seat.subject != claim.subject => {
+                return Err(ErrorCode::BadToken);
+            }
+            Some(_) => {}
+            None => self.remake(&claim)?,
+        }
+        let seat = self.seats.get_mut(&claim.seat).expect("known or just made");
+        let former = seat.session.replace(session);
+        seat.away_since = None;
+        let media = if seat.media {
+            ResumedMedia::Kept
+        } else {
+            ResumedMedia::Lost
+        };
+        let slots = seat.shown.values().copied().collect();
+        if let Some(former) = former.filter(|&former| former != session) {
+            self.drop_session(former);
+            self.effects.push_back(Effect::Close {
+                session: former,
+                code: CloseCode::Replaced,
+            });
+        }
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.seat = Some(claim.seat.clone());
+        }
+        let (points, sequence) = (self.roster.points(), self.roster.sequence());
+        let grant = Grant::Resumed {
+            media,
+            slots,
+            points,
+            sequence,
+        };
+        self.effects.push_back(Effect::Grant {
+            to: session,
+            claim: Box::new(claim),
+            grant: Box::new(grant),
+        });
+        self.tell_speaker(session);
+        Ok(())
+    }
+
+    /// A seat that nobody remembers but its token. Its number is its own unless the room began anew meanwhile.
+    fn remake(&mut self, claim: &Claim) -> Result<(), ErrorCode> {
+        let number_taken = self.roster.point(claim.number).is_some()
+            || self
+                .joining
+                .values()
+                .any(|joining| joining.point.number == claim.number);
+        if number_taken {
+            return Err(ErrorCode::State);
+        }
+        admission::decide(claim.role, self.taken(), &self.policy)?;
+        self.number_max = self.number_max.max(claim.number.get());
+        self.seats
+            .insert(claim.seat.clone(), Seat::new(claim.number, claim.subject.clone()));
+        let delta = self.roster.set(Point {
+            number: claim.number,
+            name: claim.name.clone(),
+            site: claim.site.clone(),
+            role: claim.role,
+            published: BTreeSet::new(),
+            connected: false,
+        });
+        self.broadcast(delta, None);
+        Ok(())
+    }
+
+    fn ask(&mut self, session: SessionId, request: Request) -> Result<(), ErrorCode> {
+        match request {
+            Request::Join { join, seat } => self.join(session, *join, seat),
+            Request::Restart { id, offer } => self.restart(session, id, offer),
+            Request::View(wants) => self.view(session, wants),
+            Request::Publish { source, on } => self.publish(session, source, on),
+            Request::Leave => {
+                self.leave(session);
+                Ok(())
+            }
+        }
+    }
+
+    fn join(&mut self, session: SessionId, join: Join, new_seat: SeatId) -> Result<(), ErrorCode> {
+        let known = self.sessions.get(&session).ok_or(ErrorCode::State)?;
+        if self.joining.values().any(|joining| joining.session == session) {
+            return Err(ErrorCode::State);
+        }
+        let (person, held) = (known.person.clone(), known.seat.clone());
+        let (seat, number) = match held {
+            Some(seat) => {
+                let number = self.seats.get(&seat).ok_or(ErrorCode::Internal)?.number;
+                (seat, number)
+            }
+            None => {
+                admission::decide(person.role, self.taken(), &self.policy)?;
+                let number = PointNumber::try_from(self.number_max + 1).map_err(|_| ErrorCode::RoomFull)?;
+                self.number_max = number.get();
+                (new_seat, number)
+            }
+        };
+        let published = if may(person.role, Action::Publish) {
+            join.published
+        } else {
+            BTreeSet::new()
+        };
+        let sources: BTreeSet<SourceKind> = join.sources.keys().copied().collect();
+        let point = Point {
+            number,
+            name: join.name.clone(),
+            site: person.site.clone(),
+            role: person.role,
+            published: published.clone(),
+            connected: false,
+        };
+        let note = SeatNote {
+            subject: person.subject,
+            name: join.name,
+            site: person.site.clone(),
+            role: person.role,
+            sources: sources.clone(),
+        };
+        let command = Command::Join(Box::new(control::Join {
+            room: self.id.clone(),
+            seat: seat.clone(),
+            number,
+            site: person.site.map(String::from),
+            profile: join.profile,
+            sources: join
+                .sources
+                .into_iter()
+                .map(|(kind, mid)| (kind, mid.into()))
+                .collect(),
+            published: published.into_iter().collect(),
+            offer: join.offer.into(),
+            seat_note: note.encode(),
+        }));
+        let op = self.command_with_reply(command);
+        self.joining.insert(
+            op,
+            Joining {
+                session,
+                request: join.id,
+                seat,
+                point,
+                sources,
+            },
+        );
+        Ok(())
+    }
+
+    fn restart(&mut self, session: SessionId, id: u32, offer: Offer) -> Result<(), ErrorCode> {
+        let (seat_id, seat) = self.seat_of(session)?;
+        if !seat.media {
+            return Err(ErrorCode::State);
+        }
+        if self.restarting.values().any(|&(asking, _)| asking == session) {
+            return Err(ErrorCode::State);
+        }
+        let command = Command::Restart {
+            room: self.id.clone(),
+            seat: seat_id,
+            offer: offer.into(),
+        };
+        let op = self.command_with_reply(command);
+        self.restarting.insert(op, (session, id));
+        Ok(())
+    }
+
+    fn view(&mut self, session: SessionId, wants: Wants) -> Result<(), ErrorCode> {
+        let wants: Vec<control::Want> = Vec::from(wants).into_iter().map(Into::into).collect();
+        let (seat_id, seat) = self.seat_of(session)?;
+        if seat
+            .slots
+            .as_ref()
+            .is_some_and(|slots| wants.iter().any(|want| !slots.contains(&want.slot)))
+        {
+            return Err(ErrorCode::BadMessage);
+        }
+        seat.view.clone_from(&wants);
+        if seat.media {
+            self.command(Command::SetView {
+                room: self.id.clone(),
+                seat: seat_id,
+                wants,
+            });
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, session: SessionId, source: SourceKind, on: bool) -> Result<(), ErrorCode> {
+        let role = self.sessions.get(&session).ok_or(ErrorCode::State)?.person.role;
+        let (seat_id, seat) = self.seat_of(session)?;
+        if on && !may(role, Action::Publish) || !seat.sources.contains(&source) {
+            return Err(ErrorCode::State);
+        }
+        let (number, media) = (seat.number, seat.media);
+        let delta = self.roster.update(number, |point| {
+            if on {
+                point.published.insert(source);
+            } else {
+                point.published.remove(&source);
+            }
+        });
+        if delta.is_some() && media {
+            self.command(Command::SetPublished {
+                room: self.id.clone(),
+                seat: seat_id,
+                source,
+                on,
+            });
+        }
+        self.broadcast(delta, None);
+        Ok(())
+    }
+
+    fn leave(&mut self, session: SessionId) {
+        self.abandon_join(session);
+        if let Some(seat) = self.sessions.get(&session).and_then(|known| known.seat.clone()) {
+            self.release(&seat);
+        }
+        self.drop_session(session);
+        self.effects.push_back(Effect::Close {
+            session,
+            code: CloseCode::Left,
+        });
+    }
+
+    fn gone(&mut self, now: Instant, session: SessionId) {
+        self.abandon_join(session);
+        let seat = self.sessions.get(&session).and_then(|known| known.seat.clone());
+        if let Some(seat) = seat
+            .and_then(|id| self.seats.get_mut(&id))
+            .filter(|s| s.session == Some(session))
+        {
+            seat.session = None;
+            seat.away_since = Some(now);
+        }
+        self.drop_session(session);
+    }
+
+    /// Nobody waits for the answer any more; a seat that was to be new is given up before it was one.
+    fn abandon_join(&mut self, session: SessionId) {
+        let Some(op) = self
+            .joining
+            .iter()
+            .find(|(_, j)| j.session == session)
+            .map(|(&op, _)| op)
+        else {
+            return;
+        };
+        let joining = self.joining.remove(&op).expect("just found");
+        match self.seats.get_mut(&joining.seat) {
+            // The node replaces the old media with some that nobody has the answer to.
+            Some(seat) => {
+                seat.lose_media();
+                let delta = self
+                    .roster
+                    .update(joining.point.number, |point| point.connected = false);
+                self.broadcast(delta, Some(session));
+            }
+            None => self.command(Command::Leave {
+                room: self.id.clone(),
+                seat: joining.seat,
+            }),
+        }
+    }
+
+    fn drop_session(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+        self.restarting.retain(|_, (asking, _)| *asking != session);
+    }
+
+    /// Ends a seat here and in the node.
+    pub(super) fn release(&mut self, seat_id: &SeatId) {
+        let Some(seat) = self.seats.remove(seat_id) else {
+            return;
+        };
+        self.command(Command::Leave {
+            room: self.id.clone(),
+            seat: seat_id.clone(),
+        });
+        if let Some(known) = seat.session.and_then(|session| self.sessions.get_mut(&session)) {
+            known.seat = None;
+        }
+        let delta = self.roster.remove(seat.number);
+        self.broadcast(delta, seat.session);
+    }
+
+    /// Seats given, and those being given.
+    fn taken(&self) -> usize {
+        let new = self
+            .joining
+            .values()
+            .filter(|joining| !self.seats.contains_key(&joining.seat))
+            .count();
+        self.seats.len() + new
+    }
+
+    fn seat_of(&mut self, session: SessionId) -> Result<(SeatId, &mut Seat), ErrorCode> {
+        let id = self
+            .sessions
+            .get(&session)
+            .and_then(|known| known.seat.clone())
+            .ok_or(ErrorCode::State)?;
+        let seat = self.seats.get_mut(&id).ok_or(ErrorCode::Internal)?;
+        Ok((id, seat))
+    }
+
+    /// The session sits on that seat from now on. False if it is gone.
+    pub(super) fn sit(&mut self, session: SessionId, seat_id: &SeatId) -> bool {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return false;
+        };
+        known.seat = Some(seat_id.clone());
+        if let Some(seat) = self.seats.get_mut(seat_id) {
+            seat.session = Some(session);
+            seat.away_since = None;
+        }
+        true
+    }
+
+    /// Whose session it is.
+    pub(super) fn subject(&self, session: SessionId) -> Option<String> {
+        self.sessions
+            .get(&session)
+            .map(|known| known.person.subject.clone())
+    }
+
+    pub(super) fn command(&mut self, command: Command) {
+        self.effects.push_back(Effect::Command {
+            op: None,
+            command: Box::new(command),
+        });
+    }
+
+    fn command_with_reply(&mut self, command: Command) -> Op {
+        let op = Op(self.next_op);
+        self.next_op += 1;
+        self.effects.push_back(Effect::Command {
+            op: Some(op),
+            command: Box::new(command),
+        });
+        op
+    }
+
+    pub(super) fn push(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    pub(super) fn send(&mut self, session: SessionId, message: ServerMessage) {
+        if self.sessions.contains_key(&session) {
+            self.effects.push_back(Effect::Send {
+                to: vec![session],
+                message,
+            });
+        }
+    }
+
+    pub(super) fn tell_speaker(&mut self, session: SessionId) {
+        if self.speaker.is_some() {
+            self.send(session, ServerMessage::Speaker { number: self.speaker });
+        }
+    }
+
+    /// Tells everybody who has a seat, but one; those without a seat learn nothing of the room.
+    pub(super) fn broadcast(&mut self, message: Option<ServerMessage>, except: Option<SessionId>) {
+        let Some(message) = message else { return };
+        let to: Vec<SessionId> = self
+            .seats
+            .values()
+            .filter_map(|seat| seat.session)
+            .filter(|&session| Some(session) != except)
+            .collect();
+        if !to.is_empty() {
+            self.effects.push_back(Effect::Send { to, message });
+        }
+    }
+}
+
+impl Request {
+    /// Repeated in an `error`.
+    fn id(&self) -> Option<u32> {
+        match self {
+            Self::Join { join, .. } => Some(join.id),
+            Self::Restart { id, .. } => Some(*id),
+            Self::View(_) | Self::Publish { .. } | Self::Leave => None,
+        }
+    }
+}

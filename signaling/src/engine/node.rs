@@ -1,0 +1,283 @@
+//! What a meeting does with what the node says: replies, events, and the reconciliation after one of them was away.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use sfu::control::{Command, ControlError, Event, MediaState, Reply, RoomSnapshot, SeatId, SeatSnapshot};
+
+use super::{
+    effect::{Effect, Grant, Op},
+    meeting::Meeting,
+    seat::{Claim, Joining, Seat, SeatNote},
+};
+use crate::protocol::{ErrorCode, Point, ServerMessage};
+
+impl Meeting {
+    pub(super) fn node_reply(&mut self, op: Op, result: Result<Reply, ControlError>) {
+        if let Some(joining) = self.joining.remove(&op) {
+            match result {
+                Ok(Reply::Joined { answer, slots }) => self.joined(joining, answer, slots),
+                other => {
+                    let code = refusal(other);
+                    self.send(
+                        joining.session,
+                        ServerMessage::Error {
+                            id: Some(joining.request),
+                            code,
+                        },
+                    );
+                }
+            }
+        } else if let Some((session, id)) = self.restarting.remove(&op) {
+            let message = match result {
+                Ok(Reply::Restarted { answer }) => ServerMessage::Restarted { id, answer },
+                other => ServerMessage::Error {
+                    id: Some(id),
+                    code: refusal(other),
+                },
+            };
+            self.send(session, message);
+        }
+    }
+
+    fn joined(&mut self, joining: Joining, answer: String, slots: BTreeMap<sfu::engine::id::SlotId, String>) {
+        let Joining {
+            session,
+            request,
+            seat: seat_id,
+            point,
+            sources,
+        } = joining;
+        let Some(subject) = self.subject(session) else {
+            return;
+        };
+        let seat = self
+            .seats
+            .entry(seat_id.clone())
+            .or_insert_with(|| Seat::new(point.number, subject.clone()));
+        seat.lose_media();
+        seat.media = true;
+        seat.sources = sources;
+        seat.slots = Some(slots.keys().copied().collect());
+        seat.view.retain(|want| slots.contains_key(&want.slot));
+        let wants = seat.view.clone();
+        self.sit(session, &seat_id);
+        let claim = Claim {
+            room: self.id.clone(),
+            seat: seat_id.clone(),
+            number: point.number,
+            subject,
+            name: point.name.clone(),
+            site: point.site.clone(),
+            role: point.role,
+        };
+        let delta = self.roster.set(point);
+        let (points, sequence) = (self.roster.points(), self.roster.sequence());
+        let grant = Grant::Joined {
+            id: request,
+            answer,
+            slots,
+            points,
+            sequence,
+        };
+        self.push(Effect::Grant {
+            to: session,
+            claim: Box::new(claim),
+            grant: Box::new(grant),
+        });
+        self.broadcast(delta, Some(session));
+        self.tell_speaker(session);
+        if !wants.is_empty() {
+            self.command(Command::SetView {
+                room: self.id.clone(),
+                seat: seat_id,
+                wants,
+            });
+        }
+    }
+
+    pub(super) fn node_event(&mut self, event: Event) {
+        match event {
+            Event::Media { seat, state, .. } => self.media_event(&seat, state),
+            Event::Slots { seat, changes, .. } => {
+                let Some(known) = self.seats.get_mut(&seat) else {
+                    return;
+                };
+                for change in &changes {
+                    known.shown.insert(change.slot, *change);
+                }
+                if let Some(session) = known.session {
+                    self.send(session, ServerMessage::Slots { slots: changes });
+                }
+            }
+            Event::Speaker { number, .. } => {
+                if self.speaker != number {
+                    self.speaker = number;
+                    self.broadcast(Some(ServerMessage::Speaker { number }), None);
+                }
+            }
+        }
+    }
+
+    fn media_event(&mut self, seat_id: &SeatId, state: MediaState) {
+        // While new media is being asked for, the end of the old one is no news.
+        if state == MediaState::Lost && self.joining.values().any(|joining| joining.seat == *seat_id) {
+            return;
+        }
+        let Some(seat) = self.seats.get_mut(seat_id) else {
+            return;
+        };
+        let (number, session) = (seat.number, seat.session);
+        match state {
+            MediaState::Connected => seat.media = true,
+            MediaState::Lost => seat.lose_media(),
+        }
+        if let Some(session) = session {
+            self.send(session, ServerMessage::Media { state });
+        }
+        let delta = self
+            .roster
+            .update(number, |point| point.connected = state == MediaState::Connected);
+        self.broadcast(delta, None);
+    }
+
+    pub(super) fn node_down(&mut self) {
+        let code = ErrorCode::Unavailable;
+        for (_, joining) in std::mem::take(&mut self.joining) {
+            self.send(
+                joining.session,
+                ServerMessage::Error {
+                    id: Some(joining.request),
+                    code,
+                },
+            );
+        }
+        for (_, (session, id)) in std::mem::take(&mut self.restarting) {
+            self.send(session, ServerMessage::Error { id: Some(id), code });
+        }
+    }
+
+    /// Makes both sides' ideas of the room equal; running it again changes nothing more.
+    pub(super) fn reconcile(&mut self, now: Instant, room: Option<RoomSnapshot>) {
+        self.node_down();
+        self.command(Command::OpenRoom {
+            room: self.id.clone(),
+            policy: self.policy.clone(),
+        });
+        let (number_max, listed) = room.map_or((0, Vec::new()), |room| (room.number_max, room.seats));
+        self.number_max = self.number_max.max(number_max);
+        let mut missing: Vec<SeatId> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| seat.media)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for entry in listed {
+            missing.retain(|seat| *seat != entry.seat);
+            if self.seats.contains_key(&entry.seat) {
+                self.reconcile_known(entry);
+            } else if self.reconciled {
+                self.command(Command::Leave {
+                    room: self.id.clone(),
+                    seat: entry.seat,
+                });
+            } else {
+                self.reconcile_unknown(now, entry);
+            }
+        }
+        self.reconciled = true;
+        for seat in missing {
+            self.media_event(&seat, MediaState::Lost);
+        }
+    }
+
+    /// A seat of ours: the node is right about media, we about what is published and wanted.
+    fn reconcile_known(&mut self, entry: SeatSnapshot) {
+        let seat = self.seats.get_mut(&entry.seat).expect("asked by the caller");
+        if seat.number != entry.number {
+            self.command(Command::Leave {
+                room: self.id.clone(),
+                seat: entry.seat,
+            });
+            return;
+        }
+        seat.media = true;
+        seat.shown = entry.slots.iter().map(|change| (change.slot, *change)).collect();
+        let (number, session, sources) = (seat.number, seat.session, seat.sources.clone());
+        let wants = seat.view.clone();
+        if let Some(session) = session {
+            self.send(session, ServerMessage::Slots { slots: entry.slots });
+        }
+        let wanted = self
+            .roster
+            .point(number)
+            .map(|point| point.published.clone())
+            .unwrap_or_default();
+        for source in sources {
+            let on = wanted.contains(&source);
+            if on != entry.published.contains(&source) {
+                let (room, seat) = (self.id.clone(), entry.seat.clone());
+                self.command(Command::SetPublished {
+                    room,
+                    seat,
+                    source,
+                    on,
+                });
+            }
+        }
+        if !wants.is_empty() {
+            self.command(Command::SetView {
+                room: self.id.clone(),
+                seat: entry.seat,
+                wants,
+            });
+        }
+        let delta = self
+            .roster
+            .update(number, |point| point.connected = entry.connected);
+        self.broadcast(delta, None);
+    }
+
+    /// A seat that a former signaling gave: its note says whose it is, and its session has [`super::meeting::AWAY_MAX`]
+    /// to come back. A note that cannot be read, or a number that is another's, ends the seat.
+    fn reconcile_unknown(&mut self, now: Instant, entry: SeatSnapshot) {
+        let taken = self.roster.point(entry.number).is_some();
+        let Some(note) = SeatNote::decode(&entry.seat_note).filter(|_| !taken) else {
+            self.command(Command::Leave {
+                room: self.id.clone(),
+                seat: entry.seat,
+            });
+            return;
+        };
+        self.number_max = self.number_max.max(entry.number.get());
+        let mut seat = Seat::new(entry.number, note.subject);
+        seat.away_since = Some(now);
+        seat.sources = note.sources;
+        seat.media = true;
+        seat.shown = entry
+            .slots
+            .into_iter()
+            .map(|change| (change.slot, change))
+            .collect();
+        self.seats.insert(entry.seat, seat);
+        let delta = self.roster.set(Point {
+            number: entry.number,
+            name: note.name,
+            site: note.site,
+            role: note.role,
+            published: entry.published.into_iter().collect(),
+            connected: entry.connected,
+        });
+        self.broadcast(delta, None);
+    }
+}
+
+/// The client's code for a reply that is not the one asked for.
+fn refusal(result: Result<Reply, ControlError>) -> ErrorCode {
+    match result {
+        Err(ControlError::BadSdp { .. } | ControlError::BadValue) => ErrorCode::BadSdp,
+        Err(ControlError::RoomFull) => ErrorCode::RoomFull,
+        Err(ControlError::State | ControlError::UnknownSeat) => ErrorCode::State,
+        Err(ControlError::Unavailable | ControlError::UnknownRoom) => ErrorCode::Unavailable,
+        Err(ControlError::NumberTaken | ControlError::Version { .. }) | Ok(_) => ErrorCode::Internal,
+    }
+}

@@ -1,0 +1,34 @@
+//! The one table of what a role may do.
+
+use crate::names::Role;
+
+/// Something a role may or may not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Sit in the meeting.
+    TakeSeat,
+    /// Send sound or pictures.
+    Publish,
+}
+
+/// Whether `role` may do `action`.
+pub const fn may(role: Role, action: Action) -> bool {
+    match action {
+        Action::TakeSeat => true,
+        // An observer sees and hears.
+        Action::Publish => !matches!(role, Role::Observer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_observers_are_silent() {
+        for role in Role::ALL {
+            assert!(may(role, Action::TakeSeat));
+            assert_eq!(may(role, Action::Publish), role != Role::Observer, "{role:?}");
+        }
+    }
+}

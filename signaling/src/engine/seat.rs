@@ -1,0 +1,136 @@
+//! Seats: who a session is, what it may claim again later, and what the node keeps for us.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+use sfu::{
+    control::{RoomId, SEAT_BYTES_MAX, SeatId, SlotChange, Want},
+    engine::id::{PointNumber, SlotId, SourceKind},
+};
+
+use super::effect::SessionId;
+use crate::{
+    json,
+    names::{DisplayName, Role, SiteId},
+    protocol::Point,
+};
+
+/// Who a session is, by its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The token's `sub`.
+    pub subject: String,
+    /// The token's `name`, to prefill the page.
+    pub name: Option<DisplayName>,
+    /// The token's `site`.
+    pub site: Option<SiteId>,
+    /// The token's `role`.
+    pub role: Role,
+}
+
+/// A seat as its resume token names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Where.
+    pub room: RoomId,
+    /// Which.
+    pub seat: SeatId,
+    /// Its number.
+    pub number: PointNumber,
+    /// Of the person: only the same one may claim it.
+    pub subject: String,
+    /// As shown.
+    pub name: DisplayName,
+    /// As joined.
+    pub site: Option<SiteId>,
+    /// As joined.
+    pub role: Role,
+}
+
+/// What the node keeps for each seat ([`sfu::control::Join::seat_note`]), so that a restarted signaling knows who sits
+/// where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeatNote {
+    /// Of the person.
+    pub subject: String,
+    /// As shown.
+    pub name: DisplayName,
+    /// As joined.
+    pub site: Option<SiteId>,
+    /// As joined.
+    pub role: Role,
+    /// Sources that have a place in the offer.
+    pub sources: BTreeSet<SourceKind>,
+}
+
+impl SeatNote {
+    /// As text for the node. Subject (256 bytes at most), name and site keep it far below [`SEAT_BYTES_MAX`].
+    pub fn encode(&self) -> String {
+        let note = serde_json::to_string(self).expect("keys are text");
+        debug_assert!(note.len() <= SEAT_BYTES_MAX);
+        note
+    }
+
+    /// Reads what a former signaling wrote.
+    pub fn decode(text: &str) -> Option<Self> {
+        serde_json::from_value(json::parse(text, 4).ok()?).ok()
+    }
+}
+
+/// A seat that was given.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) number: PointNumber,
+    pub(super) subject: String,
+    /// Who sits on it now.
+    pub(super) session: Option<SessionId>,
+    /// Since when nobody does.
+    pub(super) away_since: Option<Instant>,
+    /// Sources that have a place in the offer.
+    pub(super) sources: BTreeSet<SourceKind>,
+    /// The node holds media for it.
+    pub(super) media: bool,
+    /// The slots its offer has; none if it was made by a former signaling.
+    pub(super) slots: Option<BTreeSet<SlotId>>,
+    /// What each slot shows.
+    pub(super) shown: BTreeMap<SlotId, SlotChange>,
+    /// The pictures last wanted; told again to new media.
+    pub(super) view: Vec<Want>,
+}
+
+impl Seat {
+    pub(super) fn new(number: PointNumber, subject: String) -> Self {
+        Self {
+            number,
+            subject,
+            session: None,
+            away_since: None,
+            sources: BTreeSet::new(),
+            media: false,
+            slots: None,
+            shown: BTreeMap::new(),
+            view: Vec::new(),
+        }
+    }
+
+    /// The media path is gone and with it everything it carried.
+    pub(super) fn lose_media(&mut self) {
+        self.media = false;
+        self.slots = None;
+        self.shown.clear();
+    }
+}
+
+/// A join that the node has not answered yet.
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub(super) session: SessionId,
+    pub(super) request: u32,
+    pub(super) seat: SeatId,
+    pub(super) point: Point,
+    pub(super) sources: BTreeSet<SourceKind>,
+}

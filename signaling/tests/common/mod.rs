@@ -1,0 +1,338 @@
+//! A real server on ports of its own, a node that only speaks the control protocol, and clients.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use sfu::{
+    control::{Command, ControlError, Event, FromNode, Reply, Request, RoomSnapshot, SeatSnapshot, VERSION},
+    engine::id::SlotId,
+};
+use signaling::{
+    driver::{
+        auth::{self, Keys, RoomToken},
+        config::{Config, Overrides},
+        serve::{self, NodePlace, Server},
+    },
+    engine::seat::Person,
+    names::Role,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpStream, UnixListener},
+    sync::{Mutex, mpsc},
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{self, Message, client::IntoClientRequest},
+};
+
+/// Waits for what must come; a test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the fake node remembers and was told.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub rooms: BTreeMap<String, RoomSnapshot>,
+    pub commands: Vec<Command>,
+}
+
+/// A node without media: seats and nothing more.
+#[derive(Clone)]
+pub struct FakeNode {
+    pub told: Arc<Mutex<Told>>,
+    events: Arc<Mutex<Option<mpsc::UnboundedSender<FromNode>>>>,
+}
+
+impl FakeNode {
+    /// Listens where signaling looks.
+    pub fn start(data: &Path) -> Self {
+        let listener = UnixListener::bind(data.join("node.sock")).expect("bound");
+        let node = Self {
+            told: Arc::default(),
+            events: Arc::default(),
+        };
+        let serving = node.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (sender, mut outgoing) = mpsc::unbounded_channel::<FromNode>();
+                *serving.events.lock().await = Some(sender.clone());
+                let (read, mut write) = stream.into_split();
+                tokio::spawn(async move {
+                    while let Some(message) = outgoing.recv().await {
+                        let line = serde_json::to_string(&message).expect("JSON") + "\n";
+                        if write.write_all(line.as_bytes()).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+                let node = serving.clone();
+                tokio::spawn(async move {
+                    let mut lines = BufReader::new(read).lines();
+                    while let Ok(Some(line)) = lines.next_line().await {
+                        let request: Request = serde_json::from_str(&line).expect("a request");
+                        let result = node.told.lock().await.handle(request.command);
+                        if sender
+                            .send(FromNode::Reply {
+                                id: request.id,
+                                result,
+                            })
+                            .is_err()
+                        {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        node
+    }
+
+    /// Tells signaling.
+    pub async fn emit(&self, event: Event) {
+        let events = self.events.lock().await;
+        // A connection that was just closed loses its events.
+        let _ = events.as_ref().expect("connected").send(FromNode::Event(event));
+    }
+
+    /// Commands that change something, as their names.
+    pub async fn commands(&self) -> usize {
+        self.told.lock().await.commands.len()
+    }
+}
+
+impl Told {
+    fn handle(&mut self, command: Command) -> Result<Reply, ControlError> {
+        match &command {
+            Command::Hello { .. } => {
+                let media = vec!["127.0.0.1:7882".parse().expect("an address")];
+                return Ok(Reply::Welcome {
+                    version: VERSION,
+                    pid: std::process::id(),
+                    epoch: 1,
+                    media,
+                });
+            }
+            Command::Snapshot => {
+                return Ok(Reply::Snapshot {
+                    rooms: self.rooms.values().cloned().collect(),
+                });
+            }
+            Command::Metrics => {
+                return Ok(Reply::Metrics {
+                    text: "diemcau_fake 1\n".into(),
+                });
+            }
+            _ => self.commands.push(command.clone()),
+        }
+        match command {
+            Command::OpenRoom { room, policy } => {
+                let fresh = || RoomSnapshot {
+                    room: room.clone(),
+                    policy: policy.clone(),
+                    number_max: 0,
+                    seats: vec![],
+                };
+                self.rooms.entry(room.to_string()).or_insert_with(fresh);
+            }
+            Command::Join(join) => {
+                if join.offer.contains("BAD") {
+                    return Err(ControlError::BadSdp {
+                        reason: "line 1".into(),
+                    });
+                }
+                let room = self
+                    .rooms
+                    .get_mut(join.room.as_str())
+                    .ok_or(ControlError::UnknownRoom)?;
+                room.number_max = room.number_max.max(join.number.get());
+                room.seats.retain(|seat| seat.seat != join.seat);
+                room.seats.push(SeatSnapshot {
+                    seat: join.seat,
+                    number: join.number,
+                    seat_note: join.seat_note,
+                    published: join.published,
+                    connected: true,
+                    slots: vec![],
+                });
+                let slots = BTreeMap::from([
+                    (SlotId::audio(0), "4".to_owned()),
+                    (SlotId::video(0), "5".to_owned()),
+                    (SlotId::video(1), "6".to_owned()),
+                ]);
+                return Ok(Reply::Joined {
+                    answer: "v=0\r\n".into(),
+                    slots,
+                });
+            }
+            Command::Restart { .. } => {
+                return Ok(Reply::Restarted {
+                    answer: "v=0\r\n".into(),
+                });
+            }
+            Command::Leave { room, seat } => {
+                if let Some(room) = self.rooms.get_mut(room.as_str()) {
+                    room.seats.retain(|known| known.seat != seat);
+                }
+            }
+            _ => {}
+        }
+        Ok(Reply::Done)
+    }
+}
+
+/// A server and what a test needs to speak to it.
+pub struct Bench {
+    pub data: tempfile::TempDir,
+    pub node: FakeNode,
+    pub server: Server,
+    pub keys: Keys,
+}
+
+/// Settings for a data folder, with a small room `small` beside `demo`.
+pub fn settings(data: &Path) -> Config {
+    let file = data.join("config.toml");
+    std::fs::write(&file, "[[rooms]]\nid = 'small'\npoints_max = 1\n").expect("written");
+    let overrides = Overrides {
+        data: Some(data.to_owned()),
+        listen: "127.0.0.1:0".parse().ok(),
+        ..Overrides::default()
+    };
+    Config::load(Some(&file), &overrides).expect("settings")
+}
+
+/// No program is ever started: the node is there.
+pub fn nowhere() -> NodePlace {
+    NodePlace::Process("/nonexistent".into())
+}
+
+impl Bench {
+    pub async fn start() -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let node = FakeNode::start(data.path());
+        let server = serve::start(&settings(data.path()), nowhere())
+            .await
+            .expect("serves");
+        let keys = Keys::load_or_create(data.path()).expect("made by the server");
+        Self {
+            data,
+            node,
+            server,
+            keys,
+        }
+    }
+
+    pub fn token(&self, room: &str) -> String {
+        self.signed(room, Role::Delegate, 0, 3600)
+    }
+
+    /// A token that is good from and until so many seconds from now.
+    pub fn signed(&self, room: &str, role: Role, from: i64, until: i64) -> String {
+        let now = i64::try_from(auth::unix_now()).expect("in range");
+        let token = RoomToken {
+            room: room.to_owned().try_into().expect("a room id"),
+            person: Person {
+                subject: "s".into(),
+                name: None,
+                site: None,
+                role,
+            },
+            not_before: u64::try_from(now + from).expect("in range"),
+            expires: u64::try_from(now + until).expect("in range"),
+        };
+        self.keys.sign_room(&token).into()
+    }
+
+    pub async fn connect(&self) -> Client {
+        Client::connect(&self.server.http, Some(&self.server.http))
+            .await
+            .expect("upgraded")
+    }
+
+    /// A client that has a seat in `room`.
+    pub async fn seated(&self, room: &str, name: &str) -> (Client, Value) {
+        let mut client = self.connect().await;
+        client.hello(&self.token(room), None).await;
+        assert_eq!(client.next().await["type"], "welcome");
+        client.send(&join(1, name)).await;
+        let joined = client.expect("joined").await;
+        (client, joined)
+    }
+}
+
+pub fn join(id: u32, name: &str) -> Value {
+    json!({"type": "join", "id": id, "name": name, "profile": "phone", "sources": {"mic": "0", "camera": "1"},
+        "published": ["mic"], "offer": "v=0\r\n"})
+}
+
+/// One WebSocket of a test.
+pub struct Client(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    pub async fn connect(http: &str, origin: Option<&str>) -> Result<Self, tungstenite::Error> {
+        let url = format!("{}/ws", http.replacen("http", "ws", 1));
+        let mut request = url.into_client_request().expect("a request");
+        if let Some(origin) = origin {
+            request
+                .headers_mut()
+                .insert("origin", origin.parse().expect("a header"));
+        }
+        Ok(Self(tokio_tungstenite::connect_async(request).await?.0))
+    }
+
+    pub async fn send(&mut self, message: &Value) {
+        self.send_text(&message.to_string()).await;
+    }
+
+    pub async fn send_text(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.expect("sent");
+    }
+
+    pub async fn hello(&mut self, token: &str, resume: Option<&str>) {
+        self.send(&json!({"type": "hello", "version": 1, "token": token, "resume": resume}))
+            .await;
+    }
+
+    async fn frame(&mut self) -> Message {
+        tokio::time::timeout(PATIENCE, self.0.next())
+            .await
+            .expect("in time")
+            .expect("open")
+            .expect("no error")
+    }
+
+    /// The next message.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            match self.frame().await {
+                Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The next message of that type, whatever comes before it.
+    pub async fn expect(&mut self, kind: &str) -> Value {
+        loop {
+            let message = self.next().await;
+            if message["type"] == kind {
+                return message;
+            }
+        }
+    }
+
+    /// Everything until the close frame, and its code.
+    pub async fn closed(&mut self) -> (Vec<Value>, u16) {
+        let mut messages = Vec::new();
+        loop {
+            match self.frame().await {
+                Message::Text(text) => messages.push(serde_json::from_str(&text).expect("JSON")),
+                Message::Close(Some(close)) => return (messages, close.code.into()),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

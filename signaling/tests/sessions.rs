@@ -1,0 +1,209 @@
+//! Seats, sessions and restarts, with a real server and a node that only speaks the control protocol.
+
+mod common;
+
+use common::{Bench, Client, nowhere, settings};
+use serde_json::json;
+use sfu::{
+    control::{Event, MediaState, SeatId, SlotChange},
+    engine::id::SlotId,
+};
+use signaling::driver::serve;
+
+#[tokio::test]
+async fn everybody_learns_who_comes_changes_and_goes() {
+    let bench = Bench::start().await;
+    let (mut first, joined) = bench.seated("demo", "Ánh").await;
+    assert_eq!((&joined["number"], &joined["sequence"]), (&json!(1), &json!(1)));
+    let (mut second, joined) = bench.seated("demo", "Bình").await;
+    assert_eq!(joined["points"].as_array().expect("a list").len(), 2);
+    let point = first.expect("point").await;
+    assert_eq!(
+        (&point["change"], &point["point"]["name"], &point["sequence"]),
+        (&json!("joined"), &json!("Bình"), &json!(2))
+    );
+    second
+        .send(&json!({"type": "publish", "source": "camera", "on": true}))
+        .await;
+    assert_eq!(
+        first.expect("point").await["point"]["published"],
+        json!(["mic", "camera"])
+    );
+    second.send(&json!({"type": "leave"})).await;
+    assert_eq!(second.closed().await.1, 1000);
+    assert_eq!(first.expect("point").await["change"], "left");
+    let (_, third) = bench.seated("demo", "Chi").await;
+    assert_eq!(third["number"], 3, "numbers are never used again");
+}
+
+#[tokio::test]
+async fn a_seat_is_resumed_and_the_former_session_closed() {
+    let bench = Bench::start().await;
+    let (mut first, joined) = bench.seated("demo", "Ánh").await;
+    let resume = joined["resume"].as_str().expect("a token");
+    let mut second = bench.connect().await;
+    second.hello(&bench.token("demo"), Some(resume)).await;
+    let resumed = second.expect("resumed").await;
+    assert_eq!(
+        (&resumed["number"], &resumed["media"]),
+        (&json!(1), &json!("kept"))
+    );
+    assert_eq!(first.closed().await.1, 4409);
+    // A token of another room claims nothing.
+    let mut third = bench.connect().await;
+    third.hello(&bench.token("small"), Some(resume)).await;
+    third.expect("welcome").await;
+    assert_eq!(third.next().await["code"], "bad_token");
+    second.send(&json!({"type": "ping", "id": 4})).await;
+    assert_eq!(
+        second.expect("pong").await["id"],
+        4,
+        "the seat's session is untouched"
+    );
+}
+
+#[tokio::test]
+async fn after_a_restart_of_signaling_seats_are_as_they_were() {
+    let bench = Bench::start().await;
+    let (mut client, joined) = bench.seated("demo", "Ánh").await;
+    bench
+        .seated("demo", "Bình")
+        .await
+        .0
+        .send(&json!({"type": "ping", "id": 1}))
+        .await;
+    let resume = joined["resume"].as_str().expect("a token").to_owned();
+    // As killed: the node hears nothing of it.
+    let Bench {
+        data, node, server, ..
+    } = bench;
+    drop(server);
+    let server = serve::start(&settings(data.path()), nowhere())
+        .await
+        .expect("serves again");
+    let keys = signaling::driver::auth::Keys::load_or_create(data.path()).expect("the same key");
+    let bench = Bench {
+        data,
+        node,
+        server,
+        keys,
+    };
+    let mut again = Client::connect(&bench.server.http, Some(&bench.server.http))
+        .await
+        .expect("upgraded");
+    again.hello(&bench.token("demo"), Some(&resume)).await;
+    let resumed = again.expect("resumed").await;
+    assert_eq!(
+        (&resumed["number"], &resumed["media"]),
+        (&json!(1), &json!("kept"))
+    );
+    let names: Vec<_> = resumed["points"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|p| p["name"].clone())
+        .collect();
+    assert_eq!(names, ["Ánh", "Bình"]);
+    let (_, next) = bench.seated("demo", "Chi").await;
+    assert_eq!(next["number"], 3);
+    let _ = client.0.close(None).await;
+}
+
+async fn seat_of(bench: &Bench, index: usize) -> SeatId {
+    bench.node.told.lock().await.rooms["demo"].seats[index]
+        .seat
+        .clone()
+}
+
+#[tokio::test]
+async fn lost_media_is_told_and_joined_anew_with_the_same_number() {
+    let bench = Bench::start().await;
+    let (mut client, joined) = bench.seated("demo", "Ánh").await;
+    let room: sfu::control::RoomId = "demo".to_owned().try_into().expect("a room id");
+    let seat = seat_of(&bench, 0).await;
+    for (state, word) in [(MediaState::Connected, "connected"), (MediaState::Lost, "lost")] {
+        bench
+            .node
+            .emit(Event::Media {
+                room: room.clone(),
+                seat: seat.clone(),
+                state,
+            })
+            .await;
+        assert_eq!(client.expect("media").await["state"], word);
+        assert_eq!(
+            client.expect("point").await["point"]["connected"],
+            json!(word == "connected")
+        );
+    }
+    client.send(&common::join(5, "Ánh")).await;
+    let again = client.expect("joined").await;
+    assert_eq!((&again["number"], &again["id"]), (&joined["number"], &json!(5)));
+    assert_eq!(seat_of(&bench, 0).await, seat);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed_with_1013_and_others_go_on() {
+    let bench = Bench::start().await;
+    let (mut slow, _) = bench.seated("demo", "Chậm").await;
+    let (mut other, _) = bench.seated("demo", "Nhanh").await;
+    let room: sfu::control::RoomId = "demo".to_owned().try_into().expect("a room id");
+    let (seat, others_seat) = (seat_of(&bench, 0).await, seat_of(&bench, 1).await);
+    let changes: Vec<SlotChange> = (0..27)
+        .map(|i| SlotChange {
+            slot: SlotId::video(i),
+            source: None,
+            time: Some(u32::MAX),
+        })
+        .collect();
+    // More than all buffers of the system between us hold; in turns, so that the link itself is never the slow one.
+    for _ in 0..12 {
+        for _ in 0..1_000 {
+            let (room, seat) = (room.clone(), seat.clone());
+            bench
+                .node
+                .emit(Event::Slots {
+                    room,
+                    seat,
+                    changes: changes.clone(),
+                })
+                .await;
+        }
+        let (room, seat) = (room.clone(), others_seat.clone());
+        bench
+            .node
+            .emit(Event::Slots {
+                room,
+                seat,
+                changes: changes[..1].to_vec(),
+            })
+            .await;
+        other.expect("slots").await;
+    }
+    let (_, close) = slow.closed().await;
+    assert_eq!(close, 1013);
+}
+
+#[tokio::test]
+async fn a_stopping_server_says_so_and_ends_the_node() {
+    let bench = Bench::start().await;
+    let (mut client, _) = bench.seated("demo", "Ánh").await;
+    let stopping = tokio::spawn(bench.server.stop());
+    assert_eq!(client.closed().await.1, 1001);
+    drop(client);
+    let told = bench.node.told.clone();
+    let shutdown_told = async {
+        while !told
+            .lock()
+            .await
+            .commands
+            .contains(&sfu::control::Command::Shutdown)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(common::PATIENCE, shutdown_told)
+        .await
+        .expect("the node is told");
+    stopping.abort();
+}
