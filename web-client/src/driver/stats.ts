@@ -87,6 +87,8 @@ interface Entry {
 
 function read(report: RTCStatsReport): { sums: Sums; rttMs: number | null; lossOut: number } {
   const sums: Sums = { at: 0, received: 0, lost: 0, bytesIn: 0, bytesOut: 0, frames: 0 };
+  // Firefox counts no bytes on the transport: the streams' own stand in.
+  const streams = { in: 0, out: 0 };
   let rttMs: number | null = null;
   let lossOut = 0;
   report.forEach((entry: Entry) => {
@@ -106,11 +108,17 @@ function read(report: RTCStatsReport): { sums: Sums; rttMs: number | null; lossO
         sums.received += entry.packetsReceived ?? 0;
         sums.lost += entry.packetsLost ?? 0;
         sums.frames += entry.framesDecoded ?? 0;
+        streams.in += entry.bytesReceived ?? 0;
+        return;
+      case 'outbound-rtp':
+        streams.out += entry.bytesSent ?? 0;
         return;
       case 'remote-inbound-rtp':
         lossOut = Math.max(lossOut, entry.fractionLost ?? 0);
         return;
     }
   });
+  sums.bytesIn ||= streams.in;
+  sums.bytesOut ||= streams.out;
   return { sums, rttMs, lossOut };
 }
