@@ -21,7 +21,12 @@ export async function startServerBehind(options) {
   const port = await freePort(ownAddress);
   path.upstream = { address: ownAddress, port };
   const server = await startServer({
-    args: ['--media-port', String(port), '--media-public', `${ownAddress}:${path.port}=${ownAddress}:${port}`],
+    args: ['--media-port', String(port)],
+    // Only this one address, so that no candidate leads around the relay.
+    env: {
+      DIEMCAU__MEDIA__ADDRESSES: ownAddress, DIEMCAU__MEDIA__LOOPBACK: 'false',
+      DIEMCAU__MEDIA__PUBLIC: `${ownAddress}:${path.port}=${ownAddress}:${port}`,
+    },
   });
   return { server, path };
 }
