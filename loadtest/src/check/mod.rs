@@ -652,3 +652,6 @@ impl Names {
             .map(|&(source, _)| source)
     }
 }
+
+#[cfg(test)]
+mod tests;

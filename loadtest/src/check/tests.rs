@@ -1,0 +1,481 @@
+//! Made-up packets: a straight slot is found straight under any repaired loss, and each fault is found as what it is.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::media::{cut, marked_frame, marked_sound};
+
+const CAMERA: u32 = 9;
+const OTHER: u32 = 13;
+const MIC: u32 = 8;
+
+/// A node's slot, as it should be; faults are put in by hand.
+struct Slot {
+    sequence: u16,
+    time: u32,
+    picture_id: u16,
+    tl0_picture: u8,
+    at_us: u64,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            sequence: 0xfff0,
+            time: 0xffff_0000,
+            picture_id: 0x7ff0,
+            tl0_picture: 250,
+            at_us: 5_000_000,
+        }
+    }
+
+    fn frame(&mut self, source: u32, clip: u8, counter: u32, index: u16) -> Vec<Arrived> {
+        let mark = Mark {
+            source,
+            counter,
+            clip,
+            index,
+            sent_us: self.at_us - 3_000,
+        };
+        let frame = &Clips::builtin().layers[usize::from(clip)][usize::from(index)];
+        let payloads = cut(&marked_frame(frame, &mark), self.picture_id, self.tl0_picture);
+        let last = payloads.len() - 1;
+        let packets = payloads.into_iter().enumerate().map(|(i, payload)| {
+            let sequence = self.sequence;
+            self.sequence = self.sequence.wrapping_add(1);
+            self.arrived(sequence, i == last, source, payload)
+        });
+        let packets = packets.collect();
+        self.picture_id = (self.picture_id + 1) & 0x7fff;
+        self.tl0_picture = self.tl0_picture.wrapping_add(1);
+        self.time = self.time.wrapping_add(FRAME_TICKS);
+        self.at_us += 66_667;
+        packets
+    }
+
+    fn sound(&mut self, source: u32, counter: u32) -> Arrived {
+        let index = (counter % 400) as u16;
+        let mark = Mark {
+            source,
+            counter,
+            clip: CLIP_SPEECH,
+            index,
+            sent_us: self.at_us - 3_000,
+        };
+        let payload = marked_sound(&Clips::builtin().speech[usize::from(index)].payload, &mark);
+        let arrived = self.arrived(self.sequence, false, source, payload);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.time = self.time.wrapping_add(SOUND_TICKS);
+        self.at_us += 20_000;
+        arrived
+    }
+
+    fn arrived(&self, sequence: u16, marker: bool, source: u32, payload: Bytes) -> Arrived {
+        Arrived {
+            sequence,
+            time: self.time,
+            marker,
+            csrc: Some(source),
+            payload,
+            at_us: self.at_us,
+            repair: false,
+        }
+    }
+}
+
+/// Point 1 looks at a slot with points 2 and 3 in it, all of this load tester.
+fn ours(point: u32) -> bool {
+    point <= 3
+}
+
+fn judge(kind: SlotKind, packets: impl IntoIterator<Item = Arrived>) -> SlotCheck {
+    let mut check = SlotCheck::new(kind);
+    let mut named = None;
+    for packet in packets {
+        if packet.csrc != named && !packet.repair {
+            named = packet.csrc;
+            check.announce(packet.csrc.unwrap_or(0), packet.time);
+        }
+        let now_us = packet.at_us;
+        check.handle(packet, &ours);
+        check.handle_timeout(now_us, &ours);
+    }
+    check.finish(&ours);
+    check
+}
+
+fn frames(count: u16) -> Vec<Arrived> {
+    let mut slot = Slot::new();
+    (0..count)
+        .flat_map(|index| slot.frame(CAMERA, 1, u32::from(index) + 7, index))
+        .collect()
+}
+
+fn sounds(count: u32) -> Vec<Arrived> {
+    let mut slot = Slot::new();
+    (0..count).map(|counter| slot.sound(MIC, counter)).collect()
+}
+
+/// Exactly this was found, at least once, and nothing was lost.
+fn assert_only(check: &SlotCheck, violation: Violation) {
+    assert!(
+        check.counts().seen(violation) > 0,
+        "{violation:?} not seen: {:?}",
+        check.log()
+    );
+    assert_eq!(
+        check.counts().errors(),
+        check.counts().seen(violation),
+        "{:?}",
+        check.log()
+    );
+    assert_eq!(check.counts().lost, 0);
+}
+
+fn assert_clean(check: &SlotCheck) {
+    assert_eq!(check.counts().errors(), 0, "{:?}", check.log());
+    assert_eq!(check.counts().lost, 0);
+}
+
+#[test]
+fn a_straight_slot_is_found_straight() {
+    let packets = frames(30);
+    let count = packets.len() as u64;
+    let check = judge(SlotKind::Picture, packets);
+    assert_clean(&check);
+    assert_eq!((check.counts().packets, check.counts().units), (count, 30));
+    assert!(
+        check
+            .latency()
+            .quantile_ms(0.5)
+            .is_some_and(|ms| (2.9..3.1).contains(&ms))
+    );
+    let check = judge(SlotKind::Voice, sounds(300));
+    assert_clean(&check);
+    assert_eq!(check.counts().units, 300);
+}
+
+#[test]
+fn a_switch_at_a_key_frame_is_right_and_elsewhere_not() {
+    let mut slot = Slot::new();
+    let mut packets: Vec<_> = (0..10)
+        .flat_map(|index| slot.frame(CAMERA, 1, u32::from(index), index))
+        .collect();
+    let mut good = packets.clone();
+    let (sequence, picture_id, tl0_picture, time, at_us) = (
+        slot.sequence,
+        slot.picture_id,
+        slot.tl0_picture,
+        slot.time,
+        slot.at_us,
+    );
+    good.extend((0..5).flat_map(|index| slot.frame(OTHER, 0, 100 + u32::from(index), index)));
+    let check = judge(SlotKind::Picture, good);
+    assert_clean(&check);
+    assert_eq!(check.counts().switches, 1);
+    let mut slot = Slot {
+        sequence,
+        time,
+        picture_id,
+        tl0_picture,
+        at_us,
+    };
+    packets.extend((3..8).flat_map(|index| slot.frame(OTHER, 0, 100 + u32::from(index), index)));
+    assert_only(&judge(SlotKind::Picture, packets), Violation::NoKeyFrame);
+}
+
+#[test]
+fn a_slot_that_does_not_begin_with_a_key_frame() {
+    let packets = frames(12);
+    let first = packets.iter().position(|packet| packet.marker).unwrap() + 1;
+    assert_only(
+        &judge(SlotKind::Picture, packets[first..].to_vec()),
+        Violation::NoKeyFrame,
+    );
+}
+
+#[test]
+fn a_layer_change_without_key_frame() {
+    let mut slot = Slot::new();
+    let packets = (0..8).flat_map(|index| slot.frame(CAMERA, u8::from(index >= 4), u32::from(index), index));
+    let packets: Vec<_> = packets.collect();
+    assert_only(&judge(SlotKind::Picture, packets), Violation::NoKeyFrame);
+}
+
+#[test]
+fn duplicates_and_jumps() {
+    let mut packets = frames(10);
+    packets.insert(5, packets[4].clone());
+    assert_only(&judge(SlotKind::Picture, packets), Violation::Duplicate);
+    let mut packets = frames(10);
+    let mut again = packets[4].clone();
+    again.repair = true;
+    packets.insert(6, again);
+    assert_clean(&judge(SlotKind::Picture, packets));
+    let mut packets = sounds(20);
+    packets[10..]
+        .iter_mut()
+        .for_each(|packet| packet.sequence = packet.sequence.wrapping_add(9_000));
+    assert!(judge(SlotKind::Voice, packets).counts().seen(Violation::Jump) > 0);
+}
+
+#[test]
+fn time_that_goes_back_or_leaves_its_pace() {
+    let mut packets = sounds(20);
+    let before = packets[4].time;
+    packets[10].time = before;
+    assert_only(&judge(SlotKind::Voice, packets), Violation::Time);
+    let mut packets = sounds(20);
+    packets[10..]
+        .iter_mut()
+        .for_each(|packet| packet.time = packet.time.wrapping_add(700));
+    assert_only(&judge(SlotKind::Voice, packets), Violation::Time);
+    let mut packets = frames(10);
+    let from = packets.iter().position(|packet| packet.marker).unwrap() + 1;
+    packets[from..]
+        .iter_mut()
+        .for_each(|packet| packet.time = packet.time.wrapping_add(9_000));
+    assert_only(&judge(SlotKind::Picture, packets), Violation::Time);
+}
+
+#[test]
+fn an_invented_gap_of_picture_ids() {
+    let mut slot = Slot::new();
+    let packets = (0..10).flat_map(|index| {
+        if index == 5 {
+            slot.picture_id += 1;
+        }
+        slot.frame(CAMERA, 1, u32::from(index), index)
+    });
+    let packets: Vec<_> = packets.collect();
+    assert_only(&judge(SlotKind::Picture, packets), Violation::Picture);
+}
+
+#[test]
+fn frames_that_are_not_whole() {
+    let mut packets = frames(10);
+    let end = packets.iter().rposition(|packet| packet.marker).unwrap();
+    let end = packets[..end].iter().rposition(|packet| packet.marker).unwrap();
+    packets[end].marker = false;
+    assert!(judge(SlotKind::Picture, packets).counts().seen(Violation::Torn) > 0);
+    let mut packets = frames(3);
+    packets[0].payload = Bytes::from_static(&[0x10, 1]);
+    assert!(judge(SlotKind::Picture, packets).counts().seen(Violation::Torn) > 0);
+}
+
+#[test]
+fn changed_bytes() {
+    for at in [20, 60] {
+        let mut packets = frames(10);
+        let mut bytes = packets[3].payload.to_vec();
+        let at = if at == 20 { at } else { bytes.len() - 3 };
+        bytes[at] ^= 1;
+        packets[3].payload = bytes.into();
+        let check = judge(SlotKind::Picture, packets);
+        assert!(check.counts().seen(Violation::Damaged) > 0, "{:?}", check.log());
+        let mut packets = sounds(10);
+        let mut bytes = packets[3].payload.to_vec();
+        let at = at % bytes.len();
+        bytes[at] ^= 1;
+        packets[3].payload = bytes.into();
+        assert_only(&judge(SlotKind::Voice, packets), Violation::Damaged);
+    }
+}
+
+#[test]
+fn a_csrc_that_lies_or_lacks() {
+    let mut packets = frames(10);
+    packets.iter_mut().for_each(|packet| packet.csrc = Some(OTHER));
+    assert_only(&judge(SlotKind::Picture, packets), Violation::WrongSource);
+    let mut packets = sounds(10);
+    packets[5].csrc = None;
+    assert!(
+        judge(SlotKind::Voice, packets)
+            .counts()
+            .seen(Violation::WrongSource)
+            > 0
+    );
+}
+
+#[test]
+fn units_that_are_left_out_or_repeated_under_straight_numbers() {
+    for counters in [[0, 1, 2, 4, 5], [0, 1, 2, 2, 3]] {
+        let mut slot = Slot::new();
+        let packets: Vec<_> = counters.iter().map(|&counter| slot.sound(MIC, counter)).collect();
+        assert!(judge(SlotKind::Voice, packets).counts().seen(Violation::Skipped) > 0);
+        let mut slot = Slot::new();
+        let packets = counters
+            .iter()
+            .zip(0..)
+            .flat_map(|(&counter, index)| slot.frame(CAMERA, 0, counter, index));
+        let packets: Vec<_> = packets.collect();
+        assert!(
+            judge(SlotKind::Picture, packets)
+                .counts()
+                .seen(Violation::Skipped)
+                > 0
+        );
+    }
+}
+
+#[test]
+fn a_slot_that_was_empty_for_a_while_is_no_fault() {
+    let mut slot = Slot::new();
+    let mut packets: Vec<_> = (0..10).map(|counter| slot.sound(MIC, counter)).collect();
+    slot.time = slot.time.wrapping_add(500 * SOUND_TICKS);
+    packets.extend((510..520).map(|counter| slot.sound(MIC, counter)));
+    assert_clean(&judge(SlotKind::Voice, packets));
+    let mut slot = Slot::new();
+    let mut packets: Vec<_> = (0..5)
+        .flat_map(|index| slot.frame(CAMERA, 1, u32::from(index), index))
+        .collect();
+    slot.time = slot.time.wrapping_add(100 * FRAME_TICKS);
+    packets.extend((0..5).flat_map(|index| slot.frame(CAMERA, 1, u32::from(index) + 105, index)));
+    assert_clean(&judge(SlotKind::Picture, packets));
+}
+
+#[test]
+fn a_name_that_is_wrong_missing_or_late() {
+    let packets = sounds(100);
+    let first = packets[0].time;
+    let play = |announcements: &[(u64, u32, u32)]| {
+        let mut check = SlotCheck::new(SlotKind::Voice);
+        for packet in &packets {
+            for &(at_us, source, time) in announcements {
+                if (packet.at_us..packet.at_us + 20_000).contains(&at_us) {
+                    check.announce(source, time);
+                }
+            }
+            check.handle(packet.clone(), &ours);
+            check.handle_timeout(packet.at_us, &ours);
+        }
+        check.finish(&ours);
+        check
+    };
+    let start = packets[0].at_us;
+    assert_clean(&play(&[(start, MIC, first)]));
+    assert_clean(&play(&[(start + 900_000, MIC, first)]));
+    assert_only(&play(&[]), Violation::WrongName);
+    assert_only(&play(&[(start, MIC + 4, first)]), Violation::WrongName);
+    assert_only(
+        &play(&[(start, MIC, first), (start, MIC + 4, packets[50].time)]),
+        Violation::WrongName,
+    );
+    assert_only(
+        &play(&[(start, MIC, first.wrapping_add(SOUND_TICKS))]),
+        Violation::WrongName,
+    );
+    assert_only(&play(&[(start + 1_200_000, MIC, first)]), Violation::WrongName);
+}
+
+#[test]
+fn what_never_comes_is_lost_and_asked_for() {
+    let mut packets = frames(40);
+    let hole = packets
+        .iter()
+        .rposition(|packet| packet.time == packets[30].time)
+        .unwrap();
+    packets.remove(hole);
+    let check = judge(SlotKind::Picture, packets.clone());
+    assert_eq!(
+        (check.counts().lost, check.counts().errors()),
+        (1, 0),
+        "{:?}",
+        check.log()
+    );
+    assert!(check.counts().undecodable > 0, "no key frame came after it");
+
+    let mut check = SlotCheck::new(SlotKind::Picture);
+    check.announce(CAMERA, packets[0].time);
+    let (mut asked, mut key_frames) = (Vec::new(), 0);
+    for packet in packets {
+        let now_us = packet.at_us;
+        check.handle(packet, &ours);
+        check.handle_timeout(now_us, &ours);
+        asked.extend(check.poll_nacks(now_us));
+        key_frames += u32::from(check.poll_key_frame_request(now_us));
+    }
+    let lost = 0xfff0u16.wrapping_add(hole as u16);
+    assert!(
+        !asked.is_empty() && asked.len() <= usize::from(NACKS_MAX),
+        "{asked:?}"
+    );
+    assert!(asked.iter().all(|&sequence| sequence == lost));
+    assert!(key_frames > 0);
+}
+
+#[test]
+fn other_peoples_pictures_are_followed_but_not_compared() {
+    let mut packets = sounds(20);
+    for packet in &mut packets {
+        packet.csrc = Some(400);
+        packet.payload = Bytes::from_static(&[0x78, 1, 2, 3]);
+    }
+    assert_clean(&judge(SlotKind::Voice, packets.clone()));
+    packets[10].time = packets[3].time;
+    assert_only(&judge(SlotKind::Voice, packets), Violation::Time);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is lost and comes again within the second, early or twice, the slot is as good as straight.
+    #[test]
+    fn repaired_loss_is_no_fault(
+        fates in proptest::collection::vec((0..10u8, 1..12usize), 60..120),
+    ) {
+        let packets = frames(40);
+        let mut order: Vec<(usize, Arrived)> = Vec::new();
+        for (at, packet) in packets.iter().enumerate() {
+            let (fate, delay) = fates[at % fates.len()];
+            // The first packet fixes where the slot begins.
+            match fate {
+                0 if at > 0 => order.push((at + delay, Arrived { repair: true, ..packet.clone() })),
+                1 if at > 0 => {
+                    order.push((at, packet.clone()));
+                    order.push((at + delay, Arrived { repair: true, ..packet.clone() }));
+                }
+                _ => order.push((at, packet.clone())),
+            }
+        }
+        order.sort_by_key(|(at, _)| *at);
+        let last_us = packets.last().unwrap().at_us;
+        let mut check = SlotCheck::new(SlotKind::Picture);
+        check.announce(CAMERA, packets[0].time);
+        for (at, mut packet) in order {
+            packet.at_us = packets.get(at).map_or(last_us, |original| original.at_us);
+            check.handle(packet, &ours);
+        }
+        check.finish(&ours);
+        prop_assert_eq!(check.counts().errors(), 0, "{:?}", check.log());
+        prop_assert_eq!(check.counts().lost, 0);
+        prop_assert_eq!(check.counts().packets, packets.len() as u64);
+        prop_assert_eq!(check.counts().units, 40);
+    }
+
+    /// What is lost for good is counted, once each, and never called anything else.
+    #[test]
+    fn loss_is_counted_as_loss(lost in proptest::collection::btree_set(1..100usize, 0..20)) {
+        let packets = frames(40);
+        let last = packets.len() - 1;
+        let lost: BTreeSet<_> = lost.into_iter().filter(|&at| at < last).collect();
+        let kept = packets.into_iter().enumerate().filter(|(at, _)| !lost.contains(at)).map(|(_, packet)| packet);
+        let check = judge(SlotKind::Picture, kept);
+        prop_assert_eq!(check.counts().lost, lost.len() as u64);
+        prop_assert_eq!(check.counts().errors(), 0, "{:?}", check.log());
+    }
+
+    #[test]
+    fn any_packets_are_judged_without_panic(
+        packets in proptest::collection::vec(
+            (any::<u16>(), any::<u32>(), any::<bool>(), any::<Option<u32>>(),
+             proptest::collection::vec(any::<u8>(), 0..40), any::<bool>()), 0..60),
+        voice in any::<bool>(),
+    ) {
+        let kind = if voice { SlotKind::Voice } else { SlotKind::Picture };
+        let packets = packets.into_iter().zip(0u64..).map(|((sequence, time, marker, csrc, payload, repair), i)| {
+            Arrived { sequence, time, marker, csrc, payload: payload.into(), at_us: i * 30_000, repair }
+        });
+        judge(kind, packets);
+    }
+}
