@@ -194,6 +194,22 @@ impl MediaPath {
         }
     }
 
+    /// Whole units received so far.
+    #[cfg(test)]
+    pub(crate) fn units(&self) -> u64 {
+        lock(&self.state)
+            .slots
+            .iter()
+            .map(|slot| slot.check.counts().units)
+            .sum()
+    }
+
+    /// Whether a repair is still awaited.
+    #[cfg(test)]
+    pub(crate) fn units_missing(&self) -> bool {
+        lock(&self.state).slots.iter().any(|slot| slot.check.is_waiting())
+    }
+
     /// Stops judging and tells what was seen.
     pub(crate) fn finish(&self) -> MediaReport {
         let mut state = lock(&self.state);

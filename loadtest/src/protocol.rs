@@ -243,6 +243,52 @@ mod tests {
         assert!(serde_json::from_str::<ServerMessage>(&extra).is_err());
     }
 
+    /// The files that the server's and the page's own types are tested with.
+    fn fixtures(folder: &str) -> Vec<(String, serde_json::Value)> {
+        let folder = format!(
+            "{}/../signaling/fixtures/protocol/{folder}",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let files = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().path());
+        let read = |path: std::path::PathBuf| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            (path.display().to_string(), serde_json::from_str(&text).unwrap())
+        };
+        files.map(read).collect()
+    }
+
+    /// Absent and null are the same.
+    fn without_nulls(value: serde_json::Value) -> serde_json::Value {
+        match value {
+            serde_json::Value::Object(map) => {
+                let kept = map.into_iter().filter(|(_, value)| !value.is_null());
+                kept.map(|(key, value)| (key, without_nulls(value))).collect()
+            }
+            serde_json::Value::Array(list) => list.into_iter().map(without_nulls).collect(),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn the_golden_frames_are_read_and_written_as_they_are() {
+        let server = fixtures("server");
+        assert!(server.len() >= 11);
+        for (file, value) in server {
+            let message: ServerMessage = serde_json::from_value(value.clone()).expect(&file);
+            let back = serde_json::to_value(message).unwrap();
+            assert_eq!(without_nulls(back), without_nulls(value), "{file}");
+        }
+        let client = fixtures("client");
+        assert!(client.len() >= 7);
+        for (file, value) in client {
+            let message: ClientMessage = serde_json::from_value(value.clone()).expect(&file);
+            let back = serde_json::to_value(message).unwrap();
+            assert_eq!(without_nulls(back), without_nulls(value), "{file}");
+        }
+    }
+
     #[test]
     fn source_numbers_follow_the_table() {
         assert_eq!(source_number(12, Kind::Mic), 48);

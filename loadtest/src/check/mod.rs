@@ -293,6 +293,12 @@ impl SlotCheck {
         self.compare_names(now_us.saturating_sub(NAME_US));
     }
 
+    /// Whether a repair is still awaited.
+    #[cfg(test)]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.order.as_ref().is_some_and(|order| !order.missing.is_empty())
+    }
+
     /// Numbers to ask for now.
     pub(crate) fn poll_nacks(&mut self, now_us: u64) -> Vec<u16> {
         let Some(order) = &mut self.order else {

@@ -235,6 +235,12 @@ impl Sender {
         self.counts
     }
 
+    /// RTP time of the first sound and of the first frame of the lowest layer.
+    #[cfg(test)]
+    pub(crate) fn first_times(&self) -> (u32, u32) {
+        (self.mic.first_time, self.layers[0].media.first_time)
+    }
+
     /// Speaks from the beginning of the speech, or is silent.
     pub(crate) fn set_speaking(&mut self, speaking: bool) {
         if self.speaking != speaking {
@@ -445,3 +451,6 @@ impl Sender {
         self.transport_sequence = self.transport_sequence.wrapping_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -272,3 +272,6 @@ fn feedback(typ: &str, parameter: &str) -> RTCPFeedback {
         parameter: parameter.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
