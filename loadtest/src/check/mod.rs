@@ -4,122 +4,31 @@
 //! A [`SlotCheck`] is told packets in the order they came; it puts them in the order of their numbers, waits for repairs,
 //! and judges the stream as a decoder and a page would. It is told the time and has no clock.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod counts;
+mod names;
+mod order;
 
 use bytes::{Bytes, BytesMut};
 
+use self::{
+    names::{Compared, Names},
+    order::Order,
+};
 use crate::{
     clip::{Clips, FRAME_TICKS, SOUND_TICKS, is_key_frame},
     media::{CLIP_SPEECH, Mark, read_descriptor, unmark_frame, unmark_sound},
     report::Histogram,
 };
 
-/// A number that has not come after this long is lost.
-pub(crate) const REPAIR_US: u64 = 1_000_000;
 /// A slot message may come this much later than the first packet it speaks of.
 const NAME_US: u64 = 1_000_000;
-/// A hole of more numbers than this is no loss but another stream.
-const JUMP_MAX: u64 = 3_000;
-/// Pause between two requests for the same packet, and how many there are at most.
-const NACK_PAUSE_US: u64 = 50_000;
-const NACKS_MAX: u8 = 15;
 /// Pause between two requests for a key frame.
 const PLI_PAUSE_US: u64 = 500_000;
 /// A pause of a voice of at least so many packets is one that the node made (the slot was empty); a shorter one is a
 /// hole that the numbers do not show.
 const VOICE_PAUSE: u32 = 10;
-/// Announcements and observations kept per slot; the oldest are dropped.
-const NAMES_MAX: usize = 64;
-/// Observations of an unchanging source are at least this far apart.
-const OBSERVE_US: u64 = 500_000;
 /// A frame of more bytes than this is torn.
 const FRAME_BYTES_MAX: usize = 1 << 20;
-
-/// What can be wrong with a slot. Each is one continuity error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Violation {
-    /// The same number came twice, other than by repair.
-    Duplicate,
-    /// The numbers went on somewhere else.
-    Jump,
-    /// RTP time went back, stood still, or left the pace of the source.
-    Time,
-    /// VP8 picture id or TL0PICIDX with an invented gap.
-    Picture,
-    /// A frame without beginning or end, or a payload that is none.
-    Torn,
-    /// The first frame of a source or layer is no key frame.
-    NoKeyFrame,
-    /// Not the bytes that were sent.
-    Damaged,
-    /// CSRC names another source than the one that sent it, or none.
-    WrongSource,
-    /// A unit of the source is missing or repeated although the numbers are straight.
-    Skipped,
-    /// The slot message named another source for this time, or none.
-    WrongName,
-}
-
-impl Violation {
-    /// All, in the order of the report.
-    pub(crate) const ALL: [Self; 10] = [
-        Self::Duplicate,
-        Self::Jump,
-        Self::Time,
-        Self::Picture,
-        Self::Torn,
-        Self::NoKeyFrame,
-        Self::Damaged,
-        Self::WrongSource,
-        Self::Skipped,
-        Self::WrongName,
-    ];
-}
-
-/// What a slot received.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SlotCounts {
-    /// Packets, each number once.
-    pub(crate) packets: u64,
-    /// Of these, those that came as RTX.
-    pub(crate) repaired: u64,
-    /// Numbers that never came.
-    pub(crate) lost: u64,
-    /// Whole frames or sound packets.
-    pub(crate) units: u64,
-    /// Of the frames, those that a decoder had to drop because something before them was lost.
-    pub(crate) undecodable: u64,
-    /// Changes of source or layer.
-    pub(crate) switches: u64,
-    /// How often each violation was seen.
-    pub(crate) violations: [u64; Violation::ALL.len()],
-}
-
-impl SlotCounts {
-    /// All violations together.
-    pub(crate) fn errors(&self) -> u64 {
-        self.violations.iter().sum()
-    }
-
-    /// How often one was seen.
-    #[cfg(test)]
-    pub(crate) fn seen(&self, violation: Violation) -> u64 {
-        self.violations[violation as usize]
-    }
-
-    /// Adds another slot's.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.packets += other.packets;
-        self.repaired += other.repaired;
-        self.lost += other.lost;
-        self.units += other.units;
-        self.undecodable += other.undecodable;
-        self.switches += other.switches;
-        for (mine, theirs) in self.violations.iter_mut().zip(other.violations) {
-            *mine += theirs;
-        }
-    }
-}
 
 /// Sound or picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,26 +70,6 @@ pub(crate) struct SlotCheck {
 /// Most lines kept of what was wrong; the counts go on.
 const LOG_MAX: usize = 4;
 
-#[derive(Debug)]
-struct Order {
-    start: u64,
-    next: u64,
-    highest: u64,
-    held: BTreeMap<u64, Arrived>,
-    missing: BTreeMap<u64, Missing>,
-    /// Numbers that came as RTX, whose late original is no duplicate.
-    restored: BTreeSet<u64>,
-    /// Numbers that were given up: if they come after all, they are late.
-    lost: BTreeSet<u64>,
-}
-
-#[derive(Debug)]
-struct Missing {
-    since_us: u64,
-    nack_us: u64,
-    nacks: u8,
-}
-
 /// A frame that is being put together.
 #[derive(Debug)]
 struct Frame {
@@ -199,12 +88,6 @@ struct Last {
     csrc: Option<u32>,
     picture: (u16, u8),
     mark: Option<Mark>,
-}
-
-#[derive(Debug, Default)]
-struct Names {
-    announced: VecDeque<(u32, u32)>,
-    observed: VecDeque<(Option<u32>, u32, u64)>,
 }
 
 impl SlotCheck {
@@ -242,35 +125,19 @@ impl SlotCheck {
 
     /// The slot message said: from `time` on the slot shows `source`.
     pub(crate) fn announce(&mut self, source: u32, time: u32) {
-        if self.names.announced.len() == NAMES_MAX {
-            self.names.announced.pop_front();
-        }
-        self.names.announced.push_back((source, time));
+        self.names.announce(source, time);
     }
 
     /// A packet came. `ours` says whether a point (its number) is one of this load tester, so that a mark is due.
     pub(crate) fn handle(&mut self, packet: Arrived, ours: &dyn Fn(u32) -> bool) {
         let wire = packet.sequence;
-        let order = self.order.get_or_insert_with(|| {
-            let first = (1 << 32) | u64::from(wire);
-            Order {
-                start: first,
-                next: first,
-                highest: first - 1,
-                held: BTreeMap::new(),
-                missing: BTreeMap::new(),
-                restored: BTreeSet::new(),
-                lost: BTreeSet::new(),
-            }
-        });
-        let sequence = order.unwrap(wire);
-        if sequence.abs_diff(order.highest) > JUMP_MAX {
+        let order = self.order.get_or_insert_with(|| Order::new(wire));
+        let Some(sequence) = order.unwrap(wire) else {
             self.order = None;
             self.hole = true;
             self.frame = None;
-            self.violate(Violation::Jump, || format!("number {wire} is far from the last"));
-            return;
-        }
+            return self.violate(Violation::Jump, || format!("number {wire} is far from the last"));
+        };
         if !order.take(sequence, packet, &mut self.counts) {
             self.violate(Violation::Duplicate, || format!("number {wire} came twice"));
         }
@@ -279,41 +146,22 @@ impl SlotCheck {
 
     /// Gives up what is too old and compares names. To be called every few ten milliseconds.
     pub(crate) fn handle_timeout(&mut self, now_us: u64, ours: &dyn Fn(u32) -> bool) {
-        if let Some(order) = &mut self.order {
-            let before = order.missing.len();
-            order
-                .missing
-                .retain(|_, missing| now_us.saturating_sub(missing.since_us) < REPAIR_US);
-            let lost = before - order.missing.len();
-            if lost > 0 {
-                self.counts.lost += lost as u64;
-                self.drain(ours);
-            }
-        }
+        self.give_up(Some(now_us), ours);
         self.compare_names(now_us.saturating_sub(NAME_US));
     }
 
     /// Whether a repair is still awaited.
     #[cfg(test)]
     pub(crate) fn is_waiting(&self) -> bool {
-        self.order.as_ref().is_some_and(|order| !order.missing.is_empty())
+        self.order.as_ref().is_some_and(Order::is_waiting)
     }
 
     /// Numbers to ask for now.
     pub(crate) fn poll_nacks(&mut self, now_us: u64) -> Vec<u16> {
-        let Some(order) = &mut self.order else {
-            return Vec::new();
-        };
-        let due = order
-            .missing
-            .iter_mut()
-            .filter(|(_, missing)| missing.nack_us <= now_us && missing.nacks < NACKS_MAX);
-        due.map(|(&sequence, missing)| {
-            missing.nack_us = now_us + NACK_PAUSE_US;
-            missing.nacks += 1;
-            sequence as u16
-        })
-        .collect()
+        self.order
+            .as_mut()
+            .map(|order| order.poll_nacks(now_us))
+            .unwrap_or_default()
     }
 
     /// Whether to ask for a key frame now.
@@ -327,12 +175,16 @@ impl SlotCheck {
 
     /// The end: what is still missing is lost, what has no name yet gets none.
     pub(crate) fn finish(&mut self, ours: &dyn Fn(u32) -> bool) {
-        if let Some(order) = &mut self.order {
-            self.counts.lost += order.missing.len() as u64;
-            order.missing.clear();
+        self.give_up(None, ours);
+        self.compare_names(u64::MAX);
+    }
+
+    fn give_up(&mut self, now_us: Option<u64>, ours: &dyn Fn(u32) -> bool) {
+        let lost = self.order.as_mut().map_or(0, |order| order.give_up(now_us));
+        if lost > 0 {
+            self.counts.lost += lost;
             self.drain(ours);
         }
-        self.compare_names(u64::MAX);
     }
 
     fn violate(&mut self, violation: Violation, words: impl FnOnce() -> String) {
@@ -558,104 +410,13 @@ impl SlotCheck {
     }
 
     fn compare_names(&mut self, until_us: u64) {
-        while let Some(&(csrc, time, at_us)) = self.names.observed.front() {
-            if at_us > until_us {
-                return;
-            }
-            self.names.observed.pop_front();
-            let named = self.names.at(time);
+        while let Some(Compared { csrc, time, named }) = self.names.poll(until_us) {
             if named != csrc {
                 self.violate(Violation::WrongName, || {
                     format!("{named:?} announced, {csrc:?} came at {time}")
                 });
             }
         }
-    }
-}
-
-impl Order {
-    fn unwrap(&self, wire: u16) -> u64 {
-        let ahead = wire.wrapping_sub(self.highest as u16);
-        if ahead < 0x8000 {
-            self.highest + u64::from(ahead)
-        } else {
-            self.highest - u64::from(0u16.wrapping_sub(ahead))
-        }
-    }
-
-    /// Puts a packet in its place. False if its number came before and this is no repair.
-    fn take(&mut self, sequence: u64, packet: Arrived, counts: &mut SlotCounts) -> bool {
-        let now_us = packet.at_us;
-        let is_new = if sequence > self.highest {
-            for hole in self.highest + 1..sequence {
-                self.missing.insert(
-                    hole,
-                    Missing {
-                        since_us: now_us,
-                        nack_us: now_us,
-                        nacks: 0,
-                    },
-                );
-            }
-            self.highest = sequence;
-            true
-        } else {
-            self.missing.remove(&sequence).is_some()
-        };
-        if is_new {
-            counts.packets += 1;
-            counts.repaired += u64::from(packet.repair);
-            if packet.repair {
-                self.restored.insert(sequence);
-                self.restored = self.restored.split_off(&sequence.saturating_sub(JUMP_MAX));
-            }
-            self.held.insert(sequence, packet);
-            return true;
-        }
-        // Before the first, after it was given up, or the original of something repaired: late, but no duplicate.
-        let late = sequence < self.start || self.lost.contains(&sequence);
-        packet.repair || late || self.restored.contains(&sequence)
-    }
-
-    /// The next packet in order. Sets `hole` if numbers before it were given up.
-    fn poll(&mut self, hole: &mut bool) -> Option<Arrived> {
-        while self.next <= self.highest {
-            if let Some(packet) = self.held.remove(&self.next) {
-                self.next += 1;
-                return Some(packet);
-            }
-            if self.missing.contains_key(&self.next) {
-                return None;
-            }
-            *hole = true;
-            self.lost.insert(self.next);
-            self.lost = self.lost.split_off(&self.next.saturating_sub(JUMP_MAX));
-            self.next += 1;
-        }
-        None
-    }
-}
-
-impl Names {
-    fn observe(&mut self, csrc: Option<u32>, time: u32, at_us: u64) {
-        let fresh = self
-            .observed
-            .back()
-            .is_none_or(|&(last, _, last_us)| last != csrc || at_us.saturating_sub(last_us) >= OBSERVE_US);
-        if fresh {
-            if self.observed.len() == NAMES_MAX {
-                self.observed.pop_front();
-            }
-            self.observed.push_back((csrc, time, at_us));
-        }
-    }
-
-    /// The page's rule: the last announcement whose time is not later.
-    fn at(&self, time: u32) -> Option<u32> {
-        let mut announced = self.announced.iter().rev();
-        announced
-            .find(|(_, from)| time.wrapping_sub(*from) <= i32::MAX as u32)
-            .map(|&(source, _)| source)
     }
 }
 

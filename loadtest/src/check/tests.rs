@@ -1,8 +1,10 @@
 //! Made-up packets: a straight slot is found straight under any repaired loss, and each fault is found as what it is.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
-use super::*;
+use super::{order::NACKS_MAX, *};
 use crate::media::{cut, marked_frame, marked_sound};
 
 const CAMERA: u32 = 9;
