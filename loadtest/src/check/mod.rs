@@ -10,6 +10,7 @@ mod order;
 
 use bytes::{Bytes, BytesMut};
 
+pub(crate) use self::counts::{SlotCounts, Violation};
 use self::{
     names::{Compared, Names},
     order::Order,
