@@ -76,7 +76,7 @@ impl Handler for Front {
             Done::Counted(counted) => Ok(Reply::Metrics {
                 text: metrics::text(&counted),
             }),
-            Done::Done | Done::Plan(..) => Ok(Reply::Done),
+            Done::Nothing | Done::Plan(..) => Ok(Reply::Done),
         }
     }
 

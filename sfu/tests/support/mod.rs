@@ -81,7 +81,7 @@ impl Client {
         let vp8 = "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 transport-cc\r\na=rtcp-fb:96 nack\r\n\
                    a=rtcp-fb:96 nack pli\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n";
         let section = |mid: u8, direction: &str| {
-            let (media, codecs) = if mid % 2 == 0 {
+            let (media, codecs) = if mid.is_multiple_of(2) {
                 ("audio 9 UDP/TLS/RTP/SAVPF 111", opus)
             } else {
                 ("video 9 UDP/TLS/RTP/SAVPF 96 97", vp8)

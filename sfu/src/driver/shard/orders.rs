@@ -74,7 +74,8 @@ pub(crate) enum Order {
 
 /// What an order came to.
 pub(crate) enum Done {
-    Done,
+    /// To orders that only do.
+    Nothing,
     Plan(EndpointId, Box<Plan>),
     Snapshot(Vec<RoomSnapshot>),
     Counted(Box<Counted>),
@@ -130,14 +131,14 @@ impl Shard {
                 seat.plan = plan;
                 self.with_peer(endpoint, |peer| peer.restart(credentials));
                 self.touch(Key::Seat(endpoint));
-                Ok(Done::Done)
+                Ok(Done::Nothing)
             }
             Order::Leave { room, seat } => {
                 if let Ok((_, endpoint)) = self.find(&room, &seat) {
                     self.dismiss(now, endpoint);
                     tracing::info!(%room, endpoint = endpoint.0, "left");
                 }
-                Ok(Done::Done)
+                Ok(Done::Nothing)
             }
             Order::SetView { room, seat, wants } => self.set_view(now, &room, &seat, wants),
             Order::SetPublished {
@@ -157,13 +158,13 @@ impl Shard {
                 self.tell_room(key, |room| {
                     room.handle(now, Input::Published(endpoint, source, on))
                 });
-                Ok(Done::Done)
+                Ok(Done::Nothing)
             }
             Order::Snapshot => Ok(Done::Snapshot(self.snapshot())),
             Order::Count => Ok(Done::Counted(Box::new(self.count()))),
             Order::Stop => {
                 self.is_stopping = true;
-                Ok(Done::Done)
+                Ok(Done::Nothing)
             }
         }
     }
@@ -177,7 +178,7 @@ impl Shard {
             if let Some(entry) = self.rooms.get_mut(&key) {
                 entry.policy = policy;
             }
-            return Ok(Done::Done);
+            return Ok(Done::Nothing);
         }
         if self.rooms.len() >= self.rooms_max as usize {
             return Err(ControlError::Unavailable);
@@ -196,12 +197,12 @@ impl Shard {
         };
         self.names.insert(id, key);
         self.rooms.insert(key, entry);
-        Ok(Done::Done)
+        Ok(Done::Nothing)
     }
 
     fn close_room(&mut self, now: Instant, id: &RoomId) -> Result<Done, ControlError> {
         let Some(key) = self.names.get(id).copied() else {
-            return Ok(Done::Done);
+            return Ok(Done::Nothing);
         };
         let seats = self
             .rooms
@@ -216,7 +217,7 @@ impl Shard {
             self.closed = sum(self.closed, entry.room.stats());
             tracing::info!(room = %id, "room closed");
         }
-        Ok(Done::Done)
+        Ok(Done::Nothing)
     }
 
     fn join(&mut self, now: Instant, newcomer: Newcomer) -> Result<Done, ControlError> {
@@ -273,7 +274,7 @@ impl Shard {
         self.tell_room(key, |room| room.handle(now, Input::Join(new)));
         self.touch(Key::Seat(endpoint));
         tracing::info!(room = %newcomer.room, endpoint = endpoint.0, number = number.get(), "joined");
-        Ok(Done::Done)
+        Ok(Done::Nothing)
     }
 
     /// Whether a newcomer would be taken; `former` is the seat's media that it replaces.
@@ -322,7 +323,7 @@ impl Shard {
             return Err(ControlError::BadValue);
         }
         self.tell_room(key, |room| room.handle(now, Input::View(endpoint, wants)));
-        Ok(Done::Done)
+        Ok(Done::Nothing)
     }
 
     /// Ends an endpoint's media and tells its client.
@@ -386,7 +387,7 @@ impl Shard {
 }
 
 /// Both together.
-fn sum(a: RoomStats, b: RoomStats) -> RoomStats {
+pub(super) fn sum(a: RoomStats, b: RoomStats) -> RoomStats {
     RoomStats {
         received: a.received + b.received,
         malformed: a.malformed + b.malformed,
