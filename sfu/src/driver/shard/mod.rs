@@ -8,6 +8,7 @@ mod egress;
 mod events;
 mod ingress;
 mod orders;
+mod seats;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -33,10 +34,10 @@ use super::{
     udp::{Batch, Bound, Socket},
 };
 use crate::{
-    control::{Event, MediaState, RoomId, RoomPolicy, SeatId},
+    control::{Event, RoomId, RoomPolicy, SeatId},
     engine::{
         id::{EndpointId, PointNumber, SlotId, SourceKind},
-        packet::{Forward, Input, Output, soonest},
+        packet::{Forward, Output, soonest},
         room::Room,
         stats::RoomStats,
     },
@@ -348,60 +349,6 @@ impl Shard {
         }
     }
 
-    fn connect(&mut self, now: Instant, endpoint: EndpointId) {
-        let Some(seat) = self.seats.get_mut(&endpoint) else {
-            return;
-        };
-        seat.is_connected = true;
-        self.tally.connected += 1;
-        let (key, id) = (seat.room, seat.id.clone());
-        self.with_room(key, |room| room.handle(now, Input::Connected(endpoint)));
-        self.touch(Key::Room(key));
-        if let Some(entry) = self.rooms.get(&key) {
-            tracing::info!(room = %entry.id, endpoint = endpoint.0, "media connected");
-            let room = entry.id.clone();
-            self.events.tell(Event::Media {
-                room,
-                seat: id,
-                state: MediaState::Connected,
-            });
-        }
-    }
-
-    /// The transport of an endpoint is gone: it leaves, and signaling is told.
-    fn lose(&mut self, now: Instant, endpoint: EndpointId) {
-        let Some(seat) = self.remove(now, endpoint) else {
-            return;
-        };
-        if let Some(entry) = self.rooms.get(&seat.room) {
-            tracing::info!(room = %entry.id, endpoint = endpoint.0, "media lost");
-            let room = entry.id.clone();
-            self.events.tell(Event::Media {
-                room,
-                seat: seat.id,
-                state: MediaState::Lost,
-            });
-        }
-    }
-
-    /// Takes an endpoint out of everything.
-    fn remove(&mut self, now: Instant, endpoint: EndpointId) -> Option<Seat> {
-        let seat = self.seats.remove(&endpoint)?;
-        for path in seat.peer.paths() {
-            self.demux.release(&path, endpoint);
-        }
-        self.timers.set(Key::Seat(endpoint), None);
-        if let Some(entry) = self.rooms.get_mut(&seat.room) {
-            if entry.seats.get(&seat.id) == Some(&endpoint) {
-                entry.seats.remove(&seat.id);
-            }
-            self.with_room(seat.room, |room| room.handle(now, Input::Leave(endpoint)));
-            self.touch(Key::Room(seat.room));
-        }
-        self.endpoints.send_replace(self.seats.len() as u32);
-        Some(seat)
-    }
-
     fn drain_room(&mut self, now: Instant, key: RoomKey) {
         let Some(entry) = self.rooms.get_mut(&key) else {
             return;
@@ -438,47 +385,6 @@ impl Shard {
                 });
             }
         }
-    }
-
-    /// A room that panicked ends, and all its seats with it.
-    fn bury(&mut self, now: Instant, key: RoomKey) {
-        let Some(entry) = self.rooms.remove(&key) else {
-            return;
-        };
-        tracing::error!(room = %entry.id, seats = entry.seats.len(), "a room failed and is dropped");
-        self.tally.room_panics += 1;
-        self.closed = orders::sum(self.closed, entry.room.stats());
-        self.names.remove(&entry.id);
-        self.timers.set(Key::Room(key), None);
-        for (seat, endpoint) in entry.seats {
-            if let Some(mut removed) = self.remove(now, endpoint) {
-                self.say_goodbye(now, &mut removed);
-            }
-            let room = entry.id.clone();
-            self.events.tell(Event::Media {
-                room,
-                seat,
-                state: MediaState::Lost,
-            });
-        }
-    }
-
-    /// Tells a client that its association is over.
-    fn say_goodbye(&mut self, now: Instant, seat: &mut Seat) {
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            seat.peer.close(now);
-            while let Some(transmit) = seat.peer.poll_transmit() {
-                self.egress.send(&transmit, &mut self.tally);
-            }
-        }));
-        self.tally.peer_panics += u64::from(told.is_err());
-    }
-
-    fn close(&mut self, now: Instant) {
-        for (_, mut seat) in std::mem::take(&mut self.seats) {
-            self.say_goodbye(now, &mut seat);
-        }
-        self.endpoints.send_replace(0);
     }
 
     /// To be drained in this turn.
