@@ -29,25 +29,25 @@ use tokio_tungstenite::{
 };
 
 /// Waits for what must come; a test that waits this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the fake node remembers and was told.
 #[derive(Debug, Default)]
-pub struct Told {
-    pub rooms: BTreeMap<String, RoomSnapshot>,
-    pub commands: Vec<Command>,
+pub(crate) struct Told {
+    pub(crate) rooms: BTreeMap<String, RoomSnapshot>,
+    pub(crate) commands: Vec<Command>,
 }
 
 /// A node without media: seats and nothing more.
 #[derive(Clone)]
-pub struct FakeNode {
-    pub told: Arc<Mutex<Told>>,
+pub(crate) struct FakeNode {
+    pub(crate) told: Arc<Mutex<Told>>,
     events: Arc<Mutex<Option<mpsc::UnboundedSender<FromNode>>>>,
 }
 
 impl FakeNode {
     /// Listens where signaling looks.
-    pub fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         let listener = UnixListener::bind(data.join("node.sock")).expect("bound");
         let node = Self {
             told: Arc::default(),
@@ -90,14 +90,14 @@ impl FakeNode {
     }
 
     /// Tells signaling.
-    pub async fn emit(&self, event: Event) {
+    pub(crate) async fn emit(&self, event: Event) {
         let events = self.events.lock().await;
         // A connection that was just closed loses its events.
         let _ = events.as_ref().expect("connected").send(FromNode::Event(event));
     }
 
     /// Commands that change something, as their names.
-    pub async fn commands(&self) -> usize {
+    pub(crate) async fn commands(&self) -> usize {
         self.told.lock().await.commands.len()
     }
 }
@@ -183,15 +183,15 @@ impl Told {
 }
 
 /// A server and what a test needs to speak to it.
-pub struct Bench {
-    pub data: tempfile::TempDir,
-    pub node: FakeNode,
-    pub server: Server,
-    pub keys: Keys,
+pub(crate) struct Bench {
+    pub(crate) data: tempfile::TempDir,
+    pub(crate) node: FakeNode,
+    pub(crate) server: Server,
+    pub(crate) keys: Keys,
 }
 
 /// Settings for a data folder, with a small room `small` beside `demo`.
-pub fn settings(data: &Path) -> Config {
+pub(crate) fn settings(data: &Path) -> Config {
     let file = data.join("config.toml");
     std::fs::write(&file, "[[rooms]]\nid = 'small'\npoints_max = 1\n").expect("written");
     let overrides = Overrides {
@@ -203,12 +203,12 @@ pub fn settings(data: &Path) -> Config {
 }
 
 /// No program is ever started: the node is there.
-pub fn nowhere() -> NodePlace {
+pub(crate) fn nowhere() -> NodePlace {
     NodePlace::Process("/nonexistent".into())
 }
 
 impl Bench {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let node = FakeNode::start(data.path());
         let server = serve::start(&settings(data.path()), nowhere())
@@ -223,12 +223,12 @@ impl Bench {
         }
     }
 
-    pub fn token(&self, room: &str) -> String {
+    pub(crate) fn token(&self, room: &str) -> String {
         self.signed(room, Role::Delegate, 0, 3600)
     }
 
     /// A token that is good from and until so many seconds from now.
-    pub fn signed(&self, room: &str, role: Role, from: i64, until: i64) -> String {
+    pub(crate) fn signed(&self, room: &str, role: Role, from: i64, until: i64) -> String {
         let now = i64::try_from(auth::unix_now()).expect("in range");
         let token = RoomToken {
             room: room.to_owned().try_into().expect("a room id"),
@@ -244,14 +244,14 @@ impl Bench {
         self.keys.sign_room(&token).into()
     }
 
-    pub async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         Client::connect(&self.server.http, Some(&self.server.http))
             .await
             .expect("upgraded")
     }
 
     /// A client that has a seat in `room`.
-    pub async fn seated(&self, room: &str, name: &str) -> (Client, Value) {
+    pub(crate) async fn seated(&self, room: &str, name: &str) -> (Client, Value) {
         let mut client = self.connect().await;
         client.hello(&self.token(room), None).await;
         assert_eq!(client.next().await["type"], "welcome");
@@ -261,16 +261,16 @@ impl Bench {
     }
 }
 
-pub fn join(id: u32, name: &str) -> Value {
+pub(crate) fn join(id: u32, name: &str) -> Value {
     json!({"type": "join", "id": id, "name": name, "profile": "phone", "sources": {"mic": "0", "camera": "1"},
         "published": ["mic"], "offer": "v=0\r\n"})
 }
 
 /// One WebSocket of a test.
-pub struct Client(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Client(pub(crate) WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
-    pub async fn connect(http: &str, origin: Option<&str>) -> Result<Self, tungstenite::Error> {
+    pub(crate) async fn connect(http: &str, origin: Option<&str>) -> Result<Self, tungstenite::Error> {
         let url = format!("{}/ws", http.replacen("http", "ws", 1));
         let mut request = url.into_client_request().expect("a request");
         if let Some(origin) = origin {
@@ -281,15 +281,15 @@ impl Client {
         Ok(Self(tokio_tungstenite::connect_async(request).await?.0))
     }
 
-    pub async fn send(&mut self, message: &Value) {
+    pub(crate) async fn send(&mut self, message: &Value) {
         self.send_text(&message.to_string()).await;
     }
 
-    pub async fn send_text(&mut self, text: &str) {
+    pub(crate) async fn send_text(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.expect("sent");
     }
 
-    pub async fn hello(&mut self, token: &str, resume: Option<&str>) {
+    pub(crate) async fn hello(&mut self, token: &str, resume: Option<&str>) {
         self.send(&json!({"type": "hello", "version": 1, "token": token, "resume": resume}))
             .await;
     }
@@ -303,7 +303,7 @@ impl Client {
     }
 
     /// The next message.
-    pub async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         loop {
             match self.frame().await {
                 Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
@@ -314,7 +314,7 @@ impl Client {
     }
 
     /// The next message of that type, whatever comes before it.
-    pub async fn expect(&mut self, kind: &str) -> Value {
+    pub(crate) async fn expect(&mut self, kind: &str) -> Value {
         loop {
             let message = self.next().await;
             if message["type"] == kind {
@@ -324,7 +324,7 @@ impl Client {
     }
 
     /// Everything until the close frame, and its code.
-    pub async fn closed(&mut self) -> (Vec<Value>, u16) {
+    pub(crate) async fn closed(&mut self) -> (Vec<Value>, u16) {
         let mut messages = Vec::new();
         loop {
             match self.frame().await {

@@ -6,6 +6,7 @@ use memory_serve::CacheControl;
 
 use super::App;
 
+#[allow(unused_qualifications, reason = "written by the macro")]
 /// The page at `/` and `/p/{room}`, and its assets.
 pub(super) fn router() -> Router<App> {
     memory_serve::load!()

@@ -1,0 +1,327 @@
+//! A meeting under any order of what people and the node may do: every page's copy of the roster stays equal, without
+//! gaps, numbers belong to one seat for ever, and reconciling twice changes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use proptest::prelude::*;
+use sfu::control::{
+    Command, ControlError, Event, MediaState, Reply, RoomId, RoomPolicy, RoomSnapshot, SeatId, SeatSnapshot,
+};
+use signaling::{
+    engine::{
+        effect::{Effect, Grant, Op, SessionId},
+        meeting::{Input, Meeting, Request},
+        seat::{Claim, Person},
+    },
+    names::Role,
+    protocol::{Change, ClientMessage, Point, ServerMessage},
+};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Enter(u8),
+    Resume(u8, u8),
+    Join(u8),
+    Publish(u8, bool),
+    Leave(u8),
+    Gone(u8),
+    Reply(bool),
+    Media(u8, bool),
+    NodeDown,
+    NodeUp,
+    Wait(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let session = 0..5_u8;
+    prop_oneof![
+        3 => session.clone().prop_map(Step::Enter),
+        2 => (session.clone(), 0..4_u8).prop_map(|(s, c)| Step::Resume(s, c)),
+        4 => session.clone().prop_map(Step::Join),
+        2 => (session.clone(), any::<bool>()).prop_map(|(s, on)| Step::Publish(s, on)),
+        1 => session.clone().prop_map(Step::Leave),
+        2 => session.clone().prop_map(Step::Gone),
+        6 => any::<bool>().prop_map(Step::Reply),
+        3 => (session, any::<bool>()).prop_map(|(s, up)| Step::Media(s, up)),
+        1 => Just(Step::NodeDown),
+        1 => Just(Step::NodeUp),
+        1 => (0..90_u8).prop_map(Step::Wait),
+    ]
+}
+
+/// The node, the pages and what must hold.
+struct World {
+    meeting: Meeting,
+    now: Instant,
+    /// Session of each of the five people, and how many there were.
+    open: [Option<SessionId>; 5],
+    sessions: u64,
+    copies: BTreeMap<SessionId, (BTreeMap<u32, Point>, u64)>,
+    waiting: Vec<(Op, Command)>,
+    seats: BTreeMap<SeatId, SeatSnapshot>,
+    owners: BTreeMap<u32, SeatId>,
+    claims: Vec<Claim>,
+}
+
+impl World {
+    fn new() -> Self {
+        let id = RoomId::try_from("demo".to_owned()).expect("an id");
+        Self {
+            meeting: Meeting::new(id, "Demo".into(), RoomPolicy { points_max: 4 }),
+            now: Instant::now(),
+            open: [None; 5],
+            sessions: 0,
+            copies: BTreeMap::new(),
+            waiting: Vec::new(),
+            seats: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            claims: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Enter(who) => self.enter(who, None),
+            Step::Resume(who, claim) => {
+                if let Some(claim) = self.claims.iter().rev().nth(usize::from(claim)).cloned() {
+                    self.enter(who, Some(Ok(Box::new(claim))));
+                }
+            }
+            Step::Join(who) => {
+                let text = r#"{"type":"join","id":1,"name":"A","profile":"phone","sources":{"mic":"0"},"published":["mic"],"offer":"v=0"}"#;
+                let Ok(ClientMessage::Join(join)) = ClientMessage::decode(text) else {
+                    panic!("a join")
+                };
+                let seat = SeatId::try_from(format!("s{}", self.sessions * 1000 + self.owners.len() as u64))
+                    .expect("an id");
+                self.ask(who, Request::Join { join, seat });
+            }
+            Step::Publish(who, on) => {
+                self.ask(
+                    who,
+                    Request::Publish {
+                        source: sfu::engine::id::SourceKind::Mic,
+                        on,
+                    },
+                );
+            }
+            Step::Leave(who) => self.ask(who, Request::Leave),
+            Step::Gone(who) => {
+                if let Some(session) = self.open[usize::from(who)].take() {
+                    self.copies.remove(&session);
+                    self.tell(Input::Gone { session });
+                }
+            }
+            Step::Reply(well) => self.reply(well),
+            Step::Media(index, up) => {
+                let Some(seat) = self.seats.keys().nth(usize::from(index)).cloned() else {
+                    return;
+                };
+                let state = if up {
+                    MediaState::Connected
+                } else {
+                    MediaState::Lost
+                };
+                if !up {
+                    self.seats.remove(&seat);
+                }
+                let room = RoomId::try_from("demo".to_owned()).expect("an id");
+                self.tell(Input::NodeEvent(Event::Media { room, seat, state }));
+            }
+            Step::NodeDown => {
+                self.waiting.clear();
+                self.tell(Input::NodeDown);
+            }
+            Step::NodeUp => {
+                self.waiting.clear();
+                self.tell(Input::NodeUp {
+                    room: Some(self.snapshot()),
+                });
+            }
+            Step::Wait(seconds) => {
+                self.now += Duration::from_secs(seconds.into());
+                self.meeting.handle_timeout(self.now);
+                self.drain();
+            }
+        }
+    }
+
+    fn enter(&mut self, who: u8, claim: Option<Result<Box<Claim>, signaling::protocol::ErrorCode>>) {
+        self.step(Step::Gone(who));
+        self.sessions += 1;
+        let session = SessionId(self.sessions);
+        self.open[usize::from(who)] = Some(session);
+        let person = Person {
+            subject: "s".into(),
+            name: None,
+            site: None,
+            role: Role::Delegate,
+        };
+        self.tell(Input::Enter {
+            session,
+            person,
+            claim,
+        });
+    }
+
+    fn ask(&mut self, who: u8, request: Request) {
+        if let Some(session) = self.open[usize::from(who)] {
+            self.tell(Input::Ask { session, request });
+        }
+    }
+
+    fn reply(&mut self, well: bool) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let (op, command) = self.waiting.remove(0);
+        let Command::Join(join) = command else {
+            panic!("only joins are asked here")
+        };
+        if !well {
+            return self.tell(Input::NodeReply {
+                op,
+                result: Err(ControlError::Unavailable),
+            });
+        }
+        let snapshot = SeatSnapshot {
+            seat: join.seat.clone(),
+            number: join.number,
+            seat_note: join.seat_note,
+            published: join.published,
+            connected: false,
+            slots: vec![],
+        };
+        self.seats.insert(join.seat, snapshot);
+        self.tell(Input::NodeReply {
+            op,
+            result: Ok(Reply::Joined {
+                answer: "v=0".into(),
+                slots: BTreeMap::new(),
+            }),
+        });
+    }
+
+    fn snapshot(&self) -> RoomSnapshot {
+        RoomSnapshot {
+            room: RoomId::try_from("demo".to_owned()).expect("an id"),
+            policy: RoomPolicy { points_max: 4 },
+            number_max: 0,
+            seats: self.seats.values().cloned().collect(),
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.meeting.handle(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.meeting.poll_effect() {
+            match effect {
+                Effect::Send { to, message } => {
+                    for session in to {
+                        assert!(
+                            self.open.contains(&Some(session)),
+                            "nothing is sent to a session that is gone"
+                        );
+                        self.deliver(session, &message);
+                    }
+                }
+                Effect::Grant { to, claim, grant } => {
+                    let (Grant::Joined { points, sequence, .. } | Grant::Resumed { points, sequence, .. }) =
+                        *grant;
+                    assert!(
+                        points.iter().any(|point| point.number == claim.number),
+                        "oneself is in the list"
+                    );
+                    let points = points
+                        .into_iter()
+                        .map(|point| (point.number.get(), point))
+                        .collect();
+                    self.copies.insert(to, (points, sequence));
+                    self.claims.push(*claim);
+                }
+                Effect::Close { session, .. } => {
+                    self.copies.remove(&session);
+                    for open in &mut self.open {
+                        *open = open.filter(|&known| known != session);
+                    }
+                }
+                Effect::Command { op, command } => self.command(op, *command),
+            }
+        }
+    }
+
+    fn deliver(&mut self, session: SessionId, message: &ServerMessage) {
+        let ServerMessage::Point {
+            sequence,
+            change,
+            point,
+        } = message
+        else {
+            return;
+        };
+        let Some((points, known)) = self.copies.get_mut(&session) else {
+            panic!("who has no seat learns nothing of the roster");
+        };
+        assert_eq!(*sequence, *known + 1, "no gap, nothing twice");
+        *known = *sequence;
+        match change {
+            Change::Left => assert!(points.remove(&point.number.get()).is_some()),
+            Change::Joined => assert!(points.insert(point.number.get(), point.clone()).is_none()),
+            Change::Changed => assert!(points.insert(point.number.get(), point.clone()).is_some()),
+        }
+    }
+
+    fn command(&mut self, op: Option<Op>, command: Command) {
+        match &command {
+            Command::Join(join) => {
+                let owner = self
+                    .owners
+                    .entry(join.number.get())
+                    .or_insert_with(|| join.seat.clone());
+                assert_eq!(*owner, join.seat, "a number is one seat's for ever");
+            }
+            Command::Leave { seat, .. } => {
+                self.seats.remove(seat);
+            }
+            _ => {}
+        }
+        if let Some(op) = op {
+            self.waiting.push((op, command));
+        }
+    }
+
+    fn check(&self) {
+        let copies: BTreeSet<String> = self.copies.values().map(|copy| format!("{copy:?}")).collect();
+        assert!(copies.len() <= 1, "all pages see the same: {copies:#?}");
+        if let Some((points, _)) = self.copies.values().next() {
+            assert_eq!(points.len(), self.meeting.points());
+        }
+        assert!(self.meeting.points() <= 4, "the cap holds");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_order_keeps_all_copies_equal_and_reconciling_twice_changes_nothing(
+        steps in prop::collection::vec(step(), 1..60)
+    ) {
+        let mut world = World::new();
+        for step in steps {
+            world.step(step);
+            world.check();
+        }
+        world.step(Step::NodeUp);
+        let before: Vec<_> = world.copies.values().map(|(_, sequence)| *sequence).collect();
+        world.step(Step::NodeUp);
+        let after: Vec<_> = world.copies.values().map(|(_, sequence)| *sequence).collect();
+        prop_assert_eq!(before, after);
+    }
+}
