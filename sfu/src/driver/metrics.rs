@@ -65,7 +65,6 @@ type Row = (&'static str, u64);
 /// Everything as Prometheus text.
 pub(crate) fn text(counted: &Counted) -> String {
     let registry = Registry::new();
-    let Counted { tally, rooms, .. } = counted;
     for (name, help, value) in [
         ("diemcau_rooms", "Rooms that are open", counted.rooms_open),
         (
@@ -81,9 +80,23 @@ pub(crate) fn text(counted: &Counted) -> String {
     ] {
         add_gauge(&registry, name, help, value);
     }
-    let (received, sent, lost) = (&tally.received, &tally.rtp_sent, &tally.lost);
+    add_traffic(&registry, counted);
+    add_refused(&registry, counted);
+    add_dropped(&registry, counted);
+    add_outcomes(&registry, counted);
+    let mut bytes = Vec::new();
+    TextEncoder::new()
+        .encode(&registry.gather(), &mut bytes)
+        .expect("a vector takes all bytes");
+    String::from_utf8(bytes).expect("names and help are text")
+}
+
+/// What came and what went.
+fn add_traffic(registry: &Registry, counted: &Counted) {
+    let Counted { tally, rooms, .. } = counted;
+    let (received, sent) = (&tally.received, &tally.rtp_sent);
     add(
-        &registry,
+        registry,
         "diemcau_datagrams_received_total",
         "Datagrams received",
         "class",
@@ -96,7 +109,7 @@ pub(crate) fn text(counted: &Counted) -> String {
         ],
     );
     add(
-        &registry,
+        registry,
         "diemcau_rtp_packets_total",
         "RTP packets: in, those that were new; out, by why they were sent",
         "kind",
@@ -109,14 +122,14 @@ pub(crate) fn text(counted: &Counted) -> String {
         ],
     );
     add(
-        &registry,
+        registry,
         "diemcau_bytes_total",
         "Bytes of UDP payload",
         "dir",
         &[("in", tally.bytes_received), ("out", tally.bytes_sent)],
     );
     add(
-        &registry,
+        registry,
         "diemcau_sent_total",
         "What was sent otherwise",
         "kind",
@@ -127,8 +140,13 @@ pub(crate) fn text(counted: &Counted) -> String {
             ("system_calls", tally.sends),
         ],
     );
+}
+
+/// What was refused at the door.
+fn add_refused(registry: &Registry, counted: &Counted) {
+    let Counted { tally, rooms, .. } = counted;
     add(
-        &registry,
+        registry,
         "diemcau_datagrams_refused_total",
         "Datagrams dropped at the door, by reason",
         "reason",
@@ -153,8 +171,13 @@ pub(crate) fn text(counted: &Counted) -> String {
             ("rtcp_unknown", rooms.rtcp_unknown),
         ],
     );
+}
+
+/// What was not sent.
+fn add_dropped(registry: &Registry, counted: &Counted) {
+    let Counted { tally, rooms, .. } = counted;
     add(
-        &registry,
+        registry,
         "diemcau_packets_dropped_total",
         "Packets not sent, by reason",
         "reason",
@@ -173,7 +196,7 @@ pub(crate) fn text(counted: &Counted) -> String {
         ],
     );
     add(
-        &registry,
+        registry,
         "diemcau_repairs_refused_total",
         "Numbers asked for again and not sent, by reason",
         "reason",
@@ -184,8 +207,14 @@ pub(crate) fn text(counted: &Counted) -> String {
             ("gone", rooms.refused.gone),
         ],
     );
+}
+
+/// What rooms and connections came to.
+fn add_outcomes(registry: &Registry, counted: &Counted) {
+    let Counted { tally, rooms, .. } = counted;
+    let lost = &tally.lost;
     add(
-        &registry,
+        registry,
         "diemcau_room_events_total",
         "What happened in rooms",
         "kind",
@@ -196,7 +225,7 @@ pub(crate) fn text(counted: &Counted) -> String {
         ],
     );
     add(
-        &registry,
+        registry,
         "diemcau_handshakes_total",
         "What handshakes and connections came to",
         "result",
@@ -210,17 +239,12 @@ pub(crate) fn text(counted: &Counted) -> String {
         ],
     );
     add(
-        &registry,
+        registry,
         "diemcau_panics_total",
         "Bugs that ended a room or a peer",
         "part",
         &[("room", tally.room_panics), ("peer", tally.peer_panics)],
     );
-    let mut bytes = Vec::new();
-    TextEncoder::new()
-        .encode(&registry.gather(), &mut bytes)
-        .expect("a vector takes all bytes");
-    String::from_utf8(bytes).expect("names and help are text")
 }
 
 fn add(registry: &Registry, name: &str, help: &str, label: &str, rows: &[Row]) {
