@@ -146,6 +146,7 @@ impl Room {
     fn connected(&mut self, now: Instant, id: EndpointId) -> Option<()> {
         self.endpoints.get_mut(&id)?.connected = true;
         self.retarget(now, id);
+        self.ask_for(now, id);
         self.assign_voices(now, Some(id));
         self.touch(id);
         Some(())
@@ -170,6 +171,9 @@ impl Room {
         let number = source.number;
         source.stop(&mut self.histories);
         source.on = on;
+        if !on {
+            self.empty_all(now, number);
+        }
         if kind == SourceKind::Mic && !on {
             self.speaker.forget(number.point());
             self.look_for_speaker(now);
@@ -229,6 +233,9 @@ impl Room {
             self.hear(now, number.point(), arrival);
         }
         self.distribute(now, from, &admitted.packet, out);
+        if admitted.layers_changed {
+            self.ask_for_waiting(now, number); // after the packet had its chance: it may be the key frame
+        }
     }
 
     fn hear(&mut self, now: Instant, point: PointNumber, arrival: &Arrival<'_>) {

@@ -8,6 +8,7 @@ use super::{
         id::{EndpointId, MediaKind, SlotId, SourceKind, SourceNumber},
         packet::{Output, soonest},
         selector::Target,
+        slot::Slot,
     },
     Room, SPEAKER_EVERY,
     source::{ASK_AGAIN, Subscriber},
@@ -33,6 +34,7 @@ impl Room {
             }
         }
         self.retarget(now, id);
+        self.ask_for(now, id);
         Some(())
     }
 
@@ -41,7 +43,10 @@ impl Room {
         if number.kind().media() == MediaKind::Video {
             let concerned = |e: &&super::Endpoint| e.wants.values().any(|want| want.source == number);
             let ids: Vec<EndpointId> = self.endpoints.values().filter(concerned).map(|e| e.id).collect();
-            ids.into_iter().for_each(|id| self.retarget(now, id));
+            for id in ids {
+                self.retarget(now, id);
+                self.ask_for(now, id);
+            }
         }
         if number.kind() != SourceKind::Camera {
             self.assign_voices(now, None);
@@ -61,6 +66,28 @@ impl Room {
         ids.sort_unstable();
         ids.dedup();
         ids.into_iter().for_each(|id| self.retarget(now, id));
+    }
+
+    /// A source sends no more: nothing of it is left in any slot, also not where another one is awaited.
+    pub(super) fn empty_all(&mut self, now: Instant, number: SourceNumber) {
+        let shows = |slot: &&Slot| slot.shown().is_some_and(|shown| shown.source == number);
+        let slots = self
+            .endpoints
+            .values()
+            .flat_map(|e| e.slots().filter(shows).map(|slot| (e.id, slot.id)));
+        for (id, slot) in slots.collect::<Vec<_>>() {
+            self.empty(now, id, slot);
+        }
+    }
+
+    fn empty(&mut self, now: Instant, id: EndpointId, slot: SlotId) {
+        if let Some(endpoint) = self.endpoints.get_mut(&id) {
+            endpoint.empty(slot);
+        }
+        self.touch(id);
+        if slot == SlotId::video(0) {
+            self.assign_voices(now, Some(id));
+        }
     }
 
     /// Sets all video slots of an endpoint to what its wants and its path allow.
@@ -115,7 +142,6 @@ impl Room {
         let Some(slot) = endpoint.slot_mut(slot_id) else {
             return;
         };
-        let before = slot.target();
         slot.set_target(now, target);
         let Some(target) = target else {
             endpoint.empty(slot_id);
@@ -128,8 +154,29 @@ impl Room {
                 slot: slot_id,
             });
         }
-        if slot_id.kind == MediaKind::Video && before != Some(target) {
-            self.ask_if_waiting(now, target.source, id, slot_id);
+    }
+
+    /// Asks for key frames for all slots of an endpoint that wait.
+    pub(super) fn ask_for(&mut self, now: Instant, id: EndpointId) {
+        let slots = self.endpoints.get(&id).into_iter().flat_map(|e| &e.video);
+        let waiting: Vec<_> = slots
+            .filter_map(|slot| Some((slot.id, slot.target()?.source)))
+            .collect();
+        for (slot, source) in waiting {
+            self.ask_if_waiting(now, source, id, slot);
+        }
+    }
+
+    /// Asks for a key frame of a source if any slot waits for it; slots that have waited for too long are emptied.
+    pub(super) fn ask_for_waiting(&mut self, now: Instant, number: SourceNumber) {
+        let subscribers = self
+            .source(number)
+            .map(|source| source.subscribers.clone())
+            .unwrap_or_default();
+        for Subscriber { endpoint, slot } in subscribers {
+            if self.ask_if_waiting(now, number, endpoint, slot) {
+                self.empty_if_stale(now, endpoint, slot);
+            }
         }
     }
 
@@ -145,7 +192,10 @@ impl Room {
             return false;
         }
         let layer = slot.target().and_then(|target| target.layer);
-        if let Some(source) = self.source_mut(number) {
+        let shows_another = slot.shown().is_some_and(|shown| shown.source != number);
+        if (layer.is_some() || shows_another)
+            && let Some(source) = self.source_mut(number)
+        {
             source.check_at = soonest(source.check_at, Some(now + ASK_AGAIN));
         }
         // Before any layer is live there is nobody to answer: a source begins with a key frame by itself.
@@ -167,28 +217,16 @@ impl Room {
         if died {
             self.layers_changed(now, number);
         }
-        let subscribers = self
-            .source(number)
-            .map(|source| source.subscribers.clone())
-            .unwrap_or_default();
-        for Subscriber { endpoint, slot } in subscribers {
-            if self.ask_if_waiting(now, number, endpoint, slot) {
-                self.empty_if_stale(now, endpoint, slot);
-            }
-        }
+        self.ask_for_waiting(now, number);
     }
 
     fn empty_if_stale(&mut self, now: Instant, id: EndpointId, slot_id: SlotId) {
-        let Some(endpoint) = self.endpoints.get_mut(&id) else {
-            return;
-        };
-        if endpoint.slot(slot_id).is_none_or(|slot| !slot.is_stale(now)) {
-            return;
-        }
-        endpoint.empty(slot_id);
-        self.touch(id);
-        if slot_id == SlotId::video(0) {
-            self.assign_voices(now, Some(id));
+        let slot = self
+            .endpoints
+            .get(&id)
+            .and_then(|endpoint| endpoint.slot(slot_id));
+        if slot.is_some_and(|slot| slot.is_stale(now)) {
+            self.empty(now, id, slot_id);
         }
     }
 
@@ -204,7 +242,7 @@ impl Room {
                     .endpoints
                     .get(&subscriber.endpoint)
                     .and_then(|e| e.slot(subscriber.slot));
-                let shown = slot.and_then(super::super::slot::Slot::shown);
+                let shown = slot.and_then(Slot::shown);
                 shown.is_some_and(|shown| shown.source == number && shown.layer == broken.layer)
             });
             if seen {
