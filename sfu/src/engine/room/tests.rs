@@ -24,7 +24,7 @@ fn a_slot_shows_what_is_wanted_and_says_so() {
             .iter()
             .filter(|r| r.slot == slot)
             .map(|r| (r.source, r.layer))
-            .last()
+            .next_back()
     };
     assert_eq!(shown(SlotId::video(1)), Some((camera(2), 1)));
     assert_eq!(shown(SlotId::video(0)), Some((camera(3), 0)));
@@ -132,6 +132,24 @@ fn a_key_frame_whose_first_packet_is_repaired_is_sent_whole() {
     assert_eq!(kit.sent(1).len(), packets.len());
     assert!(kit.sent(1)[0].key_start);
     check_continuity(kit.sent(1), &kit.lost);
+}
+
+#[test]
+fn what_the_uplink_repairs_late_goes_to_its_place() {
+    let mut kit = Kit::new(2);
+    kit.view(0, &[want(0, camera(2), 720)]);
+    kit.frames(&[2], true);
+    let packets = kit.encode(2, 2, false);
+    for index in [0, 2, 1, 1] {
+        kit.arrive(2, &packets[index]);
+    }
+    check_continuity(kit.placed(1), &kit.lost);
+    let late = kit.repairs(1);
+    assert_eq!(late.len(), 1, "once, and as RTX: its number was overtaken");
+    assert_eq!(late[0].sequence_in, packets[1].sequence);
+    // Asked for while it was missing, it is not sent a second time within a round trip.
+    kit.nack(1, SlotId::video(0), &[late[0].original.unwrap()]);
+    assert_eq!(kit.repairs(1).len(), 1);
 }
 
 #[test]

@@ -403,6 +403,16 @@ impl Kit {
         self.received.iter().filter(first).cloned().collect()
     }
 
+    /// All that a receiver got in its place: what had been overtaken came as RTX.
+    pub(super) fn placed(&self, to: u32) -> Vec<Received> {
+        let mine = self.received.iter().filter(|r| r.to == to).cloned();
+        mine.map(|r| Received {
+            wire_sequence: r.original.unwrap_or(r.wire_sequence),
+            ..r
+        })
+        .collect()
+    }
+
     pub(super) fn repairs(&self, to: u32) -> Vec<Received> {
         let again = |r: &&Received| r.to == to && r.purpose == Purpose::Repair;
         self.received.iter().filter(again).cloned().collect()

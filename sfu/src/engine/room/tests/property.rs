@@ -77,7 +77,7 @@ proptest! {
             }
         }
         settle(&mut kit, &mut waiting);
-        check_continuity(kit.sent(1), &kit.lost);
+        check_continuity(kit.placed(1), &kit.lost);
     }
 }
 
