@@ -25,9 +25,6 @@ use crate::{
 const NAME_US: u64 = 1_000_000;
 /// Pause between two requests for a key frame.
 const PLI_PAUSE_US: u64 = 500_000;
-/// A pause of a voice of at least so many packets is one that the node made (the slot was empty); a shorter one is a
-/// hole that the numbers do not show.
-const VOICE_PAUSE: u32 = 10;
 /// A frame of more bytes than this is torn.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
@@ -80,6 +77,16 @@ struct Frame {
     tl0_picture: u8,
     unit: BytesMut,
     arrivals_us: Vec<u64>,
+}
+
+/// How a unit follows the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    GoesOn,
+    /// The first of a source or layer.
+    Begins,
+    /// The same source after a while without it: right if the slot was empty meanwhile, which the slot message tells.
+    Resumes,
 }
 
 /// The last whole unit.
@@ -285,7 +292,7 @@ impl SlotCheck {
             picture,
             mark,
         });
-        let started = self.judge_succession(last, frame.time, frame.csrc, mark, key, hole, FRAME_TICKS);
+        let follows = self.judge_succession(last, frame.time, frame.csrc, mark, key, hole, FRAME_TICKS);
         if let Some(last) = last
             && !hole
             && picture != ((last.picture.0 + 1) & 0x7fff, last.picture.1.wrapping_add(1))
@@ -296,7 +303,7 @@ impl SlotCheck {
         }
         if key {
             self.decodable = true;
-        } else if started && self.decodable && !hole {
+        } else if follows == Follows::Begins && self.decodable && !hole {
             self.decodable = false;
             self.violate(Violation::NoKeyFrame, || {
                 format!("frame at {} of {:?}", frame.time, frame.csrc)
@@ -309,7 +316,8 @@ impl SlotCheck {
                 self.latency.record(at_us.saturating_sub(mark.sent_us));
             }
         }
-        self.names.observe(frame.csrc, frame.time, now_us);
+        let resumes = follows == Follows::Resumes;
+        self.names.observe(frame.csrc, frame.time, now_us, resumes);
     }
 
     fn judge_sound(&mut self, packet: Arrived, ours: &dyn Fn(u32) -> bool) {
@@ -333,9 +341,11 @@ impl SlotCheck {
             picture: (0, 0),
             mark,
         });
-        self.judge_succession(last, packet.time, packet.csrc, mark, false, hole, SOUND_TICKS);
+        let follows = self.judge_succession(last, packet.time, packet.csrc, mark, false, hole, SOUND_TICKS);
         self.counts.units += 1;
-        self.names.observe(packet.csrc, packet.time, packet.at_us);
+        let resumes = follows == Follows::Resumes;
+        self.names
+            .observe(packet.csrc, packet.time, packet.at_us, resumes);
     }
 
     fn judge_mark(&mut self, mark: &Mark, csrc: Option<u32>, same_bytes: bool) {
@@ -362,7 +372,7 @@ impl SlotCheck {
         }
     }
 
-    /// How a unit follows the one before. Returns whether it is the first of a source or layer.
+    /// How a unit follows the one before.
     #[expect(
         clippy::too_many_arguments,
         reason = "the parts of one comparison, used in two places"
@@ -376,8 +386,10 @@ impl SlotCheck {
         key: bool,
         hole: bool,
         ticks: u32,
-    ) -> bool {
-        let Some(last) = last else { return true };
+    ) -> Follows {
+        let Some(last) = last else {
+            return Follows::Begins;
+        };
         let passed = time.wrapping_sub(last.time);
         if passed == 0 || passed > i32::MAX as u32 {
             self.violate(Violation::Time, || format!("{time} after {}", last.time));
@@ -385,33 +397,45 @@ impl SlotCheck {
         let started = last.csrc != csrc || last.mark.map(|mark| mark.clip) != mark.map(|mark| mark.clip);
         if started {
             self.counts.switches += 1;
-            return true;
+            return Follows::Begins;
         }
         let (Some(mark), Some(before)) = (mark, last.mark) else {
-            return false;
+            return Follows::GoesOn;
         };
         let units = mark.counter.wrapping_sub(before.counter);
-        let resumed = match self.kind {
-            SlotKind::Picture => key && units > 1,
-            SlotKind::Voice => units >= VOICE_PAUSE,
-        };
-        if units == 0 || units > i32::MAX as u32 || (units != 1 && !hole && !resumed) {
+        let forward = units != 0 && units <= i32::MAX as u32;
+        let may_resume = self.kind == SlotKind::Voice || key;
+        if forward && units > 1 && !hole && may_resume {
+            return Follows::Resumes;
+        }
+        if !forward || (units > 1 && !hole) {
             self.violate(Violation::Skipped, || {
                 format!(
                     "unit {} of {} after {}",
                     mark.counter, mark.source, before.counter
                 )
             });
-        } else if !resumed && passed.abs_diff(units.wrapping_mul(ticks)) > ticks / 2 {
+        } else if passed.abs_diff(units.wrapping_mul(ticks)) > ticks / 2 {
             self.violate(Violation::Time, || {
                 format!("{passed} ticks for {units} units of {}", mark.source)
             });
         }
-        resumed
+        Follows::GoesOn
     }
 
     fn compare_names(&mut self, until_us: u64) {
-        while let Some(Compared { csrc, time, named }) = self.names.poll(until_us) {
+        while let Some(compared) = self.names.poll(until_us) {
+            let Compared {
+                csrc,
+                time,
+                named,
+                unexplained,
+            } = compared;
+            if unexplained {
+                self.violate(Violation::Skipped, || {
+                    format!("{csrc:?} left something out before {time}")
+                });
+            }
             if named != csrc {
                 self.violate(Violation::WrongName, || {
                     format!("{named:?} announced, {csrc:?} came at {time}")

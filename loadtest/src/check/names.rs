@@ -11,7 +11,15 @@ const OBSERVE_US: u64 = 500_000;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     announced: VecDeque<(u32, u32)>,
-    observed: VecDeque<(Option<u32>, u32, u64)>,
+    observed: VecDeque<Observed>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Observed {
+    csrc: Option<u32>,
+    time: u32,
+    at_us: u64,
+    resumes: bool,
 }
 
 /// An observation and its name.
@@ -20,6 +28,8 @@ pub(super) struct Compared {
     pub(super) csrc: Option<u32>,
     pub(super) time: u32,
     pub(super) named: Option<u32>,
+    /// The source came back after a pause, but the slot message does not tell that it began anew.
+    pub(super) unexplained: bool,
 }
 
 impl Names {
@@ -33,27 +43,39 @@ impl Names {
 
     /// The next observation up to a time and the name it has by now.
     pub(super) fn poll(&mut self, until_us: u64) -> Option<Compared> {
-        self.observed.front().filter(|(_, _, at_us)| *at_us <= until_us)?;
-        let (csrc, time, _) = self.observed.pop_front()?;
+        self.observed
+            .front()
+            .filter(|observed| observed.at_us <= until_us)?;
+        let Observed {
+            csrc, time, resumes, ..
+        } = self.observed.pop_front()?;
+        let begins = self
+            .announced
+            .iter()
+            .any(|&(source, from)| Some(source) == csrc && from == time);
         Some(Compared {
             csrc,
             time,
             named: self.at(time),
+            unexplained: resumes && !begins,
         })
     }
 
-    /// A unit came. Not each is compared: the first of a source, and some of those after it.
-    pub(super) fn observe(&mut self, csrc: Option<u32>, time: u32, at_us: u64) {
-        let fresh = self
-            .observed
-            .back()
-            .is_none_or(|&(last, _, last_us)| last != csrc || at_us.saturating_sub(last_us) >= OBSERVE_US);
-        if fresh {
-            if self.observed.len() == NAMES_MAX {
-                self.observed.pop_front();
-            }
-            self.observed.push_back((csrc, time, at_us));
+    /// A unit came. Not each is compared: the first of a source, the first after a pause, and some of those after it.
+    pub(super) fn observe(&mut self, csrc: Option<u32>, time: u32, at_us: u64, resumes: bool) {
+        let same = |last: &Observed| last.csrc == csrc && at_us.saturating_sub(last.at_us) < OBSERVE_US;
+        if !resumes && self.observed.back().is_some_and(same) {
+            return;
         }
+        if self.observed.len() == NAMES_MAX {
+            self.observed.pop_front();
+        }
+        self.observed.push_back(Observed {
+            csrc,
+            time,
+            at_us,
+            resumes,
+        });
     }
 
     /// The page's rule: the last announcement whose time is not later.
