@@ -84,7 +84,7 @@ export function createStore(meeting: Meeting, profile: Profile) {
       order = keepOrder(order, new Set([...points.keys()].filter((n) => n !== own)));
       if (change !== null && change.kind !== 'changed' && change.point.number !== own) note(announcer, performance.now(), change.kind, change.point.name);
       // An old picture must not come back with the camera: it shows again with its first new frame.
-      for (const [slot, source] of painted) if (source !== null && !points.get(pointOf(source))?.published.includes(kindOf(source))) painted.set(slot, null);
+      for (const [slot, source] of painted) if (source !== null && !points.get(pointOf(source))?.published.includes(kindOf(source))) meeting.forget(slot);
     }),
     meeting.on('painted', ({ slot, source }) => painted.set(slot, source)),
     meeting.on('speaker', (next) => (speaker = next)),

@@ -49,6 +49,8 @@ export interface Meeting {
   resumeSound(): void;
   /** The source that a slot paints now. */
   painted(slot: string): number | null;
+  /** What the slot painted counts no more; its next frame says anew whose it is. */
+  forget(slot: string): void;
   readonly pc: RTCPeerConnection | null;
   /** Frames that were not messages of the protocol. */
   readonly undecoded: number;
@@ -236,6 +238,7 @@ export function createMeeting(url: string, token: string, options: Options): Mee
     setOutput: (deviceId) => elements.setOutput(deviceId),
     resumeSound: () => elements.resume(),
     painted: naming.painted,
+    forget: naming.forget,
     close() {
       for (const stop of stops) stop();
       clearTimeout(timer);

@@ -9,6 +9,8 @@ export interface Naming {
   said(changes: readonly SlotChange[], reset: boolean): void;
   /** The source whose frame the slot paints now; null: none, or nobody can say whose. */
   painted(slot: string): number | null;
+  /** What the slot painted counts no more; its next frame says anew whose it is. */
+  forget(slot: string): void;
   /** Nothing is painted any more. */
   clear(): void;
   stop(): void;
@@ -53,6 +55,7 @@ export function createNaming(
       }
     },
     painted: (slot) => shown.get(slot) ?? null,
+    forget: (slot) => paint(slot, null),
     clear,
     stop: () => stops.forEach((stop) => stop()),
   };
