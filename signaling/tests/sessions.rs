@@ -5,8 +5,8 @@ mod common;
 use common::{Bench, Client, nowhere, settings};
 use serde_json::json;
 use sfu::{
-    control::{Event, MediaState, SeatId, SlotChange},
-    engine::id::SlotId,
+    control::{Command, Event, MediaState, SeatId, SlotChange},
+    engine::id::{SlotId, SourceKind},
 };
 use signaling::driver::serve;
 
@@ -206,4 +206,37 @@ async fn a_stopping_server_says_so_and_ends_the_node() {
         .await
         .expect("the node is told");
     stopping.abort();
+}
+
+#[tokio::test]
+async fn a_camera_that_is_ready_before_the_answer_counts() {
+    let bench = Bench::start().await;
+    let (mut first, _) = bench.seated("demo", "Ánh").await;
+    let mut second = bench.connect().await;
+    second.hello(&bench.token("demo"), None).await;
+    second.expect("welcome").await;
+    second.send(&common::join(1, "Bình")).await;
+    second
+        .send(&json!({"type": "publish", "source": "camera", "on": true}))
+        .await;
+    second.expect("joined").await;
+    // Whichever came first, the answer or the camera: the room and the node end up knowing of it.
+    let mut published = json!([]);
+    while published != json!(["mic", "camera"]) {
+        published = first.expect("point").await["point"]["published"].clone();
+    }
+    second.send(&json!({"type": "ping", "id": 1})).await;
+    second.expect("pong").await;
+    let told = bench.node.told.lock().await;
+    let on = |command: &Command| {
+        matches!(
+            command,
+            Command::SetPublished {
+                source: SourceKind::Camera,
+                on: true,
+                ..
+            }
+        )
+    };
+    assert!(told.commands.iter().any(on), "{:?}", told.commands.len());
 }

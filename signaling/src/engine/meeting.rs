@@ -370,7 +370,7 @@ impl Meeting {
                 .into_iter()
                 .map(|(kind, mid)| (kind, mid.into()))
                 .collect(),
-            published: published.into_iter().collect(),
+            published: published.iter().copied().collect(),
             offer: join.offer.into(),
             seat_note: note.encode(),
         }));
@@ -382,6 +382,7 @@ impl Meeting {
                 request: join.id,
                 seat,
                 point,
+                asked: published,
                 sources,
             },
         );
@@ -429,6 +430,13 @@ impl Meeting {
 
     fn publish(&mut self, session: SessionId, source: SourceKind, on: bool) -> Result<(), ErrorCode> {
         let role = self.sessions.get(&session).ok_or(ErrorCode::State)?.person.role;
+        if let Some(joining) = self
+            .joining
+            .values_mut()
+            .find(|joining| joining.session == session)
+        {
+            return joining.publish(role, source, on);
+        }
         let (seat_id, seat) = self.seat_of(session)?;
         if on && !may(role, Action::Publish) || !seat.sources.contains(&source) {
             return Err(ErrorCode::State);

@@ -45,6 +45,7 @@ impl Meeting {
             request,
             seat: seat_id,
             point,
+            asked,
             sources,
         } = joining;
         let Some(subject) = self.subject(session) else {
@@ -70,6 +71,7 @@ impl Meeting {
             site: point.site.clone(),
             role: point.role,
         };
+        let published = point.published.clone();
         let delta = self.roster.set(point);
         let (points, sequence) = (self.roster.points(), self.roster.sequence());
         let grant = Grant::Joined {
@@ -86,6 +88,14 @@ impl Meeting {
         });
         self.broadcast(delta, Some(session));
         self.tell_speaker(session);
+        for source in published.symmetric_difference(&asked).copied() {
+            self.command(Command::SetPublished {
+                room: self.id.clone(),
+                seat: seat_id.clone(),
+                source,
+                on: published.contains(&source),
+            });
+        }
         if !wants.is_empty() {
             self.command(Command::SetView {
                 room: self.id.clone(),

@@ -11,11 +11,14 @@ use sfu::{
     engine::id::{PointNumber, SlotId, SourceKind},
 };
 
-use super::effect::SessionId;
+use super::{
+    effect::SessionId,
+    permissions::{Action, may},
+};
 use crate::{
     json,
     names::{DisplayName, Role, SiteId},
-    protocol::Point,
+    protocol::{ErrorCode, Point},
 };
 
 /// Who a session is, by its token.
@@ -133,4 +136,21 @@ pub(super) struct Joining {
     pub(super) seat: SeatId,
     pub(super) point: Point,
     pub(super) sources: BTreeSet<SourceKind>,
+    /// Sources that the node was told are on; those of `point` may have changed since.
+    pub(super) asked: BTreeSet<SourceKind>,
+}
+
+impl Joining {
+    /// A camera or microphone that is ready only after the offer was sent: it counts from the answer on.
+    pub(super) fn publish(&mut self, role: Role, source: SourceKind, on: bool) -> Result<(), ErrorCode> {
+        if on && !may(role, Action::Publish) || !self.sources.contains(&source) {
+            return Err(ErrorCode::State);
+        }
+        if on {
+            self.point.published.insert(source);
+        } else {
+            self.point.published.remove(&source);
+        }
+        Ok(())
+    }
 }
