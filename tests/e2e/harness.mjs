@@ -22,7 +22,7 @@ export const ownAddress = Object.values(os.networkInterfaces()).flat()
 export async function startServer({ data, args = [], env = {} } = {}) {
   const folder = data ?? (await mkdtemp(path.join(os.tmpdir(), 'diemcau-e2e-')));
   const child = spawn(process.env.DIEMCAU ?? path.join(target, 'diemcau'),
-    ['serve', '--listen', '127.0.0.1:0', '--data', folder, '--ready-json', ...args],
+    ['serve', ...(args.includes('--listen') ? [] : ['--listen', '127.0.0.1:0']), '--data', folder, '--ready-json', ...args],
     { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   const log = [];
   child.stderr.on('data', (chunk) => { log.push(String(chunk)); if (log.length > 2000) log.shift(); });
@@ -50,6 +50,13 @@ const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
 /** A headless Chromium with fake camera and microphone. */
 export function startChromium() {
   return chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args: flags });
+}
+
+/** One that can be killed as a crash or a power cut would: nothing is closed, nobody is told. */
+export async function startDoomedChromium() {
+  const process = await chromium.launchServer({ executablePath: '/usr/bin/chromium', headless: true, args: flags });
+  const browser = await chromium.connect(process.wsEndpoint());
+  return { browser, kill: () => process.kill() };
 }
 
 /** Opens the page in a context of its own; kept small so that two cores can encode several cameras. */
