@@ -18,11 +18,15 @@ after(async () => {
   path?.close();
 });
 
-/** Takes retransmission out of the offer before the server sees it. */
+/** Takes NACK and RTX out of the offer before the server sees it. */
 function withoutRepair() {
   const send = WebSocket.prototype.send;
   WebSocket.prototype.send = function (text) {
     const message = JSON.parse(text);
+    for (const [, rtx] of [...(message.offer ?? '').matchAll(/a=rtpmap:(\d+) rtx\/90000/g)]) {
+      message.offer = message.offer.replaceAll(new RegExp(`a=(rtpmap|fmtp|rtcp-fb):${rtx} .*\r\n`, 'g'), '')
+        .replaceAll(new RegExp(`(m=video .*) ${rtx}\\b`, 'g'), '$1');
+    }
     if (message.offer) message.offer = message.offer.replace(/a=rtcp-fb:\d+ nack\r\n/g, '');
     return send.call(this, JSON.stringify(message));
   };
