@@ -1,0 +1,52 @@
+// The load tester against the real server, and a browser among its points.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { join, openPage, output, received, startChromium, startServer, target, until } from './harness.mjs';
+
+let server, browser;
+before(async () => {
+  server = await startServer();
+  browser = await startChromium();
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+/** Plays points; resolves with the result and exit code when the tester has ended. */
+function play(points, seconds) {
+  const load = spawn(process.env.DIEMCAU_LOAD ?? path.join(target, 'diemcau-load'),
+    ['--url', server.http, '--token', server.token, '--points', String(points), '--seconds', String(seconds), '--json', '-'],
+    { stdio: ['ignore', 'pipe', 'ignore'] });
+  let text = '';
+  load.stdout.on('data', (chunk) => { text += chunk; });
+  return once(load, 'close').then(([code]) => ({ code, ...JSON.parse(text) }));
+}
+
+test('20 points for 30 s: nothing lost after repair, nothing out of order', async (t) => {
+  const result = await play(20, 30);
+  t.diagnostic(JSON.stringify(result));
+  assert.deepEqual([result.code, result.joined, result.packets_lost_after_repair, result.continuity_errors], [0, 20, 0, 0]);
+});
+
+test('a browser in the same room decodes every point of the load tester and hears them', async (t) => {
+  const page = await openPage(browser, server.join_url);
+  await join(page, 'Người xem');
+  const load = play(5, 30);
+  const pictures = async () => (await received(page)).filter((s) => s.kind === 'video' && s.frames > 0);
+  await until('five pictures', pictures, (s) => s.length >= 5, 20);
+  const before = await pictures();
+  await new Promise((resolve) => setTimeout(resolve, 8_000));
+  const after = await received(page);
+  const rates = before.map((b) => ((after.find((s) => s.ssrc === b.ssrc)?.frames ?? 0) - b.frames) / 8);
+  const voices = after.filter((s) => s.kind === 'audio' && s.energy > 0).length;
+  await page.screenshot({ path: path.join(output, 'meeting-of-six.png') });
+  const result = await load;
+  t.diagnostic(`${rates.map((r) => r.toFixed(1)).join(', ')} frames/s, ${voices} voices; ${JSON.stringify(result)}`);
+  assert.ok(rates.every((r) => r >= 10), `${rates}`);
+  assert.ok(voices >= 1);
+  assert.deepEqual([result.packets_lost_after_repair, result.continuity_errors], [0, 0]);
+});
