@@ -193,12 +193,7 @@ async fn a_stopping_server_says_so_and_ends_the_node() {
     drop(client);
     let told = bench.node.told.clone();
     let shutdown_told = async {
-        while !told
-            .lock()
-            .await
-            .commands
-            .contains(&sfu::control::Command::Shutdown)
-        {
+        while !told.lock().await.commands.contains(&Command::Shutdown) {
             tokio::task::yield_now().await;
         }
     };

@@ -336,7 +336,7 @@ impl Receiver {
                 && last.stamp.layer == first.stamp.layer
                 && last.stamp.frame + 1 == first.stamp.frame;
             if video && !self.needs_key {
-                self.violations.broken_references += u32::from(!key && !(follows && whole));
+                self.violations.broken_references += u32::from(!(key || follows && whole));
                 self.check_picture(last.picture, first.picture);
             }
         } else if video && !key {
