@@ -137,7 +137,12 @@ impl<'p> Packets<'p> {
         if first & 0x20 != 0 {
             let padding = usize::from(*body.last().ok_or(RtcpError::Padding)?);
             let kept = body.len().checked_sub(padding).ok_or(RtcpError::Padding)?;
-            if !rest.is_empty() || padding == 0 || padding % 4 != 0 {
+            // Padding is a multiple of four and stands at the end of a compound only (RFC 3550 §6.4.1). Transport-wide
+            // feedback alone has no natural length of whole words: its document fills the last word with padding of one
+            // to three bytes, and where its sender sets the flag the count is that number.
+            let fills =
+                (packet_type, first & 0x1F) == (packet_type::TRANSPORT_FEEDBACK, format::TRANSPORT_WIDE);
+            if padding == 0 || !fills && (!rest.is_empty() || padding % 4 != 0) {
                 return Err(RtcpError::Padding);
             }
             body = body.get(..kept).ok_or(RtcpError::Padding)?;

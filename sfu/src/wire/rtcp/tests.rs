@@ -161,6 +161,58 @@ fn remb_holds_eighteen_significant_bits() {
     ));
 }
 
+/// Packets of Chromium 156 as they came: the flag is set and the count is what the last word lacks.
+#[test]
+fn transport_feedback_of_a_browser_is_padded_to_whole_words() {
+    let captured: [(&str, &[(u16, Option<i16>)]); 4] = [
+        (
+            "afcd000652e6f9a41062c04100010005014f1a0120050215475b0001",
+            &[
+                (1, Some(2)),
+                (2, Some(21)),
+                (3, Some(71)),
+                (4, Some(91)),
+                (5, Some(0)),
+            ],
+        ),
+        (
+            "afcd0006b5c777938fae8c27009b0005014f31192005452c00155401",
+            &[
+                (155, Some(69)),
+                (156, Some(44)),
+                (157, Some(0)),
+                (158, Some(21)),
+                (159, Some(84)),
+            ],
+        ),
+        (
+            "afcd000752e6f9a485bac35301770007014f513b2007290001002e5050000003",
+            &[],
+        ),
+        (
+            "afcd0007b5c777938fae8c27026b0008014f6853200888160000013a4e500002",
+            &[],
+        ),
+    ];
+    for (hex, expected) in captured {
+        let bytes: Vec<u8> = (0..hex.len() / 2)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hex"))
+            .collect();
+        let Ok(Rtcp::TransportFeedback(feedback)) = one(&bytes) else {
+            panic!("feedback: {:?}", one(&bytes))
+        };
+        let statuses: Vec<_> = feedback.statuses().collect();
+        assert_eq!(statuses.len(), usize::from(feedback.status_count));
+        assert!(expected.is_empty() || statuses == expected, "{statuses:?}");
+        // What follows it in a compound is read too; a count of more than there is stays wrong.
+        let twice = [&bytes[..], &bytes].concat();
+        assert_eq!(packets(&twice).filter(Result::is_ok).count(), 2);
+        let mut lie = bytes.clone();
+        *lie.last_mut().expect("not empty") = 200;
+        assert!(matches!(one(&lie), Err(RtcpError::Padding)));
+    }
+}
+
 #[test]
 fn padding_may_stand_at_the_end_of_a_compound_only() {
     let mut padded = built(|builder| builder.picture_loss(1, 2).expect("room"));
