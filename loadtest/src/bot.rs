@@ -225,8 +225,7 @@ impl Bot {
         // The last judgement comes before anybody's leaving changes what is seen.
         until(&mut phase, Phase::Leaving).await;
         self.conclude();
-        let _ = signal.send(&ClientMessage::Leave {}).await;
-        signal.close().await;
+        signal.leave().await;
         peer.close().await;
     }
 

@@ -78,8 +78,14 @@ impl Signal {
         }
     }
 
-    /// Closes politely.
-    pub(crate) async fn close(mut self) {
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.socket.close(None)).await;
+    /// Says that the point leaves, and reads until the server has closed: a socket dropped with unread frames in it is reset,
+    /// and the server might never read the word.
+    pub(crate) async fn leave(mut self) {
+        let farewell = async {
+            if self.send(&ClientMessage::Leave {}).await.is_ok() {
+                while !matches!(self.next().await, Incoming::Closed(_)) {}
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
     }
 }
