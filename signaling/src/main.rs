@@ -10,13 +10,15 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use sfu::{control::RoomId, driver::config::NodeConfig};
+use sfu::control::RoomId;
 use signaling::{
     driver::{
         auth::{self, Keys, RoomToken},
         certificate,
         config::{Config, Overrides},
-        logs, node,
+        logs,
+        media::{self, NodeSettings},
+        node,
         serve::{self, NodePlace, Server},
     },
     engine::seat::Person,
@@ -26,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// A province's video meeting network.
 #[derive(Debug, Parser)]
-#[command(name = "diemcau", version, about)]
+#[command(name = "diemcau", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -155,7 +157,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => {
             let config = args.settings.load()?;
-            logs::start(&config.log)?;
+            logs::start(&config.log).context("log.filter")?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(serve(&args, &config))?;
         }
@@ -243,34 +245,34 @@ fn run_node(args: &Node) -> anyhow::Result<()> {
         // Fails only if it leads a session already.
         let _ = rustix::process::setsid();
     }
-    let (config, media): (Config, NodeConfig) = match &args.settings_json {
+    let (settings, data): (NodeSettings, _) = match &args.settings_json {
         Some(json) => (
-            Config::default(),
             serde_json::from_str(json).context("settings of the node")?,
+            Config::default().data,
         ),
         None => {
-            let config = args.settings.load()?;
-            let media = config.media.clone();
-            (config, media)
+            let Config { media, log, data, .. } = args.settings.load()?;
+            (NodeSettings { media, log }, data)
         }
     };
-    media.check()?;
-    logs::start(&config.log)?;
+    settings.media.check()?;
+    logs::start(&settings.log).context("log.filter")?;
     let control = match &args.control {
         Some(path) => path.clone(),
         None => {
-            serve::make_data(&config.data)?;
-            signaling::driver::media::socket_path(&config.data)?
+            serve::make_data(&data)?;
+            media::socket_path(&data)?
         }
     };
-    node::run(media, &control)
+    node::run(settings.media, &control)
 }
 
 fn token(args: &Token) -> anyhow::Result<String> {
     let config = args.settings.load()?;
     serve::make_data(&config.data)?;
+    let had_key = Keys::exist(&config.data);
     let keys = Keys::load_or_create(&config.data)?;
-    let role: Role = serde_json::from_value(args.role.as_str().into()).context("no such role")?;
+    let role: Role = serde_json::from_value(args.role.as_str().into()).context("--role")?;
     let now = auth::unix_now();
     let person = Person {
         subject: format!("token-{:016x}", rand::random::<u64>()),
@@ -279,16 +281,27 @@ fn token(args: &Token) -> anyhow::Result<String> {
             .clone()
             .map(DisplayName::try_from)
             .transpose()
-            .context("name")?,
+            .context("--name")?,
         site: args
             .site
             .clone()
             .map(SiteId::try_from)
             .transpose()
-            .context("site")?,
+            .context("--site")?,
         role,
     };
-    let room = RoomId::try_from(args.room.clone()).context("room")?;
+    let room = RoomId::try_from(args.room.clone())
+        .ok()
+        .context("--room wants 1 to 64 of a-z, 0-9 and \"-\"")?;
+    if !had_key {
+        eprintln!(
+            "A new signing key was made in {}: servers with that data folder alone take this token.",
+            config.data.display()
+        );
+    }
+    if !config.rooms.iter().any(|known| known.id == room) {
+        eprintln!("The configuration has no room {room}: the token opens it once it is there.");
+    }
     let expires =
         now + seconds(&args.expires).context("--expires wants a number with s, m, h or d, at most 400d")?;
     Ok(keys
@@ -353,9 +366,14 @@ fn cert_init(config: &Config, mut names: Vec<String>) -> anyhow::Result<()> {
 }
 
 fn ports(config: &Config) {
-    println!("{} TCP   page and WebSocket", config.http.listen.port());
-    println!("{} UDP   media", config.media.port);
+    let shown = |port: u16| match port {
+        0 => "any free".to_owned(),
+        port => port.to_string(),
+    };
+    println!("TCP {:8}  page and WebSocket", shown(config.http.listen.port()));
+    println!("UDP {:8}  media", shown(config.media.port));
     if let Some(listen) = config.metrics.listen {
-        println!("{} TCP   metrics, on {} only", listen.port(), listen.ip());
+        let port = shown(listen.port());
+        println!("TCP {port:8}  metrics, on {} only", listen.ip());
     }
 }

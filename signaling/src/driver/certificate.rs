@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use anyhow::bail;
 use axum_server::tls_rustls::RustlsConfig;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -96,7 +97,7 @@ pub struct Made {
 pub fn init(data: &Path, names: &[String]) -> anyhow::Result<Made> {
     let folder = data.join("tls");
     fs::create_dir_all(&folder)?;
-    let (authority, authority_key) = (folder.join("ca.pem"), folder.join("ca-key.pem"));
+    let (authority, authority_key) = (folder.join("ca.crt"), folder.join("ca-key.pem"));
     let today = i64::try_from(super::auth::unix_now())?;
     if !authority.exists() || !authority_key.exists() {
         let key = KeyPair::generate()?;
@@ -111,15 +112,18 @@ pub fn init(data: &Path, names: &[String]) -> anyhow::Result<Made> {
         KeyPair::from_pem(&fs::read_to_string(&authority_key)?)?,
     )?;
     let key = KeyPair::generate()?;
-    // 825 days: the longest that every system takes from a private authority.
-    let mut params = params(names.first().map_or("diemcau", String::as_str), today, 825);
+    // 825 days: the longest that every system takes from a private authority. It begins a day early.
+    let mut params = params(names.first().map_or("diemcau", String::as_str), today, 824);
     params.subject_alt_names = names
         .iter()
         .map(|name| match name.parse::<IpAddr>() {
             Ok(address) => Ok(SanType::IpAddress(address)),
-            Err(_) => Ok(SanType::DnsName(name.as_str().try_into()?)),
+            Err(_) if is_dns_name(name) => Ok(SanType::DnsName(name.as_str().try_into()?)),
+            Err(_) => bail!(
+                "{name:?} is neither an address nor a name of a-z, 0-9, \"-\" and \".\" (others in their xn-- form)"
+            ),
         })
-        .collect::<Result<_, rcgen::Error>>()?;
+        .collect::<anyhow::Result<_>>()?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let certificate = params.signed_by(&key, &issuer)?;
@@ -127,6 +131,17 @@ pub fn init(data: &Path, names: &[String]) -> anyhow::Result<Made> {
     write(&server.key, &key.serialize_pem(), 0o600)?;
     write(&server.certificate, &certificate.pem(), 0o644)?;
     Ok(Made { authority, server })
+}
+
+/// Labels of letters, digits and hyphens; the first may be `*`.
+fn is_dns_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    name.len() <= 253 && name.strip_prefix("*.").unwrap_or(name).split('.').all(is_label)
 }
 
 fn params(name: &str, today: i64, days: i64) -> CertificateParams {
@@ -196,6 +211,18 @@ mod tests {
     #[test]
     fn a_name_that_is_none_is_refused() {
         let data = tempfile::tempdir().expect("a folder");
-        assert!(init(data.path(), &["họp".to_owned()]).is_err());
+        for bad in [
+            "họp",
+            "",
+            "a..b",
+            "https://hop.tinh.vn",
+            "hop.tinh.vn:443",
+            "a b",
+            "a.*",
+        ] {
+            assert!(init(data.path(), &[bad.to_owned()]).is_err(), "{bad}");
+        }
+        assert!(!Files::of(data.path()).exist());
+        init(data.path(), &["*.tinh.vn".to_owned()]).expect("a name");
     }
 }

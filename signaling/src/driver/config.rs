@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sfu::{control::RoomId, driver::config::NodeConfig};
 
 /// All settings.
@@ -87,8 +87,8 @@ pub struct MetricsConfig {
     pub listen: Option<SocketAddr>,
 }
 
-/// Logs go to standard error.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Logs go to standard error; those of a node started by `serve` to `node.log` in the data folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// Level, or levels by module, such as `info,sfu=debug`. Default `info`.
@@ -157,10 +157,10 @@ pub struct Overrides {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A key is unknown, or a value has the wrong type.
-    #[error("configuration: {0}")]
+    #[error("configuration")]
     Read(#[from] config::ConfigError),
     /// A value of the media node.
-    #[error("configuration: {0}")]
+    #[error("configuration")]
     Media(#[from] sfu::driver::config::ConfigError),
     /// A room is there twice, or has a bad limit or title, or there are too many.
     #[error(

@@ -4,7 +4,8 @@
 //! by its Unix socket in the data folder. After every (re)connection comes a snapshot and a reconciliation.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, Seek, SeekFrom},
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use sfu::{
     control::{Command, ControlError, Reply, RoomId},
     driver::{
@@ -25,7 +27,10 @@ use tokio::{
     time::timeout,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{
+    config::LogConfig,
     meeting_task::{Message, News, Sender},
     metrics::Metrics,
 };
@@ -34,11 +39,26 @@ use crate::engine::effect::Op;
 /// Commands waiting for the node. Overflow: see `meeting_task`.
 const CALLS_LEN: usize = 4096;
 
-/// A node that does not answer for this long is taken as gone; the link is made anew.
-const REPLY_TIME_MAX: Duration = Duration::from_secs(10);
+/// A node that does not answer for this long is taken as gone: whoever waits is told `unavailable`, the link is made anew.
+const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Between two attempts to find the node.
+/// How often a node that nobody asks anything is asked for a sign of life.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Before the first new attempt to find the node; doubled after each failure up to [`RETRY_MAX`].
 const RETRY: Duration = Duration::from_millis(100);
+
+/// Longest time between two attempts.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// A connection that held this long was a good one: the next attempt comes at once.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// The node's log is put aside at a start when it is larger than this; one former log is kept.
+const LOG_BYTES_MAX: u64 = 8 << 20;
+
+/// The end of the log in which the reason of a failed start is looked for.
+const LAST_WORDS_BYTES: u64 = 4096;
 
 /// How long a node may take from its start to its first answer.
 const START_TIME_MAX: Duration = Duration::from_secs(10);
@@ -66,6 +86,13 @@ pub enum Status {
     /// Not there.
     #[default]
     Down,
+    /// Not there, and attempts to find or start it failed.
+    Failing {
+        /// So many one after the other.
+        failures: u32,
+        /// The last one's, in words for people.
+        reason: String,
+    },
     /// There.
     Up {
         /// Its process.
@@ -94,7 +121,17 @@ pub struct Child {
     /// Its control socket.
     pub socket: PathBuf,
     /// Told to it.
-    pub config: NodeConfig,
+    pub settings: NodeSettings,
+}
+
+/// What the node's process is told at its start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSettings {
+    /// How it runs.
+    pub media: NodeConfig,
+    /// What it logs.
+    pub log: LogConfig,
 }
 
 /// Both ends of the queue of commands.
@@ -157,7 +194,7 @@ pub struct Link {
 impl Link {
     /// Keeps the link up until `stop` is told; then the node is ended cleanly. Returns when it has ended.
     pub async fn run(mut self, mut stop: oneshot::Receiver<()>) {
-        let mut quarrel = String::new();
+        let mut failures = 0;
         loop {
             let Self {
                 place,
@@ -167,36 +204,40 @@ impl Link {
                 ..
             } = &mut self;
             let connected = tokio::select! {
-                connected = connect(place, metrics) => connected,
+                connected = connect_after(pause(failures), place, metrics) => connected,
                 () = refuse_all(calls, meetings) => return,
                 _ = &mut stop => return,
             };
             let (client, mut events, welcome) = match connected {
                 Ok(connected) => connected,
                 Err(error) => {
-                    // Once for each reason, not for each attempt.
-                    let reason = error.to_string();
-                    if quarrel != reason {
-                        tracing::error!(%error, "no media node");
-                        quarrel = reason;
-                    }
-                    tokio::time::sleep(RETRY).await;
+                    failures += 1;
+                    self.failed(failures, error.to_string());
                     continue;
                 }
             };
-            quarrel.clear();
+            let (pid, since) = (welcome.pid, tokio::time::Instant::now());
             let ended = tokio::select! {
                 () = self.converse(&client, &mut events, welcome) => false,
                 _ = &mut stop => true,
             };
             self.status.send_replace(Status::Down);
             if ended {
-                shut_down(&client).await;
+                shut_down(&client, pid).await;
                 return;
             }
             tracing::warn!("the media node is away");
             let _ = self.meetings.send(Message::Media(News::Down)).await;
+            failures = if since.elapsed() < STEADY { failures + 1 } else { 0 };
         }
+    }
+
+    /// Logged once for each reason, not for each attempt.
+    fn failed(&self, failures: u32, reason: String) {
+        if !matches!(&*self.status.borrow(), Status::Failing { reason: known, .. } if *known == reason) {
+            tracing::error!(reason, "no media node");
+        }
+        self.status.send_replace(Status::Failing { failures, reason });
     }
 
     /// One connection from its snapshot to its end.
@@ -222,6 +263,8 @@ impl Link {
             pid: welcome.pid,
             media: welcome.media,
         });
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = events.next() => match event {
@@ -248,11 +291,12 @@ impl Link {
                     }
                 }
                 Some(scrape) = self.scrapes.recv() => {
-                    if let Ok(Ok(Reply::Metrics { text })) = timeout(REPLY_TIME_MAX, client.call(Command::Metrics)).await {
-                        // The scraper may have gone away.
-                        let _ = scrape.send(text);
-                    }
+                    let Some(text) = look(client).await else { return };
+                    // The scraper may have gone away.
+                    let _ = scrape.send(text);
                 }
+                // A node that is stopped keeps its socket open and says nothing.
+                _ = looks.tick() => if look(client).await.is_none() { return },
             }
         }
     }
@@ -281,66 +325,137 @@ async fn refuse(meetings: &Sender, call: Call) {
     }
 }
 
-async fn shut_down(client: &Client) {
+/// The node's counters, as a sign of life; none if it is gone.
+async fn look(client: &Client) -> Option<String> {
+    match timeout(REPLY_TIME_MAX, client.call(Command::Metrics)).await {
+        Ok(Ok(Reply::Metrics { text })) => Some(text),
+        Ok(Ok(_) | Err(CallError::Refused(_))) => Some(String::new()),
+        Ok(Err(CallError::Closed)) | Err(_) => None,
+    }
+}
+
+async fn shut_down(client: &Client, pid: u32) {
     let ended = async {
         // The connection's end is the node's end.
         let _ = client.call(Command::Shutdown).await;
         client.closed().await;
     };
-    if timeout(REPLY_TIME_MAX, ended).await.is_err() {
-        tracing::warn!("the media node did not end in time");
+    if timeout(REPLY_TIME_MAX, ended).await.is_ok() || pid == std::process::id() {
+        return;
+    }
+    tracing::warn!(pid, "the media node does not end when asked and is killed");
+    // The connection is still open: the process is the one that said this number.
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // It may end at this very moment.
+        let _ = kill_process(pid, Signal::KILL);
     }
 }
 
-/// Connects to the node that is there, or starts one.
-async fn connect(place: &Place, metrics: &Metrics) -> Result<(Client, Events, Welcome), ConnectError> {
-    let child = match place {
-        Place::Here(connector) => return client::connect_in_process(connector).await,
-        Place::Process(child) => child,
-    };
-    match client::connect(&child.socket).await {
-        Err(ConnectError::Io(_)) => {}
-        done => return done,
+/// Why there is no node.
+#[derive(Debug, thiserror::Error)]
+enum NoNode {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("a media node has its socket open but does not answer")]
+    Silent,
+    #[error("cannot be started: {0}")]
+    Start(#[from] io::Error),
+    #[error("{0}")]
+    Ended(String),
+}
+
+type Connected = (Client, Events, Welcome);
+
+/// Grows with the failures in a row.
+fn pause(failures: u32) -> Duration {
+    match failures.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(doublings) => RETRY.saturating_mul(1 << doublings.min(8)).min(RETRY_MAX),
     }
-    let mut process = child.start()?;
-    metrics.node_starts.inc();
-    let started = tokio::time::Instant::now();
-    loop {
-        match client::connect(&child.socket).await {
-            Err(ConnectError::Io(_)) if started.elapsed() < START_TIME_MAX => {}
-            done => {
-                // Reaped whenever it ends, so that a crashed node leaves no zombie.
-                tokio::spawn(async move { process.wait().await });
-                return done;
-            }
-        }
-        tokio::select! {
-            status = process.wait() => {
-                let reason = format!("it ended at once ({}); see node.log in the data folder", status?);
-                tokio::time::sleep(RETRY).await;
-                return Err(io::Error::other(reason).into());
-            }
-            () = tokio::time::sleep(Duration::from_millis(20)) => {}
-        }
+}
+
+async fn connect_after(pause: Duration, place: &Place, metrics: &Metrics) -> Result<Connected, NoNode> {
+    tokio::time::sleep(pause).await;
+    match place {
+        Place::Here(connector) => Ok(client::connect_in_process(connector).await?),
+        Place::Process(child) => child.connect(metrics).await,
+    }
+}
+
+/// Connects to whoever listens there.
+async fn greet(socket: &Path) -> Result<Connected, NoNode> {
+    match timeout(REPLY_TIME_MAX, client::connect(socket)).await {
+        Ok(connected) => Ok(connected?),
+        Err(_) => Err(NoNode::Silent),
     }
 }
 
 impl Child {
+    /// Connects to the node that is there, or starts one.
+    async fn connect(&self, metrics: &Metrics) -> Result<Connected, NoNode> {
+        match greet(&self.socket).await {
+            Err(NoNode::Connect(ConnectError::Io(_))) => {}
+            done => return done,
+        }
+        let mut process = self.start()?;
+        metrics.node_starts.inc();
+        let started = tokio::time::Instant::now();
+        loop {
+            match greet(&self.socket).await {
+                Err(NoNode::Connect(ConnectError::Io(_))) if started.elapsed() < START_TIME_MAX => {}
+                done => {
+                    // Reaped whenever it ends, so that a crashed node leaves no zombie.
+                    tokio::spawn(async move { process.wait().await });
+                    return done;
+                }
+            }
+            tokio::select! {
+                status = process.wait() => return Err(NoNode::Ended(self.last_words(status?))),
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.data.join("node.log")
+    }
+
+    /// What a node that ended at once wrote last: its reason.
+    fn last_words(&self, status: std::process::ExitStatus) -> String {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = fs::File::open(self.log())?;
+            let end = file.metadata()?.len();
+            file.seek(SeekFrom::Start(end.saturating_sub(LAST_WORDS_BYTES)))?;
+            let mut text = Vec::new();
+            file.take(LAST_WORDS_BYTES).read_to_end(&mut text)?;
+            Ok(text)
+        };
+        let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+        let last = text.lines().next_back().unwrap_or_default();
+        match last.strip_prefix("diemcau: ") {
+            Some(reason) => reason.to_owned(),
+            None => format!("it ended at once ({status}); see {}", self.log().display()),
+        }
+    }
+
     /// Starts the node. It gets a session of its own by itself, so that no signal to this process reaches it.
     fn start(&self) -> io::Result<tokio::process::Child> {
+        if fs::metadata(self.log()).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+            fs::rename(self.log(), self.data.join("node.log.1"))?;
+        }
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .mode(0o600)
-            .open(self.data.join("node.log"))?;
-        let config = serde_json::to_string(&self.config)?;
+            .open(self.log())?;
+        let settings = serde_json::to_string(&self.settings)?;
         tokio::process::Command::new(&self.program)
             .arg("node")
             .arg("--detach")
             .arg("--control")
             .arg(&self.socket)
             .arg("--settings-json")
-            .arg(config)
+            .arg(settings)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -351,6 +466,13 @@ impl Child {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attempts_become_rarer() {
+        let pauses: Vec<u128> = (0..8).map(|failures| pause(failures).as_millis()).collect();
+        assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 2000, 2000]);
+        assert_eq!(pause(u32::MAX), RETRY_MAX);
+    }
 
     #[test]
     fn a_long_data_path_gets_a_short_socket() {

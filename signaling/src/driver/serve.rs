@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,7 +23,7 @@ use super::{
     certificate::{self, Files},
     config::Config,
     http::{self, App, Origins, SESSIONS_MAX, Shared},
-    media::{self, Child, Link, Place, Status},
+    media::{self, Child, Link, NodeSettings, Place, Status},
     meeting_task::{self, Message},
     metrics::{self, Metrics},
     topology,
@@ -32,6 +32,9 @@ use crate::{engine::seat::Person, names::Role};
 
 /// How long the node may take until it is there, at start.
 const NODE_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Failed attempts in a row after which a start is given up: a former node may need a moment to let go of its port.
+const NODE_FAILURES_MAX: u32 = 5;
 
 /// How long open requests and sessions may take to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -61,6 +64,7 @@ pub struct Server {
     meetings: meeting_task::Sender,
     stop_link: oneshot::Sender<()>,
     link: JoinHandle<()>,
+    _lock: fs::File,
 }
 
 /// Where the node of a server shall run.
@@ -78,6 +82,7 @@ pub enum NodePlace {
 /// A port is taken, a file cannot be used, the node does not start; each in words for people.
 pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> {
     make_data(&config.data)?;
+    let lock = lock(&config.data)?;
     let keys = Arc::new(Keys::load_or_create(&config.data)?);
     if let (Some(sites), Some(lines)) = (&config.topology.sites, &config.topology.lines) {
         let topology = topology::read(sites, lines)?;
@@ -105,7 +110,10 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
                 program,
                 data,
                 socket,
-                config: config.media.clone(),
+                settings: NodeSettings {
+                    media: config.media.clone(),
+                    log: config.log.clone(),
+                },
             })
         }
         NodePlace::Here => Place::Here(super::node::start_here(config.media.clone())?),
@@ -121,17 +129,7 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
     let (stop_link, stop) = oneshot::channel();
     let link = tokio::spawn(link.run(stop));
     // Nobody is let in before the node's seats are known: who resumes finds the seat.
-    let up = timeout(
-        NODE_TIME_MAX,
-        media_status.wait_for(|status| *status != Status::Down),
-    )
-    .await;
-    let Ok(Ok(Status::Up { pid, media })) = up.map(|status| status.map(|status| status.clone())) else {
-        bail!(
-            "the media node does not start; see node.log in {}",
-            config.data.display()
-        );
-    };
+    let (pid, media) = node_up(&mut media_status).await?;
 
     let tls = files.is_some();
     let app = App::from(Shared {
@@ -151,7 +149,7 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
         private_handle.clone(),
     )?;
 
-    let http = format!("{}://{listen}", if tls { "https" } else { "http" });
+    let http = format!("{}://{}", if tls { "https" } else { "http" }, reachable(listen));
     Ok(Server {
         public_url: config.http.public_url.clone().unwrap_or_else(|| http.clone()),
         http,
@@ -164,7 +162,43 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
         meetings,
         stop_link,
         link,
+        _lock: lock,
     })
+}
+
+/// Waits for the node.
+async fn node_up(status: &mut watch::Receiver<Status>) -> anyhow::Result<(u32, Vec<SocketAddr>)> {
+    let decided = |status: &Status| match status {
+        Status::Up { .. } => true,
+        Status::Failing { failures, .. } => *failures >= NODE_FAILURES_MAX,
+        Status::Down => false,
+    };
+    // The link's task holds the sender as long as it runs.
+    let _ = timeout(NODE_TIME_MAX, status.wait_for(decided)).await;
+    match status.borrow().clone() {
+        Status::Up { pid, media } => Ok((pid, media)),
+        Status::Failing { reason, .. } => bail!("the media node does not start: {reason}"),
+        Status::Down => bail!("the media node does not answer in time"),
+    }
+}
+
+/// One server for one data folder: two would take the node from each other without end. The lock ends with the
+/// process, however that ends.
+fn lock(data: &Path) -> anyhow::Result<fs::File> {
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(data.join("serve.lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => bail!(
+            "another diemcau serves with the data folder {} already; end it first, or give this one another --data",
+            data.display()
+        ),
+        Err(fs::TryLockError::Error(error)) => Err(error).context("the data folder cannot be locked"),
+    }
 }
 
 impl Server {
@@ -239,6 +273,16 @@ fn tls_files(config: &Config) -> anyhow::Result<Option<Files>> {
          http.key, or run:  diemcau cert init --name <name or address of this machine>",
         config.http.listen
     )
+}
+
+/// An address that clients can use for a listener: a wildcard becomes this machine's first address.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    if !listen.ip().is_unspecified() {
+        return listen;
+    }
+    let own = sfu::driver::addresses::own(false).unwrap_or_default();
+    let ip = own.first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
+    SocketAddr::new(ip, listen.port())
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {

@@ -20,7 +20,7 @@ const FILE: &str = "signing-key.pem";
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read or written.
-    #[error("signing key: {0}")]
+    #[error("signing key")]
     Io(#[from] io::Error),
     /// The file is no Ed25519 key.
     #[error("signing key: not an Ed25519 private key in PEM (PKCS #8)")]
@@ -72,6 +72,11 @@ impl Keys {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether a data folder has a key.
+    pub fn exist(data: &Path) -> bool {
+        data.join(FILE).exists()
     }
 
     fn of(key: &SigningKey) -> Result<Self, KeyError> {

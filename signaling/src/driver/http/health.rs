@@ -18,7 +18,7 @@ pub(super) fn router() -> Router<App> {
 async fn ready(State(app): State<App>) -> Result<&'static str, Response> {
     match *app.media.borrow() {
         Status::Up { .. } => Ok("ready\n"),
-        Status::Down => Err(problem::of(
+        Status::Down | Status::Failing { .. } => Err(problem::of(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
             "Media node is away",
