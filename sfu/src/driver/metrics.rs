@@ -83,6 +83,7 @@ pub(crate) fn text(counted: &Counted) -> String {
     add_traffic(&registry, counted);
     add_refused(&registry, counted);
     add_dropped(&registry, counted);
+    add_paths(&registry, counted);
     add_outcomes(&registry, counted);
     let mut bytes = Vec::new();
     TextEncoder::new()
@@ -209,6 +210,51 @@ fn add_dropped(registry: &Registry, counted: &Counted) {
     );
 }
 
+/// How well packets come and go.
+fn add_paths(registry: &Registry, counted: &Counted) {
+    let (uplinks, paths) = (&counted.rooms.uplinks, &counted.rooms.paths);
+    add(
+        registry,
+        "diemcau_uplink_packets_total",
+        "Media packets of senders, by what became of them",
+        "kind",
+        &[
+            ("new", uplinks.packets),
+            ("repaired", uplinks.repaired),
+            ("lost", uplinks.given_up),
+            ("duplicate", uplinks.duplicates),
+            ("probe", uplinks.probes),
+            ("padding", uplinks.padding),
+            ("unknown", uplinks.unknown),
+            ("stray", uplinks.stray),
+            ("malformed", uplinks.malformed),
+        ],
+    );
+    add(
+        registry,
+        "diemcau_uplink_feedback_total",
+        "What senders were asked for, and their reports that were not believed",
+        "kind",
+        &[
+            ("nack", uplinks.nacked),
+            ("pli", uplinks.key_frame_requests),
+            ("report_refused", uplinks.reports_refused),
+        ],
+    );
+    add(
+        registry,
+        "diemcau_path_packets_total",
+        "Packets to receivers, by what their feedback says: late ones were said to be lost before",
+        "fate",
+        &[
+            ("arrived", paths.arrived),
+            ("lost", paths.lost),
+            ("late", paths.late),
+            ("unknown", paths.unknown),
+        ],
+    );
+}
+
 /// What rooms and connections came to.
 fn add_outcomes(registry: &Registry, counted: &Counted) {
     let Counted { tally, rooms, .. } = counted;
@@ -284,6 +330,8 @@ mod tests {
         tally.lost[LostReason::Consent as usize] = 4;
         tally.rtp_sent[Purpose::Repair as usize] = 5;
         counted.endpoints = 6;
+        counted.rooms.uplinks.nacked = 7;
+        counted.rooms.paths.lost = 8;
         let text = text(&counted);
         for line in [
             "diemcau_datagrams_received_total{class=\"rtcp\"} 1",
@@ -292,6 +340,8 @@ mod tests {
             "diemcau_handshakes_total{result=\"lost_consent\"} 4",
             "diemcau_rtp_packets_total{kind=\"out_repair\"} 5",
             "diemcau_endpoints 6",
+            "diemcau_uplink_feedback_total{kind=\"nack\"} 7",
+            "diemcau_path_packets_total{fate=\"lost\"} 8",
         ] {
             assert!(
                 text.lines().any(|other| other == line),

@@ -45,10 +45,12 @@ pub enum Fate {
 /// What feedback said of all packets so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PathLoss {
-    /// Arrived.
+    /// Arrived, as the first that was said of them.
     pub arrived: u64,
-    /// Said to be missing, later corrections taken off.
+    /// Said to be missing at first.
     pub lost: u64,
+    /// Of those, arrived after all.
+    pub late: u64,
     /// Numbers that were never given, or are forgotten.
     pub unknown: u64,
 }
@@ -111,10 +113,7 @@ impl Outbound {
             (Fate::Arrived, _) | (Fate::Lost, false) => {}
             (Fate::Unknown, true) => self.loss.arrived += 1,
             (Fate::Unknown, false) => self.loss.lost += 1,
-            (Fate::Lost, true) => {
-                self.loss.arrived += 1;
-                self.loss.lost = self.loss.lost.saturating_sub(1);
-            }
+            (Fate::Lost, true) => self.loss.late += 1,
         }
         if entry.fate != Fate::Arrived {
             entry.fate = if arrived { Fate::Arrived } else { Fate::Lost };
@@ -229,8 +228,9 @@ mod tests {
         assert_eq!(
             way.loss(),
             PathLoss {
-                arrived: 2,
-                lost: 1,
+                arrived: 1,
+                lost: 2,
+                late: 1,
                 unknown: 2
             }
         );

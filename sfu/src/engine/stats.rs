@@ -1,5 +1,9 @@
 //! What a room counts. Plain numbers that only grow; the driver exports them.
 
+use std::ops::AddAssign;
+
+use super::{outbound::PathLoss, uplink::UplinkStats};
+
 /// Counters of a room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RoomStats {
@@ -29,6 +33,10 @@ pub struct RoomStats {
     pub rtcp_unknown: u64,
     /// Commands that name an endpoint, slot or source which is not there, or do not fit a limit.
     pub commands_refused: u64,
+    /// Of all uplinks that are or were there.
+    pub uplinks: UplinkStats,
+    /// Of all paths to receivers that are or were there.
+    pub paths: PathLoss,
 }
 
 /// Why packets for a slot were not sent. Packets of other layers are not counted: nobody asked for them.
@@ -57,4 +65,119 @@ pub struct Refused {
     pub budget: u64,
     /// The bytes are gone.
     pub gone: u64,
+}
+
+impl AddAssign for RoomStats {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            received,
+            malformed,
+            not_kept,
+            source_off,
+            forwarded,
+            repaired,
+            dropped,
+            refused,
+            switches,
+            key_frame_requests,
+            rtcp_malformed,
+            rtcp_unknown,
+            commands_refused,
+            uplinks,
+            paths,
+        } = other;
+        self.received += received;
+        self.malformed += malformed;
+        self.not_kept += not_kept;
+        self.source_off += source_off;
+        self.forwarded += forwarded;
+        self.repaired += repaired;
+        self.dropped += dropped;
+        self.refused += refused;
+        self.switches += switches;
+        self.key_frame_requests += key_frame_requests;
+        self.rtcp_malformed += rtcp_malformed;
+        self.rtcp_unknown += rtcp_unknown;
+        self.commands_refused += commands_refused;
+        self.uplinks += uplinks;
+        self.paths += paths;
+    }
+}
+
+impl AddAssign for Dropped {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            before_switch,
+            too_late,
+            overlap,
+            jump,
+            codec,
+        } = other;
+        self.before_switch += before_switch;
+        self.too_late += too_late;
+        self.overlap += overlap;
+        self.jump += jump;
+        self.codec += codec;
+    }
+}
+
+impl AddAssign for Refused {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            unknown,
+            recent,
+            budget,
+            gone,
+        } = other;
+        self.unknown += unknown;
+        self.recent += recent;
+        self.budget += budget;
+        self.gone += gone;
+    }
+}
+
+impl AddAssign for UplinkStats {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            packets,
+            repaired,
+            nacked,
+            given_up,
+            key_frame_requests,
+            duplicates,
+            probes,
+            padding,
+            unknown,
+            stray,
+            malformed,
+            reports_refused,
+        } = other;
+        self.packets += packets;
+        self.repaired += repaired;
+        self.nacked += nacked;
+        self.given_up += given_up;
+        self.key_frame_requests += key_frame_requests;
+        self.duplicates += duplicates;
+        self.probes += probes;
+        self.padding += padding;
+        self.unknown += unknown;
+        self.stray += stray;
+        self.malformed += malformed;
+        self.reports_refused += reports_refused;
+    }
+}
+
+impl AddAssign for PathLoss {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            arrived,
+            lost,
+            late,
+            unknown,
+        } = other;
+        self.arrived += arrived;
+        self.lost += lost;
+        self.late += late;
+        self.unknown += unknown;
+    }
 }

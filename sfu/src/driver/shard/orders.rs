@@ -12,7 +12,7 @@ use crate::{
         id::{EndpointId, MediaKind, PointNumber, SourceKind},
         packet::{Input, Negotiated, NewEndpoint, StreamOrigin},
         room::{JoinRefused, Room},
-        stats::{Dropped, Refused, RoomStats},
+        stats::RoomStats,
     },
 };
 
@@ -214,7 +214,7 @@ impl Shard {
         if let Some(entry) = self.rooms.remove(&key) {
             self.names.remove(&entry.id);
             self.timers.set(Key::Room(key), None);
-            self.closed = sum(self.closed, entry.room.stats());
+            self.closed += entry.room.stats();
             tracing::info!(room = %id, "room closed");
         }
         Ok(Done::Nothing)
@@ -373,45 +373,16 @@ impl Shard {
     }
 
     fn count(&self) -> Counted {
+        let mut rooms = self.closed;
+        for entry in self.rooms.values() {
+            rooms += entry.room.stats();
+        }
         Counted {
             tally: self.tally.clone(),
-            rooms: self
-                .rooms
-                .values()
-                .fold(self.closed, |total, entry| sum(total, entry.room.stats())),
+            rooms,
             rooms_open: self.rooms.len() as u64,
             endpoints: self.seats.len() as u64,
             endpoints_connected: self.seats.values().filter(|seat| seat.is_connected).count() as u64,
         }
-    }
-}
-
-/// Both together.
-pub(super) fn sum(a: RoomStats, b: RoomStats) -> RoomStats {
-    RoomStats {
-        received: a.received + b.received,
-        malformed: a.malformed + b.malformed,
-        not_kept: a.not_kept + b.not_kept,
-        source_off: a.source_off + b.source_off,
-        forwarded: a.forwarded + b.forwarded,
-        repaired: a.repaired + b.repaired,
-        dropped: Dropped {
-            before_switch: a.dropped.before_switch + b.dropped.before_switch,
-            too_late: a.dropped.too_late + b.dropped.too_late,
-            overlap: a.dropped.overlap + b.dropped.overlap,
-            codec: a.dropped.codec + b.dropped.codec,
-            jump: a.dropped.jump + b.dropped.jump,
-        },
-        refused: Refused {
-            unknown: a.refused.unknown + b.refused.unknown,
-            recent: a.refused.recent + b.refused.recent,
-            budget: a.refused.budget + b.refused.budget,
-            gone: a.refused.gone + b.refused.gone,
-        },
-        switches: a.switches + b.switches,
-        key_frame_requests: a.key_frame_requests + b.key_frame_requests,
-        rtcp_malformed: a.rtcp_malformed + b.rtcp_malformed,
-        rtcp_unknown: a.rtcp_unknown + b.rtcp_unknown,
-        commands_refused: a.commands_refused + b.commands_refused,
     }
 }

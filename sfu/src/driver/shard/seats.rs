@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Key, RoomKey, Seat, Shard, orders};
+use super::{Key, RoomKey, Seat, Shard};
 use crate::{
     control::{Event, MediaState},
     engine::{id::EndpointId, packet::Input},
@@ -73,7 +73,7 @@ impl Shard {
         };
         tracing::error!(room = %entry.id, seats = entry.seats.len(), "a room failed and is dropped");
         self.tally.room_panics += 1;
-        self.closed = orders::sum(self.closed, entry.room.stats());
+        self.closed += entry.room.stats();
         self.names.remove(&entry.id);
         self.timers.set(Key::Room(key), None);
         for (seat, endpoint) in entry.seats {

@@ -288,6 +288,12 @@ impl Endpoint {
         }
     }
 
+    /// What it counted by itself.
+    pub(super) fn add_to(&self, stats: &mut RoomStats) {
+        stats.uplinks += self.uplink.stats();
+        stats.paths += self.outbound.loss();
+    }
+
     /// When it next wants to be told the time.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let checks = self.sources.iter().filter_map(|source| source.check_at).min();

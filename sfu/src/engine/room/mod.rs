@@ -158,6 +158,7 @@ impl Room {
             self.set_published(now, id, kind, false);
         }
         let endpoint = self.endpoints.remove(&id)?;
+        endpoint.add_to(&mut self.stats);
         self.numbers.remove(&endpoint.number);
         self.dirty.retain(|&dirty| dirty != id);
         Some(())
@@ -444,9 +445,13 @@ impl Room {
             .collect()
     }
 
-    /// What was counted so far.
+    /// What was counted so far, by those who left too.
     pub fn stats(&self) -> RoomStats {
-        self.stats
+        let mut stats = self.stats;
+        for endpoint in self.endpoints.values() {
+            endpoint.add_to(&mut stats);
+        }
+        stats
     }
 
     /// Time never goes back.

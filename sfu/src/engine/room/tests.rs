@@ -383,3 +383,18 @@ fn garbage_is_counted_and_changes_nothing() {
     assert_eq!(kit.room.endpoints.len(), two);
     assert!(kit.room.endpoints.values().all(|e| e.wants.is_empty()));
 }
+
+#[test]
+fn what_an_uplink_counted_stays_counted_when_its_endpoint_leaves() {
+    let mut kit = Kit::new(2);
+    kit.view(0, &[want(0, camera(2), 180)]);
+    kit.frames(&[2], true);
+    let frame = kit.encode(2, 0, false);
+    kit.arrive(2, &frame[0]);
+    kit.arrive(2, &frame[0]);
+    let before = kit.room.stats().uplinks;
+    assert!(before.packets > 1);
+    assert_eq!(before.duplicates, 1);
+    kit.input(Input::Leave(EndpointId(2)));
+    assert_eq!(kit.room.stats().uplinks, before);
+}

@@ -164,7 +164,8 @@ fn remb_holds_eighteen_significant_bits() {
 /// Packets of Chromium 156 as they came: the flag is set and the count is what the last word lacks.
 #[test]
 fn transport_feedback_of_a_browser_is_padded_to_whole_words() {
-    let captured: [(&str, &[(u16, Option<i16>)]); 4] = [
+    type Captured = (&'static str, &'static [(u16, Option<i16>)]);
+    let captured: [Captured; 4] = [
         (
             "afcd000652e6f9a41062c04100010005014f1a0120050215475b0001",
             &[
