@@ -1,8 +1,10 @@
 //! The payloads of one layer stream, kept once for all receivers.
 //!
 //! A ring of bytes and beside it a ring of entries found by the packet's own number, so that a NACK costs one look.
-//! Late packets (repairs) are put under their number like any other. Both rings are made at the beginning: nothing is
-//! allocated per packet. When either is full the oldest inserted goes; what is gone is simply not found.
+//! Late packets (repairs) are put under their number like any other. Both rings begin at 1/64 of their limit and double
+//! when something would give way that is young enough to be asked for: a stream that sends little costs little, and
+//! after a few doublings nothing is allocated any more. When a ring at its limit is full the oldest inserted goes; what
+//! is gone is simply not found.
 
 use std::time::{Duration, Instant};
 
@@ -55,11 +57,22 @@ const AGE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct History<M: Copy = ()> {
     limit: HistoryLimit,
-    bytes: Box<[u8]>,
-    /// Bytes written since the beginning, with those skipped at the ring's end: where the next payload goes.
+    bytes: Vec<u8>,
+    /// Bytes written since the ring has its size, with those skipped at its end: where the next payload goes.
     head: u64,
-    entries: Box<[Option<Entry<M>>]>,
+    /// When something was last written to each section of the ring.
+    sections: [Option<Instant>; SECTIONS],
+    /// The section written to last.
+    section: usize,
+    entries: Vec<Option<Entry<M>>>,
 }
+
+/// Parts of the ring whose age is known. Before a young one is written over, the ring grows.
+const SECTIONS: usize = 4;
+/// Share of its limit that a ring begins with.
+const FIRST_SHARE: usize = 64;
+/// Entries are no fewer than this, a power of two.
+const ENTRIES_MIN: usize = 8;
 
 #[derive(Debug, Clone, Copy)]
 struct Entry<M> {
@@ -71,33 +84,35 @@ struct Entry<M> {
 }
 
 impl<M: Copy> History<M> {
-    /// An empty one. Its memory is taken now and stays.
+    /// An empty one, with little memory yet.
     pub fn new(limit: HistoryLimit) -> Self {
         let packets = limit.packets.next_power_of_two();
+        let entries = (packets / FIRST_SHARE).max(ENTRIES_MIN).min(packets);
         Self {
             limit: HistoryLimit { packets, ..limit },
-            bytes: vec![0; limit.bytes].into_boxed_slice(),
+            bytes: vec![0; limit.bytes.div_ceil(FIRST_SHARE)],
             head: 0,
-            entries: vec![None; packets].into_boxed_slice(),
+            sections: [None; SECTIONS],
+            section: 0,
+            entries: vec![None; entries],
         }
     }
 
     /// Keeps a payload under its number. False, and nothing is kept, when it is larger than the whole ring or so old
     /// that its place belongs to a newer number.
     pub fn insert(&mut self, now: Instant, seq: Seq, meta: M, payload: &[u8]) -> bool {
-        let capacity = self.bytes.len() as u64;
-        let index = self.index(seq);
-        if payload.len() as u64 > capacity || self.entries[index].is_some_and(|e| e.seq > seq) {
+        if payload.len() > self.limit.bytes {
             return false;
         }
-        let offset = self.head % capacity.max(1);
-        if offset + payload.len() as u64 > capacity {
-            self.head += capacity - offset; // payloads lie in one piece: the rest of the ring stays unused this lap
+        self.make_place(now, seq);
+        let index = self.index(seq);
+        if self.entries[index].is_some_and(|e| e.seq > seq) {
+            return false;
         }
-        let start = self.head;
-        let at = (start % capacity.max(1)) as usize;
+        let start = self.make_room(now, payload.len());
+        let at = self.offset(start);
         self.bytes[at..at + payload.len()].copy_from_slice(payload);
-        self.head += payload.len() as u64;
+        self.head = start + payload.len() as u64;
         self.entries[index] = Some(Entry {
             seq,
             start,
@@ -111,16 +126,104 @@ impl<M: Copy> History<M> {
     /// The payload with that number and what was noted with it; none when it is gone, too old or never was.
     pub fn get(&self, now: Instant, seq: Seq) -> Option<(&M, &[u8])> {
         let entry = self.entries[self.index(seq)].as_ref().filter(|e| e.seq == seq)?;
-        let overwritten = self.head - entry.start > self.bytes.len() as u64;
-        if overwritten || now.saturating_duration_since(entry.at) > self.limit.age {
+        if !self.is_whole(entry) || !self.is_young(now, entry.at) {
             return None;
         }
-        let at = (entry.start % (self.bytes.len() as u64).max(1)) as usize;
+        let at = self.offset(entry.start);
         Some((&entry.meta, &self.bytes[at..at + entry.length as usize]))
     }
 
+    /// More entries, as long as another number is in the way that both rings at their limit would keep too.
+    fn make_place(&mut self, now: Instant, seq: Seq) {
+        while self.entries.len() < self.limit.packets {
+            let in_the_way = self.entries[self.index(seq)].is_some_and(|e| {
+                self.is_young(now, e.at) && e.seq.0.abs_diff(seq.0) < self.limit.packets as u64
+            });
+            if !in_the_way || self.entries[self.index(seq)].is_some_and(|e| e.seq == seq) {
+                return;
+            }
+            // Numbers that differ in the smaller ring differ in the larger one.
+            let larger = vec![None; 2 * self.entries.len()];
+            for entry in std::mem::replace(&mut self.entries, larger).into_iter().flatten() {
+                let index = self.index(entry.seq);
+                self.entries[index] = Some(entry);
+            }
+        }
+    }
+
+    /// Where a payload of that length, at most the limit, goes, in one piece.
+    fn make_room(&mut self, now: Instant, length: usize) -> u64 {
+        loop {
+            let capacity = self.bytes.len() as u64;
+            let offset = self.offset(self.head);
+            // Payloads lie in one piece: the rest of the ring stays unused this lap.
+            let skipped = if offset + length > self.bytes.len() {
+                capacity - offset as u64
+            } else {
+                0
+            };
+            let start = self.head + skipped;
+            let first = self.offset(start);
+            let touched = self.section_of(first)..=self.section_of(first + length.saturating_sub(1));
+            let young = |&section: &usize| {
+                (section != self.section || skipped > 0)
+                    && self.sections[section].is_some_and(|at| self.is_young(now, at))
+            };
+            let small = length as u64 > capacity || touched.clone().any(|section| young(&section));
+            if small && self.bytes.len() < self.limit.bytes {
+                self.grow(now, length);
+                continue;
+            }
+            self.section = *touched.end();
+            self.sections[touched].fill(Some(now));
+            return start;
+        }
+    }
+
+    /// Twice the bytes, or as many as `length` needs, within the limit; what is there moves together at the beginning.
+    fn grow(&mut self, now: Instant, length: usize) {
+        let capacity = (2 * self.bytes.len()).max(length).min(self.limit.bytes);
+        let former = std::mem::replace(&mut self.bytes, vec![0; capacity]);
+        let (size, head) = (former.len() as u64, std::mem::take(&mut self.head));
+        self.entries
+            .iter_mut()
+            .filter(|entry| entry.is_some_and(|e| head - e.start > size))
+            .for_each(|overwritten| *overwritten = None);
+        let mut kept: Vec<_> = self.entries.iter_mut().flatten().collect();
+        kept.sort_unstable_by_key(|entry| entry.start);
+        for entry in kept {
+            let (from, to, length) = (
+                (entry.start % size) as usize,
+                self.head as usize,
+                entry.length as usize,
+            );
+            self.bytes[to..to + length].copy_from_slice(&former[from..from + length]);
+            entry.start = self.head;
+            self.head += u64::from(entry.length);
+        }
+        self.section = self.section_of((self.head as usize).saturating_sub(1));
+        self.sections = [None; SECTIONS];
+        self.sections[..=self.section].fill(Some(now));
+    }
+
+    fn is_whole(&self, entry: &Entry<M>) -> bool {
+        self.head - entry.start <= self.bytes.len() as u64
+    }
+
+    fn is_young(&self, now: Instant, at: Instant) -> bool {
+        now.saturating_duration_since(at) <= self.limit.age
+    }
+
+    fn offset(&self, position: u64) -> usize {
+        (position % (self.bytes.len() as u64).max(1)) as usize
+    }
+
+    fn section_of(&self, offset: usize) -> usize {
+        (offset * SECTIONS / self.bytes.len().max(1)).min(SECTIONS - 1)
+    }
+
     fn index(&self, seq: Seq) -> usize {
-        (seq.0 % self.limit.packets as u64) as usize
+        (seq.0 % self.entries.len() as u64) as usize
     }
 }
 
@@ -159,6 +262,34 @@ mod tests {
         assert_eq!(history.get(t0, Seq(21)), Some((&(), &[21u8][..])));
         assert!(!history.insert(t0, Seq(6), (), &[6]));
         assert_eq!(history.get(t0, Seq(22)), Some((&(), &[22u8][..])));
+    }
+
+    #[test]
+    fn memory_comes_with_the_rate_and_then_no_more() {
+        let (t0, limit) = (base(), HistoryLimit::video(0, 1));
+        let send = |history: &mut History<u64>, from: u64, every_ms: u64, count: u64, size: usize| {
+            for n in 0..count {
+                let now = t0 + Duration::from_millis(from + n * every_ms);
+                assert!(history.insert(now, Seq(from + n), n, &vec![n as u8; size]));
+                // All of the last two seconds is there, whatever grew meanwhile.
+                for back in [0, 1, n.min(1_990 / every_ms)] {
+                    assert!(history.get(now, Seq(from + n - back.min(n))).is_some());
+                }
+            }
+            (history.bytes.len(), history.entries.len())
+        };
+        let mut history = History::new(limit);
+        assert!(history.bytes.len() <= 16 << 10 && history.entries.len() <= 32);
+        let thumbnail = send(&mut history, 0, 33, 1_000, 500); // 120 kbps
+        assert!(thumbnail.0 <= 64 << 10 && thumbnail.1 <= 64, "{thumbnail:?}");
+        assert_eq!(send(&mut history, 100_000, 33, 1_000, 500), thumbnail);
+        // A key frame in a moment pushes out nothing of itself; and the bound holds.
+        let picture = send(&mut history, 200_000, 1, 300, 1_100);
+        assert!(picture.0 <= 1 << 20 && picture.1 <= 512, "{picture:?}");
+        for n in 0..10_000 {
+            history.insert(t0 + Duration::from_secs(400), Seq(400_000 + n), n, &[0; 1_200]);
+        }
+        assert_eq!((history.bytes.len(), history.entries.len()), (1 << 20, 2_048));
     }
 
     proptest! {
