@@ -1,0 +1,254 @@
+//! The program itself: what it prints, what it logs, and what it refuses.
+
+mod common;
+
+use std::{
+    fs,
+    net::UdpSocket,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use common::{Client, join};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpSocket,
+};
+use tokio_tungstenite::{MaybeTlsStream, tungstenite::client::IntoClientRequest};
+
+/// What Chromium offers.
+const OFFER: &str = include_str!("../../sfu/src/driver/peer/sdp/fixtures/chromium.sdp");
+const UFRAG: &str = "pMT3";
+const PASSWORD: &str = "IM31DlAYF6DgbFC0LIISQfQu";
+
+/// The client's address; the server is on 127.0.0.1.
+const CLIENT: &str = "127.0.0.2";
+const NAME: &str = "Nguyễn Thị Tường Vi";
+
+fn diemcau(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_diemcau"));
+    command.env_clear().env("DIEMCAU__DATA", data);
+    command
+}
+
+/// A server with a node as its child, killed with the test.
+struct Serving {
+    child: tokio::process::Child,
+    ready: Value,
+}
+
+impl Serving {
+    async fn start(data: &Path, filter: &str) -> Self {
+        let log = fs::File::create(data.join("serve.log")).expect("a file");
+        let mut command = tokio::process::Command::from(diemcau(data));
+        command
+            .args(["serve", "--ready-json", "--listen", "127.0.0.1:0"])
+            .env("DIEMCAU__LOG__FILTER", filter)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true);
+        let mut child = command.spawn().expect("started");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = tokio::time::timeout(common::PATIENCE, lines.next_line())
+            .await
+            .expect("in time")
+            .expect("readable")
+            .expect("a line");
+        let ready = serde_json::from_str(&line).expect("JSON");
+        Self { child, ready }
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.ready[key].as_str().unwrap_or_else(|| panic!("{key}"))
+    }
+
+    /// SIGTERM, and the end of both processes.
+    async fn stop(mut self) {
+        let pid = self.child.id().expect("runs").to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(told.expect("a program").success());
+        let ended = tokio::time::timeout(common::PATIENCE, self.child.wait()).await;
+        assert!(ended.expect("in time").expect("waited").success());
+    }
+}
+
+#[tokio::test]
+async fn ready_json_is_for_scripts_and_a_second_server_is_refused() {
+    let data = tempfile::tempdir().expect("a folder");
+    let serving = Serving::start(data.path(), "info").await;
+    let keys: Vec<&str> = serving
+        .ready
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "demo_room",
+            "http",
+            "join_url",
+            "media",
+            "media_all",
+            "metrics",
+            "node_pid",
+            "token"
+        ]
+    );
+    let join_url = format!("{}/p/demo#k={}", serving.text("http"), serving.text("token"));
+    assert_eq!(serving.text("join_url"), join_url);
+    let second = diemcau(data.path())
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .output()
+        .expect("run");
+    let words = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!((second.status.code(), &*second.stdout), (Some(1), &b""[..]));
+    assert!(
+        words.contains("another diemcau serves with the data folder"),
+        "{words}"
+    );
+    serving.stop().await;
+    let log = fs::read_to_string(data.path().join("serve.log")).expect("read");
+    assert!(!log.contains("the media node is away"), "{log}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_at_once() {
+    let data = tempfile::tempdir().expect("a folder");
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let refused = diemcau(data.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--media-port", &port])
+        .output()
+        .expect("run");
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1));
+    let last = words.lines().next_back().unwrap_or_default();
+    assert!(
+        last.starts_with("diemcau: the media node does not start: cannot listen for media"),
+        "{words}"
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_said_once() {
+    let data = tempfile::tempdir().expect("a folder");
+    for (key, value, words) in [
+        ("DIEMCAU__HTTP__LISTN", "127.0.0.1:1", "unknown field `listn`"),
+        ("DIEMCAU__HTTP__LISTEN", "0.0.0.0:0", "diemcau cert init --name"),
+        ("DIEMCAU__LOG__FILTER", "a=b=c", "log.filter"),
+        ("DIEMCAU__MEDIA__ADDRESSES", "127.0.0.1,x", "media.addresses[1]"),
+    ] {
+        let refused = diemcau(data.path())
+            .arg("serve")
+            .env(key, value)
+            .output()
+            .expect("run");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert_eq!(said.matches(words).count(), 1, "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn no_log_at_any_level_tells_tokens_names_passwords_or_addresses_of_clients() {
+    let data = tempfile::tempdir().expect("a folder");
+    let serving = Serving::start(data.path(), "trace").await;
+    let token = diemcau(data.path())
+        .args(["token", "--room", "demo", "--name", NAME])
+        .output()
+        .expect("run");
+    let token = String::from_utf8(token.stdout).expect("text").trim().to_owned();
+    let mut client = connect(serving.text("http")).await;
+    client.hello(&token, None).await;
+    assert_eq!(client.next().await["name"], NAME);
+    let mut wish = join(1, NAME);
+    let offer = OFFER.replace('\n', "\r\n").replace("\r\r", "\r");
+    wish["offer"] = format!("{offer}a=candidate:1 1 udp 2130706431 {CLIENT} 40000 typ host\r\n").into();
+    wish["sources"] = json!({"mic": "0", "camera": "1"});
+    client.send(&wish).await;
+    let joined = client.expect("joined").await;
+    let resume = joined["resume"].as_str().expect("a token").to_owned();
+    knock(&joined, &serving.ready);
+    client.send_text("{\"type\": \"nonsense\"}").await;
+    client.expect("error").await;
+    client.send(&json!({"type": "leave"})).await;
+    assert_eq!(client.closed().await.1, 1000);
+    serving.stop().await;
+    let answer = joined["answer"].as_str().expect("SDP");
+    let own_password = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ice-pwd:"))
+        .expect("there");
+    for (file, known) in [("serve.log", "DEBUG"), ("node.log", "room opened")] {
+        let log = fs::read_to_string(data.path().join(file)).expect("read");
+        assert!(log.contains(known), "{file} is there: {log}");
+        for (what, secret) in [
+            ("the token", token.as_str()),
+            ("the token's signature", token.rsplit('.').next().expect("a part")),
+            ("the resume token", resume.as_str()),
+            ("the name", NAME),
+            ("a part of the name", "Tường"),
+            ("the ICE password", PASSWORD),
+            ("the node's ICE password", own_password),
+            ("the client's address", CLIENT),
+        ] {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{file} tells {what}");
+        }
+    }
+}
+
+/// A WebSocket from an address of its own.
+async fn connect(http: &str) -> Client {
+    let host = http.strip_prefix("http://").expect("plain");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket
+        .bind(format!("{CLIENT}:0").parse().expect("an address"))
+        .expect("bound");
+    let stream = socket
+        .connect(host.parse().expect("an address"))
+        .await
+        .expect("connected");
+    let mut request = format!("ws://{host}/ws")
+        .into_client_request()
+        .expect("a request");
+    request
+        .headers_mut()
+        .insert("origin", http.parse().expect("a header"));
+    let upgraded = tokio_tungstenite::client_async(request, MaybeTlsStream::Plain(stream)).await;
+    Client(upgraded.expect("upgraded").0)
+}
+
+/// Datagrams of the client to the node: a connectivity check without integrity, a handshake, a packet.
+fn knock(joined: &Value, ready: &Value) {
+    let answer = joined["answer"].as_str().expect("SDP");
+    let ufrag = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))
+        .expect("there");
+    let media = ready["media_all"].as_array().expect("a list").iter();
+    let node = media
+        .filter_map(Value::as_str)
+        .find(|address| address.starts_with("127.0.0.1:"))
+        .expect("the node is on loopback");
+    let user = format!("{ufrag}:{UFRAG}");
+    let mut check = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    check.extend([7; 12]);
+    check.extend([0, 6, 0, user.len() as u8]);
+    check.extend(user.as_bytes());
+    check.resize(check.len().next_multiple_of(4), 0);
+    check[3] = (check.len() - 20) as u8;
+    let socket = UdpSocket::bind(format!("{CLIENT}:0")).expect("bound");
+    for datagram in [
+        check,
+        vec![22, 254, 253, 0, 0, 0, 0],
+        vec![128, 96, 0, 1],
+        vec![255; 40],
+    ] {
+        socket.send_to(&datagram, node).expect("sent");
+    }
+}
