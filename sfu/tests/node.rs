@@ -118,6 +118,101 @@ fn key_frame(picture_id: u8) -> Vec<u8> {
     payload
 }
 
+/// Key frame number `frame` of the camera.
+async fn send_picture(from: &mut Client, frame: u16) {
+    let fields = HeaderFields {
+        marker: true,
+        payload_type: 96,
+        sequence: frame,
+        timestamp: u32::from(frame) * 3_000,
+        ssrc: 77,
+        ..HeaderFields::default()
+    };
+    from.send("1", &fields, &key_frame(frame as u8)).await;
+}
+
+async fn show(control: &Control, name: &str, source: SourceNumber) {
+    let wants = vec![Want {
+        slot: SlotId::video(0),
+        source,
+        height: 180,
+    }];
+    let viewed = control
+        .call(Command::SetView {
+            room: room(),
+            seat: seat(name),
+            wants,
+        })
+        .await;
+    assert_eq!(viewed, Ok(Reply::Done));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_ice_restart_both_ways_go_on_at_the_new_address() {
+    let (node, connector) = start();
+    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
+    open_room(&control).await;
+    let media = welcome.media[0];
+    let (mut an, mut binh) = (Client::new(media).await, Client::new(media).await);
+    let to_an = answer(&control, join("an", 1, an.offer())).await;
+    let to_binh = answer(&control, join("binh", 2, binh.offer())).await;
+    an.connect(&to_an).await;
+    connected(&mut events, "an").await;
+    binh.connect(&to_binh).await;
+    connected(&mut events, "binh").await;
+    show(&control, "binh", camera(1)).await;
+
+    let mut frame = 0_u16;
+    for goal in [10, 30] {
+        if goal == 30 {
+            // Both change their network: the sender's packets come from elsewhere, the receiver's must follow it.
+            for (name, client, former) in [("an", &mut an, &to_an), ("binh", &mut binh, &to_binh)] {
+                client.move_away().await;
+                let restarted = control
+                    .call(Command::Restart {
+                        room: room(),
+                        seat: seat(name),
+                        offer: client.offer(),
+                    })
+                    .await;
+                let Ok(Reply::Restarted { answer }) = restarted else {
+                    panic!("{restarted:?}")
+                };
+                let ufrag = |answer: &str| {
+                    answer
+                        .lines()
+                        .find(|l| l.starts_with("a=ice-ufrag:"))
+                        .map(str::to_owned)
+                };
+                assert_ne!(ufrag(&answer), ufrag(former));
+                client.check(&answer).await;
+            }
+        }
+        while binh.received.len() < goal {
+            send_picture(&mut an, frame).await;
+            frame += 1;
+            binh.turn().await;
+            an.turn().await;
+        }
+    }
+    let mut numbers: Vec<_> = binh
+        .received
+        .iter()
+        .map(|packet| RtpPacket::parse(packet).expect("RTP").sequence())
+        .collect();
+    numbers.dedup();
+    assert_eq!(
+        numbers.len(),
+        binh.received.len(),
+        "the same association, nothing twice"
+    );
+    while let Some(event) = events.try_next() {
+        assert!(!matches!(event, Event::Media { .. }), "{event:?}");
+    }
+    assert_eq!(control.call(Command::Shutdown).await, Ok(Reply::Done));
+    assert_eq!(node.await.expect("no panic").expect("ended well"), Ended::Asked);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_picture_goes_from_one_client_to_the_other_under_its_number() {
     let (node, connector) = start();
@@ -131,32 +226,11 @@ async fn a_picture_goes_from_one_client_to_the_other_under_its_number() {
     connected(&mut events, "an").await;
     binh.connect(&to_binh).await;
     connected(&mut events, "binh").await;
-    let wants = vec![Want {
-        slot: SlotId::video(0),
-        source: camera(1),
-        height: 180,
-    }];
-    let viewed = control
-        .call(Command::SetView {
-            room: room(),
-            seat: seat("binh"),
-            wants,
-        })
-        .await;
-    assert_eq!(viewed, Ok(Reply::Done));
+    show(&control, "binh", camera(1)).await;
 
-    let mut frame = 0;
+    let mut frame = 0_u16;
     while binh.received.len() < 20 {
-        let (sequence, timestamp) = (frame, u32::from(frame) * 3_000);
-        let fields = HeaderFields {
-            marker: true,
-            payload_type: 96,
-            sequence,
-            timestamp,
-            ssrc: 77,
-            ..HeaderFields::default()
-        };
-        an.send("1", &fields, &key_frame(frame as u8)).await;
+        send_picture(&mut an, frame).await;
         frame += 1;
         binh.turn().await;
         an.turn().await;

@@ -41,7 +41,7 @@ pub(crate) struct Client {
     certificate: Certificate,
     socket: UdpSocket,
     node: SocketAddr,
-    check: Vec<u8>,
+    ufrag: &'static str,
     endpoint: Endpoint,
     contexts: Option<(Sealer, Opener)>,
     /// The node said goodbye.
@@ -62,7 +62,7 @@ impl Client {
             certificate: certificate.expect("a certificate"),
             socket,
             node,
-            check: Vec::new(),
+            ufrag: "abcd",
             endpoint: Endpoint::new(local, TransportProtocol::UDP, None),
             contexts: None,
             closed: false,
@@ -74,8 +74,9 @@ impl Client {
     pub(crate) fn offer(&self) -> String {
         let fingerprint = Fingerprint::of(self.certificate.certificate[0].as_ref());
         let common = format!(
-            "c=IN IP4 0.0.0.0\r\na=rtcp-mux\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789abcdef01234567\r\n\
-             a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n{EXTENSIONS}"
+            "c=IN IP4 0.0.0.0\r\na=rtcp-mux\r\na=ice-ufrag:{}\r\na=ice-pwd:0123456789abcdef01234567\r\n\
+             a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n{EXTENSIONS}",
+            self.ufrag
         );
         let opus = "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\n";
         let vp8 = "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 transport-cc\r\na=rtcp-fb:96 nack\r\n\
@@ -97,8 +98,14 @@ impl Client {
         )
     }
 
-    /// Connects as the answer says.
-    pub(crate) async fn connect(&mut self, answer: &str) {
+    /// Moves to another address, as after a change of network. The next offer is that of an ICE restart.
+    pub(crate) async fn move_away(&mut self) {
+        self.socket = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+        self.ufrag = "efgh";
+    }
+
+    /// Sends a nominating check with the credentials of the answer.
+    pub(crate) async fn check(&self, answer: &str) {
         let line = |name: &str| {
             answer
                 .lines()
@@ -109,15 +116,20 @@ impl Client {
         check.set_type(BINDING_REQUEST);
         check.transaction_id = TransactionId([5; 12]);
         check.write_header();
-        check.add(ATTR_USERNAME, format!("{}:abcd", line("a=ice-ufrag:")).as_bytes());
+        let name = format!("{}:{}", line("a=ice-ufrag:"), self.ufrag);
+        check.add(ATTR_USERNAME, name.as_bytes());
         check.add(ATTR_USE_CANDIDATE, &[]);
         let password = line("a=ice-pwd:").to_owned();
         MessageIntegrity::new_short_term_integrity_with_provider(password, self.crypto.crypto())
             .add_to(&mut check)
             .expect("room");
         FINGERPRINT.add_to(&mut check).expect("room");
-        self.check = check.raw;
-        self.socket.send_to(&self.check, self.node).await.expect("sent");
+        self.socket.send_to(&check.raw, self.node).await.expect("sent");
+    }
+
+    /// Connects as the answer says.
+    pub(crate) async fn connect(&mut self, answer: &str) {
+        self.check(answer).await;
         let config = ConfigBuilder::default()
             .with_crypto_provider(self.crypto.clone())
             .with_certificates(vec![self.certificate.clone()])
