@@ -13,9 +13,8 @@ use sfu::{
 use super::{
     admission,
     effect::{Effect, Grant, Op, SessionId},
-    permissions::{Action, may},
     roster::Roster,
-    seat::{Claim, Joining, Person, Seat, SeatNote},
+    seat::{Claim, Joining, Person, Seat},
 };
 use crate::protocol::{
     CloseCode, ErrorCode, Join, Offer, Point, ResumedMedia, RoomInfo, ServerMessage, VERSION, Wants,
@@ -104,7 +103,7 @@ pub struct Meeting {
     pub(super) policy: RoomPolicy,
     pub(super) roster: Roster,
     pub(super) seats: BTreeMap<SeatId, Seat>,
-    sessions: BTreeMap<SessionId, Session>,
+    pub(super) sessions: BTreeMap<SessionId, Session>,
     /// The highest number ever given: numbers are never used again.
     pub(super) number_max: u32,
     pub(super) speaker: Option<PointNumber>,
@@ -119,9 +118,9 @@ pub struct Meeting {
 }
 
 #[derive(Debug)]
-struct Session {
-    person: Person,
-    seat: Option<SeatId>,
+pub(super) struct Session {
+    pub(super) person: Person,
+    pub(super) seat: Option<SeatId>,
 }
 
 impl Meeting {
@@ -307,172 +306,6 @@ impl Meeting {
         Ok(())
     }
 
-    fn ask(&mut self, session: SessionId, request: Request) -> Result<(), ErrorCode> {
-        match request {
-            Request::Join { join, seat } => self.join(session, *join, seat),
-            Request::Restart { id, offer } => self.restart(session, id, offer),
-            Request::View(wants) => self.view(session, wants),
-            Request::Publish { source, on } => self.publish(session, source, on),
-            Request::Leave => {
-                self.leave(session);
-                Ok(())
-            }
-        }
-    }
-
-    fn join(&mut self, session: SessionId, join: Join, new_seat: SeatId) -> Result<(), ErrorCode> {
-        let known = self.sessions.get(&session).ok_or(ErrorCode::State)?;
-        if self.joining.values().any(|joining| joining.session == session) {
-            return Err(ErrorCode::State);
-        }
-        let (person, held) = (known.person.clone(), known.seat.clone());
-        let (seat, number) = match held {
-            Some(seat) => {
-                let number = self.seats.get(&seat).ok_or(ErrorCode::Internal)?.number;
-                (seat, number)
-            }
-            None => {
-                admission::decide(person.role, self.taken(), &self.policy)?;
-                let number = PointNumber::try_from(self.number_max + 1).map_err(|_| ErrorCode::RoomFull)?;
-                self.number_max = number.get();
-                (new_seat, number)
-            }
-        };
-        let published = if may(person.role, Action::Publish) {
-            join.published
-        } else {
-            BTreeSet::new()
-        };
-        let sources: BTreeSet<SourceKind> = join.sources.keys().copied().collect();
-        let point = Point {
-            number,
-            name: join.name.clone(),
-            site: person.site.clone(),
-            role: person.role,
-            published: published.clone(),
-            connected: false,
-        };
-        let note = SeatNote {
-            subject: person.subject,
-            name: join.name,
-            site: person.site.clone(),
-            role: person.role,
-            sources: sources.clone(),
-        };
-        let command = Command::Join(Box::new(control::Join {
-            room: self.id.clone(),
-            seat: seat.clone(),
-            number,
-            site: person.site.map(String::from),
-            profile: join.profile,
-            sources: join
-                .sources
-                .into_iter()
-                .map(|(kind, mid)| (kind, mid.into()))
-                .collect(),
-            published: published.iter().copied().collect(),
-            offer: join.offer.into(),
-            seat_note: note.encode(),
-        }));
-        let op = self.command_with_reply(command);
-        self.joining.insert(
-            op,
-            Joining {
-                session,
-                request: join.id,
-                seat,
-                point,
-                asked: published,
-                sources,
-            },
-        );
-        Ok(())
-    }
-
-    fn restart(&mut self, session: SessionId, id: u32, offer: Offer) -> Result<(), ErrorCode> {
-        let (seat_id, seat) = self.seat_of(session)?;
-        if !seat.media {
-            return Err(ErrorCode::State);
-        }
-        if self.restarting.values().any(|&(asking, _)| asking == session) {
-            return Err(ErrorCode::State);
-        }
-        let command = Command::Restart {
-            room: self.id.clone(),
-            seat: seat_id,
-            offer: offer.into(),
-        };
-        let op = self.command_with_reply(command);
-        self.restarting.insert(op, (session, id));
-        Ok(())
-    }
-
-    fn view(&mut self, session: SessionId, wants: Wants) -> Result<(), ErrorCode> {
-        let wants: Vec<control::Want> = Vec::from(wants).into_iter().map(Into::into).collect();
-        let (seat_id, seat) = self.seat_of(session)?;
-        if seat
-            .slots
-            .as_ref()
-            .is_some_and(|slots| wants.iter().any(|want| !slots.contains(&want.slot)))
-        {
-            return Err(ErrorCode::BadMessage);
-        }
-        seat.view.clone_from(&wants);
-        if seat.media {
-            self.command(Command::SetView {
-                room: self.id.clone(),
-                seat: seat_id,
-                wants,
-            });
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self, session: SessionId, source: SourceKind, on: bool) -> Result<(), ErrorCode> {
-        let role = self.sessions.get(&session).ok_or(ErrorCode::State)?.person.role;
-        if let Some(joining) = self
-            .joining
-            .values_mut()
-            .find(|joining| joining.session == session)
-        {
-            return joining.publish(role, source, on);
-        }
-        let (seat_id, seat) = self.seat_of(session)?;
-        if on && !may(role, Action::Publish) || !seat.sources.contains(&source) {
-            return Err(ErrorCode::State);
-        }
-        let (number, media) = (seat.number, seat.media);
-        let delta = self.roster.update(number, |point| {
-            if on {
-                point.published.insert(source);
-            } else {
-                point.published.remove(&source);
-            }
-        });
-        if delta.is_some() && media {
-            self.command(Command::SetPublished {
-                room: self.id.clone(),
-                seat: seat_id,
-                source,
-                on,
-            });
-        }
-        self.broadcast(delta, None);
-        Ok(())
-    }
-
-    fn leave(&mut self, session: SessionId) {
-        self.abandon_join(session);
-        if let Some(seat) = self.sessions.get(&session).and_then(|known| known.seat.clone()) {
-            self.release(&seat);
-        }
-        self.drop_session(session);
-        self.effects.push_back(Effect::Close {
-            session,
-            code: CloseCode::Left,
-        });
-    }
-
     fn gone(&mut self, now: Instant, session: SessionId) {
         self.abandon_join(session);
         let seat = self.sessions.get(&session).and_then(|known| known.seat.clone());
@@ -487,7 +320,7 @@ impl Meeting {
     }
 
     /// Nobody waits for the answer any more; a seat that was to be new is given up before it was one.
-    fn abandon_join(&mut self, session: SessionId) {
+    pub(super) fn abandon_join(&mut self, session: SessionId) {
         let Some(op) = self
             .joining
             .iter()
@@ -513,7 +346,7 @@ impl Meeting {
         }
     }
 
-    fn drop_session(&mut self, session: SessionId) {
+    pub(super) fn drop_session(&mut self, session: SessionId) {
         self.sessions.remove(&session);
         self.restarting.retain(|_, (asking, _)| *asking != session);
     }
@@ -535,7 +368,7 @@ impl Meeting {
     }
 
     /// Seats given, and those being given.
-    fn taken(&self) -> usize {
+    pub(super) fn taken(&self) -> usize {
         let new = self
             .joining
             .values()
@@ -544,7 +377,7 @@ impl Meeting {
         self.seats.len() + new
     }
 
-    fn seat_of(&mut self, session: SessionId) -> Result<(SeatId, &mut Seat), ErrorCode> {
+    pub(super) fn seat_of(&mut self, session: SessionId) -> Result<(SeatId, &mut Seat), ErrorCode> {
         let id = self
             .sessions
             .get(&session)
@@ -581,7 +414,7 @@ impl Meeting {
         });
     }
 
-    fn command_with_reply(&mut self, command: Command) -> Op {
+    pub(super) fn command_with_reply(&mut self, command: Command) -> Op {
         let op = Op(self.next_op);
         self.next_op += 1;
         self.effects.push_back(Effect::Command {
@@ -621,17 +454,6 @@ impl Meeting {
             .collect();
         if !to.is_empty() {
             self.effects.push_back(Effect::Send { to, message });
-        }
-    }
-}
-
-impl Request {
-    /// Repeated in an `error`.
-    fn id(&self) -> Option<u32> {
-        match self {
-            Self::Join { join, .. } => Some(join.id),
-            Self::Restart { id, .. } => Some(*id),
-            Self::View(_) | Self::Publish { .. } | Self::Leave => None,
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod admission;
 pub mod effect;
 pub mod meeting;
 pub mod permissions;
+mod request;
 pub mod roster;
 pub mod seat;
 
