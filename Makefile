@@ -46,7 +46,14 @@ e2e: web ## real browsers against the real server
 	cd tests/e2e && npm test --silent
 
 bench: ## benchmarks: they report, a person judges
-	$(CARGO) bench --workspace --locked
+	$(CARGO) bench --package testkit --bench forward --locked
+
+sim-nightly: ## the simulated meetings over 500 seeds each (SIM_SEEDS=n for more; SIM_SEED=n replays one)
+	SIM_SEEDS=$(or $(SIM_SEEDS),500) $(CARGO) test --release --locked --package testkit --test sim_meeting
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (600); needs cargo-fuzz and a nightly compiler
+	cd tests/fuzz && for target in $$(cargo +nightly fuzz list --fuzz-dir .); do \
+	  cargo +nightly fuzz run --fuzz-dir . $$target -- -max_total_time=$(or $(FUZZ_SECONDS),600) -rss_limit_mb=512 || exit 1; done
 
 clean:
 	$(CARGO) clean

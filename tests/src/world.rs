@@ -66,10 +66,13 @@ enum Event {
     Down { peer: usize, rtcp: bool, bytes: Vec<u8> },
 }
 
-/// Seeds to run: `SIM_SEED` alone if it is set, else `count` of them.
+/// Seeds to run: `SIM_SEED` alone if it is set, else `SIM_SEEDS` of them, else `count`.
 pub fn seeds(count: u64) -> Vec<u64> {
-    let one = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok());
-    one.map_or_else(|| (1..=count).collect(), |seed| vec![seed])
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match (number("SIM_SEED"), number("SIM_SEEDS")) {
+        (Some(one), _) => vec![one],
+        (None, many) => (1..=many.unwrap_or(count)).collect(),
+    }
 }
 
 impl World {
