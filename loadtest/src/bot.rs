@@ -84,19 +84,7 @@ impl Bot {
     async fn join(&mut self) -> anyhow::Result<(Signal, Peer)> {
         let mut rng = StdRng::seed_from_u64(self.scenario.seed.wrapping_add(u64::from(self.index)));
         let ssrcs = Ssrcs::random(&mut rng, self.scenario.layers);
-        let mut signal = Signal::open(&self.scenario.url).await?;
-        let token = self.scenario.token.clone();
-        signal
-            .send(&ClientMessage::Hello {
-                version: VERSION,
-                token,
-                resume: None,
-            })
-            .await?;
-        let ServerMessage::Welcome { .. } = expect(&mut signal).await? else {
-            bail!("no welcome")
-        };
-
+        let mut signal = self.greet().await?;
         let local = ["127.", "localhost", "[::1]"]
             .iter()
             .any(|host| self.scenario.url.contains(host));
@@ -120,7 +108,7 @@ impl Bot {
             match expect(&mut signal).await? {
                 joined @ ServerMessage::Joined { .. } => break joined,
                 // Whatever comes before the answer, the roster in the answer is newer.
-                other => debug!(?other, "before the answer"),
+                _ => debug!(point = self.index + 1, "a message before the answer"),
             }
         };
         let ServerMessage::Joined {
@@ -142,23 +130,28 @@ impl Bot {
         let mut path = peer.path();
         peer.set_answer(&answer).await?;
         self.await_path(&mut signal, &mut path).await?;
-
-        let [mic_mid, camera_mid, ..] = &mids[..] else {
-            bail!("an offer without sources")
-        };
-        let extensions = |mid: &str| sections.get(mid).map(|section| section.extensions.clone());
-        let outgoing = Outgoing {
-            point: number,
-            ssrcs,
-            mic_extensions: extensions(mic_mid).context("the answer has no microphone")?,
-            camera_extensions: extensions(camera_mid).context("the answer has no camera")?,
-            mic_mid: mic_mid.clone(),
-            camera_mid: camera_mid.clone(),
-        };
+        let outgoing = outgoing(number, ssrcs, &mids, &sections)?;
         self.media
             .start(Sender::new(outgoing, self.clock.now(), &mut rng));
         info!(point = self.index + 1, number, "joined");
         Ok((signal, peer))
+    }
+
+    /// An open socket on which the server has welcomed the token.
+    async fn greet(&self) -> anyhow::Result<Signal> {
+        let mut signal = Signal::open(&self.scenario.url).await?;
+        let token = self.scenario.token.clone();
+        signal
+            .send(&ClientMessage::Hello {
+                version: VERSION,
+                token,
+                resume: None,
+            })
+            .await?;
+        match expect(&mut signal).await? {
+            ServerMessage::Welcome { .. } => Ok(signal),
+            _ => bail!("no welcome"),
+        }
     }
 
     /// Waits for the media path, reading what the server says meanwhile.
@@ -376,4 +369,25 @@ fn incoming(
             })
         })
         .collect()
+}
+
+/// What the answer lets this point send, and how it is to be marked.
+fn outgoing(
+    point: u32,
+    ssrcs: Ssrcs,
+    mids: &[String],
+    sections: &BTreeMap<String, sdp::Section>,
+) -> anyhow::Result<Outgoing> {
+    let [mic_mid, camera_mid, ..] = mids else {
+        bail!("an offer without sources")
+    };
+    let extensions = |mid: &str| sections.get(mid).map(|section| section.extensions.clone());
+    Ok(Outgoing {
+        point,
+        ssrcs,
+        mic_extensions: extensions(mic_mid).context("the answer has no microphone")?,
+        camera_extensions: extensions(camera_mid).context("the answer has no camera")?,
+        mic_mid: mic_mid.clone(),
+        camera_mid: camera_mid.clone(),
+    })
 }
