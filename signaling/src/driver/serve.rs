@@ -84,14 +84,7 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
     make_data(&config.data)?;
     let lock = lock(&config.data)?;
     let keys = Arc::new(Keys::load_or_create(&config.data)?);
-    if let (Some(sites), Some(lines)) = (&config.topology.sites, &config.topology.lines) {
-        let topology = topology::read(sites, lines)?;
-        tracing::info!(
-            sites = topology.sites.len(),
-            lines = topology.lines.len(),
-            "topology"
-        );
-    }
+    read_topology(config)?;
     let files = tls_files(config)?;
     let listener = bind(config.http.listen)?;
     let private = bind(config.metrics.listen.context("completed by the configuration")?)?;
@@ -102,22 +95,7 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
     let (scrapes, scrapes_receiver) = metrics::scrapes();
     let (status, mut media_status) = watch::channel(Status::Down);
     let meetings = meeting_task::start(&config.rooms, keys.clone(), calls, counters.clone());
-    let place = match place {
-        NodePlace::Process(program) => {
-            let data = std::path::absolute(&config.data)?;
-            let socket = media::socket_path(&data)?;
-            Place::Process(Child {
-                program,
-                data,
-                socket,
-                settings: NodeSettings {
-                    media: config.media.clone(),
-                    log: config.log.clone(),
-                },
-            })
-        }
-        NodePlace::Here => Place::Here(super::node::start_here(config.media.clone())?),
-    };
+    let place = place_of(config, place)?;
     let link = Link {
         place,
         calls: calls_receiver,
@@ -163,6 +141,38 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
         stop_link,
         link,
         _lock: lock,
+    })
+}
+
+/// A topology that cannot be read refuses to start.
+fn read_topology(config: &Config) -> anyhow::Result<()> {
+    if let (Some(sites), Some(lines)) = (&config.topology.sites, &config.topology.lines) {
+        let topology = topology::read(sites, lines)?;
+        tracing::info!(
+            sites = topology.sites.len(),
+            lines = topology.lines.len(),
+            "topology"
+        );
+    }
+    Ok(())
+}
+
+fn place_of(config: &Config, place: NodePlace) -> anyhow::Result<Place> {
+    Ok(match place {
+        NodePlace::Process(program) => {
+            let data = std::path::absolute(&config.data)?;
+            let socket = media::socket_path(&data)?;
+            Place::Process(Child {
+                program,
+                data,
+                socket,
+                settings: NodeSettings {
+                    media: config.media.clone(),
+                    log: config.log.clone(),
+                },
+            })
+        }
+        NodePlace::Here => Place::Here(super::node::start_here(config.media.clone())?),
     })
 }
 
