@@ -1,7 +1,7 @@
 # Điểm Cầu: everything a newcomer runs. `make run` and `make test` need nothing but Rust, Node and (for the browsers) Debian.
 SHELL := /bin/bash
 CARGO ?= cargo
-APT_PACKAGES := chromium firefox-esr build-essential
+APT_PACKAGES := chromium firefox-esr build-essential fonts-noto-core
 BIN := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help deps run test rust-test web web-test e2e lint bench clean
