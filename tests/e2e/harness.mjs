@@ -87,13 +87,18 @@ export async function startFirefox() {
 /** Opens the page in a context of its own; kept small so that two cores can encode several cameras. */
 export async function openPage(browser, url, { viewport = { width: 1366, height: 768 }, init } = {}) {
   const context = await browser.newContext({ viewport, permissions: ['camera', 'microphone'] });
-  const page = await context.newPage();
+  const page = await watchPage(await context.newPage());
+  if (init) await page.addInitScript(init);
+  await page.goto(url);
+  return page;
+}
+
+/** Notes the page's errors in `page.problems`, and keeps its connections so that a test can ask them for statistics. */
+export async function watchPage(page) {
   page.problems = [];
   page.on('pageerror', (error) => page.problems.push(String(error)));
   page.on('console', (message) => { if (message.type() === 'error') page.problems.push(message.text()); });
   await page.addInitScript(keepConnections);
-  if (init) await page.addInitScript(init);
-  await page.goto(url);
   return page;
 }
 
