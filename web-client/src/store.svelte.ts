@@ -175,6 +175,11 @@ export function createStore(meeting: Meeting, profile: Profile) {
       const stream = await askScreen();
       const [video] = stream?.getVideoTracks() ?? [];
       if (stream === null || video === undefined) return;
+      if (!inside || sharing !== null) {
+        // The meeting ended, or another share began, while the person was choosing.
+        for (const track of stream.getTracks()) track.stop();
+        return;
+      }
       sharing = stream;
       video.onended = stopSharing;
       meeting.send('screen', video);

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::protocol::{CloseCode, ErrorCode};
 
 /// Most messages waiting. Overflow: the client does not read, its session ends with [`CloseCode::SlowReader`].
-pub const MESSAGES_MAX: usize = 256;
+pub const MESSAGES_MAX: usize = 2_048;
 
 /// Most bytes waiting, beside the first message. Overflow: as above.
 pub const BYTES_MAX: usize = 256 * 1024;

@@ -273,7 +273,7 @@ impl<'a> Session<'a> {
         let claim = resume.map(|resume| self.app.keys.read_resume(&resume, now));
         let read = self.app.keys.read_room(token, now).and_then(|read| {
             // The life of a room token limits the first connection only.
-            let resumes = matches!(&claim, Some(Ok(claim)) if claim.room == read.room);
+            let resumes = matches!(&claim, Some(Ok(claim)) if claim.room == read.room && claim.subject == read.person.subject);
             if read.is_expired(now) && !resumes {
                 Err(auth::TokenError::Expired)
             } else {

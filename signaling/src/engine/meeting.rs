@@ -288,7 +288,7 @@ impl Meeting {
                 .values()
                 .any(|joining| joining.point.number == claim.number);
         if number_taken {
-            return Err(ErrorCode::State);
+            return Err(ErrorCode::BadToken);
         }
         admission::decide(claim.role, self.taken(), &self.policy)?;
         self.number_max = self.number_max.max(claim.number.get());

@@ -95,7 +95,8 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
       for (const track of stream.getTracks()) keep(track.kind === 'audio' ? 'mic' : 'camera', track);
     } catch (error) {
       const problem = problemOf(error);
-      if (kinds.length > 1 && problem !== 'denied') {
+      // Refused together may mean that one of them is: a blocked camera must not cost the microphone.
+      if (kinds.length > 1) {
         for (const kind of kinds) await ask([kind], false);
         return;
       }
@@ -104,7 +105,8 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     await list();
   }
 
-  async function list(): Promise<void> {
+  /** `again`: a device was plugged in or out, so that one that was missing may be asked for once more. */
+  async function list(again = false): Promise<void> {
     const all = (await (navigator as { mediaDevices?: MediaDevices }).mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
     const choices = (kind: MediaDeviceKind): Choice[] =>
       // Before permission the browser names nothing, and a choice without a name is none.
@@ -118,7 +120,7 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     const returned = (['mic', 'camera'] as const).filter(
       (kind) => state[kind].wanted && state[kind].problem === 'none' && !state[kind].asking && (kind === 'mic' ? mics : cameras).length > 0,
     );
-    if (returned.length > 0) await ask(returned, false);
+    if (again && returned.length > 0) await ask(returned, false);
   }
 
   function release(): void {
@@ -129,7 +131,7 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     }
   }
 
-  const refresh = (): void => void list();
+  const refresh = (): void => void list(true);
   (navigator as { mediaDevices?: MediaDevices }).mediaDevices?.addEventListener('devicechange', refresh);
 
   return {

@@ -83,10 +83,13 @@ export function createMeeting(url: string, token: string, options: Options): Mee
     inputs.push(input);
     if (running) return;
     running = true;
-    for (let next = inputs.shift(); next !== undefined; next = inputs.shift()) {
-      for (const effect of handle(session, clock(), next)) run(effect);
+    try {
+      for (let next = inputs.shift(); next !== undefined; next = inputs.shift()) {
+        for (const effect of handle(session, clock(), next)) run(effect);
+      }
+    } finally {
+      running = false; // an exception of a listener or of the browser must not silence the session for ever
     }
-    running = false;
     clearTimeout(timer);
     const due = deadline(session, clock());
     if (due !== null) timer = setTimeout(() => step({ on: 'time' }), Math.max(0, due - clock()) + 1);
@@ -142,7 +145,12 @@ export function createMeeting(url: string, token: string, options: Options): Mee
 
   function connect(id: number): void {
     connection?.close();
-    connection = createConnection(options.profile, tracks, (state) => step({ on: 'media', connection: id, state }));
+    connection = null;
+    try {
+      connection = createConnection(options.profile, tracks, (state) => step({ on: 'media', connection: id, state }));
+    } catch {
+      return step({ on: 'broken', connection: id }); // forbidden, or too many connections: tried again later
+    }
     attempt(id, async (c) => {
       const offer = await c.offer();
       step({ on: 'offer', connection: id, ...offer });

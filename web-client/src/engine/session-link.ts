@@ -47,9 +47,12 @@ export function closed(s: Session, now: number, code: number, out: Effect[]): vo
   if (s.link.at === 'down' || s.end !== null) return;
   switch (code) {
     case 1001:
+    case 1005:
     case 1006:
+    case 1011:
     case 1012:
     case 1013:
+    case 4408:
       return wait(s, now);
     case 1000:
       s.link = { at: 'down' };

@@ -103,7 +103,7 @@ function pointChanged(s: Session, now: number, message: Server<'point'>, out: Ef
 
 function refused(s: Session, now: number, { id, code }: Server<'error'>, out: Effect[]): void {
   const c = s.connection;
-  if (id === null && s.link.at === 'up' && s.link.resuming !== null && FINAL.has(code)) return notResumed(s, now, out);
+  if (id === null && s.link.at === 'up' && s.link.resuming !== null && NOT_RESUMED.has(code)) return notResumed(s, now, out);
   if (FINAL.has(code)) return end(s, { at: 'failed', code }, out);
   if (id === null || c === null) return;
   if (id === c.asked) {
@@ -117,4 +117,6 @@ function refused(s: Session, now: number, { id, code }: Server<'error'>, out: Ef
 }
 
 const FINAL: ReadonlySet<ErrorCode> = new Set(['bad_token', 'token_expired', 'unknown_room']);
+/** The seat cannot be had again: another one is taken. */
+const NOT_RESUMED: ReadonlySet<ErrorCode> = new Set([...FINAL, 'state', 'room_full']);
 const BAD_OFFERS_MAX = 2;

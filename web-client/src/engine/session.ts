@@ -5,7 +5,7 @@
 //
 // Two roads are watched apart: the link (WebSocket) and the media path. Media goes on while the link is away, and the other way round.
 import { closed, dead, linkDeadline, linkTime, opened, sendMessage, startLink, type Link } from './session-link';
-import { mediaChanged, mediaDeadline, mediaTime, offerMade, renew, restartMade, tryJoin, type Connection } from './session-media';
+import { mediaChanged, mediaDeadline, mediaTime, offerMade, renew, renewLater, restartMade, tryJoin, type Connection } from './session-media';
 import { received } from './session-messages';
 import { EMPTY_ROSTER, type Roster } from './roster';
 import type { ClientMessage, ErrorCode, Kind, Point, Profile, Server, ServerMessage, SlotChange, Sources, Wish } from './protocol';
@@ -164,7 +164,8 @@ function take(s: Session, now: number, input: Input, out: Effect[]): void {
     case 'restart_offer':
       return restartMade(s, now, input, out);
     case 'broken':
-      if (s.connection?.id === input.connection) renew(s, now, out);
+      // Not at once: what the browser refuses now it would refuse again, as fast as the server can answer.
+      if (s.connection?.id === input.connection) renewLater(s, now);
       return;
     case 'media':
       return mediaChanged(s, now, input, out);
@@ -212,7 +213,7 @@ function again(s: Session, now: number, out: Effect[]): void {
   if (s.end === null) return;
   const token = s.token;
   const published = s.published;
-  Object.assign(s, newSession(s.random), { nextId: s.nextId, published });
+  Object.assign(s, newSession(s.random), { nextId: s.nextId, published, view: s.view });
   start(s, now, token, null, out);
 }
 
