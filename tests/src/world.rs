@@ -239,14 +239,14 @@ impl World {
             return;
         }
         let endpoint = self.peers[peer].endpoint;
+        let mut forwards = std::mem::take(&mut self.forwards);
         if rtcp {
-            self.room.handle_rtcp(self.now, endpoint, bytes);
+            self.room.handle_rtcp(self.now, endpoint, bytes, &mut forwards);
         } else {
-            let mut forwards = std::mem::take(&mut self.forwards);
             self.room.handle_rtp(self.now, endpoint, bytes, &mut forwards);
-            forwards.drain(..).for_each(|forward| self.send_forward(&forward));
-            self.forwards = forwards;
         }
+        forwards.drain(..).for_each(|forward| self.send_forward(&forward));
+        self.forwards = forwards;
         self.drain();
     }
 

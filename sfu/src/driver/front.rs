@@ -196,8 +196,9 @@ fn refused(error: SdpError) -> ControlError {
 /// RFC 3550 §5.1: numbers begin at random.
 fn origin(rng: &mut impl RngExt) -> StreamOrigin {
     StreamOrigin {
-        sequence: rng.random(),
-        rtx_sequence: rng.random(),
+        // Below 2^15: a receiver without keys for the first packets must not miss the first wrap (RFC 3711 §3.3.1).
+        sequence: rng.random_range(0..1 << 15),
+        rtx_sequence: rng.random_range(0..1 << 15),
         timestamp: rng.random(),
         picture_id: rng.random_range(0..1 << 15),
         tl0_pic_idx: rng.random(),

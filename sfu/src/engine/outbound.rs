@@ -162,7 +162,8 @@ impl Outbound {
     /// Playout delay for a picture packet, (least, greatest) in units of 10 ms, with what its source asks for. None as long as
     /// there never was a reason to speak of it.
     pub fn playout_delay(&mut self, now: Instant, source: Raised) -> Option<(u16, u16)> {
-        let least = self.path_delay.at(now).max(source.at(now));
+        // What is lost on both ways waits for both repairs.
+        let least = (self.path_delay.at(now) + source.at(now)).min(DELAY_LEAST_MAX);
         self.delay_told |= least > 0;
         self.delay_told.then_some((least, DELAY_GREATEST))
     }
@@ -184,6 +185,8 @@ pub struct Raised {
 
 /// Ten seconds, what receivers have by themselves: only the least delay is to change.
 const DELAY_GREATEST: u16 = 1_000;
+/// Units of 10 ms: more delay than that hurts a conversation more than a lost picture does.
+const DELAY_LEAST_MAX: u16 = 25;
 /// So long after the last loss the delay goes back.
 const DELAY_HOLD: Duration = Duration::from_secs(10);
 

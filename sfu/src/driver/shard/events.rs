@@ -66,6 +66,17 @@ impl EventBook {
         }
     }
 
+    /// What the slots of a seat's former media showed is not told any more: the page has new ones.
+    pub(super) fn forget_slots(&mut self, room: &RoomId, seat: &SeatId) {
+        let key = (room.clone(), seat.clone());
+        if let Some(pending) = self.seats.get_mut(&key) {
+            pending.slots.clear();
+            if pending.media.is_none() {
+                self.seats.remove(&key);
+            }
+        }
+    }
+
     /// Tells what there is a place for.
     pub(super) fn flush(&mut self) {
         while !self.is_empty() {

@@ -50,12 +50,17 @@ impl Shard {
     }
 
     fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) {
-        let endpoint = ice::addressed_to(datagram).map(EndpointId);
+        // A name of nobody costs one look-up and gets no answer; after a restart honest clients send many of them.
+        let endpoint = ice::addressed_to(datagram)
+            .map(EndpointId)
+            .filter(|endpoint| self.seats.contains_key(endpoint));
         let checked = endpoint
             .and_then(|endpoint| self.with_peer(endpoint, |peer| peer.handle_stun(now, path, datagram)));
         let (Some(endpoint), Some(Ok(admitted))) = (endpoint, checked) else {
             self.tally.stun_refused += 1;
-            self.gate.handle_stun_failure(now, path.remote);
+            if endpoint.is_some() {
+                self.gate.handle_stun_failure(now, path.remote);
+            }
             return;
         };
         if self.demux.owner(&path) != Some(endpoint) {
@@ -132,7 +137,12 @@ impl Shard {
         let key = seat.room;
         match seat.peer.open_rtcp(path, datagram) {
             Ok(length) => {
-                self.with_room(key, |room| room.handle_rtcp(now, endpoint, &datagram[..length]));
+                // In order with what RTP brought: repairs share their numbers with packets that were overtaken.
+                let mut forwards = std::mem::take(&mut self.forwards);
+                self.with_room(key, |room| {
+                    room.handle_rtcp(now, endpoint, &datagram[..length], &mut forwards)
+                });
+                self.forwards = forwards;
                 self.touch(Key::Room(key));
             }
             Err(refused) => self.tally.count_refused(refused),

@@ -209,6 +209,10 @@ impl Shard {
     async fn run(mut self, sockets: &[Socket], mut orders: mpsc::Receiver<ToShard>) {
         let mut batch = Batch::new();
         while !self.is_stopping {
+            if !self.handshakes.is_empty() {
+                // Work is left over, so `wait` will not wait: the runtime must look at the sockets all the same.
+                tokio::task::yield_now().await;
+            }
             let woken = self.wait(sockets, &mut orders).await;
             let now = Instant::now(); // the only clock read of the media plane
             match woken {
@@ -297,7 +301,7 @@ impl Shard {
         while let Some(key) = self.timers.pop_due(now) {
             match key {
                 Key::Room(room) => drop(self.with_room(room, |room| room.handle_timeout(now))),
-                Key::Seat(endpoint) => drop(self.with_peer(endpoint, |peer| peer.handle_timeout(now))),
+                Key::Seat(endpoint) => self.seat_timeout(now, endpoint),
             }
             self.touch(key);
         }

@@ -8,6 +8,7 @@ use std::{
 use super::{Key, RoomKey, Seat, Shard};
 use crate::{
     control::{Event, MediaState},
+    driver::peer::Path,
     engine::{id::EndpointId, packet::Input},
 };
 
@@ -61,9 +62,27 @@ impl Shard {
             }
             self.with_room(seat.room, |room| room.handle(now, Input::Leave(endpoint)));
             self.touch(Key::Room(seat.room));
+            if let Some(entry) = self.rooms.get(&seat.room) {
+                self.events.forget_slots(&entry.id, &seat.id);
+            }
         }
         self.endpoints.send_replace(self.seats.len() as u32);
         Some(seat)
+    }
+
+    /// A peer's deadline. Paths that it gave up are forgotten here too: a stranger may have their addresses next.
+    pub(super) fn seat_timeout(&mut self, now: Instant, endpoint: EndpointId) {
+        let Some(seat) = self.seats.get(&endpoint) else {
+            return;
+        };
+        let before: Vec<Path> = seat.peer.paths().collect();
+        self.with_peer(endpoint, |peer| peer.handle_timeout(now));
+        let seat = self.seats.get(&endpoint);
+        for path in before {
+            if !seat.is_some_and(|seat| seat.peer.is_validated(path)) {
+                self.demux.release(&path, endpoint);
+            }
+        }
     }
 
     /// A room that panicked ends, and all its seats with it.

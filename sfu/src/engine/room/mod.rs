@@ -161,6 +161,13 @@ impl Room {
         endpoint.add_to(&mut self.stats);
         self.numbers.remove(&endpoint.number);
         self.dirty.retain(|&dirty| dirty != id);
+        for source in self
+            .endpoints
+            .values_mut()
+            .flat_map(|endpoint| &mut endpoint.sources)
+        {
+            source.subscribers.retain(|subscriber| subscriber.endpoint != id);
+        }
         Some(())
     }
 

@@ -6,7 +6,7 @@ use super::{
     super::{
         id::{EndpointId, MediaKind, SlotId, Ssrc},
         outbound::Raised,
-        packet::Output,
+        packet::Forward,
         slot::Lost,
     },
     Room,
@@ -15,30 +15,49 @@ use crate::wire::rtcp::{self, Nack, ReportBlock, Rtcp, TransportFeedback};
 
 /// Packets sent again because of one datagram. The rest is refused and counted; the receiver asks again.
 const REPAIRS_MAX: usize = 256;
+/// Statuses of transport-wide feedback that are read from one datagram; a lying header could name millions. The rest is left unread.
+const STATUSES_MAX: usize = 4_096;
 /// Packets of a compound that are looked at, more than an honest one has.
 const PACKETS_MAX: usize = 64;
 /// Second of the NTP era at which a room's clock begins. Only differences have a meaning.
 const NTP_EPOCH_SECONDS: u64 = 3_900_000_000;
 
+/// What is left of the work that one datagram may cause.
+struct Budget {
+    repairs: usize,
+    statuses: usize,
+}
+
 impl Room {
-    /// One compound RTCP packet in plaintext from `from`. Bounded work, whatever is in it.
-    pub fn handle_rtcp(&mut self, now: Instant, from: EndpointId, compound: &[u8]) {
+    /// One compound RTCP packet in plaintext from `from`. Bounded work, whatever is in it. Repairs are added to
+    /// `out`, as [`Room::handle_rtp`] does: both number the same RTX streams.
+    pub fn handle_rtcp(&mut self, now: Instant, from: EndpointId, compound: &[u8], out: &mut Vec<Forward>) {
         let now = self.advance(now);
         if !self.endpoints.contains_key(&from) {
             self.stats.commands_refused += 1;
             return;
         }
-        let mut repairs = REPAIRS_MAX;
+        let mut budget = Budget {
+            repairs: REPAIRS_MAX,
+            statuses: STATUSES_MAX,
+        };
         for packet in rtcp::packets(compound).take(PACKETS_MAX) {
             match packet {
-                Ok(packet) => self.handle_rtcp_packet(now, from, &packet, &mut repairs),
+                Ok(packet) => self.handle_rtcp_packet(now, from, &packet, &mut budget, out),
                 Err(_) => self.stats.rtcp_malformed += 1,
             }
         }
         self.touch(from);
     }
 
-    fn handle_rtcp_packet(&mut self, now: Instant, from: EndpointId, packet: &Rtcp<'_>, repairs: &mut usize) {
+    fn handle_rtcp_packet(
+        &mut self,
+        now: Instant,
+        from: EndpointId,
+        packet: &Rtcp<'_>,
+        budget: &mut Budget,
+        out: &mut Vec<Forward>,
+    ) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
@@ -63,13 +82,13 @@ impl Room {
                 bye.ssrcs()
                     .for_each(|ssrc| endpoint.uplink.handle_bye(now, Ssrc(ssrc)));
             }
-            Rtcp::Nack(nack) => self.handle_nack(now, from, nack, repairs),
+            Rtcp::Nack(nack) => self.handle_nack(now, from, nack, budget, out),
             Rtcp::PictureLoss(request) => self.handle_key_frame_request(now, from, Ssrc(request.media_ssrc)),
             Rtcp::Fir(fir) => fir
                 .entries()
                 .take(PACKETS_MAX)
                 .for_each(|(ssrc, _)| self.handle_key_frame_request(now, from, Ssrc(ssrc))),
-            Rtcp::TransportFeedback(feedback) => self.handle_feedback(from, feedback),
+            Rtcp::TransportFeedback(feedback) => self.handle_feedback(from, feedback, budget),
             // A receiver's own estimate is not asked for: transport-wide feedback serves.
             Rtcp::Remb(_) | Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
         }
@@ -92,16 +111,24 @@ impl Room {
         }
     }
 
-    fn handle_feedback(&mut self, from: EndpointId, feedback: &TransportFeedback<'_>) {
+    fn handle_feedback(&mut self, from: EndpointId, feedback: &TransportFeedback<'_>, budget: &mut Budget) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
-        for (number, delta) in feedback.statuses() {
+        for (number, delta) in feedback.statuses().take(budget.statuses) {
+            budget.statuses -= 1;
             endpoint.outbound.handle_feedback(number, delta.is_some());
         }
     }
 
-    fn handle_nack(&mut self, now: Instant, from: EndpointId, nack: &Nack<'_>, repairs: &mut usize) {
+    fn handle_nack(
+        &mut self,
+        now: Instant,
+        from: EndpointId,
+        nack: &Nack<'_>,
+        budget: &mut Budget,
+        out: &mut Vec<Forward>,
+    ) {
         let Some(slot) = self
             .endpoints
             .get(&from)
@@ -112,16 +139,24 @@ impl Room {
         };
         let late = self.late_of(from, slot);
         for number in nack.lost() {
-            if *repairs == 0 {
+            if budget.repairs == 0 {
                 self.stats.refused.budget += 1;
                 continue;
             }
-            *repairs -= 1;
-            self.repair(now, from, slot, number, late);
+            budget.repairs -= 1;
+            self.repair(now, from, slot, number, late, out);
         }
     }
 
-    fn repair(&mut self, now: Instant, from: EndpointId, slot: SlotId, number: u16, late: Raised) {
+    fn repair(
+        &mut self,
+        now: Instant,
+        from: EndpointId,
+        slot: SlotId,
+        number: u16,
+        late: Raised,
+        out: &mut Vec<Forward>,
+    ) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
@@ -144,7 +179,7 @@ impl Room {
         }
         if let Some(forward) = endpoint.repair(now, slot, &packet, late) {
             self.stats.repaired += 1;
-            self.outputs.push_back(Output::Forward(forward));
+            out.push(forward);
         }
     }
 

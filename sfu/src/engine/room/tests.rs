@@ -365,7 +365,8 @@ fn garbage_is_counted_and_changes_nothing() {
     for length in 0..40 {
         kit.room
             .handle_rtp(kit.now, EndpointId(1), &vec![0x55; length], &mut out);
-        kit.room.handle_rtcp(kit.now, EndpointId(1), &vec![0xc8; length]);
+        kit.room
+            .handle_rtcp(kit.now, EndpointId(1), &vec![0xc8; length], &mut Vec::new());
         kit.room
             .handle_rtp(kit.now, EndpointId(77), &vec![0x80; length], &mut out);
     }

@@ -441,7 +441,10 @@ impl Kit {
     fn feedback(&mut self, from: u32, write: impl FnOnce(&mut Builder<'_>)) {
         let mut bytes = Vec::new();
         write(&mut Builder::new(&mut bytes, 1_400));
-        self.room.handle_rtcp(self.now, EndpointId(from), &bytes);
+        let mut forwards = Vec::new();
+        self.room
+            .handle_rtcp(self.now, EndpointId(from), &bytes, &mut forwards);
+        forwards.iter().for_each(|forward| self.receive(forward));
         self.drain();
     }
 
