@@ -20,10 +20,11 @@ after(async () => {
 function play(points, seconds) {
   const load = spawn(process.env.DIEMCAU_LOAD ?? path.join(target, 'diemcau-load'),
     ['--url', server.http, '--token', server.token, '--points', String(points), '--seconds', String(seconds), '--json', '-'],
-    { stdio: ['ignore', 'pipe', 'ignore'] });
-  let text = '';
+    { stdio: ['ignore', 'pipe', 'pipe'] });
+  let [text, words] = ['', ''];
+  load.stderr.on('data', (chunk) => { words = (words + chunk).slice(-4_000); });
   load.stdout.on('data', (chunk) => { text += chunk; });
-  return once(load, 'close').then(([code]) => ({ code, ...JSON.parse(text) }));
+  return once(load, 'close').then(([code]) => ({ code, ...JSON.parse(text), words: code === 0 ? '' : words }));
 }
 
 test('20 points for 30 s: nothing lost after repair, nothing out of order', async (t) => {

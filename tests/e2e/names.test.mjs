@@ -109,12 +109,12 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 /** Shows one point after the other on the stage. */
 async function pinEachInTurn(viewer, rounds) {
   for (let i = 0; i < rounds; i += 1) {
-    const pinned = await viewer.evaluate((name) => {
-      const button = document.querySelector(`[data-testid=tile][data-name^="${name}"] [data-testid=pin]`);
+    const { name } = people[i % people.length];
+    await until(`a tile of ${name} to pin`, () => viewer.evaluate((whose) => {
+      const button = document.querySelector(`[data-testid=tile][data-name^="${whose}"] [data-testid=pin]`);
       button?.click();
       return button !== null;
-    }, people[i % people.length].name);
-    assert.ok(pinned, `${people[i % people.length].name} has a tile to pin`);
+    }, name), Boolean, 10);
     await pause(1_500);
   }
 }

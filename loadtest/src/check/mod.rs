@@ -236,9 +236,16 @@ impl SlotCheck {
         if let Some(frame) = &self.frame
             && (descriptor.start || frame.time != packet.time || frame.picture_id != descriptor.picture_id)
         {
-            let time = frame.time;
+            let (time, picture) = (frame.time, (frame.picture_id, frame.tl0_picture));
             self.frame = None;
-            self.violate(Violation::Torn, || format!("the frame at {time} has no end"));
+            if descriptor.start && is_key_frame(data) {
+                // A switch went between the packets of a frame of the former source or layer: a decoder drops that frame.
+                if let Some(last) = &mut self.last {
+                    last.picture = picture;
+                }
+            } else {
+                self.violate(Violation::Torn, || format!("the frame at {time} has no end"));
+            }
         }
         if self.frame.is_none() {
             if !descriptor.start {
