@@ -387,7 +387,7 @@ impl ErrorCode {
 pub enum CloseCode {
     /// `leave`.
     Left = 1000,
-    /// The server stops.
+    /// The server stops, or it restarted into a room that is full and gave up a seat that had no media: come back.
     GoingAway = 1001,
     /// Went on above the rate.
     Rate = 1008,

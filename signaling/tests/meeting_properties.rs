@@ -64,6 +64,8 @@ struct World {
     seats: BTreeMap<SeatId, SeatSnapshot>,
     owners: BTreeMap<u32, SeatId>,
     claims: Vec<Claim>,
+    /// Seats that the node was told to give up and not told of again.
+    left: BTreeSet<SeatId>,
 }
 
 impl World {
@@ -79,6 +81,7 @@ impl World {
             seats: BTreeMap::new(),
             owners: BTreeMap::new(),
             claims: Vec::new(),
+            left: BTreeSet::new(),
         }
     }
 
@@ -195,7 +198,9 @@ impl World {
             connected: false,
             slots: vec![],
         };
-        self.seats.insert(join.seat, snapshot);
+        if !self.left.contains(&join.seat) {
+            self.seats.insert(join.seat, snapshot);
+        }
         self.tell(Input::NodeReply {
             op,
             result: Ok(Reply::Joined {
@@ -285,9 +290,12 @@ impl World {
                     .entry(join.number.get())
                     .or_insert_with(|| join.seat.clone());
                 assert_eq!(*owner, join.seat, "a number is one seat's for ever");
+                self.left.remove(&join.seat);
             }
             Command::Leave { seat, .. } => {
                 self.seats.remove(seat);
+                // The node takes commands in order: a join that it has not answered yet came before this.
+                self.left.insert(seat.clone());
             }
             _ => {}
         }
@@ -324,4 +332,33 @@ proptest! {
         let after: Vec<_> = world.copies.values().map(|(_, sequence)| *sequence).collect();
         prop_assert_eq!(before, after);
     }
+}
+
+/// A room of four was full of media when signaling restarted, and somebody who had left came back before the node did.
+#[test]
+fn running_media_comes_before_a_claimed_seat() {
+    let mut before = World::new();
+    for who in 0..4 {
+        before.step(Step::Enter(who));
+        before.step(Step::Join(who));
+        before.step(Step::Reply(true));
+    }
+    let former = before.claims.remove(0);
+    before.step(Step::Leave(0));
+    before.step(Step::Enter(4));
+    before.step(Step::Join(4));
+    before.step(Step::Reply(true));
+
+    let mut after = World::new();
+    after.seats = before.seats;
+    after.claims.push(former);
+    after.step(Step::Resume(0, 0));
+    assert_eq!(after.meeting.points(), 1);
+    after.step(Step::NodeUp);
+    after.check();
+    assert_eq!(after.meeting.points(), 4, "the four whose media runs");
+    assert_eq!(
+        after.open[0], None,
+        "the fifth is sent away, to come back like anybody else"
+    );
 }

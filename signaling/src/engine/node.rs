@@ -9,7 +9,7 @@ use super::{
     meeting::Meeting,
     seat::{Claim, Joining, Seat, SeatNote},
 };
-use crate::protocol::{ErrorCode, Point, ServerMessage};
+use crate::protocol::{CloseCode, ErrorCode, Point, ServerMessage};
 
 impl Meeting {
     pub(super) fn node_reply(&mut self, op: Op, result: Result<Reply, ControlError>) {
@@ -247,11 +247,39 @@ impl Meeting {
         self.broadcast(delta, None);
     }
 
+    /// Whether one more seat fits under the cap. Media that runs comes before a seat that was only claimed: of a full room
+    /// the newest such claim is given up, and its page comes back to hear that the room is full.
+    fn make_room(&mut self) -> bool {
+        if self.taken() < usize::from(self.policy.points_max) {
+            return true;
+        }
+        let claimed = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| !seat.media)
+            .max_by_key(|(_, seat)| seat.number)
+            .map(|(id, _)| id.clone());
+        let Some(claimed) = claimed else { return false };
+        let session = self.seats.get(&claimed).and_then(|seat| seat.session);
+        self.release(&claimed);
+        if let Some(session) = session {
+            self.abandon_join(session);
+            self.drop_session(session);
+            self.push(Effect::Close {
+                session,
+                code: CloseCode::GoingAway,
+            });
+        }
+        true
+    }
+
     /// A seat that a former signaling gave: its note says whose it is, and its session has [`super::meeting::AWAY_MAX`]
-    /// to come back. A note that cannot be read, or a number that is another's, ends the seat.
+    /// to come back. A note that cannot be read, a number that is another's, or a room full of running media
+    /// ends the seat.
     fn reconcile_unknown(&mut self, now: Instant, entry: SeatSnapshot) {
         let taken = self.roster.point(entry.number).is_some();
-        let Some(note) = SeatNote::decode(&entry.seat_note).filter(|_| !taken) else {
+        let note = SeatNote::decode(&entry.seat_note).filter(|_| !taken);
+        let Some(note) = note.filter(|_| self.make_room()) else {
             self.command(Command::Leave {
                 room: self.id.clone(),
                 seat: entry.seat,
