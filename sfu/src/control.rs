@@ -9,7 +9,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::id::{PointNumber, SlotId, SourceKind, SourceNumber};
+pub use crate::engine::{id::Rank, shortfall::Cause};
+use crate::engine::{
+    id::{LineIndex, PointNumber, SlotId, SourceKind, SourceNumber},
+    units::Bitrate,
+};
 
 /// Version of this protocol. A node answers [`ControlError::Version`] to any other.
 pub const VERSION: u16 = 1;
@@ -34,18 +38,26 @@ pub struct RoomId(String);
 #[serde(try_from = "String", into = "String")]
 pub struct SeatId(String);
 
-/// Why a [`RoomId`] or [`SeatId`] was refused.
+/// Name of a line of the network: 1 to 200 of `[a-z0-9.-]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LineId(String);
+
+/// Why a [`RoomId`], [`SeatId`] or [`LineId`] was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to 64 characters of its alphabet")]
+#[error("a name has 1 to 64 characters of its alphabet, that of a line up to 200")]
 pub struct BadId;
 
 macro_rules! text_id {
     ($name:ident, $allowed:expr) => {
+        text_id!($name, 64, $allowed);
+    };
+    ($name:ident, $most:expr, $allowed:expr) => {
         impl TryFrom<String> for $name {
             type Error = BadId;
             fn try_from(text: String) -> Result<Self, BadId> {
                 let allowed: fn(u8) -> bool = $allowed;
-                let fits = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
+                let fits = (1..=$most).contains(&text.len()) && text.bytes().all(allowed);
                 if fits { Ok(Self(text)) } else { Err(BadId) }
             }
         }
@@ -70,6 +82,10 @@ macro_rules! text_id {
 text_id!(RoomId, |b| b.is_ascii_lowercase()
     || b.is_ascii_digit()
     || b == b'-');
+text_id!(LineId, 200, |b| b.is_ascii_lowercase()
+    || b.is_ascii_digit()
+    || b == b'-'
+    || b == b'.');
 text_id!(SeatId, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
 
 /// From signaling to the node. Each request gets exactly one [`FromNode::Reply`] with its `id`.
@@ -142,6 +158,26 @@ pub enum Command {
         /// On or off.
         on: bool,
     },
+    /// The lines on the way to each site and what meetings may take of them. Replaces the former network; seats keep
+    /// the site they joined from.
+    SetNetwork {
+        /// All of it.
+        network: Network,
+    },
+    /// What a seat's page says of itself, once a second.
+    SetClient {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        seat: SeatId,
+        /// What it says.
+        client: ClientState,
+    },
+    /// Everything known of one room, for operators.
+    Inspect {
+        /// Which.
+        room: RoomId,
+    },
     /// The node's counters, for signaling's `/metrics`.
     Metrics,
     /// Ends the node cleanly: peers are told by DTLS close, sockets are closed, the process exits with 0.
@@ -157,6 +193,57 @@ pub struct Want {
     pub source: SourceNumber,
     /// Height of the tile in pixels, 1 to 2160: the lowest layer that is at least as high is wanted, or the highest there is.
     pub height: u16,
+    /// The person at the point chose this picture: it comes right after the stage.
+    #[serde(default)]
+    pub pinned: bool,
+}
+
+/// Most lines of a [`Network`].
+pub const LINES_MAX: usize = 4_096;
+/// Most lines between the node and a site.
+pub const LINES_ON_WAY_MAX: usize = 8;
+
+/// The lines that meetings share, as this node sees them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// All lines that lie between the node and any site, at most [`LINES_MAX`].
+    pub lines: Vec<LineBudget>,
+    /// For each site the lines on its way, the nearest to the node first, at most [`LINES_ON_WAY_MAX`]. A site that is
+    /// not here has none.
+    pub sites: BTreeMap<String, Vec<LineIndex>>,
+}
+
+/// What meetings may take of a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LineBudget {
+    /// Which.
+    pub id: LineId,
+    /// From the node towards the site.
+    pub down: Bitrate,
+    /// From the site towards the node.
+    pub up: Bitrate,
+}
+
+/// What a page says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientState {
+    /// Decoding is too much for the machine: pictures get smaller until it is not.
+    pub cpu_limited: bool,
+    /// Encoding is too much for the machine.
+    pub encoder_limited: bool,
+    /// Frames decoded in all video slots since the last report.
+    pub frames_decoded: u32,
+    /// Times a picture stood still, since the last report.
+    pub freezes: u32,
+    /// Time that pictures stood still, milliseconds since the last report.
+    pub freeze_ms: u32,
+    /// Samples of voices that were made up, in millionths of all, since the last report.
+    pub concealed_ppm: u32,
+    /// Jitter buffer of voices, milliseconds.
+    pub audio_delay_ms: u16,
 }
 
 /// How a room behaves.
@@ -210,6 +297,9 @@ pub struct Join {
     pub number: PointNumber,
     /// Site of the topology the point is at, if known.
     pub site: Option<String>,
+    /// How much it counts when there is not enough for all.
+    #[serde(default)]
+    pub rank: Rank,
     /// How many slots it gets.
     pub profile: Profile,
     /// Which m-section of the offer is which source.
@@ -263,6 +353,11 @@ pub enum Reply {
     Metrics {
         /// Prometheus text, version 0.0.4.
         text: String,
+    },
+    /// To [`Command::Inspect`].
+    Inspected {
+        /// The room.
+        room: Box<RoomReport>,
     },
     /// To [`Command::Join`].
     Joined {
@@ -337,6 +432,140 @@ pub enum Event {
         /// Who, or nobody.
         number: Option<PointNumber>,
     },
+    /// What a seat's slots get, and why if it is less than wanted.
+    Quality {
+        /// Where.
+        room: RoomId,
+        /// Whose slots.
+        seat: SeatId,
+        /// All slots that have something wanted in them, each time.
+        slots: Vec<SlotQuality>,
+    },
+    /// What a seat is to send.
+    Send {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        seat: SeatId,
+        /// All its sources, each time.
+        order: SendOrder,
+    },
+}
+
+impl Event {
+    /// Where it happened.
+    pub fn room(&self) -> &RoomId {
+        match self {
+            Self::Media { room, .. }
+            | Self::Slots { room, .. }
+            | Self::Speaker { room, .. }
+            | Self::Quality { room, .. }
+            | Self::Send { room, .. } => room,
+        }
+    }
+}
+
+/// What a video slot gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotQuality {
+    /// Which slot.
+    pub slot: SlotId,
+    /// Height of the pictures it gets; none if it gets none.
+    pub height: Option<u16>,
+    /// Share of the source's pictures in a second that it gets, in percent.
+    pub rate_percent: u8,
+    /// Why that is less than wanted; none if it is not.
+    pub cause: Option<Cause>,
+    /// Of [`Cause::LineBudget`] and [`Cause::SenderLine`]: which line.
+    pub line: Option<LineId>,
+}
+
+/// What a point is to send: every encoding gets numbers, always.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendOrder {
+    /// Pictures.
+    pub sources: Vec<SourceOrder>,
+    /// Length of voice packets, 20 or 60 ms: long ones where every receiver's way is thin.
+    pub voice_ms: u8,
+}
+
+/// What is to be sent of one source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceOrder {
+    /// Which.
+    pub source: SourceKind,
+    /// Its encodings, lowest first.
+    pub layers: Vec<LayerOrder>,
+    /// Why that is less than receivers want; none if it is not.
+    pub cause: Option<Cause>,
+    /// Of [`Cause::SenderLine`]: which line.
+    pub line: Option<LineId>,
+}
+
+/// What is to be sent of one encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerOrder {
+    /// At all.
+    pub active: bool,
+    /// At most, in bits a second.
+    pub bitrate_max: Bitrate,
+    /// Pictures a second, at most.
+    pub fps_max: u8,
+}
+
+/// What is known of a room, for operators. No names and no addresses.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoomReport {
+    /// By number.
+    pub points: Vec<PointReport>,
+    /// Lines that anybody of the room is behind.
+    pub lines: Vec<LineReport>,
+}
+
+/// What is known of a point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PointReport {
+    /// Which.
+    pub number: PointNumber,
+    /// Media flows.
+    pub connected: bool,
+    /// What the way to it carries; none before it is known.
+    pub estimate: Option<Bitrate>,
+    /// What of that is given to its slots.
+    pub allocated: Bitrate,
+    /// What it would take to send all as wanted.
+    pub wanted: Bitrate,
+    /// Round trip in milliseconds.
+    pub rtt_ms: u32,
+    /// Loss on the way to it, in thousandths.
+    pub loss_permille: u32,
+    /// Loss on the way from it, before repair, in thousandths.
+    pub loss_up_permille: u32,
+    /// Greatest jitter of its streams on the way to the node, in milliseconds.
+    pub jitter_up_ms: u32,
+    /// Score of the voices it hears, 1.0 to 4.5 (ITU-T G.107).
+    pub voice_mos: f32,
+    /// As its page said last.
+    pub client: ClientState,
+    /// What its slots get.
+    pub slots: Vec<SlotQuality>,
+    /// What it is to send.
+    pub send: SendOrder,
+}
+
+/// What is known of a line in a room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LineReport {
+    /// Which.
+    pub id: LineId,
+    /// What this room may take of it downward.
+    pub budget_down: Bitrate,
+    /// What it takes downward.
+    pub used_down: Bitrate,
+    /// What this room may take of it upward.
+    pub budget_up: Bitrate,
+    /// What it takes upward.
+    pub used_up: Bitrate,
 }
 
 /// State of a seat's media path.

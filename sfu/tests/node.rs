@@ -61,6 +61,7 @@ fn join(name: &str, point: u32, offer: String) -> Join {
         seat: seat(name),
         number: number(point),
         site: None,
+        rank: Default::default(),
         profile: Profile::Phone,
         sources: BTreeMap::from([
             (SourceKind::Mic, "0".to_owned()),
@@ -136,6 +137,7 @@ async fn show(control: &Control, name: &str, source: SourceNumber) {
         slot: SlotId::video(0),
         source,
         height: 180,
+        pinned: false,
     }];
     let viewed = control
         .call(Command::SetView {
@@ -315,6 +317,7 @@ async fn commands_are_idempotent_and_refusals_change_nothing() {
         slot,
         source: camera(1),
         height: 180,
+        pinned: false,
     };
     for wants in [
         vec![want(SlotId::video(1))],

@@ -138,6 +138,9 @@ pub struct Want {
     pub source: SourceNumber,
     /// Height of the tile in pixels, 1 to [`HEIGHT_MAX`].
     pub height: u16,
+    /// The person chose this picture: it comes right after the stage.
+    #[serde(default)]
+    pub pinned: bool,
 }
 
 impl From<Want> for sfu::control::Want {
@@ -146,6 +149,7 @@ impl From<Want> for sfu::control::Want {
             slot: want.slot,
             source: want.source,
             height: want.height,
+            pinned: want.pinned,
         }
     }
 }

@@ -164,6 +164,8 @@ impl Peer {
                 .filter(|(on, _)| *on)
                 .map(|(_, kind)| kind)
                 .collect(),
+            rank: Default::default(),
+            lines: Vec::new(),
             media: self.media.clone(),
             origins: (0..self.media.slots.len() as u16)
                 .map(|i| StreamOrigin {

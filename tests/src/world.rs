@@ -142,6 +142,7 @@ impl World {
                 slot: SlotId::video(*slot),
                 source: self.peers[*whose].number.source(SourceKind::Camera),
                 height: *height,
+                pinned: false,
             })
             .collect();
         self.room
@@ -342,6 +343,7 @@ impl World {
                         peer.announced.extend(changes);
                     }
                 }
+                Output::Quality { .. } | Output::Send { .. } => {}
                 Output::Speaker(number) => self.speakers.push((self.now, number)),
             }
         }

@@ -53,6 +53,9 @@ impl Handler for Front {
                 self.is_ending = true;
                 return Ok(Reply::Done);
             }
+            Command::SetNetwork { .. } | Command::SetClient { .. } | Command::Inspect { .. } => {
+                return Err(ControlError::State);
+            }
             Command::Snapshot => Order::Snapshot,
             Command::Metrics => Order::Count,
             Command::OpenRoom { room, policy } => Order::OpenRoom { room, policy },

@@ -48,6 +48,23 @@ impl From<PointNumber> for u32 {
     }
 }
 
+/// A line of the network, by its place in [`crate::control::Network::lines`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LineIndex(pub u16);
+
+/// How much a point counts when there is not enough for all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rank {
+    /// Everybody else.
+    #[default]
+    Member,
+    /// Works for the chair.
+    Secretary,
+    /// Runs the meeting: sees and is heard first.
+    Chair,
+}
+
 /// What a point can send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -35,6 +35,7 @@ pub mod rewriter;
 pub mod room;
 pub mod selector;
 pub mod seq;
+pub mod shortfall;
 pub mod slot;
 pub mod speaker;
 pub mod stats;

@@ -3,11 +3,14 @@
 use std::time::Instant;
 
 use super::{
-    id::{EndpointId, MediaKind, PointNumber, ShortId, SlotId, SourceKind, SourceNumber, Ssrc},
+    id::{
+        EndpointId, LineIndex, MediaKind, PointNumber, Rank, ShortId, SlotId, SourceKind, SourceNumber, Ssrc,
+    },
+    shortfall::Shortfall,
     units::Bitrate,
 };
 use crate::{
-    control::{SlotChange, Want},
+    control::{ClientState, LayerOrder, SlotChange, Want},
     wire::{
         codec::vp8,
         ext,
@@ -28,8 +31,21 @@ pub enum Input {
     View(EndpointId, Vec<Want>),
     /// A source of it goes on or off.
     Published(EndpointId, SourceKind, bool),
-    /// What its path can carry, from the estimator.
-    Estimate(EndpointId, Bitrate),
+    /// What the room may take of each line; replaces what was told before. A line that is not here has no limit.
+    Lines(Vec<LineShare>),
+    /// What the endpoint's page says of itself.
+    Client(EndpointId, ClientState),
+}
+
+/// What a room may take of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineShare {
+    /// Which.
+    pub line: LineIndex,
+    /// From the node towards the endpoints.
+    pub down: Bitrate,
+    /// From the endpoints towards the node.
+    pub up: Bitrate,
 }
 
 /// An endpoint that joins.
@@ -41,6 +57,10 @@ pub struct NewEndpoint {
     pub number: PointNumber,
     /// Sources that are on.
     pub published: Vec<SourceKind>,
+    /// How much it counts when there is not enough for all.
+    pub rank: Rank,
+    /// The lines on the way to it, the nearest to the node first.
+    pub lines: Vec<LineIndex>,
     /// What offer and answer came to.
     pub media: Negotiated,
     /// First numbers of its slots, random (RFC 3550 §5.1), from the driver: one per slot in the order of
@@ -258,6 +278,46 @@ pub enum Output {
     },
     /// Another point is loudest.
     Speaker(Option<PointNumber>),
+    /// What the video slots of an endpoint get.
+    Quality {
+        /// Whose.
+        endpoint: EndpointId,
+        /// All that have something wanted in them.
+        slots: Vec<SlotGrade>,
+    },
+    /// What an endpoint is to send.
+    Send {
+        /// Who.
+        endpoint: EndpointId,
+        /// All its pictures.
+        sources: Vec<SourceGrade>,
+        /// Length of its voice packets in milliseconds.
+        voice_ms: u8,
+    },
+}
+
+/// What a video slot gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotGrade {
+    /// Which.
+    pub slot: SlotId,
+    /// Height of the pictures; none if it gets none.
+    pub height: Option<u16>,
+    /// Share of the source's pictures in a second, in percent.
+    pub rate_percent: u8,
+    /// Why that is less than wanted.
+    pub shortfall: Option<Shortfall>,
+}
+
+/// What is to be sent of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceGrade {
+    /// Which.
+    pub source: SourceKind,
+    /// Its encodings, lowest first.
+    pub layers: Vec<LayerOrder>,
+    /// Why that is less than receivers want.
+    pub shortfall: Option<Shortfall>,
 }
 
 impl Forward {

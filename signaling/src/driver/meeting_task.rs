@@ -220,9 +220,8 @@ impl Task {
             }
             News::Reply { room, op, result } => self.tell(now, &room, Input::NodeReply { op, result }),
             News::Event(event) => {
-                let (Event::Media { room, .. } | Event::Slots { room, .. } | Event::Speaker { room, .. }) =
-                    &event;
-                self.tell(now, &room.clone(), Input::NodeEvent(event));
+                let room = event.room().clone();
+                self.tell(now, &room, Input::NodeEvent(event));
             }
         }
     }

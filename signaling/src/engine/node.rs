@@ -119,6 +119,7 @@ impl Meeting {
                     self.send(session, ServerMessage::Slots { slots: changes });
                 }
             }
+            Event::Quality { .. } | Event::Send { .. } => {}
             Event::Speaker { number, .. } => {
                 if self.speaker != number {
                     self.speaker = number;

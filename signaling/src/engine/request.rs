@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sfu::{
-    control::{self, Command, SeatId},
+    control::{self, Command, Rank, SeatId},
     engine::id::{PointNumber, SourceKind},
 };
 
@@ -14,7 +14,10 @@ use super::{
     permissions::{Action, may},
     seat::{Joining, SeatNote},
 };
-use crate::protocol::{CloseCode, ErrorCode, Join, Offer, Point, Wants};
+use crate::{
+    names::Role,
+    protocol::{CloseCode, ErrorCode, Join, Offer, Point, Wants},
+};
 
 impl Meeting {
     pub(super) fn ask(&mut self, session: SessionId, request: Request) -> Result<(), ErrorCode> {
@@ -74,6 +77,7 @@ impl Meeting {
             seat: seat.clone(),
             number,
             site: person.site.map(String::from),
+            rank: rank(person.role),
             profile: join.profile,
             sources: join
                 .sources
@@ -192,5 +196,14 @@ impl Request {
             Self::Restart { id, .. } => Some(*id),
             Self::View(_) | Self::Publish { .. } | Self::Leave => None,
         }
+    }
+}
+
+/// How much a role counts when there is not enough for all.
+fn rank(role: Role) -> Rank {
+    match role {
+        Role::Chair => Rank::Chair,
+        Role::Secretary => Rank::Secretary,
+        Role::Delegate | Role::Observer | Role::Guest | Role::Operator | Role::Admin => Rank::Member,
     }
 }

@@ -63,6 +63,7 @@ impl EventBook {
                     .extend(changes.into_iter().map(|change| (change.slot, change)));
             }
             Event::Speaker { room, number } => drop(self.speakers.insert(room, number)),
+            Event::Quality { .. } | Event::Send { .. } => {}
         }
     }
 

@@ -381,6 +381,7 @@ impl Shard {
                 let (room, seat) = (entry.id.clone(), seat.id.clone());
                 self.events.tell(Event::Slots { room, seat, changes });
             }
+            Output::Quality { .. } | Output::Send { .. } => {}
             Output::Speaker(number) => {
                 let Some(entry) = self.rooms.get(&key) else { return };
                 self.events.tell(Event::Speaker {

@@ -9,7 +9,7 @@ use crate::{
     control::{ControlError, RoomId, RoomPolicy, RoomSnapshot, SEAT_BYTES_MAX, SeatId, SeatSnapshot, Want},
     driver::peer::{Fingerprint, Peer, ice::IceCredentials, sdp::Plan},
     engine::{
-        id::{EndpointId, MediaKind, PointNumber, SourceKind},
+        id::{EndpointId, MediaKind, PointNumber, Rank, SourceKind},
         packet::{Input, Negotiated, NewEndpoint, StreamOrigin},
         room::{JoinRefused, Room},
         stats::RoomStats,
@@ -268,6 +268,8 @@ impl Shard {
             endpoint,
             number,
             published,
+            rank: Rank::default(),
+            lines: Vec::new(),
             media,
             origins,
         });

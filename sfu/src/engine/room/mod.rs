@@ -120,9 +120,8 @@ impl Room {
             Input::Leave(endpoint) => self.leave(now, endpoint),
             Input::View(endpoint, wants) => self.set_view(now, endpoint, &wants),
             Input::Published(endpoint, kind, on) => self.set_published(now, endpoint, kind, on),
-            Input::Estimate(endpoint, estimate) => self.endpoints.get_mut(&endpoint).map(|e| {
-                e.estimate = Some(estimate);
-            }),
+            Input::Lines(_) => Some(()),
+            Input::Client(endpoint, _) => self.endpoints.get(&endpoint).map(|_| ()),
         };
         if done.is_none() {
             self.stats.commands_refused += 1;

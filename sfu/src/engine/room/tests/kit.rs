@@ -111,6 +111,7 @@ pub(super) fn want(slot: u8, source: SourceNumber, height: u16) -> Want {
         slot: SlotId::video(slot),
         source,
         height,
+        pinned: false,
     }
 }
 
@@ -208,6 +209,8 @@ impl Kit {
             endpoint,
             number: point(number),
             published,
+            rank: Default::default(),
+            lines: Vec::new(),
             media,
             origins,
         };
@@ -369,6 +372,7 @@ impl Kit {
         while let Some(output) = self.room.poll_output() {
             match output {
                 Output::Forward(forward) => self.receive(&forward),
+                Output::Quality { .. } | Output::Send { .. } => {}
                 Output::Slots { endpoint, changes } => {
                     self.slot_changes
                         .extend(changes.into_iter().map(|change| (endpoint.0, change)));
