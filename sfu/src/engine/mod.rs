@@ -25,6 +25,7 @@
 pub mod allocate;
 pub mod arrival;
 mod clock;
+mod drops;
 pub mod history;
 pub mod id;
 mod inbound;
@@ -40,6 +41,7 @@ pub mod slot;
 pub mod speaker;
 pub mod stats;
 mod streams;
+pub mod temporal;
 #[cfg(test)]
 pub(crate) mod testing;
 mod twcc_receiver;

@@ -65,7 +65,7 @@ pub enum Offered {
     /// To be sent; the slot shows something else from here on. Packets of the same stream behind it that arrived before
     /// it follow.
     Switched(Numbered),
-    /// Of another layer than the slot shows.
+    /// Of another layer than the slot shows, or of a temporal layer above the wanted.
     NotShown,
     /// Not sent.
     Skipped(Reason),
@@ -212,9 +212,17 @@ impl Slot {
 
     /// A packet of a source that this slot may show.
     pub fn offer(&mut self, packet: &SourcePacket) -> Offered {
-        let switch = match self.selector.judge(packet.of, packet.starts()) {
+        let (original, starts) = (&packet.original, packet.starts());
+        let verdict = self
+            .selector
+            .judge(packet.of, starts, original.timestamp, original.video.as_ref());
+        let switch = match verdict {
             Verdict::Foreign => return Offered::Foreign,
             Verdict::Drop => return Offered::NotShown,
+            Verdict::Thin => {
+                self.rewriter.leave_out(packet.sequence, original);
+                return Offered::NotShown;
+            }
             Verdict::Forward => false,
             Verdict::Switch => true,
         };
@@ -237,11 +245,11 @@ impl Slot {
     fn number(&mut self, packet: &SourcePacket, switch: bool) -> Result<Rewritten, Skip> {
         if switch {
             let rewritten = self.rewriter.begin(packet.sequence, &packet.original)?;
-            self.selector.switched(packet.of);
+            self.selector.switched(packet.of, packet.original.timestamp);
             return Ok(rewritten);
         }
         match self.rewriter.follow(packet.sequence, &packet.original) {
-            Err(Skip::Jump) if packet.starts() => self.rewriter.begin(packet.sequence, &packet.original),
+            Err(Skip::Jump) if packet.starts() => self.number(packet, true),
             Err(Skip::Jump) => {
                 self.selector.interrupt(); // a key frame of the target heals it
                 self.rewriter.end();
