@@ -30,6 +30,7 @@ pub mod history;
 pub mod id;
 mod inbound;
 mod keyframe;
+pub mod meter;
 pub mod outbound;
 pub mod packet;
 pub mod rewriter;

@@ -10,6 +10,7 @@ use super::super::{
     arrival::Arrival,
     history::{History, HistoryLimit},
     id::{EndpointId, MediaKind, SlotId, SourceNumber},
+    meter::{Meter, Rate},
     outbound::Raised,
     packet::{PacketRef, soonest},
     rewriter::Original,
@@ -71,6 +72,7 @@ struct Layer {
     current: Option<Current>,
     live: bool,
     height: Option<u16>,
+    meter: Meter,
 }
 
 /// The stream that a layer arrives in.
@@ -137,6 +139,7 @@ impl Source {
         }
         current.last = current.last.max(now);
         current.highest = current.highest.max(arrival.sequence);
+        layer.measure(now, arrival);
         let woke = !std::mem::replace(&mut layer.live, true);
         let grew = layer.learn_height(arrival);
         if woke && self.is_video() {
@@ -194,6 +197,12 @@ impl Source {
             live: layer.live,
             height: layer.height,
         })
+    }
+
+    /// What arrives of each layer, lowest first. Nothing is measured of sound.
+    #[allow(dead_code, reason = "for the allocation of a room")]
+    pub(super) fn rates(&self, now: Instant) -> [Rate; LAYERS_MAX] {
+        self.layers.each_ref().map(|layer| layer.meter.rate(now))
     }
 
     /// Finds layers that died. True if any did. Sets the time of the next look at the living ones.
@@ -266,6 +275,14 @@ impl Layer {
             highest: arrival.sequence,
         };
         Some(self.current.get_or_insert_with(fresh))
+    }
+
+    fn measure(&mut self, now: Instant, arrival: &Arrival<'_>) {
+        if let Some(picture) = arrival.video {
+            let temporal = picture.temporal.unwrap_or(0);
+            self.meter
+                .record(now, arrival.payload.len(), temporal, picture.starts_picture);
+        }
     }
 
     fn learn_height(&mut self, arrival: &Arrival<'_>) -> bool {
