@@ -72,7 +72,14 @@ impl World {
     fn new() -> Self {
         let id = RoomId::try_from("demo".to_owned()).expect("an id");
         Self {
-            meeting: Meeting::new(id, "Demo".into(), RoomPolicy { points_max: 4 }),
+            meeting: Meeting::new(
+                id,
+                "Demo".into(),
+                RoomPolicy {
+                    points_max: 4,
+                    ..RoomPolicy::default()
+                },
+            ),
             now: Instant::now(),
             open: [None; 5],
             sessions: 0,
@@ -213,7 +220,10 @@ impl World {
     fn snapshot(&self) -> RoomSnapshot {
         RoomSnapshot {
             room: RoomId::try_from("demo".to_owned()).expect("an id"),
-            policy: RoomPolicy { points_max: 4 },
+            policy: RoomPolicy {
+                points_max: 4,
+                ..RoomPolicy::default()
+            },
             number_max: 0,
             seats: self.seats.values().cloned().collect(),
         }

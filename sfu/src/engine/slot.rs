@@ -263,7 +263,7 @@ impl Slot {
                     Offered::Sent(numbered)
                 }
             }
-            Err(skip) => Offered::Skipped(Reason::Place(skip)),
+            Err(skip) => Offered::Skipped(Reason::Place(skip)),,
         }
     }
 

@@ -15,7 +15,14 @@ use super::{
     streams::{Identity, Role, Streams},
     twcc_receiver::TwccReceiver,
 };
-use crate::wire::{ext, rtcp::Builder, rtp::RtpPacket};
+use crate::wire::{
+    ext::{
+        self,
+        dependency_descriptor::{self, Structure},
+    },
+    rtcp::Builder,
+    rtp::RtpPacket,
+};
 
 pub use feedback::CNAME;
 
@@ -57,6 +64,29 @@ pub struct Uplink {
 struct Layer {
     inbound: Option<Inbound>,
     begun: Option<Instant>,
+    described: Described,
+}
+
+/// How a stream with dependency descriptors is made, as the newest packet that told it says.
+#[derive(Debug, Default)]
+struct Described {
+    structure: Option<(Seq, Box<Structure>)>,
+}
+
+impl Described {
+    fn read(&mut self, sequence: Seq, value: Option<&[u8]>, payload: &[u8], svc: bool) -> Option<Picture> {
+        let known = self.structure.as_ref().map(|(_, structure)| &**structure);
+        let Some((frame, fresh)) = value.and_then(|value| dependency_descriptor::read(value, known)) else {
+            return Picture::of_av1(payload, None, svc);
+        };
+        let structure = fresh.as_ref().or(known)?;
+        let picture = Picture::of_av1(payload, Some((&frame, structure)), svc);
+        let newer = self.structure.as_ref().is_none_or(|(at, _)| *at < sequence);
+        if let Some(fresh) = fresh.filter(|_| newer) {
+            self.structure = Some((sequence, Box::new(fresh)));
+        }
+        picture
+    }
 }
 
 /// A layer that lost a packet for good: its pictures are broken until the next key frame.
@@ -305,6 +335,7 @@ impl Uplink {
         *layer = Layer {
             inbound: Some(inbound),
             begun: Some(self.now),
+            described: Described::default(),
         };
         self.streams_begun += 1;
         self.streams
@@ -364,6 +395,11 @@ impl Uplink {
             Codec::Vp8 => Some(Picture::of_vp8(payload)),
             Codec::H264 => Some(Picture::of_h264(payload)),
             Codec::Vp9 => Some(Picture::of_vp9(payload, id.layers == 1)),
+            Codec::Av1 => {
+                let value = self.extension(packet, self.extensions.dependency);
+                let described = &mut self.layers[identity.layer].described;
+                Some(described.read(sequence, value, payload, id.layers == 1))
+            }
         };
         if video == Some(None) {
             self.stats.malformed += 1;

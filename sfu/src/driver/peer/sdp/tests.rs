@@ -49,6 +49,7 @@ fn answer_as(
             fingerprint: Fingerprint::of(b"ours"),
             candidates: &candidates,
             profile,
+            video: &[VideoCodec::Vp8],
             sources,
             random: &mut random,
         },

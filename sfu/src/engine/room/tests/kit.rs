@@ -30,6 +30,7 @@ const EXTENSIONS: ExtensionIds = ExtensionIds {
     abs_send_time: None,
     orientation: None,
     playout_delay: Some(6),
+    dependency: None,
 };
 const OPUS: u8 = 111;
 const VP8: u8 = 96;
