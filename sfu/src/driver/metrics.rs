@@ -187,6 +187,7 @@ fn add_dropped(registry: &Registry, counted: &Counted) {
             ("too_late", rooms.dropped.too_late),
             ("overlap", rooms.dropped.overlap),
             ("codec", rooms.dropped.codec),
+            ("queue", rooms.dropped.queue),
             ("jump", rooms.dropped.jump),
             ("buffer_full", tally.send_full),
             ("send_failed", tally.send_failed),

@@ -30,6 +30,7 @@ pub mod id;
 mod inbound;
 mod keyframe;
 pub mod outbound;
+pub mod pacer;
 pub mod packet;
 pub mod rewriter;
 pub mod room;

@@ -67,6 +67,8 @@ pub enum Offered {
     Switched(Numbered),
     /// Of another layer than the slot shows.
     NotShown,
+    /// Begins a picture, and too much waits before the endpoint: nothing is shown until the next key frame.
+    Held,
     /// Not sent.
     Skipped(Reason),
     /// The slot has nothing to do with the source.
@@ -231,6 +233,25 @@ impl Slot {
                 }
             }
             Err(skip) => Offered::Skipped(Reason::Place(skip)),
+        }
+    }
+
+    /// A packet of a source that this slot may show, while too much waits before the endpoint. A picture that has begun
+    /// goes on, for its numbers are given; none begins.
+    pub fn hold(&mut self, packet: &SourcePacket) -> Offered {
+        let begins = packet.original.video.is_some_and(|video| video.starts_picture);
+        if !begins {
+            return self.offer(packet);
+        }
+        match self.selector.judge(packet.of, packet.starts()) {
+            Verdict::Foreign => Offered::Foreign,
+            Verdict::Drop => Offered::NotShown,
+            Verdict::Switch => Offered::Held,
+            Verdict::Forward => {
+                self.selector.interrupt();
+                self.rewriter.end();
+                Offered::Held
+            }
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Dropped {
     pub jump: u64,
     /// The receiver does not take this codec.
     pub codec: u64,
+    /// Pictures that would have waited too long before the receiver's way.
+    pub queue: u64,
 }
 
 /// Why a repair was not sent.
@@ -112,12 +114,14 @@ impl AddAssign for Dropped {
             overlap,
             jump,
             codec,
+            queue,
         } = other;
         self.before_switch += before_switch;
         self.too_late += too_late;
         self.overlap += overlap;
         self.jump += jump;
         self.codec += codec;
+        self.queue += queue;
     }
 }
 

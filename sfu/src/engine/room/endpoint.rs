@@ -9,7 +9,8 @@ use super::{
     super::{
         id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber, Ssrc},
         outbound::{Outbound, Raised},
-        packet::{ExtensionIds, Forward, NewEndpoint, OutgoingHeader, soonest},
+        pacer::{Class, Pacer},
+        packet::{ExtensionIds, Forward, NewEndpoint, OutgoingHeader, Purpose, soonest},
         rewriter::Skip,
         slot::{Numbered, Offered, Reason, Slot, SourcePacket},
         stats::RoomStats,
@@ -39,6 +40,8 @@ pub(super) struct Endpoint {
     /// Pictures wanted, by index of the video slot.
     pub(super) wants: BTreeMap<u8, Want>,
     pub(super) outbound: Outbound,
+    /// With the size of each packet on the wire.
+    pacer: Pacer<(Forward, u16)>,
     pub(super) estimate: Option<Bitrate>,
     extensions: ExtensionIds,
     /// Not yet told to the driver; at most one entry per slot.
@@ -53,6 +56,8 @@ pub(super) struct Endpoint {
 const SLOTS_MAX: usize = 64;
 /// Sender reports go out so often.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Bytes around a payload on the wire: IP and UDP (28), RTP header with CSRC and extensions, SRTP tag (16).
+const WIRE_OVERHEAD: u16 = 28 + 36 + 16;
 /// Longest compound packet, header and trailer of SRTCP included it stays below any path's limit.
 const COMPOUND_BYTES: usize = 1_200;
 
@@ -87,6 +92,7 @@ impl Endpoint {
             video,
             wants: BTreeMap::new(),
             outbound: Outbound::new(),
+            pacer: Pacer::new(epoch, Bitrate::mbps(100)),
             estimate: None,
             extensions: new.media.extensions,
             changes: Vec::new(),
@@ -161,10 +167,15 @@ impl Endpoint {
         stats: &mut RoomStats,
         out: &mut Vec<Forward>,
     ) -> Offered {
+        let full = self.pacer.is_full();
         let Some(slot) = self.slot_mut(id) else {
             return Offered::Foreign;
         };
-        let offered = slot.offer(packet);
+        let offered = if full {
+            slot.hold(packet)
+        } else {
+            slot.offer(packet)
+        };
         match offered {
             Offered::Sent(numbered) => self.send(now, id, &numbered, late, stats, out),
             Offered::Switched(numbered) => {
@@ -180,6 +191,7 @@ impl Endpoint {
                 self.send(now, id, &numbered, late, stats, out);
             }
             Offered::Skipped(reason) => *counter(stats, reason) += 1,
+            Offered::Held => stats.dropped.queue += 1,
             Offered::NotShown | Offered::Foreign => {}
         }
         offered
@@ -200,40 +212,70 @@ impl Endpoint {
             return;
         };
         self.outbound.earn_repairs(numbered.size);
-        let header = self.finish(now, id.kind, numbered.size, late, header);
-        out.push(numbered.forward(self.id, id, header));
+        let forward = numbered.forward(self.id, id, self.finish(now, id.kind, late, header));
+        out.extend(self.pace(now, self.class(&forward), forward, numbered.size));
         stats.forwarded += 1;
         if self.report_at.is_none() {
             self.report_at = Some(now + REPORT_EVERY);
         }
     }
 
-    /// A packet of a slot that the receiver misses, to be sent again.
+    /// A packet of a slot that the receiver misses, to be sent again: now, or when its time has come.
     pub(super) fn repair(
         &mut self,
         now: Instant,
         id: SlotId,
         numbered: &Numbered,
         late: Raised,
-    ) -> Option<Forward> {
+    ) -> Option<Option<Forward>> {
         let header = self.slot_mut(id)?.repair(now, numbered)?;
-        let header = self.finish(now, id.kind, numbered.size, late, header);
-        Some(numbered.forward(self.id, id, header))
+        let forward = numbered.forward(self.id, id, self.finish(now, id.kind, late, header));
+        Some(self.pace(now, Class::Repair, forward, numbered.size))
     }
 
-    /// What the transport adds: its number, and the playout delay.
+    /// What goes first. A picture is as important as the slot it is in, a screen is read.
+    fn class(&self, forward: &Forward) -> Class {
+        match forward.purpose {
+            Purpose::Audio => Class::Audio,
+            Purpose::Repair => Class::Repair,
+            Purpose::Video | Purpose::Padding => match forward.header.source.kind() {
+                SourceKind::Screen => Class::Screen,
+                _ if forward.slot == SlotId::video(0) => Class::Stage,
+                _ => Class::Other,
+            },
+        }
+    }
+
+    /// The packet if it may go now; else it waits for [`Self::poll_paced`].
+    fn pace(&mut self, now: Instant, class: Class, forward: Forward, size: u16) -> Option<Forward> {
+        let (stream, bytes) = (forward.header.ssrc.0, size + WIRE_OVERHEAD);
+        let passed = self.pacer.push(now, class, stream, bytes, (forward, bytes));
+        passed.map(|(forward, bytes)| self.depart(now, forward, bytes))
+    }
+
+    /// The next packet whose time to go has come.
+    pub(super) fn poll_paced(&mut self, now: Instant) -> Option<Forward> {
+        let (forward, bytes) = self.pacer.poll(now)?;
+        Some(self.depart(now, forward, bytes))
+    }
+
+    /// The transport's number is given when a packet leaves.
+    fn depart(&mut self, now: Instant, mut forward: Forward, bytes: u16) -> Forward {
+        let id = self.extensions.transport_cc;
+        forward.header.transport_sequence = id.map(|id| (id, self.outbound.number(now, bytes)));
+        forward
+    }
+
+    /// What the path adds: the playout delay.
     fn finish(
         &mut self,
         now: Instant,
         kind: MediaKind,
-        size: u16,
         late: Raised,
         header: OutgoingHeader,
     ) -> OutgoingHeader {
-        let transport = self.extensions.transport_cc;
         let playout = self.extensions.playout_delay.filter(|_| kind == MediaKind::Video);
         OutgoingHeader {
-            transport_sequence: transport.map(|id| (id, self.outbound.number(now, size))),
             playout_delay: playout.and_then(|id| {
                 let (least, greatest) = self.outbound.playout_delay(now, late)?;
                 Some((id, least, greatest))
@@ -297,7 +339,9 @@ impl Endpoint {
     /// When it next wants to be told the time.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let checks = self.sources.iter().filter_map(|source| source.check_at).min();
-        soonest(soonest(self.uplink.poll_timeout(), self.report_at), checks)
+        [self.report_at, checks, self.pacer.poll_timeout()]
+            .into_iter()
+            .fold(self.uplink.poll_timeout(), soonest)
     }
 }
 

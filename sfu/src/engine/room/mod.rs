@@ -20,12 +20,12 @@ use std::{
 
 use self::{
     endpoint::Endpoint,
-    source::{Histories, Source},
+    source::{ASK_AGAIN, Histories, Source},
 };
 use super::{
     arrival::Arrival,
     id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
-    packet::{Forward, Input, NewEndpoint, Output, PacketRef},
+    packet::{Forward, Input, NewEndpoint, Output, PacketRef, soonest},
     slot::{Offered, SourcePacket},
     speaker::Speaker,
     stats::RoomStats,
@@ -265,7 +265,7 @@ impl Room {
         };
         let late = source.late;
         let mut subscribers = std::mem::take(&mut source.subscribers);
-        let mut stage_moved = false;
+        let (mut stage_moved, mut held) = (false, false);
         subscribers.retain(|subscriber| {
             let Some(endpoint) = self
                 .endpoints
@@ -280,6 +280,7 @@ impl Room {
                 self.send_behind(now, from, subscriber.endpoint, subscriber.slot, packet, out);
                 stage_moved |= subscriber.slot == SlotId::video(0);
             }
+            held |= offered == Offered::Held;
             offered != Offered::Foreign
         });
         if stage_moved {
@@ -295,6 +296,10 @@ impl Room {
             added
                 .into_iter()
                 .for_each(|subscriber| source.subscribe(subscriber));
+            if held {
+                // By then the queue is empty and the key frame finds a way.
+                source.check_at = soonest(source.check_at, Some(now + ASK_AGAIN));
+            }
         }
     }
 
@@ -352,6 +357,9 @@ impl Room {
         }
         if endpoint.report_at.is_some_and(|at| at <= now) {
             endpoint.handle_report_time(now);
+        }
+        while let Some(forward) = endpoint.poll_paced(now) {
+            self.outputs.push_back(Output::Forward(forward));
         }
         self.ask_for_broken(now, id);
         for kind in SourceKind::ALL {

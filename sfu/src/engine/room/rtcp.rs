@@ -177,9 +177,9 @@ impl Room {
         if !endpoint.outbound.spend_repair(packet.size) {
             return refused.budget += 1;
         }
-        if let Some(forward) = endpoint.repair(now, slot, &packet, late) {
+        if let Some(repair) = endpoint.repair(now, slot, &packet, late) {
             self.stats.repaired += 1;
-            out.push(forward);
+            out.extend(repair);
         }
     }
 
