@@ -117,6 +117,8 @@ pub struct Slot {
     rtx_next: u16,
     /// Highest number that went out first time.
     newest: Option<Seq>,
+    /// Its RTP time.
+    last_time: u32,
     sent_packets: u32,
     sent_octets: u32,
     /// Something was sent since the last sender report.
@@ -147,6 +149,7 @@ impl Slot {
             ring: Ring::new(slot.slot),
             rtx_next: origin.rtx_sequence,
             newest: None,
+            last_time: 0,
             sent_packets: 0,
             sent_octets: 0,
             unreported: false,
@@ -291,6 +294,7 @@ impl Slot {
             return self.repair(now, numbered);
         }
         self.newest = Some(numbered.sequence);
+        self.last_time = numbered.timestamp;
         Some(self.header(numbered))
     }
 
@@ -343,6 +347,41 @@ impl Slot {
             sequence,
             original_sequence,
             ..self.header(packet)
+        })
+    }
+
+    /// Its stream of repairs may carry padding: something of it went out.
+    pub fn takes_padding(&self) -> bool {
+        self.newest.is_some() && self.rtx_ssrc.is_some() && self.payloads.iter().any(|p| p.rtx.is_some())
+    }
+
+    /// A packet of nothing but so many bytes of padding, as a repair of nothing.
+    pub fn padding(&mut self, to: EndpointId, bytes: u8) -> Option<Forward> {
+        let ssrc = self.rtx_ssrc?;
+        let payload_type = self.payloads.iter().find_map(|p| p.rtx)?;
+        let source = self.shown().map(|shown| shown.source).or(self.told.map(|(source, _)| source))?;
+        let sequence = self.rtx_next;
+        self.rtx_next = sequence.wrapping_add(1);
+        let header = OutgoingHeader {
+            marker: false,
+            payload_type,
+            sequence,
+            timestamp: self.last_time,
+            ssrc,
+            source,
+            mid: self.mid,
+            transport_sequence: None,
+            playout_delay: None,
+            original_sequence: None,
+            padding: bytes,
+        };
+        Some(Forward {
+            to,
+            slot: self.id,
+            purpose: Purpose::Padding,
+            header,
+            payload: None,
+            patch: PayloadPatch::None,
         })
     }
 

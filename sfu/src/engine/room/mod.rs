@@ -4,11 +4,14 @@
 //! source's history, then to every slot that subscribes to the source. What slots should show is decided anew when a
 //! view, a source or a layer changes ([`view`]), never per packet.
 
+mod cpu;
 mod endpoint;
+mod plan;
 mod rtcp;
 mod source;
 mod view;
 mod voices;
+mod way;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +23,7 @@ use std::{
 
 use self::{
     endpoint::Endpoint,
+    plan::Plan,
     source::{ASK_AGAIN, Histories, Source},
 };
 use super::{
@@ -31,7 +35,7 @@ use super::{
     stats::RoomStats,
 };
 use crate::{
-    control::{RoomPolicy, SlotChange},
+    control::{ClientState, RoomPolicy, SlotChange},
     wire::rtp::RtpPacket,
 };
 
@@ -52,6 +56,7 @@ pub struct Room {
     outputs: VecDeque<Output>,
     /// Endpoints with something to say, each once.
     dirty: VecDeque<EndpointId>,
+    plan: Plan,
     stats: RoomStats,
 }
 
@@ -85,6 +90,7 @@ impl Room {
             speaker_at: None,
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
+            plan: Plan::default(),
             stats: RoomStats::default(),
         }
     }
@@ -120,8 +126,11 @@ impl Room {
             Input::Leave(endpoint) => self.leave(now, endpoint),
             Input::View(endpoint, wants) => self.set_view(now, endpoint, &wants),
             Input::Published(endpoint, kind, on) => self.set_published(now, endpoint, kind, on),
-            Input::Lines(_) => Some(()),
-            Input::Client(endpoint, _) => self.endpoints.get(&endpoint).map(|_| ()),
+            Input::Lines(shares) => {
+                self.set_lines(now, &shares);
+                Some(())
+            }
+            Input::Client(endpoint, client) => self.set_client(now, endpoint, client),
         };
         if done.is_none() {
             self.stats.commands_refused += 1;
@@ -135,7 +144,7 @@ impl Room {
             self.leave(now, id);
         }
         self.numbers.insert(number, id);
-        self.endpoints.insert(id, Endpoint::new(self.epoch, new));
+        self.endpoints.insert(id, Endpoint::new(self.epoch, now, new));
         for kind in published {
             self.set_published(now, id, kind, true);
         }
@@ -144,8 +153,7 @@ impl Room {
 
     fn connected(&mut self, now: Instant, id: EndpointId) -> Option<()> {
         self.endpoints.get_mut(&id)?.connected = true;
-        self.retarget(now, id);
-        self.ask_for(now, id);
+        self.plan_now(now);
         self.assign_voices(now, Some(id));
         self.touch(id);
         Some(())
@@ -166,6 +174,18 @@ impl Room {
             .flat_map(|endpoint| &mut endpoint.sources)
         {
             source.subscribers.retain(|subscriber| subscriber.endpoint != id);
+        }
+        self.plan_now(now);
+        Some(())
+    }
+
+    /// What a page says of itself.
+    fn set_client(&mut self, now: Instant, id: EndpointId, client: ClientState) -> Option<()> {
+        let endpoint = self.endpoints.get_mut(&id)?;
+        let changed = endpoint.cpu.handle(now, &client);
+        endpoint.client = client;
+        if changed {
+            self.plan_now(now);
         }
         Some(())
     }
@@ -234,7 +254,7 @@ impl Room {
         }
         let number = source.number;
         if admitted.layers_changed && arrival.source.media() == MediaKind::Video {
-            self.layers_changed(now, number);
+            self.plan_now(now);
         }
         if arrival.source == SourceKind::Mic {
             self.hear(now, number.point(), arrival);
@@ -346,6 +366,7 @@ impl Room {
         if self.speaker_at.is_some_and(|at| at <= now) {
             self.look_for_speaker(now);
         }
+        self.plan_if_due(now);
     }
 
     fn handle_endpoint_timeout(&mut self, now: Instant, id: EndpointId) {
@@ -358,9 +379,11 @@ impl Room {
         if endpoint.report_at.is_some_and(|at| at <= now) {
             endpoint.handle_report_time(now);
         }
+        endpoint.way.handle_timeout(now);
         while let Some(forward) = endpoint.poll_paced(now) {
             self.outputs.push_back(Output::Forward(forward));
         }
+        self.estimate_changed(now, id);
         self.ask_for_broken(now, id);
         for kind in SourceKind::ALL {
             self.check_source(now, id, kind);
@@ -412,6 +435,7 @@ impl Room {
             .values()
             .filter_map(Endpoint::poll_timeout)
             .chain(self.speaker_at)
+            .chain(self.plan.due())
             .min()
     }
 

@@ -8,6 +8,7 @@ use super::{
         outbound::Raised,
         packet::Forward,
         slot::Lost,
+        units::Bitrate,
     },
     Room,
 };
@@ -88,9 +89,12 @@ impl Room {
                 .entries()
                 .take(PACKETS_MAX)
                 .for_each(|(ssrc, _)| self.handle_key_frame_request(now, from, Ssrc(ssrc))),
-            Rtcp::TransportFeedback(feedback) => self.handle_feedback(from, feedback, budget),
-            // A receiver's own estimate is not asked for: transport-wide feedback serves.
-            Rtcp::Remb(_) | Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
+            Rtcp::TransportFeedback(feedback) => self.handle_feedback(now, from, feedback, budget),
+            Rtcp::Remb(remb) => {
+                endpoint.way.handle_remb(now, Bitrate::bps(remb.bitrate));
+                self.estimate_changed(now, from);
+            }
+            Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
         }
     }
 
@@ -106,19 +110,26 @@ impl Room {
         endpoint
             .outbound
             .handle_round_trip((ntp >> 16) as u32, block.last_sr, block.delay_since_sr);
+        endpoint.way.handle_round_trip(now, endpoint.outbound.round_trip());
+        endpoint.way.handle_report_loss(now, block.fraction_lost);
         if slot.kind == MediaKind::Video && block.fraction_lost > 0 {
             endpoint.outbound.handle_loss(now);
         }
+        self.estimate_changed(now, from);
     }
 
-    fn handle_feedback(&mut self, from: EndpointId, feedback: &TransportFeedback<'_>, budget: &mut Budget) {
+    fn handle_feedback(
+        &mut self,
+        now: Instant,
+        from: EndpointId,
+        feedback: &TransportFeedback<'_>,
+        budget: &mut Budget,
+    ) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
-        for (number, delta) in feedback.statuses().take(budget.statuses) {
-            budget.statuses -= 1;
-            endpoint.outbound.handle_feedback(number, delta.is_some());
-        }
+        budget.statuses -= endpoint.way.handle_feedback(now, feedback, budget.statuses);
+        self.estimate_changed(now, from);
     }
 
     fn handle_nack(
