@@ -24,6 +24,7 @@
 
 pub mod allocate;
 pub mod arrival;
+pub mod bwe;
 mod clock;
 pub mod history;
 pub mod id;

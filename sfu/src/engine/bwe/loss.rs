@@ -1,0 +1,213 @@
+//! Whether packets are lost because too many are sent, or just so.
+//!
+//! The idea is that of the published descriptions of a loss-based estimator in its second version: loss is explained by a
+//! share that is lost whatever is sent, and a bandwidth above which everything is lost, and those two are chosen that
+//! explain best what was seen at different rates. Beside that the queue is a witness: a full one is a reason.
+
+use std::collections::VecDeque;
+
+use super::Micros;
+
+/// What is seen at one rate: packets sent within this time, and at least so many.
+const SPAN: Micros = 250_000;
+const PACKETS: u32 = 20;
+/// Or so long, where few are sent.
+const SPAN_MAX: Micros = 2_000_000;
+/// Observations kept; 6 s at ordinary rates. The oldest is forgotten first.
+const OBSERVATIONS: usize = 24;
+/// Newest observations that make the share shown: one second.
+const SHOWN: usize = 4;
+/// Less loss than this is everybody's.
+const NOTABLE: f64 = 0.02;
+/// More than the loss that comes without a queue by this, while packets wait, is congestion.
+const EXCESS: f64 = 0.05;
+/// Packets that wait longer than this stand in a queue.
+const WAITING: Micros = 40_000;
+/// How much better (natural logarithm of the likelihood) a limit must explain what was seen than chance alone: losses
+/// come in bursts, and a burst must not pass for a limit.
+const EVIDENCE: f64 = 10.0;
+/// Shares lost whatever is sent, that are tried.
+const SHARES: [f64; 8] = [0.001, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2, 0.3];
+/// Limits that are tried, as multiples of the rates seen.
+const LIMITS: [f64; 3] = [0.8, 0.9, 1.0];
+
+/// What losses say.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Verdict {
+    /// Share lost in the last second.
+    pub(super) share: f64,
+    /// Loss in a queue, or above a limit.
+    pub(super) congestion: bool,
+    /// Loss whatever is sent.
+    pub(super) random: bool,
+    /// The limit that explains it, bits per second.
+    pub(super) limit: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Observation {
+    rate: f64,
+    arrived: u32,
+    lost: u32,
+    wait: Micros,
+}
+
+impl Observation {
+    fn share(&self) -> f64 {
+        f64::from(self.lost) / f64::from((self.lost + self.arrived).max(1))
+    }
+}
+
+/// Losses of one way.
+#[derive(Debug)]
+pub(super) struct Loss {
+    seen: VecDeque<Observation>,
+    running: Option<Running>,
+    verdict: Verdict,
+}
+
+/// An observation that is not full yet.
+#[derive(Debug)]
+struct Running {
+    first: Micros,
+    last: Micros,
+    bytes: u64,
+    seen: Observation,
+}
+
+impl Loss {
+    pub(super) fn new() -> Self {
+        Self {
+            seen: VecDeque::with_capacity(OBSERVATIONS),
+            running: None,
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// The first that is told of a packet. Returns whether an observation is full, with a new verdict.
+    pub(super) fn add(&mut self, sent: Micros, bytes: u16, lost: bool, wait: Micros) -> bool {
+        let running = self.running.get_or_insert(Running {
+            first: sent,
+            last: sent,
+            bytes: 0,
+            seen: Observation::default(),
+        });
+        let span = sent - running.first;
+        let packets = running.seen.arrived + running.seen.lost;
+        let full = (span >= SPAN && packets >= PACKETS) || span >= SPAN_MAX;
+        if full {
+            let mut seen = running.seen;
+            seen.rate = running.bytes as f64 * 8e6 / span as f64;
+            self.running = None;
+            self.close(seen);
+            self.add(sent, bytes, lost, wait);
+            return true;
+        }
+        running.last = running.last.max(sent);
+        running.bytes += u64::from(bytes);
+        running.seen.wait = running.seen.wait.max(wait);
+        if lost {
+            running.seen.lost += 1;
+        } else {
+            running.seen.arrived += 1;
+        }
+        false
+    }
+
+    /// A packet told as lost arrived after all.
+    pub(super) fn correct(&mut self) {
+        let newest = self.running.as_mut().map(|running| &mut running.seen);
+        if let Some(seen) = newest
+            .into_iter()
+            .chain(self.seen.iter_mut().rev())
+            .find(|seen| seen.lost > 0)
+        {
+            seen.lost -= 1;
+            seen.arrived += 1;
+        }
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    fn close(&mut self, seen: Observation) {
+        if self.seen.len() == OBSERVATIONS {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(seen);
+        let share = self.shown();
+        if share < NOTABLE {
+            self.verdict = Verdict {
+                share,
+                ..Verdict::default()
+            };
+            return;
+        }
+        let queueing = seen.wait >= WAITING && seen.share() > self.background() + EXCESS;
+        let limit = self.limit();
+        let congestion = queueing || limit.is_some_and(|limit| seen.rate > limit);
+        self.verdict = Verdict {
+            share,
+            congestion,
+            random: !congestion && limit.is_none(),
+            limit,
+        };
+    }
+
+    fn shown(&self) -> f64 {
+        let (lost, all) = self
+            .seen
+            .iter()
+            .rev()
+            .take(SHOWN)
+            .fold((0, 0), |(lost, all), seen| {
+                (lost + seen.lost, all + seen.lost + seen.arrived)
+            });
+        f64::from(lost) / f64::from(all.max(1))
+    }
+
+    /// What is lost while nothing waits.
+    fn background(&self) -> f64 {
+        let (lost, all) = self
+            .seen
+            .iter()
+            .filter(|seen| seen.wait < WAITING)
+            .fold((0, 0), |(lost, all), seen| {
+                (lost + seen.lost, all + seen.lost + seen.arrived)
+            });
+        f64::from(lost) / f64::from(all.max(1))
+    }
+
+    /// The limit that explains the losses better than chance, if one does.
+    fn limit(&self) -> Option<f64> {
+        let (lost, all) = self.seen.iter().fold((0, 0), |(lost, all), seen| {
+            (lost + seen.lost, all + seen.lost + seen.arrived)
+        });
+        let chance = self.likelihood(f64::INFINITY, f64::from(lost) / f64::from(all.max(1)));
+        let mut best = (chance + EVIDENCE, None);
+        for seen in &self.seen {
+            for limit in LIMITS.map(|part| part * seen.rate) {
+                for share in SHARES {
+                    let likelihood = self.likelihood(limit, share);
+                    if likelihood > best.0 {
+                        best = (likelihood, Some(limit));
+                    }
+                }
+            }
+        }
+        best.1
+    }
+
+    /// Natural logarithm of the likelihood of what was seen, were all above `limit` lost and `share` of the rest.
+    fn likelihood(&self, limit: f64, share: f64) -> f64 {
+        self.seen
+            .iter()
+            .map(|seen| {
+                let over = ((seen.rate - limit) / seen.rate.max(1.0)).max(0.0);
+                let lost = (share + (1.0 - share) * over).clamp(1e-4, 1.0 - 1e-4);
+                f64::from(seen.lost) * lost.ln() + f64::from(seen.arrived) * (1.0 - lost).ln()
+            })
+            .sum()
+    }
+}
