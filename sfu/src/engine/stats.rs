@@ -25,6 +25,8 @@ pub struct RoomStats {
     pub refused: Refused,
     /// Changes of source or layer in a video slot, each at a key frame.
     pub switches: u64,
+    /// Of those, served from what was kept, without asking the sender.
+    pub served_from_history: u64,
     /// PLI and FIR of receivers.
     pub key_frame_requests: u64,
     /// RTCP that could not be read.
@@ -81,6 +83,7 @@ impl AddAssign for RoomStats {
             dropped,
             refused,
             switches,
+            served_from_history,
             key_frame_requests,
             rtcp_malformed,
             rtcp_unknown,
@@ -97,6 +100,7 @@ impl AddAssign for RoomStats {
         self.dropped += dropped;
         self.refused += refused;
         self.switches += switches;
+        self.served_from_history += served_from_history;
         self.key_frame_requests += key_frame_requests;
         self.rtcp_malformed += rtcp_malformed;
         self.rtcp_unknown += rtcp_unknown;

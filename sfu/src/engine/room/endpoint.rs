@@ -1,7 +1,7 @@
 //! One endpoint: its uplink, its sources, its slots and the way to it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -194,7 +194,7 @@ impl Endpoint {
         packet: &SourcePacket,
         late: Raised,
         stats: &mut RoomStats,
-        out: &mut Vec<Forward>,
+        out: &mut VecDeque<Forward>,
     ) -> Offered {
         let full = self.way.is_full();
         let Some(slot) = self.slot_mut(id) else {
@@ -233,7 +233,7 @@ impl Endpoint {
         numbered: &Numbered,
         late: Raised,
         stats: &mut RoomStats,
-        out: &mut Vec<Forward>,
+        out: &mut VecDeque<Forward>,
     ) {
         let Some(slot) = self.slot_mut(id) else { return };
         let Some(header) = slot.send(now, numbered) else {

@@ -7,6 +7,7 @@
 mod cpu;
 mod endpoint;
 mod plan;
+mod replay;
 mod rtcp;
 mod source;
 mod view;
@@ -54,6 +55,8 @@ pub struct Room {
     speaker_at: Option<Instant>,
     /// One datagram or command adds a bounded number; the driver drains after each.
     outputs: VecDeque<Output>,
+    /// What is to be sent, in the order of its numbers, whatever caused it.
+    forwards: VecDeque<Forward>,
     /// Endpoints with something to say, each once.
     dirty: VecDeque<EndpointId>,
     plan: Plan,
@@ -89,6 +92,7 @@ impl Room {
             speaker: Speaker::new(),
             speaker_at: None,
             outputs: VecDeque::new(),
+            forwards: VecDeque::new(),
             dirty: VecDeque::new(),
             plan: Plan::default(),
             stats: RoomStats::default(),
@@ -225,17 +229,12 @@ impl Room {
         self.touch(from);
         if let Some(arrival) = arrival {
             self.stats.received += 1;
-            self.handle_arrival(now, from, &arrival, out);
+            self.handle_arrival(now, from, &arrival);
         }
+        out.extend(self.forwards.drain(..));
     }
 
-    fn handle_arrival(
-        &mut self,
-        now: Instant,
-        from: EndpointId,
-        arrival: &Arrival<'_>,
-        out: &mut Vec<Forward>,
-    ) {
+    fn handle_arrival(&mut self, now: Instant, from: EndpointId, arrival: &Arrival<'_>) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
@@ -259,7 +258,7 @@ impl Room {
         if arrival.source == SourceKind::Mic {
             self.hear(now, number.point(), arrival);
         }
-        self.distribute(now, from, &admitted.packet, out);
+        self.distribute(now, from, &admitted.packet);
         if admitted.layers_changed {
             self.ask_for_waiting(now, number); // after the packet had its chance: it may be the key frame
         }
@@ -278,7 +277,7 @@ impl Room {
     }
 
     /// To every slot that shows or should show the source.
-    fn distribute(&mut self, now: Instant, from: EndpointId, packet: &SourcePacket, out: &mut Vec<Forward>) {
+    fn distribute(&mut self, now: Instant, from: EndpointId, packet: &SourcePacket) {
         let kind = packet.of.source.kind();
         let Some(source) = self.endpoints.get_mut(&from).map(|e| e.source_mut(kind)) else {
             return;
@@ -294,10 +293,10 @@ impl Room {
             else {
                 return false;
             };
-            let offered = endpoint.offer(now, subscriber.slot, packet, late, &mut self.stats, out);
+            let offered = endpoint.offer(now, subscriber.slot, packet, late, &mut self.stats, &mut self.forwards);
             if matches!(offered, Offered::Switched(_)) {
                 self.touch(subscriber.endpoint);
-                self.send_behind(now, from, subscriber.endpoint, subscriber.slot, packet, out);
+                self.send_behind(now, from, subscriber.endpoint, subscriber.slot, packet);
                 stage_moved |= subscriber.slot == SlotId::video(0);
             }
             held |= offered == Offered::Held;
@@ -331,7 +330,6 @@ impl Room {
         to: EndpointId,
         slot: SlotId,
         first: &SourcePacket,
-        out: &mut Vec<Forward>,
     ) {
         let Some(source) = self
             .endpoints
@@ -346,7 +344,7 @@ impl Room {
             return;
         };
         for packet in behind {
-            endpoint.offer(now, slot, &packet, late, &mut self.stats, out);
+            endpoint.offer(now, slot, &packet, late, &mut self.stats, &mut self.forwards);
         }
     }
 
@@ -381,7 +379,7 @@ impl Room {
         }
         endpoint.way.handle_timeout(now);
         while let Some(forward) = endpoint.poll_paced(now) {
-            self.outputs.push_back(Output::Forward(forward));
+            self.forwards.push_back(forward);
         }
         self.estimate_changed(now, id);
         self.ask_for_broken(now, id);
@@ -393,6 +391,9 @@ impl Room {
     /// What is to be done, one at a time.
     pub fn poll_output(&mut self) -> Option<Output> {
         loop {
+            if let Some(forward) = self.forwards.pop_front() {
+                return Some(Output::Forward(forward));
+            }
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }

@@ -44,11 +44,12 @@ impl Room {
         };
         for packet in rtcp::packets(compound).take(PACKETS_MAX) {
             match packet {
-                Ok(packet) => self.handle_rtcp_packet(now, from, &packet, &mut budget, out),
+                Ok(packet) => self.handle_rtcp_packet(now, from, &packet, &mut budget),
                 Err(_) => self.stats.rtcp_malformed += 1,
             }
         }
         self.touch(from);
+        out.extend(self.forwards.drain(..));
     }
 
     fn handle_rtcp_packet(
@@ -57,7 +58,6 @@ impl Room {
         from: EndpointId,
         packet: &Rtcp<'_>,
         budget: &mut Budget,
-        out: &mut Vec<Forward>,
     ) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
@@ -83,7 +83,7 @@ impl Room {
                 bye.ssrcs()
                     .for_each(|ssrc| endpoint.uplink.handle_bye(now, Ssrc(ssrc)));
             }
-            Rtcp::Nack(nack) => self.handle_nack(now, from, nack, budget, out),
+            Rtcp::Nack(nack) => self.handle_nack(now, from, nack, budget),
             Rtcp::PictureLoss(request) => self.handle_key_frame_request(now, from, Ssrc(request.media_ssrc)),
             Rtcp::Fir(fir) => fir
                 .entries()
@@ -138,7 +138,6 @@ impl Room {
         from: EndpointId,
         nack: &Nack<'_>,
         budget: &mut Budget,
-        out: &mut Vec<Forward>,
     ) {
         let Some(slot) = self
             .endpoints
@@ -155,7 +154,7 @@ impl Room {
                 continue;
             }
             budget.repairs -= 1;
-            self.repair(now, from, slot, number, late, out);
+            self.repair(now, from, slot, number, late);
         }
     }
 
@@ -166,7 +165,6 @@ impl Room {
         slot: SlotId,
         number: u16,
         late: Raised,
-        out: &mut Vec<Forward>,
     ) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
@@ -190,7 +188,7 @@ impl Room {
         }
         if let Some(repair) = endpoint.repair(now, slot, &packet, late) {
             self.stats.repaired += 1;
-            out.extend(repair);
+            self.forwards.extend(repair);
         }
     }
 
