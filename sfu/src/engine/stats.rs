@@ -15,6 +15,8 @@ pub struct RoomStats {
     pub not_kept: u64,
     /// Packets of a source that is off.
     pub source_off: u64,
+    /// Packets of silence that were not forwarded.
+    pub silent: u64,
     /// Packets sent the first time.
     pub forwarded: u64,
     /// Packets sent again as RTX.
@@ -74,6 +76,7 @@ impl AddAssign for RoomStats {
             malformed,
             not_kept,
             source_off,
+            silent,
             forwarded,
             repaired,
             dropped,
@@ -90,6 +93,7 @@ impl AddAssign for RoomStats {
         self.malformed += malformed;
         self.not_kept += not_kept;
         self.source_off += source_off;
+        self.silent += silent;
         self.forwarded += forwarded;
         self.repaired += repaired;
         self.dropped += dropped;
@@ -141,6 +145,7 @@ impl AddAssign for UplinkStats {
         let Self {
             packets,
             repaired,
+            recovered,
             nacked,
             given_up,
             key_frame_requests,
@@ -154,6 +159,7 @@ impl AddAssign for UplinkStats {
         } = other;
         self.packets += packets;
         self.repaired += repaired;
+        self.recovered += recovered;
         self.nacked += nacked;
         self.given_up += given_up;
         self.key_frame_requests += key_frame_requests;

@@ -7,9 +7,10 @@ use std::{
 
 use super::{
     super::{
-        id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber, Ssrc},
+        id::{EndpointId, MediaKind, PointNumber, Rank, SlotId, SourceKind, SourceNumber, Ssrc},
         outbound::{Outbound, Raised},
         packet::{ExtensionIds, Forward, NewEndpoint, OutgoingHeader, soonest},
+        redundancy::Need,
         rewriter::Skip,
         slot::{Numbered, Offered, Reason, Slot, SourcePacket},
         stats::RoomStats,
@@ -28,6 +29,7 @@ use crate::{
 pub(super) struct Endpoint {
     pub(super) id: EndpointId,
     pub(super) number: PointNumber,
+    pub(super) rank: Rank,
     pub(super) connected: bool,
     pub(super) uplink: Uplink,
     /// By kind, in the order of [`SourceKind::ALL`].
@@ -39,6 +41,8 @@ pub(super) struct Endpoint {
     /// Pictures wanted, by index of the video slot.
     pub(super) wants: BTreeMap<u8, Want>,
     pub(super) outbound: Outbound,
+    /// Whether its path loses so much that its voices need redundancy.
+    pub(super) need: Need,
     pub(super) estimate: Option<Bitrate>,
     extensions: ExtensionIds,
     /// Not yet told to the driver; at most one entry per slot.
@@ -80,6 +84,7 @@ impl Endpoint {
         Self {
             id: new.endpoint,
             number: new.number,
+            rank: new.rank,
             connected: false,
             uplink: Uplink::new(epoch, &new.media, own),
             sources: SourceKind::ALL.map(|kind| Source::new(new.number.source(kind))),
@@ -87,6 +92,7 @@ impl Endpoint {
             video,
             wants: BTreeMap::new(),
             outbound: Outbound::new(),
+            need: Need::default(),
             estimate: None,
             extensions: new.media.extensions,
             changes: Vec::new(),
@@ -195,16 +201,33 @@ impl Endpoint {
         out: &mut Vec<Forward>,
     ) {
         let Some(slot) = self.slot_mut(id) else { return };
-        let Some(header) = slot.send(now, numbered) else {
+        let Some((header, redundancy)) = slot.send(now, numbered) else {
             stats.dropped.too_late += 1;
             return;
         };
         self.outbound.earn_repairs(numbered.size);
-        let header = self.finish(now, id.kind, numbered.size, late, header);
-        out.push(numbered.forward(self.id, id, header));
+        let size = numbered.size + redundancy.map_or(0, |redundancy| redundancy.extra);
+        let header = self.finish(now, id.kind, size, late, header);
+        out.push(Forward {
+            redundancy,
+            ..numbered.forward(self.id, id, header)
+        });
         stats.forwarded += 1;
         if self.report_at.is_none() {
             self.report_at = Some(now + REPORT_EVERY);
+        }
+    }
+
+    /// It sends transport-wide feedback.
+    pub(super) fn tells_packets(&self) -> bool {
+        self.extensions.transport_cc.is_some()
+    }
+
+    /// Of `all` packets more that the receiver speaks of `lost` did not arrive.
+    pub(super) fn note_loss(&mut self, now: Instant, lost: u64, all: u64) {
+        if self.need.note(now, lost, all) {
+            let on = self.need.is_on();
+            self.audio.iter_mut().for_each(|slot| slot.set_redundancy(on));
         }
     }
 

@@ -26,6 +26,7 @@ use super::{
     arrival::Arrival,
     id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
     packet::{Forward, Input, NewEndpoint, Output, PacketRef},
+    silence,
     slot::{Offered, SourcePacket},
     speaker::Speaker,
     stats::RoomStats,
@@ -203,10 +204,14 @@ impl Room {
         let arrival = endpoint.uplink.handle_rtp(now, &packet);
         self.ask_for_broken(now, from);
         self.touch(from);
-        if let Some(arrival) = arrival {
+        let Some(arrival) = arrival else { return };
+        let recovered = |room: &mut Self| room.endpoints.get_mut(&from)?.uplink.poll_recovered(&packet);
+        while let Some(older) = recovered(self) {
             self.stats.received += 1;
-            self.handle_arrival(now, from, &arrival, out);
+            self.handle_arrival(now, from, &older, out);
         }
+        self.stats.received += 1;
+        self.handle_arrival(now, from, &arrival, out);
     }
 
     fn handle_arrival(
@@ -225,7 +230,7 @@ impl Room {
             self.stats.source_off += 1;
             return;
         }
-        let Some(admitted) = source.admit(now, arrival, &mut self.histories) else {
+        let Some(mut admitted) = source.admit(now, arrival, &mut self.histories) else {
             self.stats.not_kept += 1;
             return;
         };
@@ -233,11 +238,23 @@ impl Room {
             source.late.raise(now, repair_time);
         }
         let number = source.number;
+        let silent = match arrival.source.media() {
+            MediaKind::Audio => source.silence.judge(arrival),
+            MediaKind::Video => silence::Verdict::Forward,
+        };
         if admitted.layers_changed && arrival.source.media() == MediaKind::Video {
             self.layers_changed(now, number);
         }
         if arrival.source == SourceKind::Mic {
             self.hear(now, number.point(), arrival);
+        }
+        match silent {
+            silence::Verdict::Forward => {}
+            silence::Verdict::Resume => admitted.packet.resume(),
+            silence::Verdict::Withhold => {
+                self.stats.silent += 1;
+                return;
+            }
         }
         self.distribute(now, from, &admitted.packet, out);
         if admitted.layers_changed {

@@ -88,7 +88,7 @@ impl Room {
                 .entries()
                 .take(PACKETS_MAX)
                 .for_each(|(ssrc, _)| self.handle_key_frame_request(now, from, Ssrc(ssrc))),
-            Rtcp::TransportFeedback(feedback) => self.handle_feedback(from, feedback, budget),
+            Rtcp::TransportFeedback(feedback) => self.handle_feedback(now, from, feedback, budget),
             // A receiver's own estimate is not asked for: transport-wide feedback serves.
             Rtcp::Remb(_) | Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
         }
@@ -109,16 +109,30 @@ impl Room {
         if slot.kind == MediaKind::Video && block.fraction_lost > 0 {
             endpoint.outbound.handle_loss(now);
         }
+        // Who tells of single packets tells more than a report does.
+        if slot.kind == MediaKind::Audio && !endpoint.tells_packets() {
+            endpoint.note_loss(now, block.fraction_lost.into(), 256);
+        }
     }
 
-    fn handle_feedback(&mut self, from: EndpointId, feedback: &TransportFeedback<'_>, budget: &mut Budget) {
+    fn handle_feedback(
+        &mut self,
+        now: Instant,
+        from: EndpointId,
+        feedback: &TransportFeedback<'_>,
+        budget: &mut Budget,
+    ) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
+        let before = endpoint.outbound.loss();
         for (number, delta) in feedback.statuses().take(budget.statuses) {
             budget.statuses -= 1;
             endpoint.outbound.handle_feedback(number, delta.is_some());
         }
+        let after = endpoint.outbound.loss();
+        let lost = after.lost - before.lost;
+        endpoint.note_loss(now, lost, lost + after.arrived - before.arrived);
     }
 
     fn handle_nack(
