@@ -371,6 +371,7 @@ fn negotiated(base: u32, script: Script) -> Negotiated {
             kind: SourceKind::Mic,
             mid: id("0"),
             payloads: vec![OPUS],
+            red: None,
             rids: Vec::new(),
             ssrcs,
         });
@@ -381,6 +382,7 @@ fn negotiated(base: u32, script: Script) -> Negotiated {
             kind: SourceKind::Camera,
             mid: id("1"),
             payloads: vec![VP8],
+            red: None,
             rids,
             ssrcs: Vec::new(),
         });
@@ -397,6 +399,7 @@ fn negotiated(base: u32, script: Script) -> Negotiated {
             ssrc: Ssrc(base + 100 + i as u32),
             rtx_ssrc,
             payloads,
+            red: None,
         });
     Negotiated {
         extensions: EXTENSIONS,

@@ -9,6 +9,7 @@ use super::{
         Codec, ExtensionIds, Forward, NegotiatedSlot, OutgoingHeader, PacketRef, PayloadPatch, PayloadType,
         Purpose, StreamOrigin,
     },
+    redundancy::{Piece, Recent, Redundancy},
     rewriter::{Original, Rewriter, Rewritten, Skip},
     selector::{LayerStream, Selector, Target, Verdict},
     seq::{RtpTime, Seq},
@@ -27,6 +28,8 @@ pub struct SourcePacket {
     pub size: u16,
     /// What is rewritten.
     pub original: Original,
+    /// The first of its source after silence that was not forwarded: it begins a stretch.
+    pub resumes: bool,
 }
 
 impl SourcePacket {
@@ -46,7 +49,14 @@ impl SourcePacket {
             at,
             size,
             original,
+            resumes: false,
         }
+    }
+
+    /// It is the first after silence: it begins a talk spurt (RFC 3551 §4.1).
+    pub fn resume(&mut self) {
+        self.resumes = true;
+        self.original.marker = true;
     }
 
     /// A decoder can begin with it.
@@ -113,6 +123,7 @@ pub struct Slot {
     payloads: Vec<PayloadType>,
     selector: Selector,
     rewriter: Rewriter,
+    recent: Recent,
     ring: Ring,
     rtx_next: u16,
     /// Highest number that went out first time.
@@ -146,6 +157,7 @@ impl Slot {
             payloads: slot.payloads.clone(),
             selector: Selector::default(),
             rewriter: Rewriter::new(slot.slot.kind, rate, origin),
+            recent: Recent::new(slot.red),
             ring: Ring::new(slot.slot),
             rtx_next: origin.rtx_sequence,
             newest: None,
@@ -175,6 +187,11 @@ impl Slot {
             self.aimed = Some(now);
         }
         self.selector.set_target(target);
+    }
+
+    /// Its packets carry copies of former ones from now on, or do not; without effect if the receiver takes no RED.
+    pub fn set_redundancy(&mut self, on: bool) {
+        self.recent.set(on);
     }
 
     /// It has shown something else for so long that the source it should show is not going to come soon.
@@ -259,13 +276,13 @@ impl Slot {
     }
 
     fn number(&mut self, packet: &SourcePacket, switch: bool) -> Result<Rewritten, Skip> {
-        if switch {
-            let rewritten = self.rewriter.begin(packet.sequence, &packet.original)?;
+        if switch || packet.resumes {
+            let rewritten = self.begin(packet)?;
             self.selector.switched(packet.of);
             return Ok(rewritten);
         }
         match self.rewriter.follow(packet.sequence, &packet.original) {
-            Err(Skip::Jump) if packet.starts() => self.rewriter.begin(packet.sequence, &packet.original),
+            Err(Skip::Jump) if packet.starts() => self.begin(packet),
             Err(Skip::Jump) => {
                 self.selector.interrupt(); // a key frame of the target heals it
                 self.rewriter.end();
@@ -275,12 +292,26 @@ impl Slot {
         }
     }
 
+    fn begin(&mut self, packet: &SourcePacket) -> Result<Rewritten, Skip> {
+        let rewritten = self.rewriter.begin(packet.sequence, &packet.original)?;
+        self.recent.begin();
+        Ok(rewritten)
+    }
+
     /// Remembers a packet as sent now, and gives what is to go out, still without the transport's number.
     ///
     /// A stream is sealed in the order of its numbers and no other (an index of AES-GCM must never come twice), so a
-    /// packet that was overtaken goes to its reserved number as RTX, or not at all where there is none.
-    pub fn send(&mut self, now: Instant, numbered: &Numbered) -> Option<OutgoingHeader> {
+    /// packet that was overtaken goes to its reserved number as RTX, or not at all where there is none; as redundancy of
+    /// later ones it still may.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        numbered: &Numbered,
+    ) -> Option<(OutgoingHeader, Option<Redundancy>)> {
         let overtaken = self.newest.is_some_and(|newest| numbered.sequence <= newest);
+        let piece = numbered.piece();
+        let redundancy = self.recent.of(&piece).filter(|_| !overtaken);
+        self.recent.note(piece);
         if overtaken && self.rtx_ssrc.is_none() {
             return None;
         }
@@ -291,11 +322,17 @@ impl Slot {
             self.ring.insert(now, *numbered);
         }
         if overtaken {
-            return self.repair(now, numbered);
+            return self.repair(now, numbered).map(|header| (header, None));
         }
         self.newest = Some(numbered.sequence);
         self.last_time = numbered.timestamp;
-        Some(self.header(numbered))
+        let mut header = self.header(numbered);
+        let redundancy = redundancy.map(|(payload_type, redundancy)| {
+            header.payload_type = payload_type;
+            self.sent_octets = self.sent_octets.wrapping_add(redundancy.extra.into());
+            redundancy
+        });
+        Some((header, redundancy))
     }
 
     fn header(&self, packet: &Numbered) -> OutgoingHeader {
@@ -424,6 +461,17 @@ impl Numbered {
             header,
             payload: Some(self.at),
             patch: self.patch,
+            redundancy: None,
+        }
+    }
+
+    fn piece(&self) -> Piece {
+        Piece {
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            payload_type: self.payload_type,
+            position: self.at.position,
+            size: self.size,
         }
     }
 

@@ -15,6 +15,8 @@ pub struct RoomStats {
     pub not_kept: u64,
     /// Packets of a source that is off.
     pub source_off: u64,
+    /// Packets of silence that were not forwarded.
+    pub silent: u64,
     /// Packets sent the first time.
     pub forwarded: u64,
     /// Packets sent again as RTX.
@@ -78,6 +80,7 @@ impl AddAssign for RoomStats {
             malformed,
             not_kept,
             source_off,
+            silent,
             forwarded,
             repaired,
             dropped,
@@ -95,6 +98,7 @@ impl AddAssign for RoomStats {
         self.malformed += malformed;
         self.not_kept += not_kept;
         self.source_off += source_off;
+        self.silent += silent;
         self.forwarded += forwarded;
         self.repaired += repaired;
         self.dropped += dropped;
@@ -149,6 +153,7 @@ impl AddAssign for UplinkStats {
         let Self {
             packets,
             repaired,
+            recovered,
             nacked,
             given_up,
             key_frame_requests,
@@ -162,6 +167,7 @@ impl AddAssign for UplinkStats {
         } = other;
         self.packets += packets;
         self.repaired += repaired;
+        self.recovered += recovered;
         self.nacked += nacked;
         self.given_up += given_up;
         self.key_frame_requests += key_frame_requests;

@@ -11,6 +11,7 @@ use super::{
         outbound::{Outbound, Raised},
         pacer::Class,
         packet::{ExtensionIds, Forward, Negotiated, NewEndpoint, OutgoingHeader, Purpose, SlotGrade, SourceGrade, soonest},
+        redundancy::Need,
         rewriter::Skip,
         slot::{Numbered, Offered, Reason, Slot, SourcePacket},
         stats::RoomStats,
@@ -30,6 +31,7 @@ use crate::{
 pub(super) struct Endpoint {
     pub(super) id: EndpointId,
     pub(super) number: PointNumber,
+    pub(super) rank: Rank,
     pub(super) connected: bool,
     pub(super) uplink: Uplink,
     /// By kind, in the order of [`SourceKind::ALL`].
@@ -57,6 +59,10 @@ pub(super) struct Endpoint {
     pub(super) voices: usize,
     /// Encodings of each kind that were agreed upon.
     encodings: [u8; SourceKind::ALL.len()],
+    /// Whether its path loses so much that its voices need redundancy.
+    pub(super) need: Need,
+    /// There is room for redundancy.
+    pub(super) redundancy_fits: bool,
     extensions: ExtensionIds,
     /// Not yet told to the driver; at most one entry per slot.
     pub(super) changes: Vec<SlotChange>,
@@ -97,6 +103,7 @@ impl Endpoint {
         Self {
             id: new.endpoint,
             number: new.number,
+            rank: new.rank,
             connected: false,
             uplink: Uplink::new(epoch, &new.media, own),
             sources: SourceKind::ALL.map(|kind| Source::new(new.number.source(kind))),
@@ -113,6 +120,8 @@ impl Endpoint {
             order: (Vec::new(), 0),
             voices: usize::MAX,
             encodings: SourceKind::ALL.map(|kind| encodings(&new.media, kind)),
+            need: Need::default(),
+            redundancy_fits: true,
             extensions: new.media.extensions,
             changes: Vec::new(),
             report_at: None,
@@ -236,17 +245,45 @@ impl Endpoint {
         out: &mut VecDeque<Forward>,
     ) {
         let Some(slot) = self.slot_mut(id) else { return };
-        let Some(header) = slot.send(now, numbered) else {
+        let Some((header, redundancy)) = slot.send(now, numbered) else {
             stats.dropped.too_late += 1;
             return;
         };
         self.outbound.earn_repairs(numbered.size);
-        let forward = numbered.forward(self.id, id, self.finish(now, id.kind, late, header));
-        out.extend(self.way.pace(now, class(&forward), forward, numbered.size));
+        let size = numbered.size + redundancy.map_or(0, |redundancy| redundancy.extra);
+        let forward = Forward {
+            redundancy,
+            ..numbered.forward(self.id, id, self.finish(now, id.kind, late, header))
+        };
+        out.extend(self.way.pace(now, class(&forward), forward, size));
         stats.forwarded += 1;
         if self.report_at.is_none() {
             self.report_at = Some(now + REPORT_EVERY);
         }
+    }
+
+    /// It sends transport-wide feedback.
+    pub(super) fn tells_packets(&self) -> bool {
+        self.extensions.transport_cc.is_some()
+    }
+
+    /// Of `all` packets more that the receiver speaks of `lost` did not arrive.
+    pub(super) fn note_loss(&mut self, now: Instant, lost: u64, all: u64) {
+        if self.need.note(now, lost, all) {
+            self.set_redundancy(self.redundancy_fits);
+        }
+    }
+
+    /// Its voices may be redundant if they need to be.
+    pub(super) fn set_redundancy(&mut self, fits: bool) {
+        self.redundancy_fits = fits;
+        let on = self.need.is_on() && fits;
+        self.audio.iter_mut().for_each(|slot| slot.set_redundancy(on));
+    }
+
+    /// It takes redundant voices, and needs them.
+    pub(super) fn wants_redundancy(&self) -> bool {
+        self.need.is_on() && self.audio.iter().any(Slot::takes_redundancy)
     }
 
     /// A packet of a slot that the receiver misses, to be sent again: now, or when its time has come.

@@ -31,6 +31,7 @@ use super::{
     arrival::Arrival,
     id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
     packet::{Forward, Input, NewEndpoint, Output, PacketRef, soonest},
+    silence,
     slot::{Offered, SourcePacket},
     speaker::Speaker,
     stats::RoomStats,
@@ -227,10 +228,14 @@ impl Room {
         let arrival = endpoint.uplink.handle_rtp(now, &packet);
         self.ask_for_broken(now, from);
         self.touch(from);
-        if let Some(arrival) = arrival {
+        let Some(arrival) = arrival else { return };
+        let recovered = |room: &mut Self| room.endpoints.get_mut(&from)?.uplink.poll_recovered(&packet);
+        while let Some(older) = recovered(self) {
             self.stats.received += 1;
-            self.handle_arrival(now, from, &arrival);
+            self.handle_arrival(now, from, &older);
         }
+        self.stats.received += 1;
+        self.handle_arrival(now, from, &arrival);
         out.extend(self.forwards.drain(..));
     }
 
@@ -244,7 +249,7 @@ impl Room {
             self.stats.source_off += 1;
             return;
         }
-        let Some(admitted) = source.admit(now, arrival, &mut self.histories) else {
+        let Some(mut admitted) = source.admit(now, arrival, &mut self.histories) else {
             self.stats.not_kept += 1;
             return;
         };
@@ -252,11 +257,23 @@ impl Room {
             source.late.raise(now, repair_time);
         }
         let number = source.number;
+        let silent = match arrival.source.media() {
+            MediaKind::Audio => source.silence.judge(arrival),
+            MediaKind::Video => silence::Verdict::Forward,
+        };
         if admitted.layers_changed && arrival.source.media() == MediaKind::Video {
             self.plan_now(now);
         }
         if arrival.source == SourceKind::Mic {
             self.hear(now, number.point(), arrival);
+        }
+        match silent {
+            silence::Verdict::Forward => {}
+            silence::Verdict::Resume => admitted.packet.resume(),
+            silence::Verdict::Withhold => {
+                self.stats.silent += 1;
+                return;
+            }
         }
         self.distribute(now, from, &admitted.packet);
         if admitted.layers_changed {

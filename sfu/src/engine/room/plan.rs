@@ -188,7 +188,7 @@ impl Room {
             lines: &endpoint.lines,
             voices: u8::try_from(voices).unwrap_or(u8::MAX),
             voice: VOICE,
-            redundancy: endpoint.takes_redundancy().then_some(REDUNDANCY),
+            redundancy: endpoint.wants_redundancy().then_some(REDUNDANCY),
             loss: match state.is_random_loss {
                 _ if state.is_congested && state.loss > 0.0 => Loss::Queueing,
                 true => Loss::Random,
@@ -203,7 +203,7 @@ impl Room {
     fn voices_for(&self, endpoint: &Endpoint) -> usize {
         let others = self
             .sounds()
-            .filter(|source| source.point() != endpoint.number)
+            .filter(|(source, _)| source.point() != endpoint.number)
             .count();
         others.min(endpoint.audio.len())
     }

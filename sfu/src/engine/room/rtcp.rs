@@ -115,6 +115,10 @@ impl Room {
         if slot.kind == MediaKind::Video && block.fraction_lost > 0 {
             endpoint.outbound.handle_loss(now);
         }
+        // Who tells of single packets tells more than a report does.
+        if slot.kind == MediaKind::Audio && !endpoint.tells_packets() {
+            endpoint.note_loss(now, block.fraction_lost.into(), 256);
+        }
         self.estimate_changed(now, from);
     }
 
@@ -128,7 +132,11 @@ impl Room {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
+        let before = endpoint.way.loss();
         budget.statuses -= endpoint.way.handle_feedback(now, feedback, budget.statuses);
+        let after = endpoint.way.loss();
+        let lost = after.lost - before.lost;
+        endpoint.note_loss(now, lost, lost + after.arrived - before.arrived);
         self.estimate_changed(now, from);
     }
 

@@ -15,6 +15,7 @@ use super::super::{
     rewriter::Original,
     selector::LayerStream,
     seq::Seq,
+    silence::Silence,
     slot::SourcePacket,
 };
 use crate::wire::codec::vp8;
@@ -64,6 +65,8 @@ pub(super) struct Source {
     /// When to look after dead layers and waiting slots.
     pub(super) check_at: Option<Instant>,
     layers: [Layer; LAYERS_MAX],
+    /// Of sound.
+    pub(super) silence: Silence,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +107,7 @@ impl Source {
             late: Raised::default(),
             check_at: None,
             layers: Default::default(),
+            silence: Silence::default(),
         }
     }
 
@@ -175,6 +179,7 @@ impl Source {
                     at,
                     size,
                     original: *original,
+                    resumes: false,
                 })
             })
     }

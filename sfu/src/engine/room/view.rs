@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{
     super::{
         allocate::{Budget, Demand, allocate},
-        id::{EndpointId, MediaKind, SlotId, SourceKind, SourceNumber},
+        id::{EndpointId, MediaKind, Rank, SlotId, SourceKind, SourceNumber},
         packet::{Output, soonest},
         selector::Target,
         slot::Slot,
@@ -205,7 +205,8 @@ impl Room {
 
     /// Sets the audio slots of one endpoint, or of all.
     pub(super) fn assign_voices(&mut self, now: Instant, only: Option<EndpointId>) {
-        let ranking = Ranking::new(self.sounds(), self.speaker.loudest(now));
+        // Nobody can be given the floor yet.
+        let ranking = Ranking::new(self.sounds(), None, self.speaker.loudest(now));
         let ids: Vec<EndpointId> = match only {
             Some(id) => vec![id],
             None => self.endpoints.keys().copied().collect(),
@@ -228,7 +229,7 @@ impl Room {
             .iter()
             .map(|slot| slot.target().map(|target| target.source))
             .collect();
-        let wanted = voices::assign(endpoint.number, stage, &heard, ranking);
+        let wanted = voices::assign(endpoint.number, stage, &heard, ranking, endpoint.voices);
         let changed = || {
             (0u8..)
                 .map(SlotId::audio)
@@ -246,15 +247,15 @@ impl Room {
         }
     }
 
-    /// All sound that is on.
-    pub(super) fn sounds(&self) -> impl Iterator<Item = SourceNumber> {
+    /// All sound that is on, with the rank of its point.
+    pub(super) fn sounds(&self) -> impl Iterator<Item = (SourceNumber, Rank)> {
         let sources = self
             .numbers
             .values()
             .filter_map(|id| self.endpoints.get(id))
-            .flat_map(|e| &e.sources);
+            .flat_map(|e| e.sources.iter().map(|source| (source, e.rank)));
         sources
-            .filter(|s| s.on && s.number.kind().media() == MediaKind::Audio)
-            .map(|s| s.number)
+            .filter(|(s, _)| s.on && s.number.kind().media() == MediaKind::Audio)
+            .map(|(s, rank)| (s.number, rank))
     }
 }

@@ -22,6 +22,7 @@ const RID: u8 = 2;
 const RRID: u8 = 3;
 const TWCC: u8 = 4;
 const LEVEL: u8 = 5;
+const RED: u8 = 63;
 const OWN: Ssrc = Ssrc(77);
 
 fn id(text: &str) -> ShortId {
@@ -44,6 +45,7 @@ fn negotiated() -> Negotiated {
         kind,
         mid: id(mid),
         payloads,
+        red: (kind == SourceKind::Mic).then_some(RED),
         rids: rids.iter().map(|r| id(r)).collect(),
         ssrcs,
     };

@@ -32,6 +32,7 @@ const EXTENSIONS: ExtensionIds = ExtensionIds {
     playout_delay: Some(6),
 };
 const OPUS: u8 = 111;
+const RED: u8 = 63;
 const VP8: u8 = 96;
 const RTX: u8 = 97;
 pub(super) const FRAME_MS: u64 = 33;
@@ -146,6 +147,7 @@ fn negotiated() -> Negotiated {
         kind,
         mid: short(mid),
         payloads: payloads.clone(),
+        red: None,
         rids: rids.iter().map(|rid| short(rid)).collect(),
         ssrcs: Vec::new(),
     };
@@ -155,6 +157,7 @@ fn negotiated() -> Negotiated {
         ssrc: Ssrc(audio_ssrc(i)),
         rtx_ssrc: None,
         payloads: opus.clone(),
+        red: Some(RED),
     });
     let video = (0..4).map(|i| NegotiatedSlot {
         slot: SlotId::video(i),
@@ -162,6 +165,7 @@ fn negotiated() -> Negotiated {
         ssrc: Ssrc(video_ssrc(i)),
         rtx_ssrc: Some(Ssrc(rtx_ssrc(i))),
         payloads: vp8.clone(),
+        red: None,
     });
     Negotiated {
         extensions: EXTENSIONS,
@@ -363,7 +367,9 @@ impl Kit {
     fn receive(&mut self, forward: &Forward) {
         let mut bytes = [0; 1_500];
         let payload = self.room.payload(forward.payload.unwrap()).unwrap();
-        let length = forward.write(payload, &mut bytes).unwrap();
+        let length = forward
+            .write(payload, |at| self.room.payload(at), &mut bytes)
+            .unwrap();
         self.received
             .push(Received::read(self.now, forward, &bytes[..length]));
     }
