@@ -26,6 +26,7 @@ pub mod allocate;
 pub mod arrival;
 pub mod bwe;
 mod clock;
+mod drops;
 pub mod history;
 pub mod id;
 mod inbound;
@@ -44,6 +45,7 @@ pub mod slot;
 pub mod speaker;
 pub mod stats;
 mod streams;
+pub mod temporal;
 #[cfg(test)]
 pub(crate) mod testing;
 mod twcc_receiver;

@@ -107,6 +107,11 @@ impl Recent {
         self.on = on && self.payload_type.is_some();
     }
 
+    /// The receiver takes it.
+    pub fn is_possible(&self) -> bool {
+        self.payload_type.is_some()
+    }
+
     /// Whether packets carry redundancy.
     pub fn is_on(&self) -> bool {
         self.on

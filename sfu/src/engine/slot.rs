@@ -75,7 +75,7 @@ pub enum Offered {
     /// To be sent; the slot shows something else from here on. Packets of the same stream behind it that arrived before
     /// it follow.
     Switched(Numbered),
-    /// Of another layer than the slot shows.
+    /// Of another layer than the slot shows, or of a temporal layer above the wanted.
     NotShown,
     /// Begins a picture, and too much waits before the endpoint: nothing is shown until the next key frame.
     Held,
@@ -194,6 +194,11 @@ impl Slot {
         self.recent.set(on);
     }
 
+    /// Its receiver takes RED.
+    pub fn takes_redundancy(&self) -> bool {
+        self.recent.is_possible()
+    }
+
     /// It has shown something else for so long that the source it should show is not going to come soon.
     pub fn is_stale(&self, now: Instant) -> bool {
         let other = match (self.shown(), self.target()) {
@@ -234,9 +239,17 @@ impl Slot {
 
     /// A packet of a source that this slot may show.
     pub fn offer(&mut self, packet: &SourcePacket) -> Offered {
-        let switch = match self.selector.judge(packet.of, packet.starts()) {
+        let (original, starts) = (&packet.original, packet.starts());
+        let verdict = self
+            .selector
+            .judge(packet.of, starts, original.timestamp, original.video.as_ref());
+        let switch = match verdict {
             Verdict::Foreign => return Offered::Foreign,
             Verdict::Drop => return Offered::NotShown,
+            Verdict::Thin => {
+                self.rewriter.leave_out(packet.sequence, original);
+                return Offered::NotShown;
+            }
             Verdict::Forward => false,
             Verdict::Switch => true,
         };
@@ -263,9 +276,17 @@ impl Slot {
         if !begins {
             return self.offer(packet);
         }
-        match self.selector.judge(packet.of, packet.starts()) {
+        let (original, starts) = (&packet.original, packet.starts());
+        let verdict = self
+            .selector
+            .judge(packet.of, starts, original.timestamp, original.video.as_ref());
+        match verdict {
             Verdict::Foreign => Offered::Foreign,
             Verdict::Drop => Offered::NotShown,
+            Verdict::Thin => {
+                self.rewriter.leave_out(packet.sequence, original);
+                Offered::NotShown
+            }
             Verdict::Switch => Offered::Held,
             Verdict::Forward => {
                 self.selector.interrupt();
@@ -278,11 +299,11 @@ impl Slot {
     fn number(&mut self, packet: &SourcePacket, switch: bool) -> Result<Rewritten, Skip> {
         if switch || packet.resumes {
             let rewritten = self.begin(packet)?;
-            self.selector.switched(packet.of);
+            self.selector.switched(packet.of, packet.original.timestamp);
             return Ok(rewritten);
         }
         match self.rewriter.follow(packet.sequence, &packet.original) {
-            Err(Skip::Jump) if packet.starts() => self.begin(packet),
+            Err(Skip::Jump) if packet.starts() => self.number(packet, true),
             Err(Skip::Jump) => {
                 self.selector.interrupt(); // a key frame of the target heals it
                 self.rewriter.end();

@@ -6,7 +6,7 @@ mod recovery;
 use std::time::{Duration, Instant};
 
 use super::{
-    arrival::{Arrival, AudioLevel, Vp8Meta},
+    arrival::{Arrival, AudioLevel, Picture},
     clock::{Nanos, SenderClock},
     id::{MediaKind, SourceKind, Ssrc},
     inbound::{First, Inbound, Refusal, RepairTime},
@@ -376,7 +376,7 @@ impl Uplink {
         }
         let video = match identity.codec {
             Codec::Opus => None,
-            Codec::Vp8 => match Vp8Meta::read(payload) {
+            Codec::Vp8 => match Picture::of_vp8(payload) {
                 None => {
                     self.stats.malformed += 1;
                     return None;

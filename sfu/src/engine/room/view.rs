@@ -9,6 +9,7 @@ use super::{
         packet::{Output, soonest},
         selector::Target,
         slot::Slot,
+        temporal::ALL_TEMPORAL,
     },
     Room, SPEAKER_EVERY,
     source::{ASK_AGAIN, Subscriber},
@@ -242,7 +243,16 @@ impl Room {
         }
         for (slot, (_, source)) in changed() {
             if let Some(source) = *source {
-                self.aim(now, id, slot, Some(Target { source, layer: None }));
+                self.aim(
+                    now,
+                    id,
+                    slot,
+                    Some(Target {
+                        source,
+                        layer: None,
+                        temporal: ALL_TEMPORAL,
+                    }),
+                );
             }
         }
     }
