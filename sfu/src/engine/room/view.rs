@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     super::{
-        allocate::{Budget, Demand, allocate},
+        allocate::layer_for,
         id::{EndpointId, MediaKind, SlotId, SourceKind, SourceNumber},
         packet::{Output, soonest},
         selector::Target,
@@ -96,22 +96,12 @@ impl Room {
             return;
         };
         let (stage, own) = (endpoint.stage(), endpoint.number);
-        let budget = Budget {
-            estimate: endpoint.estimate,
-        };
         let on = |want: &&Want| {
             want.source.point() != own && self.source(want.source).is_some_and(|source| source.on)
         };
         let wants: Vec<Want> = endpoint.wants.values().filter(on).copied().collect();
-        let demand = |want: &Want| Demand {
-            height: want.height,
-            layers: self
-                .source(want.source)
-                .map(super::Source::offers)
-                .unwrap_or_default(),
-        };
-        let demands: Vec<Demand> = wants.iter().map(demand).collect();
-        let layers = allocate(&demands, budget);
+        let layer = |want: &Want| layer_for(want.height, &self.source(want.source)?.offers());
+        let layers: Vec<Option<u8>> = wants.iter().map(layer).collect();
         let slots: Vec<SlotId> = endpoint.video.iter().map(|slot| slot.id).collect();
         for slot in slots {
             let chosen = wants.iter().zip(&layers).find(|(want, _)| want.slot == slot);
