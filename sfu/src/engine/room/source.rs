@@ -198,6 +198,7 @@ impl Source {
         self.layers.each_ref().map(|layer| Offer {
             live: layer.live,
             height: layer.height,
+            ..Offer::default()
         })
     }
 

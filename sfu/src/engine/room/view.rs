@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::{
     super::{
-        allocate::{Budget, Demand, allocate},
         id::{EndpointId, MediaKind, Rank, SlotId, SourceKind, SourceNumber},
         packet::{Output, soonest},
         selector::Target,
