@@ -417,7 +417,10 @@ impl Slot {
     pub fn padding(&mut self, to: EndpointId, bytes: u8) -> Option<Forward> {
         let ssrc = self.rtx_ssrc?;
         let payload_type = self.payloads.iter().find_map(|p| p.rtx)?;
-        let source = self.shown().map(|shown| shown.source).or(self.told.map(|(source, _)| source))?;
+        let source = self
+            .shown()
+            .map(|shown| shown.source)
+            .or(self.told.map(|(source, _)| source))?;
         let sequence = self.rtx_next;
         self.rtx_next = sequence.wrapping_add(1);
         let header = OutgoingHeader {
@@ -440,6 +443,7 @@ impl Slot {
             header,
             payload: None,
             patch: PayloadPatch::None,
+            redundancy: None,
         })
     }
 

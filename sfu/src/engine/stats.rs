@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-use super::{outbound::PathLoss, uplink::UplinkStats};
+use super::{bwe::PathLoss, uplink::UplinkStats};
 
 /// Counters of a room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

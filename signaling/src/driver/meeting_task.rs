@@ -97,6 +97,7 @@ pub fn start(rooms: &[RoomConfig], keys: Arc<Keys>, calls: media::Calls, metrics
     let rooms = rooms.iter().map(|room| {
         let policy = RoomPolicy {
             points_max: room.points_max,
+            ..RoomPolicy::default()
         };
         (
             room.id.clone(),

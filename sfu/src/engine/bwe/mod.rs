@@ -157,6 +157,12 @@ impl Estimator {
 
     /// Nothing known yet.
     pub fn new(now: Instant) -> Self {
+        Self::starting_at(now, Self::START)
+    }
+
+    /// The same with another target than [`Estimator::START`] before anything is known.
+    pub fn starting_at(now: Instant, start: Bitrate) -> Self {
+        let start = (start.as_bps() as f64).clamp(RATE_MIN, RATE_MAX);
         Self {
             epoch: now,
             at: 0,
@@ -165,9 +171,9 @@ impl Estimator {
             acked: Acked::new(),
             delay: Delay::new(),
             loss: Loss::new(),
-            rate: Rate::new(RATE_START),
+            rate: Rate::new(start),
             probes: Probes::new(),
-            reported: Reported::new(RATE_START),
+            reported: Reported::new(start),
             round_trip: ROUND_TRIP,
             told: None,
             untold_since: None,

@@ -10,11 +10,15 @@ use super::{
         id::{EndpointId, LineIndex, MediaKind, PointNumber, Rank, SlotId, SourceKind, SourceNumber, Ssrc},
         outbound::{Outbound, Raised},
         pacer::Class,
-        packet::{ExtensionIds, Forward, Negotiated, NewEndpoint, OutgoingHeader, Purpose, SlotGrade, SourceGrade, soonest},
+        packet::{
+            ExtensionIds, Forward, Negotiated, NewEndpoint, OutgoingHeader, Purpose, SlotGrade, SourceGrade,
+            soonest,
+        },
         redundancy::Need,
         rewriter::Skip,
         slot::{Numbered, Offered, Reason, Slot, SourcePacket},
         stats::RoomStats,
+        units::Bitrate,
         uplink::Uplink,
     },
     cpu::Cpu,
@@ -44,7 +48,6 @@ pub(super) struct Endpoint {
     pub(super) wants: BTreeMap<u8, Want>,
     pub(super) outbound: Outbound,
     pub(super) way: Way,
-    pub(super) rank: Rank,
     /// The lines on its way, the nearest to the node first.
     pub(super) lines: Vec<LineIndex>,
     /// Whether its machine is fast enough.
@@ -80,7 +83,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const COMPOUND_BYTES: usize = 1_200;
 
 impl Endpoint {
-    pub(super) fn new(epoch: Instant, now: Instant, new: NewEndpoint) -> Self {
+    pub(super) fn new(epoch: Instant, now: Instant, way_start: Bitrate, new: NewEndpoint) -> Self {
         let (mut audio, mut video) = (Vec::new(), Vec::new());
         let origins = new
             .origins
@@ -111,8 +114,7 @@ impl Endpoint {
             video,
             wants: BTreeMap::new(),
             outbound: Outbound::new(),
-            way: Way::new(now, new.media.extensions.transport_cc),
-            rank: new.rank,
+            way: Way::new(now, way_start, new.media.extensions.transport_cc),
             lines: new.lines,
             cpu: Cpu::default(),
             client: ClientState::default(),
@@ -405,7 +407,9 @@ fn class(forward: &Forward) -> Class {
 /// Encodings of that kind that were agreed upon.
 fn encodings(media: &Negotiated, kind: SourceKind) -> u8 {
     let source = media.sources.iter().find(|source| source.kind == kind);
-    source.map_or(0, |source| u8::try_from(source.rids.len().max(1)).unwrap_or(u8::MAX))
+    source.map_or(0, |source| {
+        u8::try_from(source.rids.len().max(1)).unwrap_or(u8::MAX)
+    })
 }
 
 /// A sender report with a source description of a name of up to 15 bytes.

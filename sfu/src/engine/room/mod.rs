@@ -6,6 +6,7 @@
 
 mod cpu;
 mod endpoint;
+mod meter;
 mod plan;
 mod replay;
 mod rtcp;
@@ -149,7 +150,8 @@ impl Room {
             self.leave(now, id);
         }
         self.numbers.insert(number, id);
-        self.endpoints.insert(id, Endpoint::new(self.epoch, now, new));
+        self.endpoints
+            .insert(id, Endpoint::new(self.epoch, now, self.policy.way_start, new));
         for kind in published {
             self.set_published(now, id, kind, true);
         }
@@ -310,7 +312,14 @@ impl Room {
             else {
                 return false;
             };
-            let offered = endpoint.offer(now, subscriber.slot, packet, late, &mut self.stats, &mut self.forwards);
+            let offered = endpoint.offer(
+                now,
+                subscriber.slot,
+                packet,
+                late,
+                &mut self.stats,
+                &mut self.forwards,
+            );
             if matches!(offered, Offered::Switched(_)) {
                 self.touch(subscriber.endpoint);
                 self.send_behind(now, from, subscriber.endpoint, subscriber.slot, packet);

@@ -30,7 +30,9 @@ pub(super) struct Plan {
     due: Option<Instant>,
 }
 
-/// Between two allocations there is so much time for each endpoint: they take a tenth of it at most.
+/// In a room of so few an allocation costs next to nothing.
+const FEW: usize = 20;
+/// Between two allocations there is so much time for each endpoint above that: they take a tenth of it at most.
 const GAP_EACH: Duration = Duration::from_micros(50);
 /// A way that got better waits so long: others will have, too.
 const SOON: Duration = Duration::from_millis(100);
@@ -71,7 +73,8 @@ impl Room {
 
     /// Something changed that decides who gets what: at once, or as soon as it can be afforded.
     pub(super) fn plan_now(&mut self, now: Instant) {
-        let gap = GAP_EACH * u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX);
+        let many = self.endpoints.len().saturating_sub(FEW);
+        let gap = GAP_EACH * u32::try_from(many).unwrap_or(u32::MAX);
         match self.plan.made.map(|made| made + gap) {
             Some(earliest) if earliest > now => self.plan_at(earliest),
             _ => self.make_plan(now),
@@ -116,7 +119,8 @@ impl Room {
         if voices_changed {
             self.assign_voices(now, None);
         }
-        if self.endpoints.values().any(|endpoint| endpoint.connected) {
+        let mut sources = self.endpoints.values().flat_map(|endpoint| &endpoint.sources);
+        if sources.any(Source::is_live) {
             self.plan_at(now + AGAIN);
         }
     }
@@ -129,7 +133,7 @@ impl Room {
         let inputs: Vec<(&Endpoint, Vec<Demand>, Vec<allocate::Source>)> = room
             .endpoints
             .values()
-            .map(|endpoint| (endpoint, room.demands(endpoint), offers(now, endpoint)))
+            .map(|endpoint| (endpoint, room.demands(endpoint), offers(endpoint)))
             .collect();
         let receivers: Vec<Receiver<'_>> = inputs
             .iter()
@@ -184,7 +188,7 @@ impl Room {
         Receiver {
             endpoint: endpoint.id,
             rank: endpoint.rank,
-            estimate: endpoint.way.estimate(),
+            estimate: Some(endpoint.way.planned()),
             lines: &endpoint.lines,
             voices: u8::try_from(voices).unwrap_or(u8::MAX),
             voice: VOICE,
@@ -215,7 +219,8 @@ impl Room {
             return false;
         };
         let stage = endpoint.stage();
-        let mut targets: Vec<(SlotId, Option<Target>)> = endpoint.video.iter().map(|s| (s.id, None)).collect();
+        let mut targets: Vec<(SlotId, Option<Target>)> =
+            endpoint.video.iter().map(|s| (s.id, None)).collect();
         let mut grades = Vec::new();
         for grant in self.plan.allocation.slots_of(id) {
             let target = match (grant.picture, grant.shortfall) {
@@ -244,6 +249,7 @@ impl Room {
             let former = self.endpoints.get(&id).and_then(|e| e.slot(slot)?.target());
             if former != target {
                 self.aim(now, id, slot, target);
+                self.serve_from_history(now, id, slot);
                 changed = true;
             }
         }
@@ -285,7 +291,12 @@ impl Room {
             let order = self.plan.allocation.source(source.number)?;
             Some(SourceGrade {
                 source: source.number.kind(),
-                layers: order.layers.iter().flatten().copied().collect::<Vec<LayerOrder>>(),
+                layers: order
+                    .layers
+                    .iter()
+                    .flatten()
+                    .copied()
+                    .collect::<Vec<LayerOrder>>(),
                 shortfall: order.shortfall,
             })
         };
@@ -308,7 +319,7 @@ impl Room {
 }
 
 /// The pictures of an endpoint that are on.
-fn offers(now: Instant, endpoint: &Endpoint) -> Vec<allocate::Source> {
+fn offers(endpoint: &Endpoint) -> Vec<allocate::Source> {
     let pictures = endpoint
         .sources
         .iter()
@@ -316,13 +327,19 @@ fn offers(now: Instant, endpoint: &Endpoint) -> Vec<allocate::Source> {
     pictures
         .map(|source| allocate::Source {
             number: source.number,
-            layers: source.offers(now, endpoint.encodings(source.number.kind())),
+            layers: source.offers(endpoint.encodings(source.number.kind())),
         })
         .collect()
 }
 
 fn sender<'a>(endpoint: &'a Endpoint, sources: &'a [allocate::Source]) -> Sender<'a> {
-    let sound = |kind: SourceKind, rate: Bitrate| if endpoint.source(kind).on { rate } else { Bitrate::ZERO };
+    let sound = |kind: SourceKind, rate: Bitrate| {
+        if endpoint.source(kind).on {
+            rate
+        } else {
+            Bitrate::ZERO
+        }
+    };
     let sounds = [
         sound(SourceKind::Mic, VOICE),
         sound(SourceKind::ScreenSound, SCREEN_SOUND),

@@ -54,7 +54,9 @@ impl Room {
         slot_id: SlotId,
     ) -> Option<(SourceNumber, Vec<SourcePacket>)> {
         let endpoint = self.endpoints.get(&id).filter(|endpoint| endpoint.connected)?;
-        let slot = endpoint.slot(slot_id).filter(|slot| slot.id.kind == MediaKind::Video)?;
+        let slot = endpoint
+            .slot(slot_id)
+            .filter(|slot| slot.id.kind == MediaKind::Video)?;
         let target = slot.target()?;
         let source = self.source(target.source)?;
         if !slot.waits_for(target.source, |layer| source.stream_of(layer)) {

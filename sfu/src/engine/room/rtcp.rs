@@ -52,13 +52,7 @@ impl Room {
         out.extend(self.forwards.drain(..));
     }
 
-    fn handle_rtcp_packet(
-        &mut self,
-        now: Instant,
-        from: EndpointId,
-        packet: &Rtcp<'_>,
-        budget: &mut Budget,
-    ) {
+    fn handle_rtcp_packet(&mut self, now: Instant, from: EndpointId, packet: &Rtcp<'_>, budget: &mut Budget) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
@@ -110,7 +104,9 @@ impl Room {
         endpoint
             .outbound
             .handle_round_trip((ntp >> 16) as u32, block.last_sr, block.delay_since_sr);
-        endpoint.way.handle_round_trip(now, endpoint.outbound.round_trip());
+        endpoint
+            .way
+            .handle_round_trip(now, endpoint.outbound.round_trip());
         endpoint.way.handle_report_loss(now, block.fraction_lost);
         if slot.kind == MediaKind::Video && block.fraction_lost > 0 {
             endpoint.outbound.handle_loss(now);
@@ -140,13 +136,7 @@ impl Room {
         self.estimate_changed(now, from);
     }
 
-    fn handle_nack(
-        &mut self,
-        now: Instant,
-        from: EndpointId,
-        nack: &Nack<'_>,
-        budget: &mut Budget,
-    ) {
+    fn handle_nack(&mut self, now: Instant, from: EndpointId, nack: &Nack<'_>, budget: &mut Budget) {
         let Some(slot) = self
             .endpoints
             .get(&from)
@@ -166,14 +156,7 @@ impl Room {
         }
     }
 
-    fn repair(
-        &mut self,
-        now: Instant,
-        from: EndpointId,
-        slot: SlotId,
-        number: u16,
-        late: Raised,
-    ) {
+    fn repair(&mut self, now: Instant, from: EndpointId, slot: SlotId, number: u16, late: Raised) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };

@@ -19,8 +19,6 @@ pub(super) struct Way {
     probe: Option<Running>,
     /// Id of the transport-wide number's extension.
     transport: Option<u8>,
-    /// Its receiver told something from which an estimate can be made.
-    is_told: bool,
     /// The estimate that was planned with last.
     planned: Bitrate,
 }
@@ -47,20 +45,26 @@ const PROBE_TIME: Duration = Duration::from_millis(200);
 const PROBE_TURN: Duration = Duration::from_millis(1);
 
 impl Way {
-    pub(super) fn new(now: Instant, transport: Option<u8>) -> Self {
-        let estimator = Estimator::new(now);
+    /// To an endpoint just joined, taken to carry `start`.
+    pub(super) fn new(now: Instant, start: Bitrate, transport: Option<u8>) -> Self {
+        let estimator = Estimator::starting_at(now, start);
         Self {
             pacer: Pacer::new(now, estimator.target()),
             planned: estimator.target(),
             estimator,
             probe: None,
             transport,
-            is_told: false,
         }
     }
 
     /// The packet if it may go now; else it waits for [`Self::poll`].
-    pub(super) fn pace(&mut self, now: Instant, class: Class, forward: Forward, size: u16) -> Option<Forward> {
+    pub(super) fn pace(
+        &mut self,
+        now: Instant,
+        class: Class,
+        forward: Forward,
+        size: u16,
+    ) -> Option<Forward> {
         let (stream, bytes) = (forward.header.ssrc.0, size.saturating_add(WIRE_OVERHEAD));
         let passed = self.pacer.push(now, class, stream, bytes, (forward, bytes));
         passed.map(|(forward, bytes)| self.depart(now, forward, bytes))
@@ -113,7 +117,10 @@ impl Way {
             self.probe = None;
             return None;
         }
-        let owed = probe.rate.over(now.saturating_duration_since(probe.begun)).as_bytes();
+        let owed = probe
+            .rate
+            .over(now.saturating_duration_since(probe.begun))
+            .as_bytes();
         (self.pacer.is_empty() && owed >= probe.bytes).then_some(PADDING)
     }
 
@@ -125,20 +132,22 @@ impl Way {
     }
 
     /// What transport-wide feedback told; returns how many statuses were read, at most `statuses`.
-    pub(super) fn handle_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>, statuses: usize) -> usize {
-        self.is_told = true;
+    pub(super) fn handle_feedback(
+        &mut self,
+        now: Instant,
+        feedback: &TransportFeedback<'_>,
+        statuses: usize,
+    ) -> usize {
         self.estimator.handle_feedback(now, feedback, statuses)
     }
 
     /// A receiver's own estimate.
     pub(super) fn handle_remb(&mut self, now: Instant, rate: Bitrate) {
-        self.is_told = true;
         self.estimator.handle_remb(now, rate);
     }
 
     /// Loss in a report block.
     pub(super) fn handle_report_loss(&mut self, now: Instant, fraction_lost: u8) {
-        self.is_told = true;
         self.estimator.handle_report_loss(now, fraction_lost);
     }
 
@@ -150,11 +159,6 @@ impl Way {
     /// What the endpoint could use in all.
     pub(super) fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
         self.estimator.set_wanted(now, wanted);
-    }
-
-    /// What may be planned with; none where nobody can say: no numbers on the way, and no report came.
-    pub(super) fn estimate(&self) -> Option<Bitrate> {
-        (self.transport.is_some() || self.is_told).then_some(self.planned)
     }
 
     /// The estimate is planned with from now on.
@@ -170,8 +174,7 @@ impl Way {
     /// The estimate as it is now; the queue follows it.
     pub(super) fn follow_estimate(&mut self, now: Instant) -> Bitrate {
         let target = self.estimator.target();
-        let known = self.transport.is_some() || self.is_told;
-        self.pacer.set_rate(now, if known { target } else { Estimator::MAX });
+        self.pacer.set_rate(now, target);
         target
     }
 
@@ -183,11 +186,6 @@ impl Way {
     /// What feedback said of all packets so far.
     pub(super) fn loss(&self) -> PathLoss {
         self.estimator.loss()
-    }
-
-    /// How long the oldest packet has waited.
-    pub(super) fn queue_delay(&self, now: Instant) -> Duration {
-        self.pacer.delay(now)
     }
 
     /// What of the estimator is due.
