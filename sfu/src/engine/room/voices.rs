@@ -342,7 +342,7 @@ mod tests {
         let all = [2, 3, 4, 5, 6];
         let mut heard = assign(point(1), None, &[None; 6], &ranking(&all, &[2, 3, 4, 5]), 3);
         let before = heard.clone();
-        for loudest in [[2, 3, 5, 4], [2, 3, 4, 5], [2, 5, 3, 4], [2, 3, 5, 4]] {
+        for loudest in [[2, 3, 5, 4], [2, 3, 4, 5], [3, 2, 5, 4], [2, 3, 5, 4]] {
             heard = assign(point(1), None, &heard, &ranking(&all, &loudest), 3);
             assert_eq!(heard, before, "{loudest:?}");
         }

@@ -153,3 +153,7 @@ impl Uplink {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;
