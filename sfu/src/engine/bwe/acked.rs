@@ -48,6 +48,23 @@ impl Acked {
         }
     }
 
+    /// So many bytes arrived between the newest arrival known and that time: nobody told when.
+    pub(super) fn spread(&mut self, arrived: Micros, bytes: u64) {
+        if self.first.is_none() {
+            return;
+        }
+        let bucket = arrived.div_euclid(BUCKET);
+        let over = bucket.wrapping_sub(self.newest).clamp(1, BUCKETS as i64);
+        let each = bytes / over.unsigned_abs();
+        let first = bucket.wrapping_sub(over);
+        for step in 0..over {
+            self.add(
+                first.wrapping_add(step) * BUCKET,
+                each.min(u16::MAX.into()) as u16,
+            );
+        }
+    }
+
     /// Forgets everything: the receiver's clock jumped.
     pub(super) fn reset(&mut self) {
         *self = Self::new();

@@ -21,10 +21,12 @@ const SHOWN: usize = 4;
 const NOTABLE: f64 = 0.02;
 /// More than the loss that comes without a queue by this, while packets wait, is congestion.
 const EXCESS: f64 = 0.05;
+/// And by so many standard deviations.
+const DEVIATIONS: f64 = 2.5;
 /// Packets that wait longer than this stand in a queue.
 const WAITING: Micros = 40_000;
-/// How much better (natural logarithm of the likelihood) a limit must explain what was seen than chance alone: losses
-/// come in bursts, and a burst must not pass for a limit.
+/// How much better (natural logarithm of the likelihood) a limit must explain what was seen than chance alone, where each
+/// packet is lost by itself; more where losses come in bursts.
 const EVIDENCE: f64 = 10.0;
 /// Shares lost whatever is sent, that are tried.
 const SHARES: [f64; 8] = [0.001, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2, 0.3];
@@ -49,10 +51,31 @@ struct Observation {
     rate: f64,
     arrived: u32,
     lost: u32,
+    /// Losses after a packet that arrived.
+    bursts: u32,
     wait: Micros,
 }
 
 impl Observation {
+    /// Of all of them; the rate and the wait are worth nothing then.
+    fn sum<'o>(all: impl Iterator<Item = &'o Self>) -> Self {
+        all.fold(Self::default(), |sum, seen| Self {
+            arrived: sum.arrived + seen.arrived,
+            lost: sum.lost + seen.lost,
+            bursts: sum.bursts + seen.bursts,
+            ..sum
+        })
+    }
+
+    /// How many times more the lost share varies than if each packet were lost by itself: with bursts, each packet says
+    /// less. From the chances that a burst begins and ends, as a chain of two states has it.
+    fn burstiness(&self) -> f64 {
+        let bursts = f64::from(self.bursts);
+        let changes = bursts / f64::from(self.arrived.max(1)) + bursts / f64::from(self.lost.max(1));
+        let memory = (1.0 - changes).clamp(0.0, 0.9);
+        (1.0 + memory) / (1.0 - memory)
+    }
+
     fn share(&self) -> f64 {
         f64::from(self.lost) / f64::from((self.lost + self.arrived).max(1))
     }
@@ -63,6 +86,7 @@ impl Observation {
 pub(super) struct Loss {
     seen: VecDeque<Observation>,
     running: Option<Running>,
+    in_burst: bool,
     verdict: Verdict,
 }
 
@@ -80,6 +104,7 @@ impl Loss {
         Self {
             seen: VecDeque::with_capacity(OBSERVATIONS),
             running: None,
+            in_burst: false,
             verdict: Verdict::default(),
         }
     }
@@ -108,9 +133,11 @@ impl Loss {
         running.seen.wait = running.seen.wait.max(wait);
         if lost {
             running.seen.lost += 1;
+            running.seen.bursts += u32::from(!self.in_burst);
         } else {
             running.seen.arrived += 1;
         }
+        self.in_burst = lost;
         false
     }
 
@@ -138,13 +165,15 @@ impl Loss {
         self.seen.push_back(seen);
         let share = self.shown();
         if share < NOTABLE {
+            let random = self.verdict.random && Observation::sum(self.seen.iter()).share() >= NOTABLE;
             self.verdict = Verdict {
                 share,
+                random,
                 ..Verdict::default()
             };
             return;
         }
-        let queueing = seen.wait >= WAITING && seen.share() > self.background() + EXCESS;
+        let queueing = seen.wait >= WAITING && seen.share() > self.tolerated(&seen);
         let limit = self.limit();
         let congestion = queueing || limit.is_some_and(|limit| seen.rate > limit);
         self.verdict = Verdict {
@@ -156,36 +185,24 @@ impl Loss {
     }
 
     fn shown(&self) -> f64 {
-        let (lost, all) = self
-            .seen
-            .iter()
-            .rev()
-            .take(SHOWN)
-            .fold((0, 0), |(lost, all), seen| {
-                (lost + seen.lost, all + seen.lost + seen.arrived)
-            });
-        f64::from(lost) / f64::from(all.max(1))
+        Observation::sum(self.seen.iter().rev().take(SHOWN)).share()
     }
 
-    /// What is lost while nothing waits.
-    fn background(&self) -> f64 {
-        let (lost, all) = self
-            .seen
-            .iter()
-            .filter(|seen| seen.wait < WAITING)
-            .fold((0, 0), |(lost, all), seen| {
-                (lost + seen.lost, all + seen.lost + seen.arrived)
-            });
-        f64::from(lost) / f64::from(all.max(1))
+    /// Share that may be lost among so many packets without a reason: what is lost while nothing waits, and some more.
+    fn tolerated(&self, seen: &Observation) -> f64 {
+        let calm = Observation::sum(self.seen.iter().filter(|seen| seen.wait < WAITING));
+        let share = calm.share();
+        let packets = f64::from((seen.lost + seen.arrived).max(1));
+        let deviation = (share * (1.0 - share) * calm.burstiness() / packets).sqrt();
+        share + EXCESS.max(DEVIATIONS * deviation)
     }
 
     /// The limit that explains the losses better than chance, if one does.
     fn limit(&self) -> Option<f64> {
-        let (lost, all) = self.seen.iter().fold((0, 0), |(lost, all), seen| {
-            (lost + seen.lost, all + seen.lost + seen.arrived)
-        });
-        let chance = self.likelihood(f64::INFINITY, f64::from(lost) / f64::from(all.max(1)));
-        let mut best = (chance + EVIDENCE, None);
+        let all = Observation::sum(self.seen.iter());
+        let evidence = EVIDENCE * all.burstiness();
+        let chance = self.likelihood(f64::INFINITY, all.share());
+        let mut best = (chance + evidence, None);
         for seen in &self.seen {
             for limit in LIMITS.map(|part| part * seen.rate) {
                 for share in SHARES {

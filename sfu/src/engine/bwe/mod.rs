@@ -57,6 +57,8 @@ const WAIT_RISING: Micros = 50_000;
 const RISE: Micros = 20_000;
 /// A growing wait below this, right after a probe, is the one that the probe made.
 const WAIT_PROBED: Micros = 60_000;
+/// The next stride to what a probe showed is taken below this wait only.
+const WAIT_STRIDE_MAX: Micros = 15_000;
 /// The receiver's wait until its next feedback.
 const FEEDBACK_WAIT: Micros = 100_000;
 /// Round trip before one is known, and its bounds.
@@ -218,6 +220,7 @@ impl Estimator {
         let read = self.sent.read(feedback, statuses, &mut news);
         if !news.is_empty() {
             self.hear(at);
+            self.learn_passed_over(&news);
             for report in &news {
                 self.learn(report);
             }
@@ -299,7 +302,9 @@ impl Estimator {
     /// The next probe to send, if more is wanted than the target and it is time for one.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         let at = self.tick(now);
-        self.told?;
+        if self.told.is_none() || self.rate.is_striding() {
+            return None;
+        }
         self.probes.poll(at, self.rate.target())
     }
 
@@ -317,7 +322,8 @@ impl Estimator {
 
     /// When [`Estimator::handle_timeout`] or [`Estimator::poll_probe`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let probe = self.told.and(self.probes.due(self.rate.target()));
+        let may = self.told.is_some() && !self.rate.is_striding();
+        let probe = may.then(|| self.probes.due(self.rate.target())).flatten();
         let judged = self.probes.deadline(self.response());
         [probe, judged, self.silent_at]
             .into_iter()
@@ -352,6 +358,20 @@ impl Estimator {
         self.told = Some(at);
         self.untold_since = None;
         self.silent_at = None;
+    }
+
+    /// What a lost feedback would have told is taken to have arrived like what was told of late: otherwise each lost feedback
+    /// would pass for a line that takes less.
+    fn learn_passed_over(&mut self, news: &[Report]) {
+        let bytes = self.sent.take_passed_over();
+        let first = news.iter().find_map(|report| match report.news {
+            News::Arrived(arrived) => Some(arrived),
+            News::Late(_) | News::Lost => None,
+        });
+        if let Some(first) = first.filter(|_| bytes > 0) {
+            let arrived = bytes as f64 * (1.0 - self.loss.verdict().share);
+            self.acked.spread(first, arrived as u64);
+        }
     }
 
     fn learn(&mut self, report: &Report) {
@@ -407,7 +427,8 @@ impl Estimator {
             if wait <= rate::DRAINED {
                 self.rate.drained();
             }
-            self.rate.grow(at, acked, self.response());
+            let calm = wait <= WAIT_STRIDE_MAX;
+            self.rate.grow(at, acked, self.response(), calm);
         }
         if let Some(limit) = loss.limit {
             self.rate.lower(limit);
@@ -435,9 +456,12 @@ impl Estimator {
 
     fn judge_probes(&mut self, at: Micros) {
         while let Some(shown) = self.probes.judge(at, self.response(), self.rate.target()) {
-            if let Shown::Rate(rate) = shown {
-                self.rate.proved(rate);
-            }
+            let rate = match shown {
+                Shown::Free(rate) => rate,
+                Shown::Full(rate) => self.rate.share_of_full(rate),
+                Shown::Nothing => continue,
+            };
+            self.rate.prove(at, rate, self.response());
         }
     }
 }

@@ -63,8 +63,10 @@ const CLUSTERS_MAX: usize = 2;
 /// What a probe showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Shown {
-    /// So much passes.
-    Rate(f64),
+    /// So much passes, and perhaps more.
+    Free(f64),
+    /// So much passed, beside what others sent at that moment, and no more.
+    Full(f64),
     /// Nothing that can be believed.
     Nothing,
 }
@@ -167,7 +169,7 @@ impl Probes {
         }
         let shown = self.clusters.pop_front()?.judge();
         match shown {
-            Shown::Rate(rate) if rate > target * GAIN_MIN => {
+            Shown::Free(rate) | Shown::Full(rate) if rate > target * GAIN_MIN => {
                 self.wait = WAIT;
                 self.not_before = at;
             }
@@ -301,9 +303,9 @@ impl Cluster {
         if arrived > sent * FASTER_MAX {
             Shown::Nothing
         } else if arrived < sent * FULL_BELOW {
-            Shown::Rate(arrived * FULL_USE)
+            Shown::Full(arrived * FULL_USE)
         } else {
-            Shown::Rate(sent.min(arrived))
+            Shown::Free(sent.min(arrived))
         }
     }
 }

@@ -23,6 +23,10 @@ const STEP: f64 = 9_600.0;
 const SEEN: f64 = 1.5;
 /// And this, so that a silent line can begin, bits per second.
 const SEEN_MORE: f64 = 10_000.0;
+/// The rate grows at most by this multiple in a response time.
+const STRIDE: f64 = 2.0;
+/// Share of what the line is known to take that a probe may claim which filled it.
+const FULL_SHARE: f64 = 0.9;
 /// Weight of the past in what the line takes.
 const CAPACITY_MEMORY: f64 = 0.8;
 /// What differs from it by so much is another line.
@@ -38,6 +42,8 @@ pub(super) struct Rate {
     /// The rate to go back to once the queue is drained.
     resume: Option<f64>,
     grown_at: Option<Micros>,
+    /// What a probe showed and is not used yet, and when the next stride is due.
+    proven: Option<(f64, Micros)>,
 }
 
 impl Rate {
@@ -47,6 +53,7 @@ impl Rate {
             capacity: None,
             resume: None,
             grown_at: None,
+            proven: None,
         }
     }
 
@@ -65,6 +72,7 @@ impl Rate {
             _ => acked,
         });
         self.resume = Some((acked * BACKOFF).min(self.resume.unwrap_or(self.target)));
+        self.proven = None;
         self.lower(acked * share);
         self.grown_at = Some(at);
     }
@@ -77,7 +85,10 @@ impl Rate {
     }
 
     /// Nothing queues. `response` is the time after which a change is seen: a round trip and the wait for feedback.
-    pub(super) fn grow(&mut self, at: Micros, acked: f64, response: Micros) {
+    pub(super) fn grow(&mut self, at: Micros, acked: f64, response: Micros, calm: bool) {
+        if calm {
+            self.stride(at, response);
+        }
         let passed = (at - self.grown_at.unwrap_or(at)).clamp(0, 1_000_000) as f64 / 1e6;
         self.grown_at = Some(at);
         if self
@@ -96,8 +107,19 @@ impl Rate {
         self.raise(wanted.min(seen));
     }
 
-    /// A probe showed that so much passes.
-    pub(super) fn proved(&mut self, rate: f64) {
+    /// A probe showed that so much passes. It is taken in strides: others may have probed the same line at the same time,
+    /// and nobody knows before a response time whether it takes all of them.
+    pub(super) fn prove(&mut self, at: Micros, rate: f64, response: Micros) {
+        match &mut self.proven {
+            Some((proven, due)) if at < *due => *proven = proven.max(rate),
+            _ => self.take_stride(at, rate, response),
+        }
+    }
+
+    fn take_stride(&mut self, at: Micros, rate: f64, response: Micros) {
+        let stride = self.target * STRIDE;
+        self.proven = (rate > stride).then_some((rate, at + response));
+        let rate = rate.min(stride);
         if self
             .capacity
             .is_some_and(|known| rate > known * (1.0 + CAPACITY_BAND))
@@ -105,6 +127,24 @@ impl Rate {
             self.capacity = None;
         }
         self.raise(rate);
+    }
+
+    /// What a probe showed that filled the line. A burst takes more than its share from flows that send evenly; where the
+    /// line is known that knowledge is better.
+    pub(super) fn share_of_full(&self, rate: f64) -> f64 {
+        self.capacity.map_or(rate, |known| rate.min(known * FULL_SHARE))
+    }
+
+    /// Is there more to come of what was proven?
+    pub(super) fn is_striding(&self) -> bool {
+        self.proven.is_some()
+    }
+
+    /// The next stride, if it is time.
+    fn stride(&mut self, at: Micros, response: Micros) {
+        if let Some((rate, _)) = self.proven.filter(|(_, due)| *due <= at) {
+            self.take_stride(at, rate, response);
+        }
     }
 
     /// Not above that.

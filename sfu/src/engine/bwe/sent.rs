@@ -78,6 +78,10 @@ pub(super) struct SentLog {
     loss: PathLoss,
     /// Reference time of the last feedback, unwrapped.
     reference: Option<i64>,
+    /// The number after the greatest one told.
+    untold: Option<Seq>,
+    /// Bytes of numbers that feedback passed over, until they are taken.
+    passed_over: u64,
 }
 
 impl SentLog {
@@ -87,6 +91,8 @@ impl SentLog {
             packets: VecDeque::new(),
             loss: PathLoss::default(),
             reference: None,
+            untold: None,
+            passed_over: 0,
         }
     }
 
@@ -149,17 +155,31 @@ impl SentLog {
         reference
     }
 
+    /// Bytes of the packets since the last call that no feedback spoke of, though it spoke of later ones: a feedback was
+    /// lost, and what it would have said is not known.
+    pub(super) fn take_passed_over(&mut self) -> u64 {
+        std::mem::take(&mut self.passed_over)
+    }
+
+    /// A number is told: those between it and the greatest one before are passed over.
+    fn pass_over(&mut self, number: Seq, oldest: u64) {
+        if let Some(untold) = self.untold {
+            let from = untold.0.max(oldest).min(number.0) - oldest;
+            let between = self.packets.range(from as usize..(number.0 - oldest) as usize);
+            self.passed_over += between.map(|packet| u64::from(packet.bytes)).sum::<u64>();
+        }
+        self.untold = self.untold.max(Some(Seq(number.0 + 1)));
+    }
+
     fn told(&mut self, wire: u16, arrival: Option<Micros>) -> Option<Report> {
         let number = self.next.nearest(wire);
         let oldest = self.next.0 - self.packets.len() as u64;
-        let entry = number
-            .0
-            .checked_sub(oldest)
-            .and_then(|index| self.packets.get_mut(usize::try_from(index).ok()?));
-        let Some(entry) = entry else {
+        if !(oldest..self.next.0).contains(&number.0) {
             self.loss.unknown += 1;
             return None;
-        };
+        }
+        self.pass_over(number, oldest);
+        let entry = self.packets.get_mut((number.0 - oldest) as usize)?;
         let news = match (entry.fate, arrival) {
             (Fate::Arrived, _) | (Fate::Lost, None) => return None,
             (Fate::Unknown, Some(at)) => {

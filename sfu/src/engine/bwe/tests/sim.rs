@@ -29,11 +29,10 @@ impl Chance {
 
     /// Below `end`.
     pub(super) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end.max(1)
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed >> 33) % end.max(1)
     }
 
     pub(super) fn happens(&mut self, share: f64) -> bool {
@@ -81,6 +80,8 @@ pub(super) enum App {
     Greedy,
     /// No more than that.
     Limited(Bitrate),
+    /// As much as the target allows, in pictures: all packets of one at once, so many a second.
+    Pictures(u64),
 }
 
 pub(super) struct Flow {
@@ -89,8 +90,10 @@ pub(super) struct Flow {
     pub(super) starts: Duration,
     /// The receiver's clock is ahead by that, in ticks.
     pub(super) clock: i64,
-    /// Feedback does not come through.
-    pub(super) deaf: bool,
+    /// It runs so many millionths too fast.
+    pub(super) drift: i64,
+    /// Share of feedback that does not come through.
+    pub(super) deaf: f64,
     /// Bits that arrived in each second.
     pub(super) seconds: Vec<u64>,
     pub(super) targets: Vec<u64>,
@@ -116,7 +119,8 @@ impl Flow {
             app: App::Greedy,
             starts,
             clock: 0,
-            deaf: false,
+            drift: 0,
+            deaf: 0.0,
             seconds: Vec::new(),
             targets: Vec::new(),
             credit: 0.0,
@@ -235,7 +239,7 @@ impl World {
         }
         let target = flow.estimator.target();
         let media = match flow.app {
-            App::Greedy => target,
+            App::Greedy | App::Pictures(_) => target,
             App::Limited(rate) => rate.min(target),
         };
         let rate = flow
@@ -243,9 +247,13 @@ impl World {
             .as_ref()
             .map_or(media, |probing| probing.probe.rate.max(media));
         let size = (rate.as_bps() as f64 * 0.010 / 8.0).clamp(200.0, 1_200.0);
-        flow.credit = (flow.credit + rate.as_bps() as f64 / 8_000.0).min(15_000.0);
+        flow.credit = (flow.credit + rate.as_bps() as f64 / 8_000.0).min(60_000.0);
         let mut sizes = Vec::new();
-        while flow.credit >= size {
+        let holds = match flow.app {
+            App::Pictures(a_second) => !(self.now.as_millis() as u64).is_multiple_of(1_000 / a_second),
+            _ => false,
+        };
+        while flow.credit >= size && !(holds && flow.probe.is_none()) {
             flow.credit -= size;
             let kind = match &mut flow.probe {
                 Some(probing) => {
@@ -308,7 +316,9 @@ impl World {
             Event::Arrives(index, number, size) => {
                 let second = self.now.as_secs() as usize;
                 let flow = &mut self.flows[index];
-                let ticks = (self.now.as_micros() as u64 / TICK_MICROS) as i64 + flow.clock;
+                let micros = self.now.as_micros() as i64;
+                let micros = micros + micros * flow.drift / 1_000_000;
+                let ticks = micros / TICK_MICROS as i64 + flow.clock;
                 flow.arrivals.push((number, ticks));
                 flow.seconds[second] += u64::from(size) * 8;
             }
@@ -340,7 +350,7 @@ impl World {
             flow.told = Some(arrivals[written - 1].0);
             arrivals.drain(..written);
         }
-        if !flow.deaf {
+        if !self.chance.happens(flow.deaf) {
             let at = self.now + self.link.one_way;
             self.plan(at, Event::Told(index, compound));
         }
