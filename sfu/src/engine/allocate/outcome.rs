@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     super::{
         id::{EndpointId, LineIndex, SlotId, SourceNumber},
-        shortfall::{Cause, Shortfall},
+        shortfall::Shortfall,
         units::Bitrate,
     },
     problem::{Demand, LAYERS_MAX},
@@ -203,13 +203,4 @@ pub struct LineUse {
     pub(super) budget_down: Bitrate,
     /// Pictures and voices that are wanted behind it.
     pub(super) claims: u32,
-}
-
-impl LineUse {
-    pub(super) fn shortfall(line: LineIndex, cause: Cause) -> Shortfall {
-        Shortfall {
-            cause,
-            line: Some(line),
-        }
-    }
 }

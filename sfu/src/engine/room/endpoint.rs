@@ -13,7 +13,6 @@ use super::{
         rewriter::Skip,
         slot::{Numbered, Offered, Reason, Slot, SourcePacket},
         stats::RoomStats,
-        units::Bitrate,
         uplink::Uplink,
     },
     source::Source,
@@ -39,7 +38,6 @@ pub(super) struct Endpoint {
     /// Pictures wanted, by index of the video slot.
     pub(super) wants: BTreeMap<u8, Want>,
     pub(super) outbound: Outbound,
-    pub(super) estimate: Option<Bitrate>,
     extensions: ExtensionIds,
     /// Not yet told to the driver; at most one entry per slot.
     pub(super) changes: Vec<SlotChange>,
@@ -87,7 +85,6 @@ impl Endpoint {
             video,
             wants: BTreeMap::new(),
             outbound: Outbound::new(),
-            estimate: None,
             extensions: new.media.extensions,
             changes: Vec::new(),
             report_at: None,
