@@ -123,7 +123,9 @@ pub(super) struct SlotMemory {
     pub(super) reached: Level,
     /// What would be reached if all layers were sent, at their least rates.
     pub(super) aim: Level,
-    /// Since when the aim is of a higher layer than what is reached.
+    /// What the next aim may be without room to spare.
+    pub(super) entitled: Level,
+    /// Since when the aim is of a higher layer than what is reached, or since when that was last taken into account.
     pub(super) missed_since: Option<Instant>,
     pub(super) raised_at: Option<Instant>,
     pub(super) hold: Option<Hold>,

@@ -240,10 +240,10 @@ impl Item<'_> {
             && let Some(Shortfall { line: Some(line), .. }) =
                 desk.purse.refusal(&hall.lines, more, Room::Just)
         {
-            hall.lines.close(line, kind);
+            hall.lines.close(line, kind, self.desk);
         }
         let closed = || {
-            let line = hall.lines.closed(desk.receiver.lines, kind)?;
+            let line = hall.lines.closed(desk.receiver.lines, kind, self.desk)?;
             (self.climbed > 0).then(|| line_shortfall(Cause::LineBudget, line))
         };
         self.refusal = closed()
@@ -261,11 +261,10 @@ impl Item<'_> {
         let Some(former) = self.former else {
             return Some(ALL);
         };
-        let is_patient = |since: Instant| now.saturating_duration_since(since) < AIM_PATIENCE;
-        match rules {
-            Rules::Aim if former.missed_since.is_none_or(is_patient) => Some(former.aim),
-            Rules::Aim | Rules::Give { .. } => Some(former.reached),
-        }
+        Some(match rules {
+            Rules::Aim => former.entitlement(now),
+            Rules::Give { .. } => former.reached,
+        })
     }
 
     /// Why a raise has to wait.
@@ -302,11 +301,13 @@ impl Item<'_> {
             demand: *self.demand,
             reached,
             aim,
+            entitled: aim,
             missed_since: is_missed.then_some(now),
             raised_at: None,
             hold: None,
         };
         let Some(former) = self.former else { return fresh };
+        let is_missed_again = is_missed && former.missed_since.is_some();
         let for_want_of_room = self
             .refusal
             .filter(|refusal| matches!(refusal.cause, Cause::Path | Cause::LineBudget | Cause::OneVoice));
@@ -315,7 +316,16 @@ impl Item<'_> {
             _ => former.hold,
         };
         SlotMemory {
-            missed_since: fresh.missed_since.map(|now| former.missed_since.unwrap_or(now)),
+            entitled: if is_missed_again {
+                former.entitlement(now).min(aim)
+            } else {
+                aim
+            },
+            missed_since: if is_missed_again && !former.is_impatient(now) {
+                former.missed_since
+            } else {
+                fresh.missed_since
+            },
             raised_at: if reached > former.reached {
                 Some(now)
             } else {
@@ -328,6 +338,20 @@ impl Item<'_> {
 }
 
 impl SlotMemory {
+    /// Missed for so long that the aim has to come down.
+    fn is_impatient(&self, now: Instant) -> bool {
+        self.missed_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= AIM_PATIENCE)
+    }
+
+    fn entitlement(&self, now: Instant) -> Level {
+        if self.is_impatient(now) {
+            self.reached
+        } else {
+            self.entitled
+        }
+    }
+
     fn lowered(&self, now: Instant, because: Shortfall) -> Hold {
         let too_soon = self
             .raised_at

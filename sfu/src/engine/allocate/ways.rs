@@ -25,8 +25,16 @@ pub(super) enum Room {
 pub(super) struct Lines {
     /// By index: budget and what is left of it; none for a line without limit.
     left: Vec<Option<(u64, u64)>>,
-    /// By index: pictures of this kind and less important ones climb no more, because one of them found no room to begin.
-    closed: Vec<Option<Kind>>,
+    /// By index; none for a line where nobody was refused a beginning.
+    closed: Vec<Option<Closed>>,
+}
+
+/// Pictures of this kind and less important ones climb no more, because one of them found no room to begin.
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    kind: Kind,
+    /// For all but this receiver, whose picture it was; none if there were several.
+    but: Option<usize>,
 }
 
 impl Lines {
@@ -69,17 +77,21 @@ impl Lines {
     }
 
     /// A picture of that kind found no room to begin.
-    pub(super) fn close(&mut self, line: LineIndex, kind: Kind) {
+    pub(super) fn close(&mut self, line: LineIndex, kind: Kind, desk: usize) {
         if let Some(closed) = self.closed.get_mut(usize::from(line.0)) {
-            *closed = Some(closed.map_or(kind, |other| other.min(kind)));
+            let but = Some(desk);
+            *closed = Some(closed.map_or(Closed { kind, but }, |other| Closed {
+                kind: other.kind.min(kind),
+                but: but.filter(|_| other.but == but),
+            }));
         }
     }
 
     /// The first line of a way on which no picture of that kind may climb.
-    pub(super) fn closed(&self, way: &[LineIndex], kind: Kind) -> Option<LineIndex> {
+    pub(super) fn closed(&self, way: &[LineIndex], kind: Kind, desk: usize) -> Option<LineIndex> {
         let is_closed = |line: &LineIndex| {
             let closed = self.closed.get(usize::from(line.0)).copied().flatten();
-            closed.is_some_and(|closed| closed <= kind)
+            closed.is_some_and(|closed| closed.kind <= kind && closed.but != Some(desk))
         };
         way.iter().copied().find(is_closed)
     }
