@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     super::{
         id::{EndpointId, LineIndex, SlotId, SourceNumber},
-        shortfall::{Cause, Shortfall},
+        shortfall::Shortfall,
         units::Bitrate,
     },
     problem::{Demand, LAYERS_MAX},
@@ -123,7 +123,9 @@ pub(super) struct SlotMemory {
     pub(super) reached: Level,
     /// What would be reached if all layers were sent, at their least rates.
     pub(super) aim: Level,
-    /// Since when the aim is of a higher layer than what is reached.
+    /// What the next aim may be without room to spare.
+    pub(super) entitled: Level,
+    /// Since when the aim is of a higher layer than what is reached, or since when that was last taken into account.
     pub(super) missed_since: Option<Instant>,
     pub(super) raised_at: Option<Instant>,
     pub(super) hold: Option<Hold>,
@@ -203,13 +205,4 @@ pub struct LineUse {
     pub(super) budget_down: Bitrate,
     /// Pictures and voices that are wanted behind it.
     pub(super) claims: u32,
-}
-
-impl LineUse {
-    pub(super) fn shortfall(line: LineIndex, cause: Cause) -> Shortfall {
-        Shortfall {
-            cause,
-            line: Some(line),
-        }
-    }
 }

@@ -7,11 +7,13 @@ use super::{
         shortfall::{Cause, Shortfall},
         units::Bitrate,
     },
-    down::{Hall, Ladders, Pictures},
+    claims::Claims,
     ladder::{Range, height, range},
     outcome::{Allocation, SenderOrder, SourceOrder},
+    pictures::{Ladders, Pictures},
     problem::{Kind, LAYERS_MAX, Problem, Sender, Source},
-    ways::{Lines, MARGIN_PERCENT},
+    voices::Hall,
+    ways::{Lines, MARGIN_PERCENT, line_shortfall},
 };
 use crate::control::LayerOrder;
 
@@ -57,7 +59,7 @@ pub(super) struct Uplinks<'a> {
     /// The feeds by importance.
     order: Vec<usize>,
     lines: Lines,
-    pub(super) used: Vec<u64>,
+    used: Vec<u64>,
 }
 
 /// What is asked of all senders.
@@ -65,8 +67,6 @@ pub(super) struct Uplinks<'a> {
 pub(super) struct Orders {
     pub(super) senders: Vec<SenderOrder>,
     pub(super) sources: Vec<SourceOrder>,
-    /// What is left of the lines upward.
-    pub(super) lines: Lines,
 }
 
 impl<'a> Uplinks<'a> {
@@ -110,8 +110,9 @@ impl<'a> Uplinks<'a> {
         pictures: &Pictures<'_>,
         hall: &Hall<'_>,
         ladders: &Ladders,
+        claims: &Claims,
     ) -> Orders {
-        self.wish(pictures, hall, ladders);
+        self.wish(pictures, hall, ladders, claims);
         let is_stage = |feed: &Feed<'_>| feed.wish.kind == Some(Kind::Stage);
         for at in self.order.clone() {
             if is_stage(&self.feeds[at]) {
@@ -126,6 +127,9 @@ impl<'a> Uplinks<'a> {
             self.give_wanted(at, u16::MAX);
         }
         for at in self.order.clone() {
+            self.give_net(at);
+        }
+        for at in self.order.clone() {
             self.raise(now, at);
         }
         for at in self.order.clone() {
@@ -135,17 +139,11 @@ impl<'a> Uplinks<'a> {
     }
 
     /// What receivers want, from what they could be given.
-    fn wish(&mut self, pictures: &Pictures<'_>, hall: &Hall<'_>, ladders: &Ladders) {
-        let mut behind = std::collections::BTreeMap::new();
-        for desk in &hall.desks {
-            for &line in desk.receiver.lines {
-                *behind.entry(line).or_insert(0_u64) += 1;
-            }
-        }
+    fn wish(&mut self, pictures: &Pictures<'_>, hall: &Hall<'_>, ladders: &Ladders, claims: &Claims) {
         let share = |desk: usize| {
             let lines = hall.desks[desk].receiver.lines.iter();
             lines
-                .filter_map(|line| Some(hall.lines.left(*line)? / behind.get(line)?))
+                .filter_map(|&line| Some(hall.lines.left(line)? / claims.on(line).receivers.max(1)))
                 .min()
                 .unwrap_or(u64::MAX)
         };
@@ -181,10 +179,7 @@ impl<'a> Uplinks<'a> {
             return Err(Cause::SenderPath.into());
         }
         if let Some(line) = self.lines.refusing(sender.lines, more) {
-            return Err(Shortfall {
-                cause: Cause::SenderLine,
-                line: Some(line),
-            });
+            return Err(line_shortfall(Cause::SenderLine, line));
         }
         *left -= more;
         self.lines.take(sender.lines, more);
@@ -263,23 +258,32 @@ impl<'a> Uplinks<'a> {
         }
     }
 
-    /// Layers that were wanted a moment ago, and for the stage and pinned pictures those between the lowest and the
-    /// highest: there a receiver lands whose way shrinks, which else would fall to the lowest.
+    /// For the stage and pinned pictures, the layers between the lowest and the highest: there a receiver lands whose way
+    /// shrinks, which else would fall to the lowest.
+    fn give_net(&mut self, at: usize) {
+        let feed = &self.feeds[at];
+        let Some(highest) = feed.bitrates.iter().rposition(Option::is_some) else {
+            return;
+        };
+        if feed.wish.kind.is_some_and(|kind| kind <= Kind::Pinned) {
+            (0..highest).for_each(|layer| self.try_unwanted(at, layer));
+        }
+    }
+
+    /// Layers that were wanted a moment ago.
     fn keep(&mut self, now: Instant, at: usize) {
         for layer in 0..LAYERS_MAX {
-            let feed = &self.feeds[at];
-            let is_net = feed.wish.kind.is_some_and(|kind| kind <= Kind::Pinned)
-                && feed.bitrates.iter().skip(layer + 1).any(Option::is_some);
-            let was_wanted = feed.former.and_then(|former| former.wanted_at[layer]);
-            let is_recent = was_wanted.is_some_and(|at| now.saturating_duration_since(at) < KEEP);
-            if feed.source.layers[layer].can
-                && feed.bitrates[layer].is_none()
-                && feed.denied[layer].is_none()
-                && (is_net || is_recent)
-            {
-                // A refusal takes nothing from anybody: nobody wants the layer now.
-                let _refused = self.switch_on(at, layer);
+            if self.feeds[at].recent(now, |former| former.wanted_at[layer]) {
+                self.try_unwanted(at, layer);
             }
+        }
+    }
+
+    fn try_unwanted(&mut self, at: usize, layer: usize) {
+        let feed = &self.feeds[at];
+        if feed.source.layers[layer].can && feed.denied[layer].is_none() {
+            // A refusal takes nothing from anybody: nobody wants the layer now.
+            let _refused = self.switch_on(at, layer);
         }
     }
 
@@ -300,7 +304,6 @@ impl<'a> Uplinks<'a> {
         Orders {
             senders: senders.collect(),
             sources,
-            lines: self.lines,
         }
     }
 }

@@ -5,7 +5,8 @@ use super::{
         id::LineIndex,
         shortfall::{Cause, Shortfall},
     },
-    problem::{Line, Policy, Receiver},
+    claims::by_line,
+    problem::{Kind, Line, Policy, Receiver},
 };
 
 /// A raise must fit so much more than it takes, in percent of it. Without it a slot goes up and down with every breath of
@@ -22,22 +23,42 @@ pub(super) enum Room {
 /// What is left of all lines in one direction.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
-    /// By index; none for a line without limit.
-    left: Vec<Option<u64>>,
+    /// By index: budget and what is left of it; none for a line without limit.
+    left: Vec<Option<(u64, u64)>>,
+    /// By index; none for a line where nobody was refused a beginning.
+    closed: Vec<Option<Closed>>,
+}
+
+/// Pictures of this kind and less important ones climb no more, because one of them found no room to begin.
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    kind: Kind,
+    /// For all but this receiver, whose picture it was; none if there were several.
+    but: Option<usize>,
 }
 
 impl Lines {
     pub(super) fn new(lines: &[Line], budget: impl Fn(&Line) -> u64) -> Self {
-        let length = lines.iter().map(|line| usize::from(line.line.0) + 1).max();
-        let mut left = vec![None; length.unwrap_or(0)];
+        let mut left = by_line(lines);
         for line in lines {
-            left[usize::from(line.line.0)] = Some(budget(line));
+            left[usize::from(line.line.0)] = Some((budget(line), budget(line)));
         }
-        Self { left }
+        Self {
+            left,
+            closed: by_line(lines),
+        }
+    }
+
+    fn of(&self, line: LineIndex) -> Option<(u64, u64)> {
+        self.left.get(usize::from(line.0)).copied().flatten()
+    }
+
+    pub(super) fn budget(&self, line: LineIndex) -> Option<u64> {
+        self.of(line).map(|(budget, _)| budget)
     }
 
     pub(super) fn left(&self, line: LineIndex) -> Option<u64> {
-        self.left.get(usize::from(line.0)).copied().flatten()
+        self.of(line).map(|(_, left)| left)
     }
 
     /// What is left on a whole way.
@@ -55,10 +76,30 @@ impl Lines {
             .find(|&line| self.left(line).is_some_and(|left| left < more))
     }
 
+    /// A picture of that kind found no room to begin.
+    pub(super) fn close(&mut self, line: LineIndex, kind: Kind, desk: usize) {
+        if let Some(closed) = self.closed.get_mut(usize::from(line.0)) {
+            let but = Some(desk);
+            *closed = Some(closed.map_or(Closed { kind, but }, |other| Closed {
+                kind: other.kind.min(kind),
+                but: but.filter(|_| other.but == but),
+            }));
+        }
+    }
+
+    /// The first line of a way on which no picture of that kind may climb.
+    pub(super) fn closed(&self, way: &[LineIndex], kind: Kind, desk: usize) -> Option<LineIndex> {
+        let is_closed = |line: &LineIndex| {
+            let closed = self.closed.get(usize::from(line.0)).copied().flatten();
+            closed.is_some_and(|closed| closed.kind <= kind && closed.but != Some(desk))
+        };
+        way.iter().copied().find(is_closed)
+    }
+
     /// Takes it; what is not there is not taken.
     pub(super) fn take(&mut self, way: &[LineIndex], more: u64) {
         for line in way {
-            if let Some(Some(left)) = self.left.get_mut(usize::from(line.0)) {
+            if let Some(Some((_, left))) = self.left.get_mut(usize::from(line.0)) {
                 *left = left.saturating_sub(more);
             }
         }
@@ -94,7 +135,7 @@ impl<'a> Purse<'a> {
             return Some(Cause::Policy.into());
         }
         if let Some(line) = lines.refusing(self.lines, more) {
-            return Some(line_budget(line));
+            return Some(line_shortfall(Cause::LineBudget, line));
         }
         if room == Room::Just || more == 0 {
             return None;
@@ -102,7 +143,9 @@ impl<'a> Purse<'a> {
         if with_margin(after) > self.estimate {
             return Some(Cause::Path.into());
         }
-        lines.refusing(self.lines, with_margin(more)).map(line_budget)
+        lines
+            .refusing(self.lines, with_margin(more))
+            .map(|line| line_shortfall(Cause::LineBudget, line))
     }
 
     pub(super) fn take(&mut self, lines: &mut Lines, more: u64) {
@@ -118,9 +161,9 @@ impl<'a> Purse<'a> {
     }
 }
 
-fn line_budget(line: LineIndex) -> Shortfall {
+pub(super) fn line_shortfall(cause: Cause, line: LineIndex) -> Shortfall {
     Shortfall {
-        cause: Cause::LineBudget,
+        cause,
         line: Some(line),
     }
 }
