@@ -596,3 +596,7 @@ impl Ring {
         self.sent.get_mut(index as usize)
     }
 }
+
+#[cfg(test)]
+#[path = "slot_tests.rs"]
+mod tests;
