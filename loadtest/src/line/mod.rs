@@ -49,8 +49,8 @@ pub(crate) struct LineArgs {
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "tun")]
     to: Option<String>,
     /// Instead of sockets: makes two TUN devices and is the line between them; up is from the first to the second. Linux, needs CAP_NET_ADMIN.
-    #[arg(long, value_name = "NAME,NAME", num_args = 2, value_delimiter = ',', conflicts_with_all = ["listen", "to"])]
-    tun: Option<Vec<String>>,
+    #[arg(long, value_name = "NAME,NAME", value_parser = two_names, conflicts_with_all = ["listen", "to"])]
+    tun: Option<(String, String)>,
     /// A profile by name (satellite, fibre, microwave, mobile) or a file of `[SECONDS] up|down|both KEY=VALUE ...` lines; other settings go over it.
     #[arg(long, value_name = "NAME|FILE")]
     profile: Option<String>,
@@ -109,21 +109,18 @@ async fn play(args: &LineArgs, steps: Vec<Step>) -> anyhow::Result<()> {
 
 #[cfg(target_os = "linux")]
 async fn play_tun(
-    names: &[String],
+    (up, down): &(String, String),
     seed: u64,
     steps: Vec<Step>,
     span: Option<Duration>,
 ) -> anyhow::Result<()> {
-    let [up, down] = names else {
-        bail!("--tun takes two names");
-    };
     let ends = tun::Tun::open(up, down)?;
     let line = LineState::new(Instant::now(), seed, steps);
     driver::run(line, ends, span).await
 }
 
 #[cfg(not(target_os = "linux"))]
-async fn play_tun(_: &[String], _: u64, _: Vec<Step>, _: Option<Duration>) -> anyhow::Result<()> {
+async fn play_tun(_: &(String, String), _: u64, _: Vec<Step>, _: Option<Duration>) -> anyhow::Result<()> {
     bail!("--tun needs Linux")
 }
 
@@ -157,6 +154,13 @@ fn steps(args: &LineArgs) -> anyhow::Result<Vec<Step>> {
         steps.extend(parse_script(&read(file)?).with_context(|| file.clone())?);
     }
     Ok(steps)
+}
+
+fn two_names(text: &str) -> Result<(String, String), &'static str> {
+    let (up, down) = text
+        .split_once(',')
+        .ok_or("two names with a comma between them")?;
+    Ok((up.to_owned(), down.to_owned()))
 }
 
 fn read(file: &str) -> anyhow::Result<String> {

@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{net::UdpSocket, sync::mpsc, task::AbortHandle};
 
 use super::{
@@ -156,10 +157,11 @@ impl Ends for Udp {
     }
 
     fn send(&mut self, packet: Transmit<SocketAddr>) {
+        // Past the runtime, which takes a new socket for one that cannot send until it has looked at it.
         let sent = match packet.direction {
-            Direction::Down => self.front.try_send_to(&packet.bytes, packet.flow),
+            Direction::Down => SockRef::from(&self.front).send_to(&packet.bytes, &packet.flow.into()),
             Direction::Up => match self.clients.get(&packet.flow) {
-                Some(client) => client.socket.try_send(&packet.bytes),
+                Some(client) => SockRef::from(&*client.socket).send(&packet.bytes),
                 None => return,
             },
         };
@@ -234,8 +236,8 @@ fn socket(at: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(bound(at)?.into())
 }
 
-fn bound(at: SocketAddr) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(at), socket2::Type::DGRAM, None)?;
+fn bound(at: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(at), Type::DGRAM, None)?;
     socket.set_recv_buffer_size(SOCKET_BYTES)?;
     socket.set_send_buffer_size(SOCKET_BYTES)?;
     socket.set_nonblocking(true)?;
