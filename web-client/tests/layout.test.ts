@@ -88,6 +88,12 @@ describe('slots', () => {
     expect(tiles[0]?.slot).toBeNull();
     expect(wishes).toHaveLength(1);
   });
+  it('only a pinned camera is asked for as pinned', () => {
+    const pins = (layout: ReturnType<typeof make>): (string | undefined)[] => arrange(layout).wishes.flatMap((w) => (w.pinned ? [w.slot] : []));
+    expect(pins(make({ stage: { number: 3, kind: 'camera' } }))).toEqual(['v0']);
+    expect(pins(make({ stage: { number: 3, kind: 'screen' } }))).toEqual([]);
+    expect(pins(make())).toEqual([]);
+  });
   it('heights are device pixels within the protocol’s limits', () => {
     const { wishes } = arrange(make({ others: [2], area: { width: 3_840, height: 2_160, density: 3 } }));
     expect(wishes[0]?.height).toBe(2_160);

@@ -204,10 +204,12 @@ function assign(a: Arrangement, shown: readonly number[], stage: Stage | null): 
 }
 
 function wishes(tiles: readonly Tile[], density: number): Wish[] {
-  return tiles.flatMap(({ slot, source, height }) => {
+  return tiles.flatMap(({ slot, source, kind, height }) => {
     if (slot === null || height < 1) return [];
     // Steps of 36 lines, so that a drag of the window's edge does not ask again at every pixel.
     const lines = Math.ceil((height * density) / 36) * 36;
-    return [{ slot, source, height: Math.min(2_160, Math.max(36, lines)) }];
+    // Only a person's pin puts a camera on the stage.
+    const pinned = slot === 'v0' && kind === 'camera' ? { pinned: true as const } : {};
+    return [{ slot, source, height: Math.min(2_160, Math.max(36, lines)), ...pinned }];
   });
 }
