@@ -156,11 +156,11 @@ export function clientStatsOf(before: Snapshot, now: Snapshot, steady: ReadonlyS
   const voices = all.filter(({ video, packets }) => !video && packets > 0);
   const samples = sum(voices, (s) => s.samples);
   return {
-    frames_decoded: whole(sum(all, (s) => s.decoded), U32_MAX),
-    freezes: whole(sum(shown, (s) => s.freezes), U32_MAX),
-    freeze_ms: whole(sum(shown, (s) => s.freezeSeconds) * 1_000, U32_MAX),
+    frames_decoded: whole(sum(all, (s) => s.decoded), FRAMES_MAX),
+    freezes: whole(sum(shown, (s) => s.freezes), FREEZES_MAX),
+    freeze_ms: whole(sum(shown, (s) => s.freezeSeconds) * 1_000, FREEZE_MS_MAX),
     concealed_ppm: samples === 0 ? 0 : whole((sum(voices, (s) => s.concealed) / samples) * 1e6, 1e6),
-    audio_delay_ms: whole(voiceDelay(all), U16_MAX),
+    audio_delay_ms: whole(voiceDelay(all), DELAY_MS_MAX),
   };
 }
 
@@ -227,5 +227,8 @@ const whole = (value: number, most: number): number => Math.min(most, Math.max(0
 
 // A connection has some thirty streams; what lies beyond this is not read.
 const STREAMS_MAX = 64;
-const U32_MAX = 0xffff_ffff;
-const U16_MAX = 0xffff;
+// The protocol's limits: a page that was stopped for long reports no more.
+const FRAMES_MAX = 100_000;
+const FREEZES_MAX = 10_000;
+const FREEZE_MS_MAX = 3_600_000;
+const DELAY_MS_MAX = 60_000;
