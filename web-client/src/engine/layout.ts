@@ -56,6 +56,8 @@ export interface Layout {
 }
 
 const GAP = 8;
+/** Height of the pager. */
+const PAGER = 44;
 const RATIO = 16 / 9;
 const NARROW = 600;
 const ALONE_WIDTH = 640;
@@ -67,7 +69,14 @@ const PAGES: readonly { tiles: number; min: number }[] = [
   { tiles: 6, min: 0 },
 ];
 
+/** More than one page leaves room for the pager below; whether there is one never changes the area that this is told. */
 export function arrange(a: Arrangement): Layout {
+  const whole = place(a);
+  if (whole.pages === 1) return whole;
+  return place({ ...a, area: { ...a.area, height: Math.max(0, a.area.height - PAGER - GAP) } });
+}
+
+function place(a: Arrangement): Layout {
   const staged = a.stage;
   const strip = staged === null ? null : stripArea(a.area);
   const room = strip?.strip ?? { x: 0, y: 0, width: a.area.width, height: a.area.height };

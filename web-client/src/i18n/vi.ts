@@ -110,12 +110,8 @@ export const vi = {
   quality_room_out: 'Sức gửi ước tính',
   quality_voice_delay: 'Bộ đệm tiếng',
   quality_slots: 'Từng hình',
-  quality_who: 'Điểm cầu',
-  quality_received: 'Nhận',
-  quality_wanted: 'Cần',
-  quality_reason: 'Lý do',
-  quality_no_picture: 'không có',
-  unit_lines: '{n}p',
+  quality_wanted: '· cần {lines}p',
+  quality_no_picture: 'không có hình',
   unit_lines_fps: '{lines}p, {n} hình/giây',
 
   // {why} is one of the `why_` texts below.
