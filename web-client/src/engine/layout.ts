@@ -169,7 +169,7 @@ function stripArea({ width, height }: Area): { stage: Box; strip: Box } {
       strip: { x: width - side, y: 0, width: side, height },
     };
   }
-  const below = Math.round(Math.min(200, Math.max(88, height * 0.22)));
+  const below = Math.round(Math.min(200, Math.max(88, width * 0.28)));
   return {
     stage: { x: 0, y: 0, width, height: height - below - GAP },
     strip: { x: 0, y: height - below, width, height: below },
