@@ -79,7 +79,7 @@ impl World {
     fn new() -> Self {
         let id = RoomId::try_from("demo".to_owned()).expect("an id");
         Self {
-            meeting: Meeting::new(id, "Demo".into(), policy()),
+            meeting: Meeting::new(id, "Demo".into(), policy(), Default::default()),
             now: Instant::now(),
             open: [None; 5],
             sessions: 0,
