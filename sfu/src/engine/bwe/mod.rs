@@ -201,7 +201,7 @@ impl Estimator {
         }
         if self.told.is_some() && self.untold_since.is_none() {
             self.untold_since = Some(at);
-            self.silent_at = Some(at + SILENCE + 3 * self.round_trip);
+            self.silent_at = Some(at + self.patience());
         }
         self.sent.number(at, bytes, probe)
     }
@@ -249,6 +249,7 @@ impl Estimator {
     /// A report block told so many 256ths as lost. Counts only for receivers without transport-wide feedback.
     pub fn handle_report_loss(&mut self, now: Instant, fraction_lost: u8) {
         let at = self.tick(now);
+        self.sent_rate.add(at, 0);
         let sent = self.sent_rate.rate(ACKED_SPAN);
         self.reported.handle_loss(at, fraction_lost, sent);
     }
@@ -270,9 +271,10 @@ impl Estimator {
         Bitrate::bps(rate.clamp(RATE_MIN, RATE_MAX) as u64)
     }
 
-    /// A queue grows now or stands too long, or packets are lost in one.
+    /// A queue grows now or stands too long, or packets are lost in one. Not when nothing was told for a while: what was true
+    /// then says nothing of now.
     pub fn is_congested(&self) -> bool {
-        self.congested
+        self.congested && self.told.is_some_and(|told| self.at - told < self.patience())
     }
 
     /// What feedback said of all packets so far.
@@ -291,7 +293,7 @@ impl Estimator {
             wait: Duration::from_micros(self.delay.queue.wait().unsigned_abs()),
             trend: self.delay.trend(),
             slope: self.delay.slope(),
-            is_congested: self.congested,
+            is_congested: self.is_congested(),
             is_random_loss: verdict.random,
             is_app_limited: sent < self.rate.target() * LIMITED_BELOW,
             is_probing: self.probes.running(),
@@ -305,12 +307,13 @@ impl Estimator {
         if self.told.is_none() || self.rate.is_striding() {
             return None;
         }
-        self.probes.poll(at, self.rate.target())
+        self.probes.poll(at, self.rate.target(), self.rate.is_near())
     }
 
     /// Every deadline that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let at = self.tick(now);
+        self.sent_rate.add(at, 0); // time passes for it, too
         self.judge_probes(at);
         while let Some(due) = self.silent_at.filter(|due| *due <= at) {
             self.rate.lower(self.rate.target() * SILENCE_SHARE);
@@ -347,11 +350,16 @@ impl Estimator {
         self.round_trip + FEEDBACK_WAIT
     }
 
+    /// Nothing told for so long: nobody hears, or nobody can answer.
+    fn patience(&self) -> Micros {
+        SILENCE + 3 * self.round_trip
+    }
+
     /// Feedback came.
     fn hear(&mut self, at: Micros) {
         let silent = self
             .untold_since
-            .is_some_and(|since| at - since > SILENCE + 3 * self.round_trip);
+            .is_some_and(|since| at - since > self.patience());
         if silent {
             self.probes.begin_anew(at);
         }

@@ -24,6 +24,9 @@ pub struct Probe {
 
 /// How long a probe takes to send. Shorter ones drown in the grain of timers, longer ones in the queue they make.
 const LENGTH: Duration = Duration::from_millis(20);
+/// Near what the line is known to take it is only a look whether that still holds. A longer one would push aside the other
+/// flows of a full line, the more the greater the flow that probes.
+const LENGTH_NEAR: Duration = Duration::from_millis(10);
 /// Fewer packets show nothing.
 const PACKETS: u8 = 5;
 /// A probe not sent by then is judged by what was sent of it.
@@ -117,8 +120,8 @@ impl Probes {
         (more && free).then_some(self.not_before)
     }
 
-    /// The next one, if it is time.
-    pub(super) fn poll(&mut self, at: Micros, target: f64) -> Option<Probe> {
+    /// The next one, if it is time. `near`: the target is near what the line is known to take.
+    pub(super) fn poll(&mut self, at: Micros, target: f64, near: bool) -> Option<Probe> {
         if self.due(target).is_none_or(|due| at < due) {
             return None;
         }
@@ -132,7 +135,7 @@ impl Probes {
         let id = ProbeId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         let rate = Bitrate::bps(rate as u64);
-        let bytes = rate.over(LENGTH).as_bytes() as u32;
+        let bytes = rate.over(if near { LENGTH_NEAR } else { LENGTH }).as_bytes() as u32;
         self.clusters.push_back(Cluster::new(id, at, bytes));
         Some(Probe {
             id,

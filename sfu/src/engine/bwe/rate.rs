@@ -26,7 +26,7 @@ const SEEN_MORE: f64 = 10_000.0;
 /// The rate grows at most by this multiple in a response time.
 const STRIDE: f64 = 2.0;
 /// Share of what the line is known to take that a probe may claim which filled it.
-const FULL_SHARE: f64 = 0.9;
+const FULL_SHARE: f64 = BACKOFF;
 /// Weight of the past in what the line takes.
 const CAPACITY_MEMORY: f64 = 0.8;
 /// What differs from it by so much is another line.
@@ -97,11 +97,8 @@ impl Rate {
         {
             self.capacity = None; // the line takes more than it did
         }
-        let near = self
-            .capacity
-            .is_some_and(|known| self.target > known * (1.0 - 2.0 * CAPACITY_BAND));
         let step = STEP * 1e6 / response.max(10_000) as f64;
-        let growth = if near { GROWTH_NEAR } else { GROWTH };
+        let growth = if self.is_near() { GROWTH_NEAR } else { GROWTH };
         let wanted = self.target + passed * step.max(self.target * growth);
         let seen = acked * SEEN + SEEN_MORE;
         self.raise(wanted.min(seen));
@@ -133,6 +130,12 @@ impl Rate {
     /// line is known that knowledge is better.
     pub(super) fn share_of_full(&self, rate: f64) -> f64 {
         self.capacity.map_or(rate, |known| rate.min(known * FULL_SHARE))
+    }
+
+    /// Is the rate near what the line was last known to take?
+    pub(super) fn is_near(&self) -> bool {
+        self.capacity
+            .is_some_and(|known| self.target > known * (1.0 - 2.0 * CAPACITY_BAND))
     }
 
     /// Is there more to come of what was proven?

@@ -130,7 +130,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (any::<u16>(), any::<u8>()).prop_map(|(bytes, kind)| Step::Sent(bytes, kind)),
         4 => (any::<u16>(), arrivals, any::<i32>()).prop_map(|(base, gaps, ticks)| {
             let (mut number, mut at) = (base, i64::from(ticks) << 10);
-            Step::Told(base, gaps.into_iter().map(|(gap, delta)| {
+            Step::Told(gaps.into_iter().map(|(gap, delta)| {
                 number = number.wrapping_add(gap);
                 at += delta;
                 (number, at)
