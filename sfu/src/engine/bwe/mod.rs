@@ -55,12 +55,12 @@ const STANDS: Micros = 500_000;
 /// From this wait on the rate does not grow.
 const WAIT_GROW_MAX: Micros = 40_000;
 /// A wait beyond it that grew by so much since the last feedback needs no trend, which takes twenty groups to see it.
-const WAIT_RISING: Micros = 50_000;
-const RISE: Micros = 20_000;
+const WAIT_RISING: Micros = 40_000;
+const RISE: Micros = 15_000;
 /// A growing wait below this, right after a probe, is the one that the probe made.
 const WAIT_PROBED: Micros = 60_000;
 /// The next stride to what a probe showed is taken below this wait only.
-const WAIT_STRIDE_MAX: Micros = 15_000;
+const WAIT_STRIDE_MAX: Micros = 10_000;
 /// The receiver's wait until its next feedback.
 const FEEDBACK_WAIT: Micros = 100_000;
 /// Round trip before one is known, and its bounds.
