@@ -1,6 +1,9 @@
 //! Phase two: pictures, rung by rung over all receivers.
 
-use std::time::{Duration, Instant};
+use std::{
+    cmp::Reverse,
+    time::{Duration, Instant},
+};
 
 use super::{
     super::{
@@ -70,41 +73,38 @@ impl<'a> Pictures<'a> {
         sources: &[(usize, &'a Source)],
     ) -> Self {
         let count = hall.desks.iter().map(|desk| desk.receiver.demands.len()).sum();
-        let mut keyed = Vec::with_capacity(count);
+        let (mut keys, mut found) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (at, desk) in hall.desks.iter().enumerate() {
             let former = previous.slots_of(desk.receiver.endpoint);
             let mut seen = [0_u32; 5];
             let first = desk.receiver.demands.iter().map(|demand| demand.kind).min();
             for (place, demand) in desk.receiver.demands.iter().enumerate() {
                 let nth = &mut seen[demand.kind as usize];
-                let key = (demand.kind, std::cmp::Reverse(desk.receiver.rank), *nth, at);
                 let is_first = *nth == 0 && first == Some(demand.kind);
+                keys.push((demand.kind, Reverse(desk.receiver.rank), *nth, found.len()));
                 *nth += 1;
-                let source = sources
-                    .binary_search_by_key(&demand.source, |(_, source)| source.number)
-                    .ok();
-                let memory = remembered(former, place, demand);
+                let source = sources.binary_search_by_key(&demand.source, |(_, source)| source.number);
                 let mut item = Item {
                     desk: at,
                     demand,
                     place,
-                    source,
+                    source: source.ok(),
                     is_first,
                     wanted: Level::NOTHING,
                     capped: None,
                     cap: 0,
-                    former: memory,
+                    former: remembered(former, place, demand),
                     climbed: 0,
                     top: 0,
                     refusal: None,
                 };
-                item.look(problem, desk, source.map(|at| sources[at].1));
-                keyed.push((key, item));
+                item.look(problem, desk, source.ok().map(|at| sources[at].1));
+                found.push(item);
             }
         }
-        keyed.sort_by_key(|(key, _)| *key);
+        keys.sort_unstable();
         Self {
-            items: keyed.into_iter().map(|(_, item)| item).collect(),
+            items: keys.into_iter().map(|(.., at)| found[at]).collect(),
         }
     }
 
