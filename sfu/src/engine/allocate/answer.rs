@@ -54,23 +54,28 @@ impl Answer<'_> {
             sees[item.desk] = true;
         }
         let mut sums = vec![Sums::default(); self.hall.desks.len()];
-        let mut placed: Vec<Option<SlotGrant>> = vec![None; end];
-        for (item, &aim) in self.pictures.items.iter().zip(aims) {
+        // Pictures are in the order in which they were served, slots in that of their receivers.
+        let mut order = vec![0; end];
+        for (at, item) in self.pictures.items.iter().enumerate() {
+            order[starts(item.desk) + item.place] = at;
+        }
+        let grant = |at: usize| {
+            let item = &self.pictures.items[at];
             let given = self.given(item);
             let sum = &mut sums[item.desk];
             sum.used = sum.used.saturating_add(given.map_or(0, |rung| rung.rate));
             sum.full = sum.full.saturating_add(self.full_rate(item, given));
             let reached = item.reached(self.ladders);
-            placed[starts(item.desk) + item.place] = Some(SlotGrant {
+            SlotGrant {
                 slot: item.demand.slot,
                 source: item.demand.source,
                 picture: given.map(picture),
                 shortfall: self.shortfall(item, given, reached, &orders, sees[item.desk]),
-                memory: item.memory(self.now, reached, aim),
-            });
-        }
+                memory: item.memory(self.now, reached, aims[at]),
+            }
+        };
         let mut allocation = Allocation {
-            slots: placed.into_iter().flatten().collect(),
+            slots: order.into_iter().map(grant).collect(),
             at: Some(self.now),
             ..Allocation::default()
         };

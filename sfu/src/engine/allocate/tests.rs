@@ -443,10 +443,16 @@ fn a_layer_that_never_arrives_gives_its_room_back() {
     }
     scene.points[0].demands[1] = demand(1, 3, Kind::Pinned, 720);
     let pending = scene.fresh();
-    assert_eq!(row(&pending, 1), "3 voices | 180@100 NotSent | 360@100 Path | 180@50");
+    assert_eq!(
+        row(&pending, 1),
+        "3 voices | 180@100 NotSent | 360@100 Path | 180@50"
+    );
     scene.after(ARRIVAL);
     let given_up = scene.allocate(&pending);
-    assert_eq!(row(&given_up, 1), "3 voices | 180@100 NotSent | 720@50 Path | 180@50");
+    assert_eq!(
+        row(&given_up, 1),
+        "3 voices | 180@100 NotSent | 720@50 Path | 180@50"
+    );
 }
 
 #[test]
@@ -497,10 +503,7 @@ fn redundancy_goes_first_when_loss_is_queueing_and_last_when_it_is_not() {
         (false, all("360@100 Path | 180@25 Path | - Path"))
     );
     scene.points[0].loss = Loss::Random;
-    assert_eq!(
-        redundancy(&scene),
-        (true, all("360@50 Path | - Path | - Path"))
-    );
+    assert_eq!(redundancy(&scene), (true, all("360@50 Path | - Path | - Path")));
     scene.points[0].loss = Loss::Queueing;
     scene.points[0].estimate = Some(Bitrate::mbps(5));
     assert!(redundancy(&scene).0);
