@@ -9,7 +9,7 @@ use super::{
         units::Bitrate,
     },
     claims::{Claims, by_line},
-    ladder::{Ladder, Rung, height, range, shares},
+    ladder::{Rung, height, range, shares},
     live_step,
     outcome::{Allocation, Level, LineUse, Picture, ReceiverGrant, SlotGrant},
     pictures::{Item, Ladders, Pictures},
@@ -61,7 +61,7 @@ impl Answer<'_> {
         }
         let grant = |at: usize| {
             let item = &self.pictures.items[at];
-            let given = self.given(item);
+            let given = item.given(self.ladders);
             let sum = &mut sums[item.desk];
             sum.used = sum.used.saturating_add(given.map_or(0, |rung| rung.rate));
             sum.full = sum.full.saturating_add(self.full_rate(item, given));
@@ -85,13 +85,6 @@ impl Answer<'_> {
         ask_for_long_packets(&mut allocation);
         allocation.sources = orders.sources;
         allocation
-    }
-
-    /// The highest rung climbed that arrives.
-    fn given(&self, item: &Item<'_>) -> Option<&Rung> {
-        let rungs = self.ladders.of(item).map(Ladder::rungs).unwrap_or_default();
-        let climbed = rungs.get(..usize::from(item.climbed)).unwrap_or_default();
-        climbed.iter().rev().find(|rung| rung.live)
     }
 
     /// What a picture would take as wanted: what is measured of it, or usual if that is more, since a sender is asked for more

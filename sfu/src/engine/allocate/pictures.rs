@@ -10,7 +10,7 @@ use super::{
         id::LineIndex,
         shortfall::{Cause, Shortfall},
     },
-    ladder::{Ladder, layer_for, temporal_for},
+    ladder::{Ladder, Rung, layer_for, temporal_for},
     outcome::{Allocation, Hold, Level, SlotGrant, SlotMemory},
     problem::{Demand, Kind, LAYERS_MAX, Problem, Source},
     voices::{Desk, Hall},
@@ -143,11 +143,21 @@ pub(super) enum Rules<'a> {
 
 /// By source: its ladder for each temporal layer.
 #[derive(Debug, Clone)]
-pub(super) struct Ladders(pub(super) Vec<[Ladder; 3]>);
+pub(super) struct Ladders {
+    /// For the most important picture of each receiver.
+    pub(super) first: Vec<[Ladder; 3]>,
+    /// For the others; empty if they climb the same.
+    pub(super) rest: Vec<[Ladder; 3]>,
+}
 
 impl Ladders {
     pub(super) fn of(&self, item: &Item<'_>) -> Option<&Ladder> {
-        let ladders = self.0.get(item.source?)?;
+        let ladders = if item.is_first || self.rest.is_empty() {
+            &self.first
+        } else {
+            &self.rest
+        };
+        let ladders = ladders.get(item.source?)?;
         ladders.get(usize::from(temporal_for(item.demand.fps)))
     }
 }
@@ -292,6 +302,13 @@ impl Item<'_> {
         let rungs = ladders.of(self).map(Ladder::rungs).unwrap_or_default();
         let climbed = rungs.get(..usize::from(self.climbed)).unwrap_or_default();
         climbed.last().map_or(Level::NOTHING, |rung| rung.level)
+    }
+
+    /// The highest rung climbed that arrives.
+    pub(super) fn given<'l>(&self, ladders: &'l Ladders) -> Option<&'l Rung> {
+        let rungs = ladders.of(self).map(Ladder::rungs).unwrap_or_default();
+        let climbed = rungs.get(..usize::from(self.climbed)).unwrap_or_default();
+        climbed.iter().rev().find(|rung| rung.live)
     }
 
     /// What the next call has to know.

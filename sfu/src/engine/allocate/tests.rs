@@ -428,7 +428,7 @@ fn a_layer_that_is_wanted_is_asked_for_then_arrives_then_is_given() {
     live(&mut scene, 0);
     let first = scene.fresh();
     assert_eq!(row(&first, 1), "3 voices | 180@100 NotSent | 180@50 | 180@50");
-    assert_eq!(order(&first, 2), "60 250 2370 at 30");
+    assert_eq!(order(&first, 2), "60 250 2240 at 30");
     scene.after(Duration::from_secs(1));
     live(&mut scene, 2);
     let second = scene.allocate(&first);
@@ -458,7 +458,8 @@ fn a_layer_that_never_arrives_gives_its_room_back() {
 #[test]
 fn each_reason_is_the_one_that_binds() {
     let stage = |scene: &Scene| row(&scene.fresh(), 1).split(" | ").nth(1).map(str::to_owned);
-    let table: [(&str, fn(&mut Scene)); 9] = [
+    type Change = fn(&mut Scene);
+    let table: [(&str, Change); 9] = [
         ("720@100", |_| ()),
         ("360@100 Policy", |scene| scene.policy.height_max = 360),
         ("360@100 ReceiverCpu", |scene| scene.points[0].cpu_steps = 1),
