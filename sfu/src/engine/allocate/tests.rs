@@ -558,3 +558,45 @@ fn an_estimate_is_to_grow_to_what_is_wanted_and_no_further() {
     scene.points[1..].iter_mut().for_each(|point| point.voices = 0);
     assert_eq!(wanted(&scene), 1_150, "never more than the line");
 }
+
+/// A minute of a room whose senders obey: each layer takes what it was ordered at, a second later. What everybody got in
+/// each second.
+fn obeyed(mut scene: Scene) -> Vec<Vec<String>> {
+    let mut allocation = Allocation::default();
+    let second = |_| {
+        allocation = scene.allocate(&allocation);
+        for order in &allocation.sources {
+            let point = &mut scene.points[order.endpoint.0 as usize - 1];
+            for (offer, order) in point.camera.iter_mut().flatten().zip(&order.layers) {
+                let Some(order) = order else { continue };
+                offer.live = order.active;
+                offer.rates = shares(order.bitrate_max.as_bps()).map(Bitrate::bps);
+            }
+        }
+        scene.after(Duration::from_secs(1));
+        (1..=scene.points.len())
+            .map(|point| row(&allocation, point))
+            .collect()
+    };
+    (0..60).map(second).collect()
+}
+
+#[test]
+fn a_room_whose_senders_obey_settles() {
+    for estimate in (200..4_000).step_by(50) {
+        let seconds = obeyed(one(Some(Bitrate::kbps(estimate))));
+        let changes = seconds.windows(2).filter(|pair| pair[0][0] != pair[1][0]).count();
+        assert!(
+            changes <= 4,
+            "{estimate} kb/s: {changes} changes, {:?}",
+            seconds.iter().map(|s| &s[0]).collect::<Vec<_>>()
+        );
+        assert_eq!(seconds[40], seconds[59], "{estimate} kb/s");
+    }
+    for down in (1_500..12_000).step_by(500) {
+        let mut scene = district(3);
+        scene.lines[0].down = Bitrate::kbps(down);
+        let seconds = obeyed(scene);
+        assert_eq!(seconds[40], seconds[59], "{down} kb/s");
+    }
+}
