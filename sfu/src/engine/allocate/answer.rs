@@ -12,7 +12,7 @@ use super::{
     ladder::{Rung, height, range, shares},
     live_step,
     outcome::{Allocation, Level, LineUse, Picture, ReceiverGrant, SlotGrant},
-    pictures::{Item, Ladders, Pictures},
+    pictures::{Aim, Item, Ladders, Pictures},
     problem::{Loss, Problem, Receiver, Source},
     up::Orders,
     voices::{Desk, Hall, NARROW},
@@ -41,7 +41,7 @@ struct Sums {
 
 impl Answer<'_> {
     /// `aims` are in the order of the pictures.
-    pub(super) fn write(&self, aims: &[Level], orders: Orders) -> Allocation {
+    pub(super) fn write(&self, aims: &[Aim], orders: Orders) -> Allocation {
         let mut ends = Vec::with_capacity(self.hall.desks.len());
         let mut end = 0;
         for desk in &self.hall.desks {
@@ -61,7 +61,7 @@ impl Answer<'_> {
         }
         let grant = |at: usize| {
             let item = &self.pictures.items[at];
-            let given = item.given(self.ladders);
+            let (given, aim) = (item.given(self.ladders), aims[at]);
             let sum = &mut sums[item.desk];
             sum.used = sum.used.saturating_add(given.map_or(0, |rung| rung.rate));
             sum.full = sum.full.saturating_add(self.full_rate(item, given));
@@ -70,8 +70,8 @@ impl Answer<'_> {
                 slot: item.demand.slot,
                 source: item.demand.source,
                 picture: given.map(picture),
-                shortfall: self.shortfall(item, given, reached, &orders, sees[item.desk]),
-                memory: item.memory(self.now, reached, aims[at]),
+                shortfall: self.shortfall(item, given, aim, &orders, sees[item.desk]),
+                memory: item.memory(self.now, reached, aim.level),
             }
         };
         let mut allocation = Allocation {
@@ -114,7 +114,7 @@ impl Answer<'_> {
         &self,
         item: &Item<'_>,
         given: Option<&Rung>,
-        reached: Level,
+        aim: Aim,
         orders: &Orders,
         sees: bool,
     ) -> Option<Shortfall> {
@@ -122,7 +122,7 @@ impl Answer<'_> {
         if item.is_met_by(level) {
             return None;
         }
-        if level < reached {
+        if level < item.reached(self.ladders) {
             return Some(Cause::NotSent.into());
         }
         if let Some(refusal) = item.refusal {
@@ -140,7 +140,9 @@ impl Answer<'_> {
         let next = level.layer().map_or(0, |layer| usize::from(layer) + 1);
         let order = item.source.and_then(|at| orders.sources.get(at));
         let denied = order.and_then(|order| order.denied.iter().skip(next).copied().flatten().next());
-        Some(denied.unwrap_or(Cause::NotSent.into()))
+        // A layer that is not asked for, because this receiver too would find no room for it.
+        let unwanted = aim.refusal.filter(|_| aim.level.layer() <= level.layer());
+        Some(denied.or(unwanted).unwrap_or(Cause::NotSent.into()))
     }
 
     fn receivers(&self, sums: &[Sums], ends: &[usize]) -> Vec<ReceiverGrant> {

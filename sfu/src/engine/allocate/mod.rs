@@ -34,7 +34,6 @@ use self::{
     answer::Answer,
     claims::Claims,
     ladder::{Ladder, Step, height, range, shares},
-    outcome::Level,
     pictures::{Ladders, Pictures, Rules},
     up::{Orders, Uplinks},
     voices::Hall,
@@ -62,7 +61,7 @@ pub fn allocate(problem: &Problem<'_>, previous: &Allocation) -> Allocation {
     let ladders = ideal_ladders(&sources);
     let mut hall = voiced.clone();
     pictures.give(now, &mut hall, &ladders, Rules::Aim);
-    let aims: Vec<Level> = pictures.items.iter().map(|item| item.reached(&ladders)).collect();
+    let aims = pictures.aims(&ladders);
     let mut uplinks = Uplinks::new(problem, previous, &senders, &sources);
     uplinks.give(now, &pictures, &hall, &ladders, &claims);
 

@@ -58,6 +58,14 @@ pub(super) struct Item<'a> {
     pub(super) refusal: Option<Shortfall>,
 }
 
+/// What a picture would get if all layers were sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Aim {
+    pub(super) level: Level,
+    /// What stopped it there.
+    pub(super) refusal: Option<Shortfall>,
+}
+
 /// All pictures that are wanted, in the order in which they are served within a round: by kind, then by rank, then the first
 /// of everybody before the second of anybody.
 #[derive(Debug, Clone)]
@@ -106,6 +114,15 @@ impl<'a> Pictures<'a> {
         Self {
             items: keys.into_iter().map(|(.., at)| found[at]).collect(),
         }
+    }
+
+    /// What was reached, in the order of the pictures.
+    pub(super) fn aims(&self, ladders: &Ladders) -> Vec<Aim> {
+        let aim = |item: &Item<'_>| Aim {
+            level: item.reached(ladders),
+            refusal: item.refusal,
+        };
+        self.items.iter().map(aim).collect()
     }
 
     /// Phase two. Round by round each picture that is due climbs one rung, if its whole way has room; the first rung that has

@@ -592,11 +592,18 @@ fn a_room_whose_senders_obey_settles() {
             seconds.iter().map(|s| &s[0]).collect::<Vec<_>>()
         );
         assert_eq!(seconds[40], seconds[59], "{estimate} kb/s");
+        assert!(
+            !seconds[59][0].contains("NotSent"),
+            "{estimate} kb/s: {}",
+            seconds[59][0]
+        );
     }
     for down in (1_500..12_000).step_by(500) {
         let mut scene = district(3);
         scene.lines[0].down = Bitrate::kbps(down);
         let seconds = obeyed(scene);
         assert_eq!(seconds[40], seconds[59], "{down} kb/s");
+        let not_sent = seconds[59].iter().find(|row| row.contains("NotSent"));
+        assert_eq!(not_sent, None, "{down} kb/s");
     }
 }
