@@ -6,6 +6,7 @@ use super::*;
 use crate::engine::{
     id::{EndpointId, LineIndex, PointNumber, Rank, SlotId, SourceKind, SourceNumber},
     shortfall::{Cause, Shortfall},
+    testing::base,
 };
 
 /// A room that owns what a [`Problem`] borrows. Point `n` is endpoint `n`, from 1.
@@ -81,7 +82,7 @@ impl Point {
 impl Scene {
     pub(super) fn new(points: Vec<Point>) -> Self {
         Self {
-            now: Instant::now(),
+            now: base(),
             points,
             lines: Vec::new(),
             policy: Policy::default(),
