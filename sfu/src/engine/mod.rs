@@ -33,6 +33,7 @@ pub mod outbound;
 pub mod packet;
 pub mod redundancy;
 pub mod rewriter;
+mod ring;
 pub mod room;
 pub mod selector;
 pub mod seq;
