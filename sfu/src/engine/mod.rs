@@ -36,6 +36,7 @@ pub mod pacer;
 pub mod packet;
 pub mod redundancy;
 pub mod rewriter;
+mod ring;
 pub mod room;
 pub mod selector;
 pub mod seq;
