@@ -252,6 +252,9 @@ pub struct ClientState {
 pub struct RoomPolicy {
     /// Newcomers above this number of seats are refused. 1 to 1,000.
     pub points_max: u16,
+    /// What the way to a newcomer is taken to carry until it was measured, a second or so after its join.
+    #[serde(default = "way_start")]
+    pub way_start: Bitrate,
     /// Codecs of pictures, the wanted first: a point sends with the first it can, VP8 being what all can. Other points get
     /// what they can show of them. More than [`VIDEO_CODECS_MAX`] are refused. It counts for those who join from then on.
     #[serde(default = "video_default")]
@@ -284,8 +287,14 @@ impl Default for RoomPolicy {
         Self {
             points_max: 300,
             video: video_default(),
+            way_start: way_start(),
         }
     }
+}
+
+/// Voices and a small picture, without harm to the thinnest lines.
+fn way_start() -> Bitrate {
+    Bitrate::kbps(300)
 }
 
 /// A point's form, which fixes how many video slots it has.

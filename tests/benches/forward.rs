@@ -57,8 +57,12 @@ fn fan_out(bencher: Bencher<'_, '_>, receivers: usize) {
     let mut forwards: Vec<Forward> = Vec::new();
     let mut buffer = vec![0; 1_500];
     bencher.counter(ItemsCount::new(receivers)).bench_local(move || {
-        world.now += testkit::encoder::Camera::FRAME_TIME;
-        let packets = world.peers[sender].camera_frame(world.now);
+        world.now += std::time::Duration::from_micros(66_667);
+        let frame = world.peers[sender].camera_frame(world.now);
+        let packets: Vec<Vec<u8>> = frame
+            .iter()
+            .map(|(_, packet)| world.peers[sender].write(world.now, packet))
+            .collect();
         for packet in &packets {
             world.room.handle_rtp(world.now, endpoint, packet, &mut forwards);
         }
@@ -68,7 +72,9 @@ fn fan_out(bencher: Bencher<'_, '_>, receivers: usize) {
                 .payload
                 .and_then(|at| world.room.payload(at))
                 .unwrap_or_default();
-            bytes += forward.write(payload, &mut buffer).unwrap_or(0);
+            bytes += forward
+                .write(payload, |at| world.room.payload(at), &mut buffer)
+                .unwrap_or(0);
         }
         while world.room.poll_output().is_some() {}
         bytes

@@ -1,31 +1,44 @@
 //! What a receiver's jitter buffer and decoder would make of one slot.
 //!
 //! The model takes packets as they arrive, asks for lost ones again, and decodes a frame when it is whole and everything it refers to was decoded. It knows
-//! from each packet's [`Stamp`] what the packet truly is, so that a slot which only looks continuous is found out.
+//! from each packet's [`Stamp`] what the packet truly is, so that a slot which only looks continuous is found out. Pictures are put together by
+//! [`crate::picture`], voices are played by [`crate::voice`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use sfu::{
     engine::id::{MediaKind, SlotId},
-    wire::{codec::vp8, rtp::RtpPacket},
+    wire::{
+        codec::{opus, vp8},
+        ext::PlayoutDelay,
+        rtp::RtpPacket,
+    },
 };
 
-use crate::encoder::Stamp;
+use crate::{
+    encoder::Stamp,
+    picture::{Assembler, Step},
+    voice::Playout,
+};
 
 /// One frame that was decoded, or one voice packet that was played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// When it was whole.
+    /// When it could be decoded; of a voice, when it was played.
     pub at: Instant,
+    /// When it was shown: not before its time, which smooths what came late.
+    pub shown: Instant,
     /// What it was.
     pub stamp: Stamp,
     /// RTP time in the slot.
     pub timestamp: u32,
     /// Source number the packets carried as CSRC.
     pub named: u32,
+    /// Height of the picture, 0 of a voice.
+    pub height: u16,
 }
 
 /// What must never happen in a slot, with the number of times it did.
@@ -52,6 +65,8 @@ pub struct Receiver {
     pub slot: SlotId,
     /// Everything decoded or played.
     pub seen: Vec<Seen>,
+    /// Of a sound: what was played and what was made up.
+    pub voice: Playout,
     /// What must stay zero.
     pub violations: Violations,
     /// Numbers asked for again, each time counted.
@@ -68,28 +83,34 @@ pub struct Receiver {
     pub plis_sent: u32,
     /// The first frame that arrived was not a whole key frame.
     pub began_without_key: bool,
+    /// Times that the slot was emptied: what comes after is no freeze.
+    pub emptied: Vec<Instant>,
     /// Highest number seen, unwrapped, and how many different ones arrived.
     pub highest: Option<u64>,
     /// Different numbers that arrived, first time or repaired.
     pub received: u64,
     /// First number seen.
     pub first: Option<u64>,
-    packets: BTreeMap<u64, Packet>,
+    pictures: Assembler,
     missing: BTreeMap<u64, Missing>,
-    next: Option<u64>,
-    last: Option<Decoded>,
-    needs_key: bool,
+    /// Numbers that are not waited for any more; they may still come.
+    lost: BTreeSet<u64>,
     last_pli: Option<Instant>,
     path_doubles: bool,
 }
 
+/// What the model keeps of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Packet {
-    stamp: Stamp,
-    timestamp: u32,
-    marker: bool,
-    named: u32,
-    picture: Option<(u16, u8)>,
+pub struct Packet {
+    pub(crate) came: Instant,
+    pub(crate) stamp: Stamp,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) named: u32,
+    pub(crate) height: u16,
+    pub(crate) picture: Option<(u16, u8)>,
+    /// Of a sound: how long it is.
+    pub(crate) length: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,17 +120,12 @@ struct Missing {
     tries: u32,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Decoded {
-    stamp: Stamp,
-    timestamp: u32,
-    picture: Option<(u16, u8)>,
-}
-
 /// A number missing for longer is given up, and a key frame asked for.
 const GIVE_UP: Duration = Duration::from_millis(1_000);
 /// A lost packet is asked for again after this much more than a round trip.
 const RETRY_MARGIN: Duration = Duration::from_millis(20);
+/// Numbers not waited for that are remembered.
+const LOST_MAX: usize = 4_096;
 /// Key frames are asked for at most this often.
 const PLI_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -119,6 +135,7 @@ impl Receiver {
         Self {
             slot,
             seen: Vec::new(),
+            voice: Playout::default(),
             violations: Violations::default(),
             nacks_sent: 0,
             gaps: 0,
@@ -127,27 +144,35 @@ impl Receiver {
             given_up: 0,
             plis_sent: 0,
             began_without_key: false,
+            emptied: Vec::new(),
             highest: None,
             received: 0,
             first: None,
-            packets: BTreeMap::new(),
+            pictures: Assembler::default(),
             missing: BTreeMap::new(),
-            next: None,
-            last: None,
-            needs_key: true,
+            lost: BTreeSet::new(),
             last_pli: None,
             path_doubles,
         }
     }
 
-    /// A packet on the slot's media SSRC.
-    pub fn handle_media(&mut self, now: Instant, rtp: &RtpPacket<'_>) {
+    fn is_video(&self) -> bool {
+        self.slot.kind == MediaKind::Video
+    }
+
+    /// A packet on the slot's media SSRC. `playout_delay` is what it says of that.
+    pub fn handle_media(&mut self, now: Instant, rtp: &RtpPacket<'_>, playout_delay: Option<PlayoutDelay>) {
         let number = self.unwrap(rtp.sequence());
         if self.was_seen(number) {
-            self.violations.duplicates += u32::from(!self.path_doubles);
+            let is_late = self.lost.remove(&number);
+            self.violations.duplicates += u32::from(!self.path_doubles && !is_late);
             return;
         }
-        let Some(packet) = self.read(rtp, rtp.payload()) else {
+        if let Some(delay) = playout_delay {
+            self.pictures
+                .set_least_delay(Duration::from_millis(u64::from(delay.min) * 10));
+        }
+        let Some(packet) = self.read(now, rtp, rtp.payload()) else {
             return;
         };
         self.note_gap(now, number);
@@ -159,12 +184,15 @@ impl Receiver {
         let Some((number, payload)) = rtp.payload().split_first_chunk::<2>() else {
             return;
         };
+        if payload.is_empty() {
+            return;
+        }
         let number = self.unwrap(u16::from_be_bytes(*number));
         if self.was_seen(number) {
             self.redundant_repairs += 1;
             return;
         }
-        let Some(packet) = self.read(rtp, payload) else {
+        let Some(packet) = self.read(now, rtp, payload) else {
             self.violations.bad_repairs += 1;
             return;
         };
@@ -173,11 +201,19 @@ impl Receiver {
         self.accept(now, number, packet);
     }
 
+    /// The slot shows something else from now on, or nothing.
+    pub fn handle_change(&mut self, now: Instant, is_empty: bool) {
+        self.voice.set_empty(is_empty.then_some(now));
+        if is_empty {
+            self.emptied.push(now);
+        }
+    }
+
     fn was_seen(&self, number: u64) -> bool {
         let before = self.first.is_some_and(|first| number < first);
         let done =
             self.highest.is_some_and(|highest| number <= highest) && !self.missing.contains_key(&number);
-        self.packets.contains_key(&number) || done && !before
+        self.pictures.has(number) || done && !before
     }
 
     fn unwrap(&self, sequence: u16) -> u64 {
@@ -188,26 +224,31 @@ impl Receiver {
         highest.saturating_add_signed(i64::from(step))
     }
 
-    fn read(&mut self, rtp: &RtpPacket<'_>, payload: &[u8]) -> Option<Packet> {
-        let video = self.slot.kind == MediaKind::Video;
+    fn read(&mut self, now: Instant, rtp: &RtpPacket<'_>, payload: &[u8]) -> Option<Packet> {
+        let video = self.is_video();
         let stamp = Stamp::read(payload, video)?;
         let named = rtp.csrcs().next().unwrap_or(0);
         self.violations.wrong_names += u32::from(named != stamp.source);
-        let picture = if video {
+        let (mut picture, mut height, mut length) = (None, 0, Duration::ZERO);
+        if video {
             let descriptor = vp8::Descriptor::parse(payload)?;
-            descriptor
+            picture = descriptor
                 .picture_id
                 .map(|id| id.get())
-                .zip(descriptor.tl0_pic_idx)
+                .zip(descriptor.tl0_pic_idx);
+            height = u16::from_le_bytes([payload[14], payload[15]]);
         } else {
-            None
-        };
+            length = opus::Toc::parse(payload)?.duration();
+        }
         Some(Packet {
+            came: now,
             stamp,
             timestamp: rtp.timestamp(),
             marker: rtp.marker(),
             named,
+            height,
             picture,
+            length,
         })
     }
 
@@ -231,12 +272,12 @@ impl Receiver {
         self.received += 1;
         self.first.get_or_insert(number);
         self.highest = Some(self.highest.map_or(number, |highest| highest.max(number)));
-        if self.next.is_some_and(|next| number < next) {
-            return; // given up before it came
+        if self.is_video() {
+            self.pictures.put(number, packet);
+            self.decode(now);
+        } else {
+            self.violations.time_back += u32::from(!self.voice.put(now, number, packet, &mut self.seen));
         }
-        self.next.get_or_insert(number);
-        self.packets.insert(number, packet);
-        self.decode(now);
     }
 
     /// Numbers to ask for now, and whether a key frame is needed.
@@ -254,8 +295,8 @@ impl Receiver {
             }
         }
         self.nacks_sent += numbers.len() as u32;
-        let key = self.needs_key
-            && !self.packets.is_empty()
+        let key = self.is_video()
+            && self.pictures.needs_key()
             && self
                 .last_pli
                 .is_none_or(|last| now.saturating_duration_since(last) >= PLI_INTERVAL);
@@ -267,105 +308,51 @@ impl Receiver {
     }
 
     fn give_up(&mut self, now: Instant) {
-        let late: Vec<u64> = self
-            .missing
-            .iter()
-            .filter(|(_, m)| now.saturating_duration_since(m.since) >= GIVE_UP)
-            .map(|(number, _)| *number)
-            .collect();
-        for number in late {
-            self.missing.remove(&number);
-            self.given_up += 1;
-            if self.next.is_some_and(|next| number >= next) {
-                self.needs_key = self.slot.kind == MediaKind::Video;
-                self.next = Some(number + 1);
-                self.packets = self.packets.split_off(&(number + 1));
-            }
+        let (late, kept) = std::mem::take(&mut self.missing)
+            .into_iter()
+            .partition(|(_, missing)| now.saturating_duration_since(missing.since) >= GIVE_UP);
+        self.missing = kept;
+        self.lose(&late);
+        if self.is_video() {
+            self.decode(now);
+        } else {
+            self.voice.play(now, &mut self.seen);
         }
-        self.decode(now);
     }
 
     fn decode(&mut self, now: Instant) {
-        while let Some(next) = self.next {
-            let Some(first) = self.packets.get(&next).copied() else {
-                return;
-            };
-            let Some((end, cut)) = self.frame_end(next, first) else {
-                return;
-            };
-            if cut {
-                self.last = Some(Decoded {
-                    stamp: first.stamp,
-                    timestamp: first.timestamp,
-                    picture: first.picture,
-                });
-            } else {
-                self.finish(now, next, end, first);
-            }
-            self.packets = self.packets.split_off(&(end + 1));
-            self.next = Some(end + 1);
-        }
-    }
-
-    /// The last packet of the frame that begins at `start`, once it is there, and whether a switch cut the frame short: its end was still on its way
-    /// when the slot went on with a key frame.
-    fn frame_end(&mut self, start: u64, first: Packet) -> Option<(u64, bool)> {
-        let mut end = start;
         loop {
-            let packet = self.packets.get(&end)?;
-            if packet.timestamp != first.timestamp {
-                let key_frame_begins = packet.stamp.key && packet.stamp.index == 0;
-                self.violations.time_back += u32::from(!key_frame_begins);
-                return Some((end - 1, true));
+            let missing = self.missing.first_key_value().map(|(number, _)| *number);
+            match self.pictures.step(now, missing) {
+                Step::Wait => return,
+                Step::Decoded(seen, faults) => {
+                    self.add(faults);
+                    self.seen.push(seen);
+                }
+                Step::Passed(faults) => self.add(faults),
             }
-            if packet.marker || self.slot.kind == MediaKind::Audio {
-                return Some((end, false));
+            // What lies before that is of no use any more.
+            if let Some(next) = self.pictures.next() {
+                let kept = self.missing.split_off(&next);
+                let passed = std::mem::replace(&mut self.missing, kept);
+                self.lose(&passed);
             }
-            end += 1;
         }
     }
 
-    fn finish(&mut self, now: Instant, start: u64, end: u64, first: Packet) {
-        let video = self.slot.kind == MediaKind::Video;
-        let whole = !video || first.stamp.index == 0 && u64::from(first.stamp.count) == end - start + 1;
-        let key = first.stamp.key && whole;
-        if let Some(last) = self.last {
-            let step = first.timestamp.wrapping_sub(last.timestamp) as i32;
-            self.violations.time_back += u32::from(step <= 0);
-            let follows = last.stamp.source == first.stamp.source
-                && last.stamp.layer == first.stamp.layer
-                && last.stamp.frame + 1 == first.stamp.frame;
-            if video && !self.needs_key {
-                self.violations.broken_references += u32::from(!(key || follows && whole));
-                self.check_picture(last.picture, first.picture);
-            }
-        } else if video && !key {
-            self.began_without_key = true; // the path may have lost the first packets; on a good one it must not be
-        }
-        if key || !video {
-            self.needs_key = false;
-        }
-        self.last = Some(Decoded {
-            stamp: first.stamp,
-            timestamp: first.timestamp,
-            picture: first.picture,
-        });
-        if !self.needs_key {
-            self.seen.push(Seen {
-                at: now,
-                stamp: first.stamp,
-                timestamp: first.timestamp,
-                named: first.named,
-            });
+    fn lose(&mut self, numbers: &BTreeMap<u64, Missing>) {
+        self.given_up += numbers.len() as u32;
+        self.lost.extend(numbers.keys());
+        while self.lost.len() > LOST_MAX {
+            self.lost.pop_first();
         }
     }
 
-    fn check_picture(&mut self, last: Option<(u16, u8)>, this: Option<(u16, u8)>) {
-        let (Some((last_id, last_tl0)), Some((id, tl0))) = (last, this) else {
-            return;
-        };
-        let follows = id == (last_id + 1) & 0x7FFF && tl0 == last_tl0.wrapping_add(1);
-        self.violations.picture_id_jumps += u32::from(!follows);
+    fn add(&mut self, faults: Faults) {
+        self.violations.time_back += u32::from(faults.time_back);
+        self.violations.picture_id_jumps += u32::from(faults.picture_id_jump);
+        self.violations.broken_references += u32::from(faults.broken_reference);
+        self.began_without_key |= faults.began_without_key;
     }
 
     /// Longest time between two frames (or from `from` to the first, and from the last to `to`).
@@ -378,4 +365,13 @@ impl Receiver {
         }
         longest.max(to.saturating_duration_since(last))
     }
+}
+
+/// What was wrong with a frame that the node alone can have caused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    pub(crate) time_back: bool,
+    pub(crate) picture_id_jump: bool,
+    pub(crate) broken_reference: bool,
+    pub(crate) began_without_key: bool,
 }

@@ -8,43 +8,25 @@ use std::{
 use sfu::{
     control::SlotChange,
     engine::{
-        id::{EndpointId, PointNumber, ShortId, SlotId, SourceKind, Ssrc},
-        packet::{
-            Codec, ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, NewEndpoint, PayloadType,
-            StreamOrigin,
-        },
+        id::{EndpointId, LineIndex, PointNumber, Rank, SlotId, SourceKind},
+        packet::{Negotiated, NegotiatedSlot, NewEndpoint, SourceGrade, StreamOrigin},
+        units::Bitrate,
     },
     wire::{
-        ext::AudioLevel,
+        ext::{AudioLevel, PlayoutDelay, transport_sequence},
         rtcp::{self, Builder, ReportBlock, Rtcp, SenderInfo},
         rtp::{self, RtpPacket},
     },
 };
 
 use crate::{
+    camera::Camera,
     decoder::Receiver,
-    encoder::{Camera, Mic, Outgoing, Sender},
-};
-
-const EXTENSIONS: ExtensionIds = ExtensionIds {
-    mid: Some(1),
-    rid: Some(2),
-    rrid: Some(3),
-    audio_level: Some(4),
-    transport_cc: Some(5),
-    abs_send_time: None,
-    orientation: None,
-    playout_delay: Some(6),
-};
-const OPUS: PayloadType = PayloadType {
-    codec: Codec::Opus,
-    media: 111,
-    rtx: None,
-};
-const VP8: PayloadType = PayloadType {
-    codec: Codec::Vp8,
-    media: 96,
-    rtx: Some(97),
+    encoder::{Outgoing, Sender},
+    feedback::{Arrivals, Feedback},
+    mic::Mic,
+    negotiate::{OPUS, PLAYOUT_DELAY, TRANSPORT_CC, VP8, negotiated},
+    uplink::Uplink,
 };
 
 /// Largest RTCP compound a peer makes.
@@ -61,6 +43,14 @@ pub struct Script {
     pub video_slots: u8,
     /// Asks for lost packets again and answers those who ask; switched off to show what repair is worth.
     pub repairs: bool,
+    /// Frames a second of its camera.
+    pub fps: u8,
+    /// Its camera makes temporal layers.
+    pub temporal: bool,
+    /// How it tells what reaches it.
+    pub feedback: Feedback,
+    /// Sends what it is told to and no more; else all its layers, always.
+    pub obeys: bool,
 }
 
 impl Default for Script {
@@ -70,6 +60,30 @@ impl Default for Script {
             mic: true,
             video_slots: 4,
             repairs: true,
+            fps: 15,
+            temporal: true,
+            feedback: Feedback::TransportWide,
+            obeys: true,
+        }
+    }
+}
+
+impl Script {
+    /// Sends, and receives voices alone.
+    pub fn publisher() -> Self {
+        Self {
+            video_slots: 0,
+            ..Self::default()
+        }
+    }
+
+    /// Receives that many pictures, and sends nothing.
+    pub fn watcher(video_slots: u8) -> Self {
+        Self {
+            camera: false,
+            mic: false,
+            video_slots,
+            ..Self::default()
         }
     }
 }
@@ -93,24 +107,35 @@ pub struct Peer {
     pub announced: Vec<SlotChange>,
     /// Numbers that the node asked for again.
     pub nacks_received: u32,
-    /// Key frames that the node asked for.
-    pub plis_received: u32,
+    /// When the node asked for a key frame.
+    pub plis_received: Vec<Instant>,
     /// Bytes received, all kinds.
     pub bytes_received: u64,
     /// Transport-wide feedback packets received for what it sends.
     pub feedback_received: u32,
     /// Round trip, as it would have measured it.
     pub rtt: Duration,
+    /// What it knows of its own way up.
+    pub uplink: Uplink,
     started: Instant,
+    /// Pictures sent so far have left by then.
+    paced_until: Instant,
+    arrivals: Arrivals,
     transport_sequence: u16,
     slots: BTreeMap<u32, (SlotId, bool)>,
     media: Negotiated,
     reports: BTreeMap<u32, (u64, Instant)>,
+    /// Per slot what was there at the last report: highest number, received.
+    reported: BTreeMap<SlotId, (u64, u64)>,
 }
+
+/// Pictures leave at so many times the rate of the sender's estimate, as browsers pace them.
+const PACE: u64 = 5;
+const PACE_OVER: u64 = 2;
 
 impl Peer {
     /// A point that starts to send at `now`.
-    pub fn new(now: Instant, number: PointNumber, script: Script, path_doubles: bool) -> Self {
+    pub fn new(now: Instant, number: PointNumber, script: Script, path_doubles: bool, seed: u64) -> Self {
         let base = number.get() * 1_000;
         let media = negotiated(base, script);
         let receivers = media
@@ -125,33 +150,40 @@ impl Peer {
                 slots.insert(rtx.0, (slot.slot, true));
             }
         }
+        let seed = seed.wrapping_mul(1_000_003) + u64::from(number.get());
+        let camera = || {
+            let mut camera = Camera::new(number.source(SourceKind::Camera), base + 10, VP8.media, seed);
+            (camera.fps, camera.temporal) = (script.fps, script.temporal);
+            camera
+        };
+        let mic = || Mic::new(number.source(SourceKind::Mic), base + 2, OPUS.media, !seed);
         Self {
             endpoint: EndpointId(number.get() + 100),
             number,
             script,
-            camera: script
-                .camera
-                .then(|| Camera::new(number.source(SourceKind::Camera), base + 10, VP8.media)),
-            mic: script
-                .mic
-                .then(|| Mic::new(number.source(SourceKind::Mic), base + 2, OPUS.media)),
+            camera: script.camera.then(camera),
+            mic: script.mic.then(mic),
             receivers,
             announced: Vec::new(),
             nacks_received: 0,
-            plis_received: 0,
+            plis_received: Vec::new(),
             bytes_received: 0,
             feedback_received: 0,
             rtt: Duration::from_millis(50),
+            uplink: Uplink::new(now),
             started: now,
+            paced_until: now,
+            arrivals: Arrivals::default(),
             transport_sequence: 65_000,
             slots,
             media,
             reports: BTreeMap::new(),
+            reported: BTreeMap::new(),
         }
     }
 
     /// What the driver would tell the room when this point joins.
-    pub fn newcomer(&self) -> NewEndpoint {
+    pub fn newcomer(&self, rank: Rank, lines: Vec<LineIndex>) -> NewEndpoint {
         let published = [
             (self.script.mic, SourceKind::Mic),
             (self.script.camera, SourceKind::Camera),
@@ -164,8 +196,8 @@ impl Peer {
                 .filter(|(on, _)| *on)
                 .map(|(_, kind)| kind)
                 .collect(),
-            rank: Default::default(),
-            lines: Vec::new(),
+            rank,
+            lines,
             media: self.media.clone(),
             origins: (0..self.media.slots.len() as u16)
                 .map(|i| StreamOrigin {
@@ -179,26 +211,57 @@ impl Peer {
         }
     }
 
-    /// Packets of the camera's next frame, all layers.
-    pub fn camera_frame(&mut self, now: Instant) -> Vec<Vec<u8>> {
+    /// Packets of the camera's next frame, all layers, each with the time it leaves.
+    pub fn camera_frame(&mut self, now: Instant) -> Vec<(Instant, Outgoing)> {
         let age = now - self.started;
         let packets = self
             .camera
             .as_mut()
             .map(|camera| camera.frame(age))
             .unwrap_or_default();
-        packets.iter().map(|packet| self.write(packet, b"1")).collect()
+        self.pace(now, packets)
+    }
+
+    /// When packets leave: one behind the other at the pace of the estimate.
+    fn pace(&mut self, now: Instant, packets: Vec<Outgoing>) -> Vec<(Instant, Outgoing)> {
+        let rate = self.uplink.estimate().as_bps() * PACE / PACE_OVER;
+        let mut at = self.paced_until.max(now);
+        let paced = packets.into_iter().map(|packet| {
+            let leaves = at;
+            let bits = (packet.payload.len() as u64 + 60) * 8;
+            at += Duration::from_nanos(bits * 1_000_000_000 / rate.max(1));
+            (leaves, packet)
+        });
+        let paced = paced.collect();
+        self.paced_until = at;
+        paced
     }
 
     /// The microphone's next packet.
-    pub fn voice(&mut self) -> Option<Vec<u8>> {
-        let packet = self.mic.as_mut()?.packet();
-        Some(self.write(&packet, b"0"))
+    pub fn voice(&mut self) -> Option<Outgoing> {
+        Some(self.mic.as_mut()?.packet())
     }
 
-    fn write(&mut self, packet: &Outgoing, mid: &[u8]) -> Vec<u8> {
-        let sequence = self.transport_sequence.to_be_bytes();
-        self.transport_sequence = self.transport_sequence.wrapping_add(1);
+    /// What the node tells it to send.
+    pub fn obey(&mut self, now: Instant, sources: &[SourceGrade], voice_ms: u8) {
+        if !self.script.obeys {
+            return;
+        }
+        if let Some(mic) = &mut self.mic {
+            mic.packet_ms = if voice_ms >= 60 { 60 } else { 20 };
+        }
+        let grade = sources.iter().find(|grade| grade.source == SourceKind::Camera);
+        if let (Some(camera), Some(grade)) = (&mut self.camera, grade) {
+            camera.obey(now - self.started, &grade.layers);
+        }
+    }
+
+    /// A packet as it leaves now, with its extensions.
+    pub fn write(&mut self, now: Instant, packet: &Outgoing) -> Vec<u8> {
+        let mid: &[u8] = if packet.rid.is_some() { b"1" } else { b"0" };
+        let number = self.transport_sequence;
+        let sequence = number.to_be_bytes();
+        self.transport_sequence = number.wrapping_add(1);
         let level = packet.level.map(|level| {
             AudioLevel {
                 voice: level < 100,
@@ -206,7 +269,7 @@ impl Peer {
             }
             .write()
         });
-        let mut extensions: Vec<(u8, &[u8])> = vec![(1, mid), (5, &sequence)];
+        let mut extensions: Vec<(u8, &[u8])> = vec![(1, mid), (TRANSPORT_CC, &sequence)];
         if let Some(rid) = packet.rid {
             extensions.push((if packet.repair { 3 } else { 2 }, rid.as_bytes()));
         }
@@ -218,13 +281,28 @@ impl Peer {
             rtp::write_header(&packet.header, None, &extensions, &mut bytes).expect("fits 1,500 bytes");
         bytes.truncate(length);
         bytes.extend_from_slice(&packet.payload);
+        self.uplink.handle_sent(now, number, bytes.len());
         bytes
+    }
+
+    /// The node tells what its slots show.
+    pub fn handle_changes(&mut self, now: Instant, changes: Vec<SlotChange>) {
+        for change in &changes {
+            if let Some(receiver) = self.receivers.get_mut(&change.slot) {
+                receiver.handle_change(now, change.source.is_none());
+            }
+        }
+        self.announced.extend(changes);
     }
 
     /// RTP from the node.
     pub fn handle_rtp(&mut self, now: Instant, bytes: &[u8]) {
         self.bytes_received += bytes.len() as u64;
         let packet = RtpPacket::parse(bytes).expect("the node sends RTP");
+        self.arrivals.note_bytes(bytes.len());
+        if let Some(number) = packet.extension(TRANSPORT_CC).and_then(transport_sequence) {
+            self.arrivals.note(now, number);
+        }
         let Some((slot, repair)) = self.slots.get(&packet.ssrc()).copied() else {
             panic!("the node sent an SSRC that is no slot of this point");
         };
@@ -232,12 +310,13 @@ impl Peer {
         if repair {
             receiver.handle_repair(now, &packet);
         } else {
-            receiver.handle_media(now, &packet);
+            let delay = packet.extension(PLAYOUT_DELAY).and_then(PlayoutDelay::read);
+            receiver.handle_media(now, &packet, delay);
         }
     }
 
     /// RTCP from the node; answers with packets sent again.
-    pub fn handle_rtcp(&mut self, now: Instant, bytes: &[u8]) -> Vec<Vec<u8>> {
+    pub fn handle_rtcp(&mut self, now: Instant, bytes: &[u8]) -> Vec<(Instant, Outgoing)> {
         let mut again = Vec::new();
         for packet in rtcp::packets(bytes) {
             match packet.expect("the node sends well-formed RTCP") {
@@ -245,11 +324,11 @@ impl Peer {
                     let lost: Vec<u16> = nack.lost().collect();
                     self.nacks_received += lost.len() as u32;
                     if self.script.repairs {
-                        again.extend(self.repair(nack.media_ssrc, &lost));
+                        again.extend(self.repair(now, nack.media_ssrc, &lost));
                     }
                 }
                 Rtcp::PictureLoss(_) => {
-                    self.plis_received += 1;
+                    self.plis_received.push(now);
                     if let Some(camera) = &mut self.camera {
                         camera.key_wanted = true;
                     }
@@ -257,25 +336,69 @@ impl Peer {
                 Rtcp::SenderReport(report) => {
                     self.reports.insert(report.ssrc, (report.info.ntp, now));
                 }
-                Rtcp::TransportFeedback(_) => self.feedback_received += 1,
+                Rtcp::TransportFeedback(feedback) => {
+                    self.feedback_received += 1;
+                    if self.uplink.handle_feedback(now, &feedback) {
+                        self.adapt(now);
+                    }
+                }
                 _ => {}
             }
         }
         again
     }
 
-    fn repair(&mut self, ssrc: u32, lost: &[u16]) -> Vec<Vec<u8>> {
-        let Some(camera) = &mut self.camera else {
-            return Vec::new();
-        };
-        let Some(layer) = camera.layers.iter_mut().find(|layer| layer.sender.ssrc == ssrc) else {
+    /// Pictures take what the voice leaves of the way up.
+    fn adapt(&mut self, now: Instant) {
+        let voice = if self.mic.is_some() { 50_000 } else { 0 };
+        let left = self.uplink.estimate().as_bps().saturating_sub(voice);
+        let age = now - self.started;
+        if let Some(camera) = &mut self.camera {
+            // Headers, tags and repairs take a tenth.
+            camera.set_budget(age, Bitrate::bps(left / 10 * 9));
+        }
+    }
+
+    fn repair(&mut self, now: Instant, ssrc: u32, lost: &[u16]) -> Vec<(Instant, Outgoing)> {
+        let layers = self.camera.iter_mut().flat_map(|camera| &mut camera.layers);
+        let Some(layer) = layers.into_iter().find(|layer| layer.sender.ssrc == ssrc) else {
             return Vec::new();
         };
         let packets: Vec<_> = lost
             .iter()
             .filter_map(|number| layer.sender.repair(*number, 97))
             .collect();
-        packets.iter().map(|packet| self.write(packet, b"1")).collect()
+        packets.into_iter().map(|packet| (now, packet)).collect()
+    }
+
+    /// What arrived since the last time, if it tells that.
+    pub fn feedback(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        let own = self.number.get() * 1_000 + 1;
+        match self.script.feedback {
+            Feedback::TransportWide => self.arrivals.report(own),
+            Feedback::Reports => Vec::new(),
+            Feedback::Remb => {
+                let ssrcs: Vec<u32> = self.media.slots.iter().map(|slot| slot.ssrc.0).collect();
+                let lost = self.lost_share();
+                self.arrivals.remb(now, own, &ssrcs, lost).into_iter().collect()
+            }
+        }
+    }
+
+    /// Share of what was sent to all its slots that is missing, since the last report.
+    fn lost_share(&self) -> f64 {
+        let (mut expected, mut received) = (0, 0);
+        for (slot, receiver) in &self.receivers {
+            let Some(highest) = receiver.highest else { continue };
+            let (before, got) = self
+                .reported
+                .get(slot)
+                .copied()
+                .unwrap_or((highest, receiver.received));
+            expected += highest - before;
+            received += receiver.received - got;
+        }
+        1.0 - (received as f64 / expected.max(1) as f64).min(1.0)
     }
 
     /// Requests that are due: lost packets and key frames.
@@ -302,9 +425,8 @@ impl Peer {
     pub fn report(&mut self, now: Instant) -> Vec<u8> {
         let mut out = Vec::new();
         let mut builder = Builder::new(&mut out, COMPOUND_BYTES_MAX);
-        let blocks: Vec<ReportBlock> = self
-            .media
-            .slots
+        let slots = self.media.slots.clone();
+        let blocks: Vec<ReportBlock> = slots
             .iter()
             .filter_map(|slot| self.block(now, slot))
             .take(20)
@@ -335,19 +457,24 @@ impl Peer {
         out
     }
 
-    fn block(&self, now: Instant, slot: &NegotiatedSlot) -> Option<ReportBlock> {
+    fn block(&mut self, now: Instant, slot: &NegotiatedSlot) -> Option<ReportBlock> {
         let receiver = self.receivers.get(&slot.slot)?;
         let (first, highest) = (receiver.first?, receiver.highest?);
-        let (ntp, came) = self.reports.get(&slot.ssrc.0).copied().unwrap_or((0, now));
+        let (ntp, reported) = self.reports.get(&slot.ssrc.0).copied().unwrap_or((0, now));
         let lost = (highest - first + 1).saturating_sub(receiver.received);
+        let counts = (highest, receiver.received);
+        let (before, got) = self.reported.insert(slot.slot, counts).unwrap_or((first, 1));
+        let (expected, came) = (highest - before, counts.1 - got);
+        // RFC 3550 A.3: in 256ths, of this interval; late packets may make it less than nothing.
+        let fraction_lost = expected.saturating_sub(came) * 256 / expected.max(1);
         Some(ReportBlock {
             ssrc: slot.ssrc.0,
-            fraction_lost: 0,
+            fraction_lost: fraction_lost.min(255) as u8,
             lost: lost as i32,
             highest_sequence: highest as u32,
             jitter: 0,
             last_sr: (ntp >> 16) as u32,
-            delay_since_sr: ((now - came).as_micros() * 65_536 / 1_000_000) as u32,
+            delay_since_sr: ((now - reported).as_micros() * 65_536 / 1_000_000) as u32,
         })
     }
 
@@ -360,47 +487,4 @@ impl Peer {
 /// A duration as NTP 32.32 fixed point.
 fn ntp_fraction(time: Duration) -> u64 {
     (time.as_secs() << 32) + (u64::from(time.subsec_nanos()) << 32) / 1_000_000_000
-}
-
-fn negotiated(base: u32, script: Script) -> Negotiated {
-    let id = |text: &str| ShortId::new(text.as_bytes()).expect("a short id");
-    let mut sources = Vec::new();
-    if script.mic {
-        let ssrcs = vec![(Ssrc(base + 2), None)];
-        sources.push(NegotiatedSource {
-            kind: SourceKind::Mic,
-            mid: id("0"),
-            payloads: vec![OPUS],
-            rids: Vec::new(),
-            ssrcs,
-        });
-    }
-    if script.camera {
-        let rids = vec![id("q"), id("h"), id("f")];
-        sources.push(NegotiatedSource {
-            kind: SourceKind::Camera,
-            mid: id("1"),
-            payloads: vec![VP8],
-            rids,
-            ssrcs: Vec::new(),
-        });
-    }
-    let audio = (0..6).map(|i| (SlotId::audio(i), vec![OPUS], None));
-    let video =
-        (0..script.video_slots).map(|i| (SlotId::video(i), vec![VP8], Some(Ssrc(base + 200 + u32::from(i)))));
-    let slots = audio
-        .chain(video)
-        .enumerate()
-        .map(|(i, (slot, payloads, rtx_ssrc))| NegotiatedSlot {
-            slot,
-            mid: id(&(i + 2).to_string()),
-            ssrc: Ssrc(base + 100 + i as u32),
-            rtx_ssrc,
-            payloads,
-        });
-    Negotiated {
-        extensions: EXTENSIONS,
-        sources,
-        slots: slots.collect(),
-    }
 }

@@ -1,31 +1,39 @@
 //! A meeting in virtual time: one real room, scripted peers, simulated paths.
 
 use std::{
-    cmp::Reverse,
+    cmp::{Ordering, Reverse},
     collections::{BTreeMap, BinaryHeap},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use sfu::{
     control::{RoomPolicy, Want},
     engine::{
-        id::{EndpointId, PointNumber, SlotId, SourceKind},
-        packet::{Forward, Input, Output},
+        id::{EndpointId, LineIndex, PointNumber, Rank, SlotId, SourceKind},
+        packet::{Forward, Input, LineShare, Output, SlotGrade, SourceGrade},
         room::Room,
     },
 };
 
 use crate::{
-    encoder::{Camera, Mic},
-    link::{Link, Path},
+    camera::Camera,
+    encoder::Outgoing,
+    link::{Bottleneck, Fate, Link, Path},
+    mic::Mic,
     peer::{Peer, Script},
+    trace::Trace,
 };
 
 /// Time between a peer's looks for lost packets.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
 /// Time between a peer's reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between a peer's feedback: this, and some more by its index, as browsers differ.
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
+/// What the control protocol takes besides the path, from the node's word to the page's deed.
+const ORDER_TIME: Duration = Duration::from_millis(20);
 /// Bytes of SRTP tag, UDP and IP header that travel with each packet.
 const OVERHEAD_BYTES: usize = 16 + 28;
 
@@ -36,35 +44,150 @@ pub struct World {
     pub room: Room,
     /// Everybody, in the order of joining.
     pub peers: Vec<Peer>,
+    /// Lines that several points share.
+    pub lines: Vec<SharedLine>,
     /// The loudest point, as told, with the time it was told.
     pub speakers: Vec<(Instant, Option<PointNumber>)>,
+    /// What the slots of points got, as told, in order.
+    pub grades: Vec<Grades>,
+    /// What points were told to send, in order.
+    pub orders: Vec<Orders>,
     /// The time.
     pub now: Instant,
+    seed: u64,
     paths: Vec<Paths>,
+    indices: BTreeMap<EndpointId, usize>,
     rng: ChaCha8Rng,
-    queue: BinaryHeap<Reverse<(Instant, u64, Event)>>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     forwards: Vec<Forward>,
     sealed: BTreeMap<(EndpointId, u32), u16>,
+}
+
+/// A line that several points are behind, in both directions.
+#[derive(Debug)]
+pub struct SharedLine {
+    /// From the points towards the node.
+    pub up: Bottleneck,
+    /// From the node towards the points.
+    pub down: Bottleneck,
+}
+
+/// Where a point stands.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// How much it counts.
+    pub rank: Rank,
+    /// The lines that the node knows to be on its way.
+    pub known: Vec<LineIndex>,
+    /// The shared line that it truly is behind, by its place in [`World::lines`].
+    pub behind: Option<usize>,
+}
+
+/// What the slots of a point got.
+#[derive(Debug, Clone)]
+pub struct Grades {
+    /// When it was told.
+    pub at: Instant,
+    /// Whose, by index.
+    pub peer: usize,
+    /// All slots that something is wanted in.
+    pub slots: Vec<SlotGrade>,
+}
+
+/// What a point was told to send.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    /// When it was told.
+    pub at: Instant,
+    /// Who, by index.
+    pub peer: usize,
+    /// All its pictures.
+    pub sources: Vec<SourceGrade>,
+    /// Length of its voice packets.
+    pub voice_ms: u8,
 }
 
 #[derive(Debug)]
 struct Paths {
     up: Path,
     down: Path,
+    behind: Option<usize>,
+    trace: Option<(Instant, Trace)>,
     gone: bool,
     pictures_lost: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone)]
 enum Event {
     Frame(usize),
     Voice(usize),
     Ask(usize),
     Report(usize),
-    Up { peer: usize, rtcp: bool, bytes: Vec<u8> },
-    Down { peer: usize, rtcp: bool, bytes: Vec<u8> },
+    Feedback(usize),
+    Trace(usize),
+    Obey {
+        peer: usize,
+        sources: Vec<SourceGrade>,
+        voice_ms: u8,
+    },
+    Leave(usize, Outgoing),
+    Up {
+        peer: usize,
+        rtcp: bool,
+        bytes: Bytes,
+    },
+    Down {
+        peer: usize,
+        rtcp: bool,
+        bytes: Bytes,
+    },
 }
+
+impl Event {
+    fn peer(&self) -> usize {
+        match self {
+            Self::Frame(peer)
+            | Self::Voice(peer)
+            | Self::Ask(peer)
+            | Self::Report(peer)
+            | Self::Feedback(peer)
+            | Self::Trace(peer)
+            | Self::Leave(peer, _)
+            | Self::Obey { peer, .. }
+            | Self::Up { peer, .. }
+            | Self::Down { peer, .. } => *peer,
+        }
+    }
+}
+
+/// An event with its time; those of one time happen in the order they were thought of.
+#[derive(Debug)]
+struct Scheduled {
+    at: Instant,
+    order: u64,
+    event: Event,
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Scheduled {}
 
 /// Seeds to run: `SIM_SEED` alone if it is set, else `SIM_SEEDS` of them, else `count`.
 pub fn seeds(count: u64) -> Vec<u64> {
@@ -82,9 +205,14 @@ impl World {
         Self {
             room: Room::new(now, RoomPolicy::default()),
             peers: Vec::new(),
+            lines: Vec::new(),
             speakers: Vec::new(),
+            grades: Vec::new(),
+            orders: Vec::new(),
             now,
+            seed,
             paths: Vec::new(),
+            indices: BTreeMap::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             queue: BinaryHeap::new(),
             order: 0,
@@ -95,35 +223,56 @@ impl World {
 
     /// A point joins over the given links (up, down); its index.
     pub fn join(&mut self, script: Script, up: Link, down: Link) -> usize {
+        self.join_at(Place::default(), script, up, down)
+    }
+
+    /// The same at a place in the network.
+    pub fn join_at(&mut self, place: Place, script: Script, up: Link, down: Link) -> usize {
         let index = self.peers.len();
         let number = PointNumber::try_from(index as u32 + 1).expect("a small number");
-        let mut peer = Peer::new(
-            self.now,
-            number,
-            script,
-            down.duplicate > 0.0 || up.duplicate > 0.0,
-        );
-        self.room.handle(self.now, Input::Join(Box::new(peer.newcomer())));
+        let path_doubles = down.duplicate > 0.0 || up.duplicate > 0.0;
+        let mut peer = Peer::new(self.now, number, script, path_doubles, self.seed);
+        let newcomer = peer.newcomer(place.rank, place.known);
+        self.room.handle(self.now, Input::Join(Box::new(newcomer)));
         self.room.handle(self.now, Input::Connected(peer.endpoint));
         peer.rtt = up.delay + down.delay + up.jitter + down.jitter + Duration::from_millis(5);
+        self.indices.insert(peer.endpoint, index);
         self.peers.push(peer);
         self.paths.push(Paths {
             up: Path::new(up),
             down: Path::new(down),
+            behind: place.behind,
+            trace: None,
             gone: false,
             pictures_lost: 0,
         });
         // Points are out of step with each other, by their index.
-        let phase = Duration::from_micros(1_700 * index as u64);
-        self.at(self.now + phase, Event::Frame(index));
-        self.at(self.now + phase, Event::Voice(index));
-        self.at(self.now + phase + ASK_INTERVAL, Event::Ask(index));
-        self.at(
-            self.now + phase + Duration::from_millis(300),
-            Event::Report(index),
-        );
+        let start = self.now + Duration::from_micros(1_700 * (index as u64 % 40));
+        self.at(start, Event::Frame(index));
+        self.at(start, Event::Voice(index));
+        self.at(start + ASK_INTERVAL, Event::Ask(index));
+        self.at(start + FEEDBACK_INTERVAL, Event::Feedback(index));
+        self.at(start + Duration::from_millis(300), Event::Report(index));
         self.drain();
         index
+    }
+
+    /// A line that points can be put behind; its place in [`World::lines`].
+    pub fn add_line(&mut self, up: Bottleneck, down: Bottleneck) -> usize {
+        self.lines.push(SharedLine { up, down });
+        self.lines.len() - 1
+    }
+
+    /// What the node knows of lines from now on.
+    pub fn set_budgets(&mut self, shares: Vec<LineShare>) {
+        self.room.handle(self.now, Input::Lines(shares));
+        self.drain();
+    }
+
+    /// From now on the way to a point is as the trace says.
+    pub fn follow(&mut self, peer: usize, trace: Trace) {
+        self.paths[peer].trace = Some((self.now, trace));
+        self.at(self.now, Event::Trace(peer));
     }
 
     /// A point goes away.
@@ -176,7 +325,7 @@ impl World {
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
-            let event = self.queue.peek().map(|Reverse((at, ..))| *at);
+            let event = self.queue.peek().map(|Reverse(scheduled)| scheduled.at);
             let timeout = self.room.poll_timeout().map(|at| at.max(self.now));
             let next = [event, timeout].into_iter().flatten().min().unwrap_or(end);
             if next > end {
@@ -187,8 +336,8 @@ impl World {
             if timeout == Some(next) {
                 self.room.handle_timeout(next);
                 self.drain();
-            } else if let Some(Reverse((_, _, event))) = self.queue.pop() {
-                self.happen(event);
+            } else if let Some(Reverse(scheduled)) = self.queue.pop() {
+                self.happen(scheduled.event);
             } else {
                 return;
             }
@@ -197,42 +346,93 @@ impl World {
 
     fn at(&mut self, when: Instant, event: Event) {
         self.order += 1;
-        self.queue.push(Reverse((when, self.order, event)));
+        self.queue.push(Reverse(Scheduled {
+            at: when,
+            order: self.order,
+            event,
+        }));
     }
 
     fn happen(&mut self, event: Event) {
+        let peer = event.peer();
+        if self.paths[peer].gone {
+            return;
+        }
         match event {
-            Event::Up { peer, rtcp, bytes } => self.arrive_at_node(peer, rtcp, &bytes),
-            Event::Down { peer, rtcp, bytes } => self.arrive_at_peer(peer, rtcp, &bytes),
-            Event::Frame(peer) | Event::Voice(peer) | Event::Ask(peer) | Event::Report(peer)
-                if self.paths[peer].gone => {}
-            Event::Frame(peer) => {
-                let packets = self.peers[peer].camera_frame(self.now);
-                let lost_before = self.paths[peer].up.lost;
+            Event::Up { rtcp, bytes, .. } => self.arrive_at_node(peer, rtcp, &bytes),
+            Event::Down { rtcp, bytes, .. } => self.arrive_at_peer(peer, rtcp, &bytes),
+            Event::Leave(_, packet) => self.leave_peer(peer, &packet),
+            Event::Obey {
+                sources, voice_ms, ..
+            } => self.peers[peer].obey(self.now, &sources, voice_ms),
+            Event::Trace(_) => self.change_link(peer),
+            _ => self.happen_again(peer, event),
+        }
+    }
+
+    /// What a point does over and over.
+    fn happen_again(&mut self, peer: usize, event: Event) {
+        let now = self.now;
+        let this = &mut self.peers[peer];
+        let pause = match event {
+            Event::Frame(_) => {
+                let Some(pause) = this.camera.as_ref().map(Camera::frame_time) else {
+                    return;
+                };
+                let packets = this.camera_frame(now);
                 packets
                     .into_iter()
-                    .for_each(|bytes| self.send_up(peer, false, bytes));
-                self.paths[peer].pictures_lost += (self.paths[peer].up.lost - lost_before) as u32;
-                self.at(self.now + Camera::FRAME_TIME, event);
+                    .for_each(|(at, packet)| self.at(at, Event::Leave(peer, packet)));
+                pause
             }
-            Event::Voice(peer) => {
-                if let Some(bytes) = self.peers[peer].voice() {
-                    self.send_up(peer, false, bytes);
-                }
-                self.at(self.now + Mic::FRAME_TIME, event);
+            Event::Voice(_) => {
+                let Some(packet) = this.voice() else { return };
+                let pause = this.mic.as_ref().map_or(ASK_INTERVAL, Mic::packet_time);
+                self.leave_peer(peer, &packet);
+                pause
             }
-            Event::Ask(peer) => {
-                if let Some(bytes) = self.peers[peer].ask(self.now) {
+            Event::Ask(_) => {
+                if let Some(bytes) = this.ask(now) {
                     self.send_up(peer, true, bytes);
                 }
-                self.at(self.now + ASK_INTERVAL, event);
+                ASK_INTERVAL
             }
-            Event::Report(peer) => {
-                let bytes = self.peers[peer].report(self.now);
+            Event::Feedback(_) => {
+                let compounds = this.feedback(now);
+                for bytes in compounds {
+                    self.send_up(peer, true, bytes);
+                }
+                FEEDBACK_INTERVAL + Duration::from_millis(10 * (peer as u64 % 6))
+            }
+            Event::Report(_) => {
+                let bytes = this.report(now);
                 self.send_up(peer, true, bytes);
-                self.at(self.now + REPORT_INTERVAL, event);
+                REPORT_INTERVAL
             }
+            _ => return,
+        };
+        self.at(now + pause, event);
+    }
+
+    fn change_link(&mut self, peer: usize) {
+        let paths = &mut self.paths[peer];
+        let Some((since, trace)) = &paths.trace else {
+            return;
+        };
+        let (since, age) = (*since, self.now - *since);
+        if let Some(change) = trace.at(age) {
+            change.apply(&mut paths.down.link);
         }
+        if let Some(next) = trace.next_after(age) {
+            self.at(since + next, Event::Trace(peer));
+        }
+    }
+
+    fn leave_peer(&mut self, peer: usize, packet: &Outgoing) {
+        let bytes = self.peers[peer].write(self.now, packet);
+        let arrives = self.send_up(peer, false, bytes);
+        let is_new_picture = packet.rid.is_some() && !packet.repair;
+        self.paths[peer].pictures_lost += u32::from(!arrives && is_new_picture);
     }
 
     fn arrive_at_node(&mut self, peer: usize, rtcp: bool, bytes: &[u8]) {
@@ -254,43 +454,39 @@ impl World {
     fn arrive_at_peer(&mut self, peer: usize, rtcp: bool, bytes: &[u8]) {
         if rtcp {
             let again = self.peers[peer].handle_rtcp(self.now, bytes);
-            again
-                .into_iter()
-                .for_each(|bytes| self.send_up(peer, false, bytes));
+            for (at, packet) in again {
+                self.at(at, Event::Leave(peer, packet));
+            }
         } else {
             self.peers[peer].handle_rtp(self.now, bytes);
         }
     }
 
-    fn send_up(&mut self, peer: usize, rtcp: bool, bytes: Vec<u8>) {
-        for at in self.paths[peer]
+    /// False if it is lost on the way.
+    fn send_up(&mut self, peer: usize, rtcp: bool, bytes: Vec<u8>) -> bool {
+        let paths = &mut self.paths[peer];
+        let shared = paths.behind.map(|line| &mut self.lines[line].up);
+        let fate = paths
             .up
-            .send(self.now, bytes.len() + OVERHEAD_BYTES, &mut self.rng)
-        {
-            self.at(
-                at,
-                Event::Up {
-                    peer,
-                    rtcp,
-                    bytes: bytes.clone(),
-                },
-            );
+            .carry(shared, self.now, bytes.len() + OVERHEAD_BYTES, &mut self.rng);
+        let bytes = Bytes::from(bytes);
+        for at in fate.arrivals() {
+            let bytes = bytes.clone();
+            self.at(at, Event::Up { peer, rtcp, bytes });
         }
+        matches!(fate, Fate::Arrives { .. })
     }
 
     fn send_down(&mut self, peer: usize, rtcp: bool, bytes: Vec<u8>) {
-        for at in self.paths[peer]
+        let paths = &mut self.paths[peer];
+        let shared = paths.behind.map(|line| &mut self.lines[line].down);
+        let fate = paths
             .down
-            .send(self.now, bytes.len() + OVERHEAD_BYTES, &mut self.rng)
-        {
-            self.at(
-                at,
-                Event::Down {
-                    peer,
-                    rtcp,
-                    bytes: bytes.clone(),
-                },
-            );
+            .carry(shared, self.now, bytes.len() + OVERHEAD_BYTES, &mut self.rng);
+        let bytes = Bytes::from(bytes);
+        for at in fate.arrivals() {
+            let bytes = bytes.clone();
+            self.at(at, Event::Down { peer, rtcp, bytes });
         }
     }
 
@@ -305,14 +501,10 @@ impl World {
         };
         let mut bytes = vec![0; 1_500];
         let length = forward
-            .write(payload, &mut bytes)
+            .write(payload, |at| self.room.payload(at), &mut bytes)
             .expect("a forwarded packet fits 1,500 bytes");
         bytes.truncate(length);
-        let peer = self
-            .peers
-            .iter()
-            .position(|peer| peer.endpoint == forward.to)
-            .expect("forwarded to a point of the room");
+        let peer = self.indices[&forward.to];
         self.send_down(peer, false, bytes);
     }
 
@@ -333,19 +525,51 @@ impl World {
             match output {
                 Output::Forward(forward) => self.send_forward(&forward),
                 Output::Rtcp { to, bytes } => {
-                    let Some(peer) = self.peers.iter().position(|peer| peer.endpoint == to) else {
-                        continue;
-                    };
-                    self.send_down(peer, true, bytes);
-                }
-                Output::Slots { endpoint, changes } => {
-                    if let Some(peer) = self.peers.iter_mut().find(|peer| peer.endpoint == endpoint) {
-                        peer.announced.extend(changes);
+                    if let Some(&peer) = self.indices.get(&to) {
+                        self.send_down(peer, true, bytes);
                     }
                 }
-                Output::Quality { .. } | Output::Send { .. } => {}
+                Output::Slots { endpoint, changes } => {
+                    let Some(&peer) = self.indices.get(&endpoint) else {
+                        continue;
+                    };
+                    self.peers[peer].handle_changes(self.now, changes);
+                }
+                Output::Quality { endpoint, slots } => {
+                    let (at, Some(&peer)) = (self.now, self.indices.get(&endpoint)) else {
+                        continue;
+                    };
+                    self.grades.push(Grades { at, peer, slots });
+                }
+                Output::Send {
+                    endpoint,
+                    sources,
+                    voice_ms,
+                } => self.tell(endpoint, sources, voice_ms),
                 Output::Speaker(number) => self.speakers.push((self.now, number)),
             }
         }
+    }
+
+    /// An order travels to its point.
+    fn tell(&mut self, endpoint: EndpointId, sources: Vec<SourceGrade>, voice_ms: u8) {
+        let (at, Some(&peer)) = (self.now, self.indices.get(&endpoint)) else {
+            return;
+        };
+        self.orders.push(Orders {
+            at,
+            peer,
+            sources: sources.clone(),
+            voice_ms,
+        });
+        let arrives = at + ORDER_TIME + self.paths[peer].down.link.delay;
+        self.at(
+            arrives,
+            Event::Obey {
+                peer,
+                sources,
+                voice_ms,
+            },
+        );
     }
 }

@@ -24,20 +24,24 @@
 
 pub mod allocate;
 pub mod arrival;
+pub mod bwe;
 mod clock;
 mod drops;
 pub mod history;
 pub mod id;
 mod inbound;
 mod keyframe;
-pub mod meter;
 pub mod outbound;
+pub mod pacer;
 pub mod packet;
+pub mod redundancy;
 pub mod rewriter;
+mod ring;
 pub mod room;
 pub mod selector;
 pub mod seq;
 pub mod shortfall;
+pub mod silence;
 pub mod slot;
 pub mod speaker;
 pub mod stats;

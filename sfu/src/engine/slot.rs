@@ -9,7 +9,9 @@ use super::{
         Codec, ExtensionIds, Forward, NegotiatedSlot, OutgoingHeader, PacketRef, PayloadPatch, PayloadType,
         Purpose, StreamOrigin,
     },
+    redundancy::{Piece, Recent, Redundancy},
     rewriter::{Original, Rewriter, Rewritten, Skip},
+    ring::Ring,
     selector::{LayerStream, Selector, Target, Verdict},
     seq::{RtpTime, Seq},
 };
@@ -27,6 +29,8 @@ pub struct SourcePacket {
     pub size: u16,
     /// What is rewritten.
     pub original: Original,
+    /// The first of its source after silence that was not forwarded: it begins a stretch.
+    pub resumes: bool,
 }
 
 impl SourcePacket {
@@ -46,7 +50,14 @@ impl SourcePacket {
             at,
             size,
             original,
+            resumes: false,
         }
+    }
+
+    /// It is the first after silence: it begins a talk spurt (RFC 3551 §4.1).
+    pub fn resume(&mut self) {
+        self.resumes = true;
+        self.original.marker = true;
     }
 
     /// A decoder can begin with it.
@@ -67,6 +78,8 @@ pub enum Offered {
     Switched(Numbered),
     /// Of another layer than the slot shows, or of a temporal layer above the wanted.
     NotShown,
+    /// Begins a picture, and too much waits before the endpoint: nothing is shown until the next key frame.
+    Held,
     /// Not sent.
     Skipped(Reason),
     /// The slot has nothing to do with the source.
@@ -113,10 +126,13 @@ pub struct Slot {
     /// Of what is shown.
     codec: Option<Codec>,
     rewriter: Rewriter,
+    recent: Recent,
     ring: Ring,
     rtx_next: u16,
     /// Highest number that went out first time.
     newest: Option<Seq>,
+    /// Its RTP time.
+    last_time: u32,
     sent_packets: u32,
     sent_octets: u32,
     /// Something was sent since the last sender report.
@@ -145,9 +161,11 @@ impl Slot {
             selector: Selector::default(),
             codec: None,
             rewriter: Rewriter::new(slot.slot.kind, rate, origin),
+            recent: Recent::new(slot.red),
             ring: Ring::new(slot.slot),
             rtx_next: origin.rtx_sequence,
             newest: None,
+            last_time: 0,
             sent_packets: 0,
             sent_octets: 0,
             unreported: false,
@@ -188,6 +206,16 @@ impl Slot {
             self.aimed = Some(now);
         }
         self.selector.set_target(target);
+    }
+
+    /// Its packets carry copies of former ones from now on, or do not; without effect if the receiver takes no RED.
+    pub fn set_redundancy(&mut self, on: bool) {
+        self.recent.set(on);
+    }
+
+    /// Its receiver takes RED.
+    pub fn takes_redundancy(&self) -> bool {
+        self.recent.is_possible()
     }
 
     /// It has shown something else for so long that the source it should show is not going to come soon.
@@ -263,13 +291,42 @@ impl Slot {
                     Offered::Sent(numbered)
                 }
             }
-            Err(skip) => Offered::Skipped(Reason::Place(skip)),,
+            Err(skip) => Offered::Skipped(Reason::Place(skip)),
+        }
+    }
+
+    /// A packet of a source that this slot may show, while too much waits before the endpoint. A picture that has begun
+    /// goes on, for its numbers are given; none begins.
+    pub fn hold(&mut self, packet: &SourcePacket) -> Offered {
+        // Not every codec tells where a picture begins.
+        let begins = packet.original.video.is_some_and(|video| video.starts_picture)
+            || self.selector.is_new(packet.of, packet.original.timestamp);
+        if !begins {
+            return self.offer(packet);
+        }
+        let (original, starts) = (&packet.original, packet.starts());
+        let verdict = self
+            .selector
+            .judge(packet.of, starts, original.timestamp, original.video.as_ref());
+        match verdict {
+            Verdict::Foreign => Offered::Foreign,
+            Verdict::Drop => Offered::NotShown,
+            Verdict::Thin => {
+                self.rewriter.leave_out(packet.sequence, original);
+                Offered::NotShown
+            }
+            Verdict::Switch => Offered::Held,
+            Verdict::Forward => {
+                self.selector.interrupt();
+                self.rewriter.end();
+                Offered::Held
+            }
         }
     }
 
     fn number(&mut self, packet: &SourcePacket, switch: bool) -> Result<Rewritten, Skip> {
-        if switch {
-            let rewritten = self.rewriter.begin(packet.sequence, &packet.original)?;
+        if switch || packet.resumes {
+            let rewritten = self.begin(packet)?;
             let original = &packet.original;
             self.selector
                 .switched(packet.of, original.timestamp, original.video.as_ref());
@@ -287,12 +344,26 @@ impl Slot {
         }
     }
 
+    fn begin(&mut self, packet: &SourcePacket) -> Result<Rewritten, Skip> {
+        let rewritten = self.rewriter.begin(packet.sequence, &packet.original)?;
+        self.recent.begin();
+        Ok(rewritten)
+    }
+
     /// Remembers a packet as sent now, and gives what is to go out, still without the transport's number.
     ///
     /// A stream is sealed in the order of its numbers and no other (an index of AES-GCM must never come twice), so a
-    /// packet that was overtaken goes to its reserved number as RTX, or not at all where there is none.
-    pub fn send(&mut self, now: Instant, numbered: &Numbered) -> Option<OutgoingHeader> {
+    /// packet that was overtaken goes to its reserved number as RTX, or not at all where there is none; as redundancy of
+    /// later ones it still may.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        numbered: &Numbered,
+    ) -> Option<(OutgoingHeader, Option<Redundancy>)> {
         let overtaken = self.newest.is_some_and(|newest| numbered.sequence <= newest);
+        let piece = numbered.piece();
+        let redundancy = self.recent.of(&piece).filter(|_| !overtaken);
+        self.recent.note(piece);
         if overtaken && self.rtx_ssrc.is_none() {
             return None;
         }
@@ -303,10 +374,17 @@ impl Slot {
             self.ring.insert(now, *numbered);
         }
         if overtaken {
-            return self.repair(now, numbered);
+            return self.repair(now, numbered).map(|header| (header, None));
         }
         self.newest = Some(numbered.sequence);
-        Some(self.header(numbered))
+        self.last_time = numbered.timestamp;
+        let mut header = self.header(numbered);
+        let redundancy = redundancy.map(|(payload_type, redundancy)| {
+            header.payload_type = payload_type;
+            self.sent_octets = self.sent_octets.wrapping_add(redundancy.extra.into());
+            redundancy
+        });
+        Some((header, redundancy))
     }
 
     fn header(&self, packet: &Numbered) -> OutgoingHeader {
@@ -361,6 +439,45 @@ impl Slot {
         })
     }
 
+    /// Its stream of repairs may carry padding: something of it went out.
+    pub fn takes_padding(&self) -> bool {
+        self.newest.is_some() && self.rtx_ssrc.is_some() && self.payloads.iter().any(|p| p.rtx.is_some())
+    }
+
+    /// A packet of nothing but so many bytes of padding, as a repair of nothing.
+    pub fn padding(&mut self, to: EndpointId, bytes: u8) -> Option<Forward> {
+        let ssrc = self.rtx_ssrc?;
+        let payload_type = self.payloads.iter().find_map(|p| p.rtx)?;
+        let source = self
+            .shown()
+            .map(|shown| shown.source)
+            .or(self.told.map(|(source, _)| source))?;
+        let sequence = self.rtx_next;
+        self.rtx_next = sequence.wrapping_add(1);
+        let header = OutgoingHeader {
+            marker: false,
+            payload_type,
+            sequence,
+            timestamp: self.last_time,
+            ssrc,
+            source,
+            mid: self.mid,
+            transport_sequence: None,
+            playout_delay: None,
+            original_sequence: None,
+            padding: bytes,
+        };
+        Some(Forward {
+            to,
+            slot: self.id,
+            purpose: Purpose::Padding,
+            header,
+            payload: None,
+            patch: PayloadPatch::None,
+            redundancy: None,
+        })
+    }
+
     /// For a sender report: RTP time at `time` on the node's clock, packets and bytes sent.
     pub fn report(&mut self, time: Duration) -> (RtpTime, u32, u32) {
         self.unreported = false;
@@ -400,6 +517,17 @@ impl Numbered {
             header,
             payload: Some(self.at),
             patch: self.patch,
+            redundancy: None,
+        }
+    }
+
+    fn piece(&self) -> Piece {
+        Piece {
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            payload_type: self.payload_type,
+            position: self.at.position,
+            size: self.size,
         }
     }
 
@@ -419,84 +547,6 @@ fn numbered(packet: &SourcePacket, rewritten: Rewritten, payload_type: u8) -> Nu
         at: packet.at,
         patch: rewritten.patch,
         size: packet.size,
-    }
-}
-
-/// What was sent, by its number. The oldest gives way.
-#[derive(Debug)]
-struct Ring {
-    sent: Vec<Option<Sent>>,
-    most: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Sent {
-    packet: Numbered,
-    at: Instant,
-    resent: Option<Instant>,
-}
-
-/// Entries of a ring in use. A thumbnail sends some 15 packets a second.
-const RING_LEN: usize = 256;
-/// Entries of a ring that had to grow: 2 Mbps for 8 seconds.
-const RING_LEN_MAX: usize = 2_048;
-/// Entries younger than this are not given up while the ring may grow.
-const RING_TIME: Duration = Duration::from_secs(1);
-
-impl Ring {
-    fn new(slot: SlotId) -> Self {
-        let most = if slot.kind == MediaKind::Video {
-            RING_LEN_MAX
-        } else {
-            0
-        };
-        Self {
-            sent: Vec::new(),
-            most,
-        }
-    }
-
-    /// Grows by doubling, twice to thrice in the life of a slot; else nothing is allocated.
-    fn insert(&mut self, now: Instant, packet: Numbered) {
-        if self.sent.is_empty() {
-            self.sent.resize(RING_LEN.min(self.most), None);
-        }
-        while let Some(old) = self.slot(packet.sequence).and_then(|entry| *entry) {
-            let young = now.saturating_duration_since(old.at) < RING_TIME;
-            if !young || self.sent.len() >= self.most || old.packet.sequence == packet.sequence {
-                break;
-            }
-            self.grow();
-        }
-        if let Some(entry) = self.slot(packet.sequence) {
-            *entry = Some(Sent {
-                packet,
-                at: now,
-                resent: None,
-            });
-        }
-    }
-
-    fn grow(&mut self) {
-        let length = (self.sent.len() * 2).min(self.most);
-        let old = std::mem::replace(&mut self.sent, vec![None; length]);
-        for sent in old.into_iter().flatten() {
-            if let Some(entry) = self.slot(sent.packet.sequence) {
-                *entry = Some(sent);
-            }
-        }
-    }
-
-    fn find(&mut self, sequence: Seq) -> Option<&mut Sent> {
-        self.slot(sequence)?
-            .as_mut()
-            .filter(|sent| sent.packet.sequence == sequence)
-    }
-
-    fn slot(&mut self, sequence: Seq) -> Option<&mut Option<Sent>> {
-        let length = self.sent.len() as u64;
-        let index = sequence.0.checked_rem(length)?;
-        self.sent.get_mut(index as usize)
     }
 }
 

@@ -30,6 +30,7 @@ fn slot() -> Slot {
             media: VP8,
             rtx: Some(97),
         }],
+        red: None,
     };
     let origin = StreamOrigin {
         sequence: 32_000,
@@ -113,6 +114,7 @@ fn send(layer: u8, sizes: &[u64], key_every: usize) -> Vec<Sent> {
                     codec: Codec::Vp8,
                     video: Some(video),
                 },
+                resumes: false,
             };
             packets.push(Sent {
                 picture: n as u64,
@@ -167,7 +169,7 @@ fn play(packets: &[Sent], targets: &BTreeMap<usize, (u8, u8)>) -> Vec<Out> {
                     offers.extend(behind.drain(..).rev());
                     numbered
                 }
-                Offered::NotShown | Offered::Skipped(_) => continue,
+                Offered::NotShown | Offered::Held | Offered::Skipped(_) => continue,
                 Offered::Foreign => panic!("of the source it shows"),
             };
             out.push(Out {

@@ -73,6 +73,11 @@ impl Thinning {
         self.level
     }
 
+    /// The newest picture judged.
+    pub(super) fn newest(&self) -> Option<RtpTime> {
+        self.judged.back().map(|judged| judged.time)
+    }
+
     /// May this packet of what is shown pass?
     pub(super) fn judge(&mut self, time: RtpTime, picture: &Picture, wanted: Wanted) -> bool {
         let mut at = self.judged.partition_point(|judged| judged.time < time);

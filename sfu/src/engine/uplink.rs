@@ -1,6 +1,8 @@
 //! What one endpoint sends: streams learnt, repaired, reported.
 
+mod described;
 mod feedback;
+mod recovery;
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +17,7 @@ use super::{
     streams::{Identity, Role, Streams},
     twcc_receiver::TwccReceiver,
 };
-use crate::wire::{
-    ext::{
-        self,
-        dependency_descriptor::{self, Structure},
-    },
-    rtcp::Builder,
-    rtp::RtpPacket,
-};
+use crate::wire::{ext, rtcp::Builder, rtp::RtpPacket};
 
 pub use feedback::CNAME;
 
@@ -58,35 +53,16 @@ pub struct Uplink {
     stats: UplinkStats,
     /// Reused by every batch.
     numbers: Vec<u16>,
+    /// Redundant blocks of the last packet.
+    pending: Option<recovery::Pending>,
 }
 
 #[derive(Debug, Default)]
 struct Layer {
     inbound: Option<Inbound>,
     begun: Option<Instant>,
-    described: Described,
-}
-
-/// How a stream with dependency descriptors is made, as the newest packet that told it says.
-#[derive(Debug, Default)]
-struct Described {
-    structure: Option<(Seq, Box<Structure>)>,
-}
-
-impl Described {
-    fn read(&mut self, sequence: Seq, value: Option<&[u8]>, payload: &[u8], svc: bool) -> Option<Picture> {
-        let known = self.structure.as_ref().map(|(_, structure)| &**structure);
-        let Some((frame, fresh)) = value.and_then(|value| dependency_descriptor::read(value, known)) else {
-            return Picture::of_av1(payload, None, svc);
-        };
-        let structure = fresh.as_ref().or(known)?;
-        let picture = Picture::of_av1(payload, Some((&frame, structure)), svc);
-        let newer = self.structure.as_ref().is_none_or(|(at, _)| *at < sequence);
-        if let Some(fresh) = fresh.filter(|_| newer) {
-            self.structure = Some((sequence, Box::new(fresh)));
-        }
-        picture
-    }
+    times: recovery::Times,
+    described: described::Described,
 }
 
 /// A layer that lost a packet for good: its pictures are broken until the next key frame.
@@ -105,6 +81,8 @@ pub struct UplinkStats {
     pub packets: u64,
     /// Of these, restored from RTX.
     pub repaired: u64,
+    /// Of these, restored from redundant blocks of later packets.
+    pub recovered: u64,
     /// Numbers asked for, each time counted.
     pub nacked: u64,
     /// Numbers given up.
@@ -149,13 +127,15 @@ impl Uplink {
             reports: 0,
             stats: UplinkStats::default(),
             numbers: Vec::new(),
+            pending: None,
         }
     }
 
     /// A packet. What it brings that was not there before: a media packet first seen, or one restored from RTX. All else
-    /// is counted.
+    /// is counted. Older packets that it brought besides wait in [`Self::poll_recovered`].
     pub fn handle_rtp<'p>(&mut self, now: Instant, packet: &RtpPacket<'p>) -> Option<Arrival<'p>> {
         self.now = self.now.max(now);
+        self.pending = None;
         if let Some(number) = self
             .extension(packet, self.extensions.transport_cc)
             .and_then(ext::transport_sequence)
@@ -177,6 +157,7 @@ impl Uplink {
                 inbound.handle_key_frame(arrival.sequence);
             }
         }
+        self.note_sound(identity, &arrival);
         Some(arrival)
     }
 
@@ -282,11 +263,15 @@ impl Uplink {
     }
 
     fn media<'p>(&mut self, packet: &RtpPacket<'p>, identity: Identity) -> Option<Arrival<'p>> {
+        let Some(payload) = self.primary(packet, identity) else {
+            self.stats.malformed += 1;
+            return None;
+        };
         if identity.new {
-            return self.begin(packet, identity);
+            return self.begin(packet, identity, payload);
         }
         let Some(inbound) = self.layers[identity.layer].inbound.as_mut() else {
-            return self.begin(packet, identity);
+            return self.begin(packet, identity, payload);
         };
         let resumed = self.now.saturating_duration_since(inbound.last_packet) > PAUSE;
         match inbound.accept(self.now, packet.sequence()) {
@@ -295,9 +280,9 @@ impl Uplink {
                     let source = self.streams.layers()[identity.layer].source;
                     self.brokers[source as usize].handle_beginning(self.now);
                 }
-                self.arrive(packet, identity, seq, packet.payload(), false)
+                self.arrive(packet, identity, seq, payload, false)
             }
-            Err(Refusal::Restart) => self.begin(packet, identity),
+            Err(Refusal::Restart) => self.begin(packet, identity, payload),
             Err(Refusal::Duplicate) => {
                 self.stats.duplicates += 1;
                 None
@@ -310,7 +295,12 @@ impl Uplink {
     }
 
     /// The first packet of a stream. It takes the place of the one its layer had.
-    fn begin<'p>(&mut self, packet: &RtpPacket<'p>, identity: Identity) -> Option<Arrival<'p>> {
+    fn begin<'p>(
+        &mut self,
+        packet: &RtpPacket<'p>,
+        identity: Identity,
+        payload: &'p [u8],
+    ) -> Option<Arrival<'p>> {
         let nanos = self.nanos();
         let layer = &mut self.layers[identity.layer];
         if layer
@@ -335,7 +325,7 @@ impl Uplink {
         *layer = Layer {
             inbound: Some(inbound),
             begun: Some(self.now),
-            described: Described::default(),
+            ..Layer::default()
         };
         self.streams_begun += 1;
         self.streams
@@ -343,7 +333,7 @@ impl Uplink {
         self.brokers[id.source as usize].handle_beginning(self.now);
         self.report_due
             .get_or_insert(self.now + feedback::report_interval(self.own, 0) / 2);
-        self.arrive(packet, identity, seq, packet.payload(), false)
+        self.arrive(packet, identity, seq, payload, false)
     }
 
     /// RTX (RFC 4588 §4): two bytes of original number, then the payload.

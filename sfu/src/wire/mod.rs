@@ -9,6 +9,7 @@ mod be;
 mod bits;
 pub mod codec;
 pub mod ext;
+pub mod red;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;

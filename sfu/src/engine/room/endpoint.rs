@@ -1,25 +1,32 @@
 //! One endpoint: its uplink, its sources, its slots and the way to it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use super::{
     super::{
-        id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber, Ssrc},
+        id::{EndpointId, LineIndex, MediaKind, PointNumber, Rank, SlotId, SourceKind, SourceNumber, Ssrc},
         outbound::{Outbound, Raised},
-        packet::{ExtensionIds, Forward, NewEndpoint, OutgoingHeader, soonest},
+        pacer::Class,
+        packet::{
+            ExtensionIds, Forward, Negotiated, NewEndpoint, OutgoingHeader, Purpose, SlotGrade, SourceGrade,
+            soonest,
+        },
+        redundancy::Need,
         rewriter::Skip,
         slot::{Numbered, Offered, Reason, Slot, SourcePacket},
         stats::RoomStats,
         units::Bitrate,
         uplink::Uplink,
     },
+    cpu::Cpu,
     source::Source,
+    way::Way,
 };
 use crate::{
-    control::{SlotChange, Want},
+    control::{ClientState, SlotChange, Want},
     wire::rtcp::{Builder, SenderInfo},
 };
 
@@ -28,6 +35,7 @@ use crate::{
 pub(super) struct Endpoint {
     pub(super) id: EndpointId,
     pub(super) number: PointNumber,
+    pub(super) rank: Rank,
     pub(super) connected: bool,
     pub(super) uplink: Uplink,
     /// By kind, in the order of [`SourceKind::ALL`].
@@ -39,7 +47,25 @@ pub(super) struct Endpoint {
     /// Pictures wanted, by index of the video slot.
     pub(super) wants: BTreeMap<u8, Want>,
     pub(super) outbound: Outbound,
-    pub(super) estimate: Option<Bitrate>,
+    pub(super) way: Way,
+    /// The lines on its way, the nearest to the node first.
+    pub(super) lines: Vec<LineIndex>,
+    /// Whether its machine is fast enough.
+    pub(super) cpu: Cpu,
+    /// What its page said last.
+    pub(super) client: ClientState,
+    /// What was told of its slots last.
+    pub(super) grades: Vec<SlotGrade>,
+    /// What it was told to send last.
+    pub(super) order: (Vec<SourceGrade>, u8),
+    /// How many voices it hears.
+    pub(super) voices: usize,
+    /// Encodings of each kind that were agreed upon.
+    encodings: [u8; SourceKind::ALL.len()],
+    /// Whether its path loses so much that its voices need redundancy.
+    pub(super) need: Need,
+    /// There is room for redundancy.
+    pub(super) redundancy_fits: bool,
     extensions: ExtensionIds,
     /// Not yet told to the driver; at most one entry per slot.
     pub(super) changes: Vec<SlotChange>,
@@ -57,7 +83,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const COMPOUND_BYTES: usize = 1_200;
 
 impl Endpoint {
-    pub(super) fn new(epoch: Instant, new: NewEndpoint) -> Self {
+    pub(super) fn new(epoch: Instant, now: Instant, way_start: Bitrate, new: NewEndpoint) -> Self {
         let (mut audio, mut video) = (Vec::new(), Vec::new());
         let origins = new
             .origins
@@ -80,6 +106,7 @@ impl Endpoint {
         Self {
             id: new.endpoint,
             number: new.number,
+            rank: new.rank,
             connected: false,
             uplink: Uplink::new(epoch, &new.media, own),
             sources: SourceKind::ALL.map(|kind| Source::new(new.number.source(kind))),
@@ -87,7 +114,16 @@ impl Endpoint {
             video,
             wants: BTreeMap::new(),
             outbound: Outbound::new(),
-            estimate: None,
+            way: Way::new(now, way_start, new.media.extensions.transport_cc),
+            lines: new.lines,
+            cpu: Cpu::default(),
+            client: ClientState::default(),
+            grades: Vec::new(),
+            order: (Vec::new(), 0),
+            voices: usize::MAX,
+            encodings: SourceKind::ALL.map(|kind| encodings(&new.media, kind)),
+            need: Need::default(),
+            redundancy_fits: true,
             extensions: new.media.extensions,
             changes: Vec::new(),
             report_at: None,
@@ -101,6 +137,16 @@ impl Endpoint {
 
     pub(super) fn source_mut(&mut self, kind: SourceKind) -> &mut Source {
         &mut self.sources[kind as usize]
+    }
+
+    /// Encodings of that kind that were agreed upon.
+    pub(super) fn encodings(&self, kind: SourceKind) -> u8 {
+        self.encodings[kind as usize]
+    }
+
+    /// So many voices from now on. True if that is news.
+    pub(super) fn set_voices(&mut self, voices: usize) -> bool {
+        std::mem::replace(&mut self.voices, voices) != voices
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -159,12 +205,17 @@ impl Endpoint {
         packet: &SourcePacket,
         late: Raised,
         stats: &mut RoomStats,
-        out: &mut Vec<Forward>,
+        out: &mut VecDeque<Forward>,
     ) -> Offered {
+        let full = self.way.is_full();
         let Some(slot) = self.slot_mut(id) else {
             return Offered::Foreign;
         };
-        let offered = slot.offer(packet);
+        let offered = if full {
+            slot.hold(packet)
+        } else {
+            slot.offer(packet)
+        };
         match offered {
             Offered::Sent(numbered) => self.send(now, id, &numbered, late, stats, out),
             Offered::Switched(numbered) => {
@@ -180,6 +231,7 @@ impl Endpoint {
                 self.send(now, id, &numbered, late, stats, out);
             }
             Offered::Skipped(reason) => *counter(stats, reason) += 1,
+            Offered::Held => stats.dropped.queue += 1,
             Offered::NotShown | Offered::Foreign => {}
         }
         offered
@@ -192,48 +244,84 @@ impl Endpoint {
         numbered: &Numbered,
         late: Raised,
         stats: &mut RoomStats,
-        out: &mut Vec<Forward>,
+        out: &mut VecDeque<Forward>,
     ) {
         let Some(slot) = self.slot_mut(id) else { return };
-        let Some(header) = slot.send(now, numbered) else {
+        let Some((header, redundancy)) = slot.send(now, numbered) else {
             stats.dropped.too_late += 1;
             return;
         };
         self.outbound.earn_repairs(numbered.size);
-        let header = self.finish(now, id.kind, numbered.size, late, header);
-        out.push(numbered.forward(self.id, id, header));
+        let size = numbered.size + redundancy.map_or(0, |redundancy| redundancy.extra);
+        let forward = Forward {
+            redundancy,
+            ..numbered.forward(self.id, id, self.finish(now, id.kind, late, header))
+        };
+        out.extend(self.way.pace(now, class(&forward), forward, size));
         stats.forwarded += 1;
         if self.report_at.is_none() {
             self.report_at = Some(now + REPORT_EVERY);
         }
     }
 
-    /// A packet of a slot that the receiver misses, to be sent again.
+    /// It sends transport-wide feedback.
+    pub(super) fn tells_packets(&self) -> bool {
+        self.extensions.transport_cc.is_some()
+    }
+
+    /// Of `all` packets more that the receiver speaks of `lost` did not arrive.
+    pub(super) fn note_loss(&mut self, now: Instant, lost: u64, all: u64) {
+        if self.need.note(now, lost, all) {
+            self.set_redundancy(self.redundancy_fits);
+        }
+    }
+
+    /// Its voices may be redundant if they need to be.
+    pub(super) fn set_redundancy(&mut self, fits: bool) {
+        self.redundancy_fits = fits;
+        let on = self.need.is_on() && fits;
+        self.audio.iter_mut().for_each(|slot| slot.set_redundancy(on));
+    }
+
+    /// It takes redundant voices, and needs them.
+    pub(super) fn wants_redundancy(&self) -> bool {
+        self.need.is_on() && self.audio.iter().any(Slot::takes_redundancy)
+    }
+
+    /// A packet of a slot that the receiver misses, to be sent again: now, or when its time has come.
     pub(super) fn repair(
         &mut self,
         now: Instant,
         id: SlotId,
         numbered: &Numbered,
         late: Raised,
-    ) -> Option<Forward> {
+    ) -> Option<Option<Forward>> {
         let header = self.slot_mut(id)?.repair(now, numbered)?;
-        let header = self.finish(now, id.kind, numbered.size, late, header);
-        Some(numbered.forward(self.id, id, header))
+        let forward = numbered.forward(self.id, id, self.finish(now, id.kind, late, header));
+        Some(self.way.pace(now, Class::Repair, forward, numbered.size))
     }
 
-    /// What the transport adds: its number, and the playout delay.
+    /// The next packet whose time to go has come, or padding for a probe.
+    pub(super) fn poll_paced(&mut self, now: Instant) -> Option<Forward> {
+        if let Some(forward) = self.way.poll(now) {
+            return Some(forward);
+        }
+        let slot = self.video.iter_mut().find(|slot| slot.takes_padding());
+        let padding = self.way.padding(now, slot.is_some())?;
+        let forward = slot?.padding(self.id, padding)?;
+        Some(self.way.depart_padding(now, forward))
+    }
+
+    /// What the path adds: the playout delay.
     fn finish(
         &mut self,
         now: Instant,
         kind: MediaKind,
-        size: u16,
         late: Raised,
         header: OutgoingHeader,
     ) -> OutgoingHeader {
-        let transport = self.extensions.transport_cc;
         let playout = self.extensions.playout_delay.filter(|_| kind == MediaKind::Video);
         OutgoingHeader {
-            transport_sequence: transport.map(|id| (id, self.outbound.number(now, size))),
             playout_delay: playout.and_then(|id| {
                 let (least, greatest) = self.outbound.playout_delay(now, late)?;
                 Some((id, least, greatest))
@@ -291,14 +379,37 @@ impl Endpoint {
     /// What it counted by itself.
     pub(super) fn add_to(&self, stats: &mut RoomStats) {
         stats.uplinks += self.uplink.stats();
-        stats.paths += self.outbound.loss();
+        stats.paths += self.way.loss();
     }
 
     /// When it next wants to be told the time.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let checks = self.sources.iter().filter_map(|source| source.check_at).min();
-        soonest(soonest(self.uplink.poll_timeout(), self.report_at), checks)
+        [self.report_at, checks, self.way.poll_timeout()]
+            .into_iter()
+            .fold(self.uplink.poll_timeout(), soonest)
     }
+}
+
+/// What goes first. A picture is as important as the slot it is in, a screen is read.
+fn class(forward: &Forward) -> Class {
+    match forward.purpose {
+        Purpose::Audio => Class::Audio,
+        Purpose::Repair => Class::Repair,
+        Purpose::Video | Purpose::Padding => match forward.header.source.kind() {
+            SourceKind::Screen => Class::Screen,
+            _ if forward.slot == SlotId::video(0) => Class::Stage,
+            _ => Class::Other,
+        },
+    }
+}
+
+/// Encodings of that kind that were agreed upon.
+fn encodings(media: &Negotiated, kind: SourceKind) -> u8 {
+    let source = media.sources.iter().find(|source| source.kind == kind);
+    source.map_or(0, |source| {
+        u8::try_from(source.rids.len().max(1)).unwrap_or(u8::MAX)
+    })
 }
 
 /// A sender report with a source description of a name of up to 15 bytes.

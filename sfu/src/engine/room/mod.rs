@@ -4,11 +4,17 @@
 //! source's history, then to every slot that subscribes to the source. What slots should show is decided anew when a
 //! view, a source or a layer changes ([`view`]), never per packet.
 
+mod cpu;
 mod endpoint;
+mod meter;
+mod plan;
+mod replay;
 mod rtcp;
+mod sound;
 mod source;
 mod view;
 mod voices;
+mod way;
 
 #[cfg(test)]
 mod tests;
@@ -20,18 +26,20 @@ use std::{
 
 use self::{
     endpoint::Endpoint,
-    source::{Histories, Source},
+    plan::Plan,
+    source::{ASK_AGAIN, Histories, Source},
 };
 use super::{
     arrival::Arrival,
     id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
-    packet::{Forward, Input, NewEndpoint, Output, PacketRef},
+    packet::{Forward, Input, NewEndpoint, Output, PacketRef, soonest},
+    silence::Verdict,
     slot::{Offered, SourcePacket},
     speaker::Speaker,
     stats::RoomStats,
 };
 use crate::{
-    control::{RoomPolicy, SlotChange},
+    control::{ClientState, RoomPolicy, SlotChange},
     wire::rtp::RtpPacket,
 };
 
@@ -50,8 +58,11 @@ pub struct Room {
     speaker_at: Option<Instant>,
     /// One datagram or command adds a bounded number; the driver drains after each.
     outputs: VecDeque<Output>,
+    /// What is to be sent, in the order of its numbers, whatever caused it.
+    forwards: VecDeque<Forward>,
     /// Endpoints with something to say, each once.
     dirty: VecDeque<EndpointId>,
+    plan: Plan,
     stats: RoomStats,
 }
 
@@ -68,8 +79,6 @@ pub enum JoinRefused {
 
 /// The speaker, and with it the ranking of voices, is looked at so often while there is sound.
 const SPEAKER_EVERY: Duration = Duration::from_millis(100);
-/// Level of a sound whose sender tells none: speech of usual loudness.
-const LEVEL_UNKNOWN: u8 = 40;
 
 impl Room {
     /// An empty room. `now` is the epoch of its clock.
@@ -84,7 +93,9 @@ impl Room {
             speaker: Speaker::new(),
             speaker_at: None,
             outputs: VecDeque::new(),
+            forwards: VecDeque::new(),
             dirty: VecDeque::new(),
+            plan: Plan::default(),
             stats: RoomStats::default(),
         }
     }
@@ -120,8 +131,11 @@ impl Room {
             Input::Leave(endpoint) => self.leave(now, endpoint),
             Input::View(endpoint, wants) => self.set_view(now, endpoint, &wants),
             Input::Published(endpoint, kind, on) => self.set_published(now, endpoint, kind, on),
-            Input::Lines(_) => Some(()),
-            Input::Client(endpoint, _) => self.endpoints.get(&endpoint).map(|_| ()),
+            Input::Lines(shares) => {
+                self.set_lines(now, &shares);
+                Some(())
+            }
+            Input::Client(endpoint, client) => self.set_client(now, endpoint, client),
         };
         if done.is_none() {
             self.stats.commands_refused += 1;
@@ -135,7 +149,8 @@ impl Room {
             self.leave(now, id);
         }
         self.numbers.insert(number, id);
-        self.endpoints.insert(id, Endpoint::new(self.epoch, new));
+        self.endpoints
+            .insert(id, Endpoint::new(self.epoch, now, self.policy.way_start, new));
         for kind in published {
             self.set_published(now, id, kind, true);
         }
@@ -144,8 +159,7 @@ impl Room {
 
     fn connected(&mut self, now: Instant, id: EndpointId) -> Option<()> {
         self.endpoints.get_mut(&id)?.connected = true;
-        self.retarget(now, id);
-        self.ask_for(now, id);
+        self.plan_now(now);
         self.assign_voices(now, Some(id));
         self.touch(id);
         Some(())
@@ -166,6 +180,18 @@ impl Room {
             .flat_map(|endpoint| &mut endpoint.sources)
         {
             source.subscribers.retain(|subscriber| subscriber.endpoint != id);
+        }
+        self.plan_now(now);
+        Some(())
+    }
+
+    /// What a page says of itself.
+    fn set_client(&mut self, now: Instant, id: EndpointId, client: ClientState) -> Option<()> {
+        let endpoint = self.endpoints.get_mut(&id)?;
+        let changed = endpoint.cpu.handle(now, &client);
+        endpoint.client = client;
+        if changed {
+            self.plan_now(now);
         }
         Some(())
     }
@@ -203,19 +229,18 @@ impl Room {
         let arrival = endpoint.uplink.handle_rtp(now, &packet);
         self.ask_for_broken(now, from);
         self.touch(from);
-        if let Some(arrival) = arrival {
+        let Some(arrival) = arrival else { return };
+        let recovered = |room: &mut Self| room.endpoints.get_mut(&from)?.uplink.poll_recovered(&packet);
+        while let Some(older) = recovered(self) {
             self.stats.received += 1;
-            self.handle_arrival(now, from, &arrival, out);
+            self.handle_arrival(now, from, &older);
         }
+        self.stats.received += 1;
+        self.handle_arrival(now, from, &arrival);
+        out.extend(self.forwards.drain(..));
     }
 
-    fn handle_arrival(
-        &mut self,
-        now: Instant,
-        from: EndpointId,
-        arrival: &Arrival<'_>,
-        out: &mut Vec<Forward>,
-    ) {
+    fn handle_arrival(&mut self, now: Instant, from: EndpointId, arrival: &Arrival<'_>) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
@@ -225,7 +250,7 @@ impl Room {
             self.stats.source_off += 1;
             return;
         }
-        let Some(admitted) = source.admit(now, arrival, &mut self.histories) else {
+        let Some(mut admitted) = source.admit(now, arrival, &mut self.histories) else {
             self.stats.not_kept += 1;
             return;
         };
@@ -233,39 +258,33 @@ impl Room {
             source.late.raise(now, repair_time);
         }
         let number = source.number;
+        let sound = source.judge_sound(arrival);
         if admitted.layers_changed && arrival.source.media() == MediaKind::Video {
-            self.layers_changed(now, number);
+            self.plan_now(now);
         }
         if arrival.source == SourceKind::Mic {
             self.hear(now, number.point(), arrival);
         }
-        self.distribute(now, from, &admitted.packet, out);
+        match sound {
+            Verdict::Forward => {}
+            Verdict::Resume => admitted.packet.resume(),
+            Verdict::Withhold => return self.stats.silent += 1,
+        }
+        self.distribute(now, from, &admitted.packet);
         if admitted.layers_changed {
             self.ask_for_waiting(now, number); // after the packet had its chance: it may be the key frame
         }
     }
 
-    fn hear(&mut self, now: Instant, point: PointNumber, arrival: &Arrival<'_>) {
-        let (level, voice) = arrival
-            .level
-            .map_or((LEVEL_UNKNOWN, true), |level| (level.level, level.voice));
-        self.speaker.feed(now, point, level, voice);
-        match self.speaker_at {
-            Some(at) if at <= now => self.look_for_speaker(now),
-            Some(_) => {}
-            None => self.speaker_at = Some(now + SPEAKER_EVERY),
-        }
-    }
-
     /// To every slot that shows or should show the source.
-    fn distribute(&mut self, now: Instant, from: EndpointId, packet: &SourcePacket, out: &mut Vec<Forward>) {
+    fn distribute(&mut self, now: Instant, from: EndpointId, packet: &SourcePacket) {
         let kind = packet.of.source.kind();
         let Some(source) = self.endpoints.get_mut(&from).map(|e| e.source_mut(kind)) else {
             return;
         };
         let late = source.late;
         let mut subscribers = std::mem::take(&mut source.subscribers);
-        let mut stage_moved = false;
+        let (mut stage_moved, mut held) = (false, false);
         subscribers.retain(|subscriber| {
             let Some(endpoint) = self
                 .endpoints
@@ -274,12 +293,20 @@ impl Room {
             else {
                 return false;
             };
-            let offered = endpoint.offer(now, subscriber.slot, packet, late, &mut self.stats, out);
+            let offered = endpoint.offer(
+                now,
+                subscriber.slot,
+                packet,
+                late,
+                &mut self.stats,
+                &mut self.forwards,
+            );
             if matches!(offered, Offered::Switched(_)) {
                 self.touch(subscriber.endpoint);
-                self.send_behind(now, from, subscriber.endpoint, subscriber.slot, packet, out);
+                self.send_behind(now, from, subscriber.endpoint, subscriber.slot, packet);
                 stage_moved |= subscriber.slot == SlotId::video(0);
             }
+            held |= offered == Offered::Held;
             offered != Offered::Foreign
         });
         if stage_moved {
@@ -295,6 +322,10 @@ impl Room {
             added
                 .into_iter()
                 .for_each(|subscriber| source.subscribe(subscriber));
+            if held {
+                // By then the queue is empty and the key frame finds a way.
+                source.check_at = soonest(source.check_at, Some(now + ASK_AGAIN));
+            }
         }
     }
 
@@ -306,7 +337,6 @@ impl Room {
         to: EndpointId,
         slot: SlotId,
         first: &SourcePacket,
-        out: &mut Vec<Forward>,
     ) {
         let Some(source) = self
             .endpoints
@@ -321,7 +351,7 @@ impl Room {
             return;
         };
         for packet in behind {
-            endpoint.offer(now, slot, &packet, late, &mut self.stats, out);
+            endpoint.offer(now, slot, &packet, late, &mut self.stats, &mut self.forwards);
         }
     }
 
@@ -341,6 +371,7 @@ impl Room {
         if self.speaker_at.is_some_and(|at| at <= now) {
             self.look_for_speaker(now);
         }
+        self.plan_if_due(now);
     }
 
     fn handle_endpoint_timeout(&mut self, now: Instant, id: EndpointId) {
@@ -353,6 +384,11 @@ impl Room {
         if endpoint.report_at.is_some_and(|at| at <= now) {
             endpoint.handle_report_time(now);
         }
+        endpoint.way.handle_timeout(now);
+        while let Some(forward) = endpoint.poll_paced(now) {
+            self.forwards.push_back(forward);
+        }
+        self.estimate_changed(now, id);
         self.ask_for_broken(now, id);
         for kind in SourceKind::ALL {
             self.check_source(now, id, kind);
@@ -362,6 +398,9 @@ impl Room {
     /// What is to be done, one at a time.
     pub fn poll_output(&mut self) -> Option<Output> {
         loop {
+            if let Some(forward) = self.forwards.pop_front() {
+                return Some(Output::Forward(forward));
+            }
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
@@ -404,6 +443,7 @@ impl Room {
             .values()
             .filter_map(Endpoint::poll_timeout)
             .chain(self.speaker_at)
+            .chain(self.plan.due())
             .min()
     }
 

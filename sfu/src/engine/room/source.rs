@@ -6,18 +6,20 @@ use std::{
 };
 
 use super::super::{
-    allocate::{LAYERS_MAX, Offer},
+    allocate::{LAYERS_MAX, Offer, TEMPORAL_MAX},
     arrival::{Arrival, Picture},
     history::{History, HistoryLimit},
     id::{EndpointId, MediaKind, SlotId, SourceNumber},
-    meter::{Meter, Rate},
     outbound::Raised,
     packet::{Codec, PacketRef, soonest},
     rewriter::Original,
     selector::LayerStream,
-    seq::{RtpTime, Seq},
+    seq::Seq,
+    silence::Silence,
     slot::SourcePacket,
+    units::Bitrate,
 };
+use super::meter::Meter;
 use crate::wire::codec::{av1, h264, vp8, vp9};
 
 /// All histories of a room. Numbers are never used again, so that an old reference finds nothing.
@@ -67,6 +69,8 @@ pub(super) struct Source {
     /// It sends its spatial layers in one stream, which is that of layer 0.
     svc: bool,
     layers: [Layer; LAYERS_MAX],
+    /// Of sound.
+    pub(super) silence: Silence,
 }
 
 /// A simulcast layer with its stream, or a spatial layer.
@@ -77,8 +81,6 @@ struct Layer {
     last: Option<Instant>,
     height: Option<u16>,
     meter: Meter,
-    /// The newest picture that was measured.
-    measured: RtpTime,
 }
 
 /// The stream that a layer arrives in.
@@ -87,6 +89,8 @@ struct Current {
     stream: u32,
     history: u32,
     highest: Seq,
+    /// Where the last key frame begins, and when it came.
+    key: Option<(Seq, Instant)>,
 }
 
 /// A packet that was let in.
@@ -97,6 +101,8 @@ pub(super) struct Admitted {
     pub(super) layers_changed: bool,
 }
 
+/// Bytes around a payload on the wire: IP and UDP, RTP header with CSRC and extensions, SRTP tag.
+const PACKET_OVERHEAD: u64 = 80;
 /// A layer without a packet for so long is dead.
 pub(super) const LAYER_SILENCE: Duration = Duration::from_millis(500);
 /// A waiting slot asks again after so long.
@@ -112,6 +118,7 @@ impl Source {
             check_at: None,
             svc: false,
             layers: Default::default(),
+            silence: Silence::default(),
         }
     }
 
@@ -144,13 +151,17 @@ impl Source {
             return None;
         }
         current.highest = current.highest.max(arrival.sequence);
-        let spatial = arrival.video.and_then(|picture| picture.spatial);
-        self.svc = spatial.is_some();
-        let shown = spatial.map_or(arrival.layer, |spatial| spatial.layer);
+        let picture = arrival.video.unwrap_or_default();
+        if picture.starts_picture && picture.key_frame {
+            current.key = Some((arrival.sequence, now));
+        }
+        self.svc = picture.spatial.is_some();
+        let shown = picture.spatial.map_or(arrival.layer, |spatial| spatial.layer);
         let grew = self.learn_heights(arrival);
         // A fourth spatial layer counts with the third.
         let layer = &mut self.layers[usize::from(shown).min(LAYERS_MAX - 1)];
-        layer.measure(now, arrival);
+        let bytes = u64::from(packet.size) + PACKET_OVERHEAD;
+        layer.meter.add(now, picture.temporal, bytes);
         layer.last = layer.last.max(Some(now));
         let woke = !std::mem::replace(&mut layer.live, true);
         if woke && self.is_video() {
@@ -189,6 +200,7 @@ impl Source {
                     at,
                     size,
                     original: *original,
+                    resumes: false,
                 })
             })
     }
@@ -203,18 +215,64 @@ impl Source {
             .map(|current| current.stream)
     }
 
-    /// What it has to offer, lowest layer first.
-    pub(super) fn offers(&self) -> [Offer; LAYERS_MAX] {
-        self.layers.each_ref().map(|layer| Offer {
-            live: layer.live,
-            height: layer.height,
+    /// Pictures of it arrive.
+    pub(super) fn is_live(&self) -> bool {
+        self.is_video() && self.layers.iter().any(|layer| layer.live)
+    }
+
+    /// What it has to offer, lowest layer first, of which `encodings` were agreed upon. A spatial layer costs what those
+    /// below it do as well.
+    pub(super) fn offers(&self, encodings: u8) -> [Offer; LAYERS_MAX] {
+        let (mut index, mut below) = (0, [Bitrate::ZERO; TEMPORAL_MAX]);
+        self.layers.each_ref().map(|layer| {
+            index += 1;
+            let mut rates = layer.meter.rates();
+            if self.svc {
+                for (rate, below) in rates.iter_mut().zip(&mut below) {
+                    *rate = Bitrate::bps(rate.as_bps() + below.as_bps());
+                    *below = *rate;
+                }
+            }
+            Offer {
+                can: index <= encodings || (self.svc && layer.live),
+                live: layer.live,
+                height: layer.height,
+                rates,
+            }
         })
     }
 
-    /// What arrives of each layer, lowest first. Nothing is measured of sound.
-    #[allow(dead_code, reason = "for the allocation of a room")]
-    pub(super) fn rates(&self, now: Instant) -> [Rate; LAYERS_MAX] {
-        self.layers.each_ref().map(|layer| layer.meter.rate(now))
+    /// The first packet of the last key frame of a layer, if that is no older than `age`.
+    pub(super) fn last_key(
+        &self,
+        now: Instant,
+        layer: u8,
+        age: Duration,
+        histories: &Histories,
+    ) -> Option<SourcePacket> {
+        let layer = if self.svc { 0 } else { layer };
+        let current = self.layers.get(usize::from(layer))?.current.as_ref()?;
+        let (sequence, came) = current.key?;
+        if now.saturating_duration_since(came) > age {
+            return None;
+        }
+        let at = PacketRef {
+            history: current.history,
+            position: sequence.0,
+        };
+        let (original, payload) = histories.get(now, at)?;
+        Some(SourcePacket {
+            of: LayerStream {
+                source: self.number,
+                layer,
+                stream: current.stream,
+            },
+            sequence,
+            at,
+            size: u16::try_from(payload.len()).unwrap_or(u16::MAX),
+            original: *original,
+            resumes: false,
+        })
     }
 
     /// From a key frame. True if a height is another than before.
@@ -305,22 +363,13 @@ impl Layer {
             // The uplink bounds how often this happens; each takes a history.
             histories.close(current.history);
             self.current = None;
-            self.measured = RtpTime::default();
         }
         let fresh = || Current {
             stream: arrival.stream,
             history: histories.open(limit),
             highest: arrival.sequence,
+            key: None,
         };
         Some(self.current.get_or_insert_with(fresh))
-    }
-
-    fn measure(&mut self, now: Instant, arrival: &Arrival<'_>) {
-        if let Some(picture) = arrival.video {
-            let temporal = picture.temporal.unwrap_or(0);
-            let begins = arrival.timestamp > self.measured;
-            self.measured = self.measured.max(arrival.timestamp);
-            self.meter.record(now, arrival.payload.len(), temporal, begins);
-        }
     }
 }

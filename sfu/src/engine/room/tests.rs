@@ -2,6 +2,7 @@
 
 mod kit;
 mod property;
+mod sound;
 
 use super::super::testing::ms;
 use super::*;

@@ -1,0 +1,301 @@
+//! When packets to one endpoint go out: voices at once, all else no faster than its way carries.
+//!
+//! A key frame forwarded as it came is a burst that fills the queue of a thin line, and the voices behind it wait. So
+//! pictures wait here instead, in order of importance, where voices overtake them. As long as the way carries what comes,
+//! nothing waits at all: a packet that finds no queue and a budget passes straight through.
+//!
+//! Several packets at a time are welcome (they leave in one system call), a standing queue is not: the queue empties
+//! within [`DRAIN`], faster than the way carries if it must, and pictures are refused at their beginning while it is
+//! longer than [`QUEUE_MAX`]. Within a class packets keep their order, and a stream stays in the class it waits in, for
+//! a stream is sealed in the order of its numbers.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::units::Bitrate;
+
+/// What goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Voices: never wait, never dropped.
+    Audio,
+    /// Sent again: somebody waits for it.
+    Repair,
+    /// A screen: text has to be readable.
+    Screen,
+    /// The stage's picture.
+    Stage,
+    /// All other pictures.
+    Other,
+}
+
+impl Class {
+    /// All that wait, in the order of going out.
+    const WAITING: [Self; 4] = [Self::Repair, Self::Screen, Self::Stage, Self::Other];
+}
+
+/// The queue before an endpoint. `P` is a packet.
+#[derive(Debug)]
+pub struct Pacer<P> {
+    rate: Bitrate,
+    /// Bytes that may go now; below zero it has to wait.
+    budget: i64,
+    updated: Instant,
+    queues: [VecDeque<Waiting<P>>; Class::WAITING.len()],
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<P> {
+    stream: u32,
+    bytes: u16,
+    since: Instant,
+    packet: P,
+}
+
+/// Pictures go out so much faster than the estimate: frames are bursts, and what is sent evenly is sent late.
+const HEADROOM_PERCENT: u64 = 200;
+/// A queue is emptied within that time, whatever the estimate says.
+const DRAIN: Duration = Duration::from_millis(300);
+/// A queue that takes longer at the rate of the estimate takes no picture that begins now.
+const QUEUE_MAX: Duration = Duration::from_millis(250);
+/// That much fits in any case: the key frame of a thumbnail.
+const QUEUE_BYTES_MIN: u64 = 16 << 10;
+/// Packets that may wait, pictures that had begun included. Beyond it packets pass without waiting, for a number once
+/// given must go out.
+const PACKETS_MAX: usize = 2_048;
+/// So much may go at once after a pause.
+const BURST: Duration = Duration::from_millis(10);
+/// At least two full packets, however thin the way.
+const BURST_BYTES_MIN: i64 = 2_400;
+/// Voices may push the budget down so far, not farther: pictures come back within a moment.
+const DEBT_BYTES_MAX: i64 = 3_000;
+/// The timer is not asked for more often.
+const TURN: Duration = Duration::from_millis(2);
+
+impl<P> Pacer<P> {
+    /// With an empty queue before a way that carries `rate`.
+    pub fn new(now: Instant, rate: Bitrate) -> Self {
+        Self {
+            rate,
+            budget: BURST_BYTES_MIN,
+            updated: now,
+            queues: std::array::from_fn(|_| VecDeque::new()),
+            bytes: 0,
+        }
+    }
+
+    /// What the way carries from now on.
+    pub fn set_rate(&mut self, now: Instant, rate: Bitrate) {
+        self.refill(now);
+        self.rate = rate;
+    }
+
+    /// A packet of `stream`. Given back if it may go at once; else it waits for [`Self::poll`].
+    pub fn push(&mut self, now: Instant, class: Class, stream: u32, bytes: u16, packet: P) -> Option<P> {
+        self.refill(now);
+        let Some(wished) = Class::WAITING.iter().position(|&c| c == class) else {
+            self.spend(bytes);
+            return Some(packet);
+        };
+        let place = self.queue_of(stream).unwrap_or(wished);
+        let ahead = self.queues[..=place].iter().any(|queue| !queue.is_empty());
+        let full = self.len() >= PACKETS_MAX && self.queues[place].iter().all(|w| w.stream != stream);
+        if !ahead && self.budget > 0 || full {
+            self.spend(bytes);
+            return Some(packet);
+        }
+        self.bytes += u64::from(bytes);
+        self.queues[place].push_back(Waiting {
+            stream,
+            bytes,
+            since: now,
+            packet,
+        });
+        None
+    }
+
+    /// The next packet that may go now.
+    pub fn poll(&mut self, now: Instant) -> Option<P> {
+        self.refill(now);
+        if self.budget <= 0 {
+            return None;
+        }
+        let waiting = self.queues.iter_mut().find_map(VecDeque::pop_front)?;
+        self.bytes -= u64::from(waiting.bytes);
+        self.spend(waiting.bytes);
+        Some(waiting.packet)
+    }
+
+    /// When [`Self::poll`] has something; none while nothing waits.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_empty() {
+            return None;
+        }
+        let missing = u64::try_from(1 - self.budget).unwrap_or(0);
+        let wait = Duration::from_micros(missing * 8_000_000 / self.pace().as_bps().max(1));
+        Some(self.updated + wait.max(TURN))
+    }
+
+    /// A picture that begins now would wait too long.
+    pub fn is_full(&self) -> bool {
+        self.bytes > self.rate.over(QUEUE_MAX).as_bytes().max(QUEUE_BYTES_MIN) || self.len() >= PACKETS_MAX
+    }
+
+    /// Nothing of a class that goes before padding waits.
+    pub fn is_empty(&self) -> bool {
+        self.queues.iter().all(VecDeque::is_empty)
+    }
+
+    /// Packets that wait.
+    pub fn len(&self) -> usize {
+        self.queues.iter().map(VecDeque::len).sum()
+    }
+
+    /// How long the packet that has waited longest has done so.
+    pub fn delay(&self, now: Instant) -> Duration {
+        let oldest = self.queues.iter().filter_map(|queue| queue.front());
+        oldest
+            .map(|waiting| now.saturating_duration_since(waiting.since))
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Bytes a probe sent beside the queue.
+    pub fn spend(&mut self, bytes: u16) {
+        self.budget = (self.budget - i64::from(bytes)).max(-DEBT_BYTES_MAX);
+    }
+
+    fn queue_of(&self, stream: u32) -> Option<usize> {
+        if self.bytes == 0 {
+            return None;
+        }
+        let has = |queue: &VecDeque<Waiting<P>>| queue.iter().rev().any(|waiting| waiting.stream == stream);
+        self.queues.iter().position(has)
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let time = now.saturating_duration_since(self.updated);
+        let pace = self.pace();
+        let earned = pace.over(time).as_bytes();
+        if earned == 0 {
+            return; // less than a byte: the time is kept for later
+        }
+        self.updated = now;
+        let most = i64::try_from(pace.over(BURST).as_bytes())
+            .unwrap_or(i64::MAX)
+            .max(BURST_BYTES_MIN);
+        self.budget = self.budget.saturating_add_unsigned(earned).min(most);
+    }
+
+    /// What goes out: faster than the way if the queue would not be empty in time.
+    fn pace(&self) -> Bitrate {
+        let wanted = self.rate.as_bps().saturating_mul(HEADROOM_PERCENT) / 100;
+        let draining = self.bytes * 8_000 / DRAIN.as_millis() as u64;
+        Bitrate::bps(wanted.max(draining).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        super::testing::{base, ms},
+        *,
+    };
+
+    #[test]
+    fn what_the_way_carries_passes_straight_through() {
+        let t0 = base();
+        let mut pacer = Pacer::new(t0, Bitrate::mbps(4));
+        for i in 0..1_000_u64 {
+            let now = t0 + ms(3 * i); // 1,000 bytes in 3 ms: 2.7 Mb/s
+            assert_eq!(pacer.push(now, Class::Other, 1, 1_000, i), Some(i));
+        }
+        assert_eq!(pacer.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_key_frame_waits_and_voices_overtake_it() {
+        let t0 = base();
+        let mut pacer = Pacer::new(t0, Bitrate::kbps(500));
+        let direct = (0..30)
+            .filter(|&i| pacer.push(t0, Class::Other, 1, 1_200, i).is_some())
+            .count();
+        assert_eq!(direct, 2, "a burst of two packets");
+        assert_eq!(pacer.push(t0, Class::Audio, 2, 100, 100), Some(100));
+        assert_eq!(pacer.push(t0, Class::Repair, 3, 1_000, 101), None);
+        let (mut now, mut out) = (t0, Vec::new());
+        while let Some(at) = pacer.poll_timeout() {
+            now = now.max(at);
+            out.extend(std::iter::from_fn(|| pacer.poll(now)));
+        }
+        assert_eq!(out[0], 101, "a repair goes before the picture");
+        assert!(out[1..].is_sorted() && out.len() == 29);
+        assert!(now - t0 <= ms(320), "{:?}", now - t0);
+    }
+
+    #[test]
+    fn a_stream_stays_in_the_class_it_waits_in() {
+        let t0 = base();
+        let mut pacer = Pacer::new(t0, Bitrate::kbps(100));
+        for i in 0..5 {
+            pacer.push(t0, Class::Other, 1, 1_200, i);
+        }
+        pacer.push(t0, Class::Stage, 1, 1_200, 5); // the picture moved to the stage
+        let late = t0 + ms(1_000);
+        let out: Vec<_> = (0..10_u64).flat_map(|i| pacer.poll(late + ms(100 * i))).collect();
+        assert_eq!(out, [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_long_queue_takes_no_picture_that_begins() {
+        let t0 = base();
+        let mut pacer = Pacer::new(t0, Bitrate::kbps(300));
+        for i in 0..10 {
+            pacer.push(t0, Class::Other, 1, 1_200, i);
+        }
+        assert!(!pacer.is_full());
+        for i in 0..10 {
+            pacer.push(t0, Class::Other, 1, 1_200, i);
+        }
+        assert!(pacer.is_full());
+    }
+
+    proptest! {
+        #[test]
+        fn every_packet_goes_out_once_in_the_order_of_its_stream_and_no_queue_stands(
+            steps in prop::collection::vec((0u64..20, 0usize..5, 0u32..4, 1u16..1_400), 1..400), kbps in 30u64..5_000
+        ) {
+            let mut pacer = Pacer::new(base(), Bitrate::kbps(kbps));
+            let classes = [Class::Audio, Class::Repair, Class::Screen, Class::Stage, Class::Other];
+            let (mut now, mut sent, mut count) = (base(), Vec::new(), 0);
+            for (number, (wait, class, stream, bytes)) in steps.into_iter().enumerate() {
+                let until = now + ms(wait);
+                while let Some(at) = pacer.poll_timeout().filter(|&at| at <= until) {
+                    now = now.max(at);
+                    sent.extend(std::iter::from_fn(|| pacer.poll(now)));
+                }
+                now = until;
+                // Voices are streams of their own.
+                let stream = if class == 0 { 100 } else { stream };
+                sent.extend(pacer.push(now, classes[class], stream, bytes, (stream, number)));
+                count += 1;
+            }
+            let last = now;
+            while let Some(at) = pacer.poll_timeout() {
+                now = now.max(at);
+                sent.extend(std::iter::from_fn(|| pacer.poll(now)));
+            }
+            prop_assert!(now - last <= ms(3_000));
+            prop_assert_eq!(sent.len(), count);
+            for stream in [0, 1, 2, 3, 100] {
+                let numbers: Vec<_> = sent.iter().filter(|(s, _)| *s == stream).collect();
+                prop_assert!(numbers.is_sorted());
+            }
+        }
+    }
+}
