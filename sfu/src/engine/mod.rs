@@ -46,9 +46,9 @@ pub mod slot;
 pub mod speaker;
 pub mod stats;
 mod streams;
-pub mod temporal;
 #[cfg(test)]
 pub(crate) mod testing;
+mod thinning;
 mod twcc_receiver;
 pub mod units;
 pub mod uplink;

@@ -123,6 +123,8 @@ pub struct Slot {
     mid: Option<(u8, ShortId)>,
     payloads: Vec<PayloadType>,
     selector: Selector,
+    /// Of what is shown.
+    codec: Option<Codec>,
     rewriter: Rewriter,
     recent: Recent,
     ring: Ring,
@@ -157,6 +159,7 @@ impl Slot {
             mid: extensions.mid.map(|id| (id, slot.mid)),
             payloads: slot.payloads.clone(),
             selector: Selector::default(),
+            codec: None,
             rewriter: Rewriter::new(slot.slot.kind, rate, origin),
             recent: Recent::new(slot.red),
             ring: Ring::new(slot.slot),
@@ -175,6 +178,21 @@ impl Slot {
     /// What flows.
     pub fn shown(&self) -> Option<LayerStream> {
         self.selector.shown()
+    }
+
+    /// The layer that flows: simulcast, or spatial where a source sends all in one stream.
+    pub fn layer(&self) -> Option<u8> {
+        self.selector.layer()
+    }
+
+    /// The highest temporal layer that flows, of those there are.
+    pub fn temporal(&self) -> u8 {
+        self.selector.temporal()
+    }
+
+    /// The receiver can show that codec.
+    pub fn takes(&self, codec: Codec) -> bool {
+        self.payload_type(codec).is_some()
     }
 
     /// What should flow.
@@ -220,6 +238,7 @@ impl Slot {
     /// Nothing flows from now on. True if the client believes that something does.
     pub fn empty(&mut self) -> bool {
         self.selector.interrupt();
+        self.codec = None;
         self.rewriter.end();
         self.told.take().is_some()
     }
@@ -244,7 +263,11 @@ impl Slot {
         let verdict = self
             .selector
             .judge(packet.of, starts, original.timestamp, original.video.as_ref());
+        // A sender may change its codec within a stream; that too needs a key frame.
+        let recoded = self.codec.is_some_and(|codec| codec != original.codec);
         let switch = match verdict {
+            Verdict::Forward | Verdict::Thin if recoded && starts => true,
+            Verdict::Forward | Verdict::Thin if recoded => return Offered::NotShown,
             Verdict::Foreign => return Offered::Foreign,
             Verdict::Drop => return Offered::NotShown,
             Verdict::Thin => {
@@ -259,7 +282,9 @@ impl Slot {
         };
         match self.number(packet, switch) {
             Ok(rewritten) => {
-                let numbered = numbered(packet, rewritten, payload_type);
+                let mut numbered = numbered(packet, rewritten, payload_type);
+                let (time, picture) = (packet.original.timestamp, packet.original.video);
+                numbered.marker |= picture.is_some_and(|p| self.selector.ends_picture(time, &p));
                 if switch {
                     Offered::Switched(numbered)
                 } else {
@@ -300,7 +325,10 @@ impl Slot {
     fn number(&mut self, packet: &SourcePacket, switch: bool) -> Result<Rewritten, Skip> {
         if switch || packet.resumes {
             let rewritten = self.begin(packet)?;
-            self.selector.switched(packet.of, packet.original.timestamp);
+            let original = &packet.original;
+            self.selector
+                .switched(packet.of, original.timestamp, original.video.as_ref());
+            self.codec = Some(original.codec);
             return Ok(rewritten);
         }
         match self.rewriter.follow(packet.sequence, &packet.original) {
