@@ -42,7 +42,7 @@ web-test: web ## types, unit tests and size budget of the page
 	cd web-client && npm run --silent check && npm test --silent && npm run --silent size
 
 e2e: web ## real browsers against the real server
-	$(CARGO) build --locked --bin diemcau --bin diemcau-load
+	$(CARGO) build --workspace --locked --bins --tests # the very artefacts of the Rust tests
 	cd tests/e2e && npm test --silent
 
 bench: ## benchmarks: they report, a person judges

@@ -293,6 +293,8 @@ impl Bot {
             ServerMessage::Media {
                 state: MediaState::Connected,
             }
+            | ServerMessage::Quality { .. }
+            | ServerMessage::Send { .. }
             | ServerMessage::Speaker { .. }
             | ServerMessage::Pong { .. } => {}
             other => self.protocol_error(format!("not expected: {other:?}")),

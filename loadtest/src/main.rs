@@ -1,4 +1,4 @@
-//! `diemcau-load`: plays meeting points against a running Điểm Cầu.
+//! `diemcau-load`: plays meeting points against a running Điểm Cầu; `diemcau-load line`: plays a bad line before it.
 //!
 //! Each point joins as a page does, sends real pictures and speech, looks at others by a script, and checks what comes.
 //! So the same run is a load, and a proof that what the server forwards is whole, in order, and under the right name.
@@ -6,6 +6,7 @@
 mod bot;
 mod check;
 mod clip;
+mod line;
 mod media;
 mod media_path;
 mod peer;
@@ -19,7 +20,7 @@ mod signal;
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use tokio::sync::watch;
 
 use crate::{report::Summary, scenario::Scenario};
@@ -79,9 +80,22 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    // Points are played when no subcommand is named, so their arguments stand beside it and not under a name of their own.
+    let command = Args::command()
+        .subcommand(line::command())
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true);
+    let matches = command.get_matches();
+    if let Some(("line", matches)) = matches.subcommand() {
+        return exit(line::run(matches).map(|()| true));
+    }
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     start_log(args.verbose);
-    match play(&args) {
+    exit(play(&args))
+}
+
+fn exit(result: anyhow::Result<bool>) -> ExitCode {
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -55,6 +55,15 @@ pub(crate) enum ClientMessage {
         source: Kind,
         on: bool,
     },
+    Stats {
+        cpu_limited: bool,
+        encoder_limited: bool,
+        frames_decoded: u32,
+        freezes: u32,
+        freeze_ms: u32,
+        concealed_ppm: u32,
+        audio_delay_ms: u16,
+    },
     Leave {},
     Ping {
         id: u32,
@@ -77,6 +86,40 @@ pub(crate) struct View {
     pub(crate) slot: String,
     pub(crate) source: u32,
     pub(crate) height: u16,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) pinned: bool,
+}
+
+/// What a video slot gets, and why not more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SlotQuality {
+    pub(crate) slot: String,
+    pub(crate) height: Option<u16>,
+    pub(crate) rate: u8,
+    pub(crate) cause: Option<String>,
+    pub(crate) line: Option<String>,
+    pub(crate) line_name: Option<String>,
+}
+
+/// What is to be sent of a source, and why not more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SourceOrder {
+    pub(crate) source: Kind,
+    pub(crate) layers: Vec<LayerOrder>,
+    pub(crate) cause: Option<String>,
+    pub(crate) line: Option<String>,
+    pub(crate) line_name: Option<String>,
+}
+
+/// What is to be sent of an encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LayerOrder {
+    pub(crate) active: bool,
+    pub(crate) bitrate: u64,
+    pub(crate) fps: u8,
 }
 
 /// A message of the server.
@@ -120,6 +163,13 @@ pub(crate) enum ServerMessage {
     },
     Slots {
         slots: Vec<SlotChange>,
+    },
+    Quality {
+        slots: Vec<SlotQuality>,
+    },
+    Send {
+        voice_ms: u8,
+        sources: Vec<SourceOrder>,
     },
     Speaker {
         number: Option<u32>,
@@ -213,6 +263,7 @@ mod tests {
                 slot: "v0".into(),
                 source: 13,
                 height: 360,
+                pinned: false,
             }],
         };
         assert_eq!(

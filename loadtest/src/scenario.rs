@@ -123,6 +123,7 @@ impl Scenario {
                 } else {
                     self.thumb_height
                 },
+                pinned: false,
             })
             .collect()
     }

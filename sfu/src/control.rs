@@ -252,12 +252,23 @@ pub struct ClientState {
 pub struct RoomPolicy {
     /// Newcomers above this number of seats are refused. 1 to 1,000.
     pub points_max: u16,
+    /// What the way to a newcomer is taken to carry until it was measured, a second or so after its join.
+    #[serde(default = "way_start")]
+    pub way_start: Bitrate,
 }
 
 impl Default for RoomPolicy {
     fn default() -> Self {
-        Self { points_max: 300 }
+        Self {
+            points_max: 300,
+            way_start: way_start(),
+        }
     }
+}
+
+/// Voices and a small picture, without harm to the thinnest lines.
+fn way_start() -> Bitrate {
+    Bitrate::kbps(300)
 }
 
 /// A point's form, which fixes how many video slots it has.

@@ -36,6 +36,8 @@ pub struct Line {
     pub up: Bitrate,
     /// Share of the capacity that meetings may take, 0 to 100.
     pub budget_percent: u8,
+    /// Carries something only while another one is down.
+    pub is_backup: bool,
 }
 
 impl Line {

@@ -4,6 +4,9 @@
 //! Every word is parsed into a type that cannot hold a bad one; unknown fields, duplicate keys (at any level) and deep
 //! nesting are refused. The golden files in `fixtures/protocol/` are read by the tests of both ends.
 
+mod codes;
+mod quality;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,10 @@ use sfu::{
     engine::id::{MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
 };
 
+pub use self::{
+    codes::{CloseCode, ErrorCode},
+    quality::{LayerOrder, SlotQuality, SourceOrder, Stats},
+};
 use crate::{
     json,
     names::{DisplayName, Mid, Role, SiteId, Token},
@@ -73,6 +80,8 @@ pub enum ClientMessage {
         /// On or off.
         on: bool,
     },
+    /// What the page says of itself, once a second.
+    Stats(Stats),
     /// Gives up the seat.
     Leave {},
     /// Asks for a `pong`.
@@ -139,7 +148,7 @@ pub struct Want {
     /// Height of the tile in pixels, 1 to [`HEIGHT_MAX`].
     pub height: u16,
     /// The person chose this picture: it comes right after the stage.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
 }
 
@@ -259,6 +268,18 @@ pub enum ServerMessage {
         /// Only those that changed.
         slots: Vec<SlotChange>,
     },
+    /// What the slots get.
+    Quality {
+        /// All slots that have something wanted in them, each time.
+        slots: Vec<SlotQuality>,
+    },
+    /// What this client is to send.
+    Send {
+        /// Length of voice packets in milliseconds, 20 or 60.
+        voice_ms: u8,
+        /// All its pictures, each time.
+        sources: Vec<SourceOrder>,
+    },
     /// Whoever is loudest.
     Speaker {
         /// Or nobody.
@@ -336,79 +357,6 @@ pub enum ResumedMedia {
     Kept,
     /// Gone: send `join` again.
     Lost,
-}
-
-/// Why something was refused. Stable: pages have the words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
-    /// Not the shape of the protocol.
-    BadMessage,
-    /// Too many messages.
-    RateLimited,
-    /// Not ours, damaged, wrong algorithm, wrong audience, not yet valid.
-    BadToken,
-    /// Was ours.
-    TokenExpired,
-    /// No such room, or not open to this token.
-    UnknownRoom,
-    /// The room's cap is reached.
-    RoomFull,
-    /// Display name not allowed.
-    BadName,
-    /// The offer is not one we can answer.
-    BadSdp,
-    /// Not now.
-    State,
-    /// The media node is away; try again.
-    Unavailable,
-    /// Our fault; nothing was changed.
-    Internal,
-}
-
-impl ErrorCode {
-    /// As it stands in messages, problem documents and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BadMessage => "bad_message",
-            Self::RateLimited => "rate_limited",
-            Self::BadToken => "bad_token",
-            Self::TokenExpired => "token_expired",
-            Self::UnknownRoom => "unknown_room",
-            Self::RoomFull => "room_full",
-            Self::BadName => "bad_name",
-            Self::BadSdp => "bad_sdp",
-            Self::State => "state",
-            Self::Unavailable => "unavailable",
-            Self::Internal => "internal",
-        }
-    }
-}
-
-/// Why the server closed the WebSocket (RFC 6455 §7.4 and our own range).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u16)]
-pub enum CloseCode {
-    /// `leave`.
-    Left = 1000,
-    /// The server stops, or it restarted into a room that is full and gave up a seat that had no media: come back.
-    GoingAway = 1001,
-    /// Went on above the rate.
-    Rate = 1008,
-    /// Frame over its limit.
-    TooLarge = 1009,
-    /// Did not read.
-    SlowReader = 1013,
-    /// Five bad messages in 10 s.
-    BadMessages = 4400,
-    /// Token refused.
-    BadToken = 4401,
-    /// No such room.
-    UnknownRoom = 4404,
-    /// No `hello` in time.
-    NoHello = 4408,
-    /// The seat was taken by another session of the same person.
-    Replaced = 4409,
 }
 
 /// A frame that is no message.

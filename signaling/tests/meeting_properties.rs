@@ -68,11 +68,18 @@ struct World {
     left: BTreeSet<SeatId>,
 }
 
+fn policy() -> RoomPolicy {
+    RoomPolicy {
+        points_max: 4,
+        ..RoomPolicy::default()
+    }
+}
+
 impl World {
     fn new() -> Self {
         let id = RoomId::try_from("demo".to_owned()).expect("an id");
         Self {
-            meeting: Meeting::new(id, "Demo".into(), RoomPolicy { points_max: 4 }),
+            meeting: Meeting::new(id, "Demo".into(), policy(), Default::default()),
             now: Instant::now(),
             open: [None; 5],
             sessions: 0,
@@ -213,7 +220,7 @@ impl World {
     fn snapshot(&self) -> RoomSnapshot {
         RoomSnapshot {
             room: RoomId::try_from("demo".to_owned()).expect("an id"),
-            policy: RoomPolicy { points_max: 4 },
+            policy: policy(),
             number_max: 0,
             seats: self.seats.values().cloned().collect(),
         }

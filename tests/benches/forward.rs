@@ -72,7 +72,9 @@ fn fan_out(bencher: Bencher<'_, '_>, receivers: usize) {
                 .payload
                 .and_then(|at| world.room.payload(at))
                 .unwrap_or_default();
-            bytes += forward.write(payload, &mut buffer).unwrap_or(0);
+            bytes += forward
+                .write(payload, |at| world.room.payload(at), &mut buffer)
+                .unwrap_or(0);
         }
         while world.room.poll_output().is_some() {}
         bytes

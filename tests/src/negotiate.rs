@@ -42,6 +42,7 @@ pub(crate) fn negotiated(base: u32, script: Script) -> Negotiated {
             kind: SourceKind::Mic,
             mid: id("0"),
             payloads: vec![OPUS],
+            red: None,
             rids: Vec::new(),
             ssrcs,
         });
@@ -52,6 +53,7 @@ pub(crate) fn negotiated(base: u32, script: Script) -> Negotiated {
             kind: SourceKind::Camera,
             mid: id("1"),
             payloads: vec![VP8],
+            red: None,
             rids,
             ssrcs: Vec::new(),
         });
@@ -68,6 +70,7 @@ pub(crate) fn negotiated(base: u32, script: Script) -> Negotiated {
             ssrc: Ssrc(base + 100 + i as u32),
             rtx_ssrc,
             payloads,
+            red: None,
         });
     let transport_cc = EXTENSIONS
         .transport_cc

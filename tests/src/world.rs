@@ -511,7 +511,7 @@ impl World {
         };
         let mut bytes = vec![0; 1_500];
         let length = forward
-            .write(payload, &mut bytes)
+            .write(payload, |at| self.room.payload(at), &mut bytes)
             .expect("a forwarded packet fits 1,500 bytes");
         bytes.truncate(length);
         let peer = self.indices[&forward.to];

@@ -67,6 +67,12 @@ function expose(opened: Store): void {
     get slots() { return opened.slots(); },
     /** The last second's figures, or null. */
     get figures() { return opened.figures; },
+    /** What each slot gets and why it is not more, as the server said last. */
+    get quality() { return [...opened.quality.values()]; },
+    /** What this page is to send, as the server said last; null: nothing was said yet. */
+    get order() { return opened.sendOrder; },
+    /** What this page told the server of itself a second ago, or null. */
+    get stats() { return opened.stats; },
     /** Server frames that could not be read. */
     get undecoded() { return opened.meeting.undecoded; },
     /** The connection of the moment, for `getStats`. */

@@ -7,7 +7,10 @@ export { createMeeting as connect, type Events, type Meeting, type Options } fro
 export { askScreen, canShare, createDevices, type Choice, type Devices, type DevicesState, type InputKind, type InputState, type Problem } from './driver/devices';
 export { playTest, watchLevel } from './driver/meter';
 export { socketUrl } from './driver/socket';
-export { type Figures, type Grade } from './driver/stats';
-export { displayName, kindOf, pointOf, sourceOf, type ErrorCode, type Kind, type Point, type Profile, type Wish } from './engine/protocol';
+export {
+  displayName, kindOf, pointOf, sourceOf, type Cause, type ClientStats, type ErrorCode, type Kind, type Point, type Profile, type SlotQuality,
+  type Wish,
+} from './engine/protocol';
 export { type Roster } from './engine/roster';
-export { type Failure, type Seat, type State } from './engine/session';
+export { type Failure, type Seat, type SendOrder, type State } from './engine/session';
+export { type Figures, type Grade } from './engine/stats';

@@ -1,9 +1,11 @@
 // What the view reads and does. It decides nothing: it holds what the SDK and the layout say in a form that Svelte can follow.
 import { newAnnouncer, note, take, type Announcement } from './engine/announce';
 import { arrange, keepOrder, type Area, type Layout, type Stage } from './engine/layout';
-import { VIDEO_SLOTS } from './engine/protocol';
+import { VIDEO_SLOTS, type SlotQuality } from './engine/protocol';
+import { reasonOf, withheld, type Reason } from './engine/quality';
+import { cutOf, newSteady, steady, type Cut } from './engine/sending';
 import { askScreen, canShare, createDevices, displayName, kindOf, pointOf, sourceOf } from './sdk';
-import type { DevicesState, Figures, InputKind, Meeting, Point, Profile, State } from './sdk';
+import type { ClientStats, DevicesState, Figures, InputKind, Meeting, Point, Profile, SendOrder, State } from './sdk';
 import { SvelteMap } from 'svelte/reactivity';
 import { recall, remember } from './driver/storage';
 import { keepAwake } from './driver/wake';
@@ -15,6 +17,10 @@ export function createStore(meeting: Meeting, profile: Profile) {
   let points = $state.raw<ReadonlyMap<number, Point>>(new Map());
   let speaker = $state<number | null>(null);
   let figures = $state.raw<Figures | null>(null);
+  let stats = $state.raw<ClientStats | null>(null);
+  let quality = $state.raw<ReadonlyMap<string, SlotQuality>>(new Map());
+  let sendOrder = $state.raw<SendOrder | null>(null);
+  let cut = $state.raw<Cut | null>(null);
   let blocked = $state(false);
   let area = $state.raw<Area>({ width: 0, height: 0, density: 1 });
   let page = $state(0);
@@ -60,8 +66,10 @@ export function createStore(meeting: Meeting, profile: Profile) {
   }
   const sent = new Map<InputKind, MediaStreamTrack | null>([['mic', null], ['camera', null]]);
 
+  const cutting = newSteady<Cut>();
   const announcer = newAnnouncer();
   const ticker = setInterval(() => {
+    cut = steady(cutting, performance.now(), input.camera.wanted ? cutOf(sendOrder) : null);
     const said = take(announcer, performance.now());
     if (said.length > 0) announced = said;
   }, 500);
@@ -89,6 +97,9 @@ export function createStore(meeting: Meeting, profile: Profile) {
     meeting.on('painted', ({ slot, source }) => painted.set(slot, source)),
     meeting.on('speaker', (next) => (speaker = next)),
     meeting.on('figures', (next) => (figures = next)),
+    meeting.on('stats', (next) => (stats = next)),
+    meeting.on('quality', (next) => (quality = new Map(next.map((q) => [q.slot, q])))),
+    meeting.on('order', (next) => (sendOrder = next)),
     meeting.on('blocked', (next) => (blocked = next)),
     $effect.root(() => {
       $effect(() => {
@@ -100,7 +111,14 @@ export function createStore(meeting: Meeting, profile: Profile) {
     }),
   ];
 
+  /** What keeps this tile's picture from being as wanted; null: nothing. */
+  function reasonFor(slot: string | null, height: number): Reason | null {
+    return slot === null ? null : reasonOf(quality.get(slot), Math.ceil(height * area.density));
+  }
+
   function leaveBehind(): void {
+    quality = new Map();
+    sendOrder = null;
     since = null;
     letSleep?.();
     letSleep = null;
@@ -128,6 +146,12 @@ export function createStore(meeting: Meeting, profile: Profile) {
     get stage() { return stage; },
     get speaker() { return speaker; },
     get figures() { return figures; },
+    /** What the page told the server of itself a second ago. */
+    get stats() { return stats; },
+    get quality() { return quality; },
+    get sendOrder() { return sendOrder; },
+    /** What of one's own camera is not sent; null: all that is wanted goes out. */
+    get cut() { return cut; },
     get blocked() { return blocked; },
     get input() { return input; },
     get pinned() { return pinned; },
@@ -141,11 +165,15 @@ export function createStore(meeting: Meeting, profile: Profile) {
     meeting,
     painted,
 
-    /** The source a slot may show under a tile that wants `source`: only its own frames, and only while it says that it sends. */
+    /**
+     * The source a slot may show under a tile that wants `source`: only its own frames, and only while it says that it sends and the server
+     * does not hold them back.
+     */
     shows(slot: string | null, source: number): boolean {
       const said = points.get(pointOf(source))?.published.includes(kindOf(source)) ?? false;
-      return slot !== null && said && painted.get(slot) === source;
+      return slot !== null && said && painted.get(slot) === source && !withheld(reasonFor(slot, 0));
     },
+    reasonFor,
     setArea(next: Area) {
       if (next.width !== area.width || next.height !== area.height || next.density !== area.density) area = next;
     },

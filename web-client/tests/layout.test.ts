@@ -51,6 +51,17 @@ describe('pages', () => {
     expect(wishes.length).toBeLessThanOrEqual(8);
     expect(tiles.length).toBeGreaterThan(0);
   });
+  it('leave room for the pager below the tiles where there is one', () => {
+    for (let width = 200; width <= 1_400; width += 37) {
+      for (let height = 160; height <= 900; height += 41) {
+        for (const stage of [null, { number: 2, kind: 'camera' as const }]) {
+          const { tiles, self, pages, stage: large } = arrange(make({ area: { width, height, density: 1 }, others: people(9), stage }));
+          const lowest = Math.max(...[...tiles, self, ...(large === null ? [] : [large])].map((x) => x.y + x.height));
+          expect(lowest, `${width}x${height}`).toBeLessThanOrEqual(pages > 1 ? height - 52 + 1 : height + 1);
+        }
+      }
+    }
+  });
   it('a page that is gone falls back to the last', () => {
     expect(arrange(make({ others: people(3), page: 9 })).page).toBe(0);
   });
@@ -87,6 +98,12 @@ describe('slots', () => {
     const { tiles, wishes } = arrange(make({ others: [2, 3], cameras: new Set([3]) }));
     expect(tiles[0]?.slot).toBeNull();
     expect(wishes).toHaveLength(1);
+  });
+  it('only a pinned camera is asked for as pinned', () => {
+    const pins = (layout: ReturnType<typeof make>): (string | undefined)[] => arrange(layout).wishes.flatMap((w) => (w.pinned ? [w.slot] : []));
+    expect(pins(make({ stage: { number: 3, kind: 'camera' } }))).toEqual(['v0']);
+    expect(pins(make({ stage: { number: 3, kind: 'screen' } }))).toEqual([]);
+    expect(pins(make())).toEqual([]);
   });
   it('heights are device pixels within the protocol’s limits', () => {
     const { wishes } = arrange(make({ others: [2], area: { width: 3_840, height: 2_160, density: 3 } }));

@@ -56,6 +56,10 @@ const SENT: Readonly<Record<string, ClientMessage>> = {
   'ping.json': { type: 'ping', id: 7 },
   'publish_on.json': { type: 'publish', source: 'screen', on: true },
   'restart.json': { type: 'restart', id: 2, offer },
+  'stats.json': {
+    type: 'stats', cpu_limited: false, encoder_limited: false, frames_decoded: 178, freezes: 0, freeze_ms: 0, concealed_ppm: 1_200, audio_delay_ms: 60,
+  },
+  'view_pinned.json': { type: 'view', slots: [{ slot: 'v0', source: 49, height: 720, pinned: true }, { slot: 'v26', source: 54, height: 2160 }] },
   'view.json': { type: 'view', slots: [{ slot: 'v0', source: 49, height: 720 }, { slot: 'v26', source: 54, height: 2160 }] },
 };
 

@@ -352,3 +352,55 @@ describe('retry law', () => {
     expect(retryDelay(400, 0.999)).toBeGreaterThan(7_900);
   });
 });
+
+describe('quality', () => {
+  const order: ServerMessage = {
+    type: 'send', voice_ms: 60,
+    sources: [{ source: 'camera', layers: [{ active: true, bitrate: 150_000, fps: 15 }], cause: 'sender_line', line: 'tinh.co-to', line_name: 'Cô Tô' }],
+  };
+  const stats = {
+    cpu_limited: false, encoder_limited: false, frames_decoded: 30, freezes: 0, freeze_ms: 0, concealed_ppm: 0, audio_delay_ms: 40,
+  };
+  it('an order goes to the connection that it is for, and to the page', () => {
+    enter();
+    server(order);
+    expect(did('order')).toEqual({ do: 'order', connection: s.connection?.id, order });
+    expect(last).toContainEqual({ do: 'tell', event: { tell: 'order', order } });
+  });
+  it('an order that comes while a new connection is made is for the old one', () => {
+    enter();
+    server({ type: 'media', state: 'lost' });
+    expect(server(order)).toEqual([]);
+    offer();
+    expect(server(order)).toEqual([]);
+    joined();
+    expect(last).toContainEqual({ do: 'tell', event: { tell: 'order', order: null } });
+    expect(last).toContainEqual({ do: 'tell', event: { tell: 'quality', slots: [] } });
+    server(order);
+    expect(did('order')?.connection).toBe(s.connection?.id);
+  });
+  it('what the slots get is told to the page, with nothing said to the server', () => {
+    enter();
+    const slots = [{ slot: 'v0', height: 180, rate: 100, cause: 'path' as const, line: null, line_name: null }];
+    expect(server({ type: 'quality', slots })).toEqual([{ do: 'tell', event: { tell: 'quality', slots } }]);
+  });
+  it('is reported at most once a second', () => {
+    enter();
+    expect(give({ on: 'stats', stats }).length).toBe(1);
+    expect(sent('stats')).toEqual({ type: 'stats', ...stats });
+    now += 500;
+    expect(give({ on: 'stats', stats })).toEqual([]);
+    now += 500;
+    expect(give({ on: 'stats', stats }).length).toBe(1);
+  });
+  it('is not reported without a seat or a link', () => {
+    start();
+    server(welcome);
+    expect(give({ on: 'stats', stats })).toEqual([]);
+    give({ on: 'join', name: 'An', profile: 'laptop' });
+    offer();
+    joined();
+    drop();
+    expect(give({ on: 'stats', stats })).toEqual([]);
+  });
+});

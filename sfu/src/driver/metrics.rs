@@ -167,6 +167,7 @@ fn add_refused(registry: &Registry, counted: &Counted) {
             ("srtp_streams", tally.media_refused[6]),
             ("rtp_malformed", rooms.malformed),
             ("rtp_source_off", rooms.source_off),
+            ("rtp_silent", rooms.silent),
             ("rtp_not_kept", rooms.not_kept),
             ("rtcp_malformed", rooms.rtcp_malformed),
             ("rtcp_unknown", rooms.rtcp_unknown),
@@ -222,6 +223,7 @@ fn add_paths(registry: &Registry, counted: &Counted) {
         &[
             ("new", uplinks.packets),
             ("repaired", uplinks.repaired),
+            ("recovered", uplinks.recovered),
             ("lost", uplinks.given_up),
             ("duplicate", uplinks.duplicates),
             ("probe", uplinks.probes),

@@ -35,18 +35,18 @@ pub struct Arrival<'p> {
     pub codec: Codec,
     /// The payload, without padding and without RTX's original sequence number. Never empty.
     pub payload: &'p [u8],
-    /// Of a VP8 payload.
-    pub video: Option<Vp8Meta>,
+    /// Of a picture's packet.
+    pub video: Option<Picture>,
     /// RFC 6464, where the sender gives it.
     pub level: Option<AudioLevel>,
     /// It came by RTX.
     pub repaired: bool,
 }
 
-/// What a VP8 payload descriptor says (RFC 7741 §4.2).
+/// What a packet says of its picture.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Vp8Meta {
-    /// Begins a picture (S bit of partition 0).
+pub struct Picture {
+    /// Begins a picture.
     pub starts_picture: bool,
     /// Begins a key frame. Only the first packet of a picture can tell.
     pub key_frame: bool,
@@ -54,17 +54,17 @@ pub struct Vp8Meta {
     pub picture_id: Option<PictureId>,
     /// TL0PICIDX.
     pub tl0_pic_idx: Option<u8>,
-    /// Temporal layer (TID), 0 is the lowest; none when the sender does not tell.
+    /// Temporal layer, 0 is the lowest; none when the sender does not tell.
     pub temporal: Option<u8>,
-    /// Y bit: leans on the temporal base layer only, a decoder may step up here.
+    /// Leans on the temporal base layer only: a decoder may step up to its layer here.
     pub layer_sync: bool,
-    /// N bit: no other picture leans on it.
+    /// No other picture leans on it.
     pub disposable: bool,
 }
 
-impl Vp8Meta {
-    /// Reads the head of a payload; none if it ends within the descriptor.
-    pub fn read(payload: &[u8]) -> Option<Self> {
+impl Picture {
+    /// From a VP8 payload descriptor (RFC 7741 §4.2); none if the payload ends within it.
+    pub fn of_vp8(payload: &[u8]) -> Option<Self> {
         let descriptor = vp8::Descriptor::parse(payload)?;
         let starts_picture = descriptor.starts_frame();
         Some(Self {
@@ -82,11 +82,18 @@ impl Vp8Meta {
     }
 }
 
-/// A VP8 picture id.
+/// A picture id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PictureId {
     /// 7 or 15 bits.
     pub value: u16,
     /// It has 15 bits.
     pub wide: bool,
+}
+
+impl PictureId {
+    /// Its width.
+    pub const fn bits(self) -> u32 {
+        if self.wide { 15 } else { 7 }
+    }
 }

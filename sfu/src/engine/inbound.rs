@@ -203,6 +203,19 @@ impl Inbound {
         Some(seq)
     }
 
+    /// A packet restored from the redundancy of a later one; false if it is not missing. For the figures of reports it stays
+    /// lost.
+    pub(super) fn recover(&mut self, seq: Seq) -> bool {
+        let known = seq < self.first() || seq > self.highest || seq.0 + WINDOW <= self.highest.0;
+        if known || !self.seen.insert(seq) {
+            return false;
+        }
+        if let Ok(index) = self.missing.binary_search_by_key(&seq, |m| m.seq) {
+            self.missing.remove(index);
+        }
+        true
+    }
+
     /// The RTP time of an accepted packet.
     pub(super) fn unwrap_time(&mut self, seq: Seq, wire: u32) -> RtpTime {
         let time = self.time.nearest(wire);

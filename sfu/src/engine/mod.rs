@@ -24,7 +24,9 @@
 
 pub mod allocate;
 pub mod arrival;
+pub mod bwe;
 mod clock;
+mod drops;
 pub mod history;
 pub mod id;
 mod inbound;
@@ -32,15 +34,18 @@ mod keyframe;
 pub mod outbound;
 pub mod pacer;
 pub mod packet;
+pub mod redundancy;
 pub mod rewriter;
 pub mod room;
 pub mod selector;
 pub mod seq;
 pub mod shortfall;
+pub mod silence;
 pub mod slot;
 pub mod speaker;
 pub mod stats;
 mod streams;
+pub mod temporal;
 #[cfg(test)]
 pub(crate) mod testing;
 mod twcc_receiver;

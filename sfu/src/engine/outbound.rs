@@ -1,62 +1,16 @@
-//! The way to one endpoint: transport-wide numbers, what became of them, round trip, budget of repairs, playout delay.
+//! What one endpoint's losses ask for: round trip, budget of repairs, playout delay.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use super::seq::Seq;
-
-/// The way to one endpoint, over all its slots.
+/// Repairs to one endpoint, over all its slots.
 #[derive(Debug)]
 pub struct Outbound {
-    next: Seq,
-    /// The last [`SENT_PACKETS`] numbers, the oldest first.
-    sent: VecDeque<SentPacket>,
-    loss: PathLoss,
     round_trip: Option<Duration>,
     repair_credit: u64,
     path_delay: Raised,
     delay_told: bool,
 }
 
-/// A packet with a transport-wide number, for the estimator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SentPacket {
-    /// When it was given to the driver.
-    pub at: Instant,
-    /// Bytes of payload.
-    pub size: u16,
-    /// What the receiver said of it.
-    pub fate: Fate,
-}
-
-/// What is known of a packet sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// Nothing yet.
-    Unknown,
-    /// It arrived.
-    Arrived,
-    /// It was missing in a feedback. A later feedback may correct it.
-    Lost,
-}
-
-/// What feedback said of all packets so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PathLoss {
-    /// Arrived, as the first that was said of them.
-    pub arrived: u64,
-    /// Said to be missing at first.
-    pub lost: u64,
-    /// Of those, arrived after all.
-    pub late: u64,
-    /// Numbers that were never given, or are forgotten.
-    pub unknown: u64,
-}
-
-/// Two seconds of 2,000 packets a second. Older ones are forgotten; feedback comes ten times a second.
-const SENT_PACKETS: usize = 4_096;
 /// Repairs may take half of what is sent for the first time, and this much before that.
 const REPAIR_CREDIT: u64 = 64 << 10;
 /// More is not saved up: the burst after a pause of the receiver.
@@ -72,57 +26,11 @@ impl Outbound {
     /// Nothing sent yet.
     pub fn new() -> Self {
         Self {
-            next: Seq::first(0),
-            sent: VecDeque::new(),
-            loss: PathLoss::default(),
             round_trip: None,
             repair_credit: REPAIR_CREDIT,
             path_delay: Raised::default(),
             delay_told: false,
         }
-    }
-
-    /// The next transport-wide number, for a packet of `size` bytes that goes out now.
-    pub fn number(&mut self, now: Instant, size: u16) -> u16 {
-        let number = self.next;
-        self.next = Seq(number.0 + 1);
-        if self.sent.len() == SENT_PACKETS {
-            self.sent.pop_front();
-        }
-        self.sent.push_back(SentPacket {
-            at: now,
-            size,
-            fate: Fate::Unknown,
-        });
-        number.wire()
-    }
-
-    /// What a transport-wide feedback said of one number. Numbers never given are counted and change nothing.
-    pub fn handle_feedback(&mut self, wire: u16, arrived: bool) {
-        let number = self.next.nearest(wire);
-        let oldest = self.next.0 - self.sent.len() as u64;
-        let entry = number
-            .0
-            .checked_sub(oldest)
-            .and_then(|index| self.sent.get_mut(usize::try_from(index).ok()?));
-        let Some(entry) = entry else {
-            self.loss.unknown += 1;
-            return;
-        };
-        match (entry.fate, arrived) {
-            (Fate::Arrived, _) | (Fate::Lost, false) => {}
-            (Fate::Unknown, true) => self.loss.arrived += 1,
-            (Fate::Unknown, false) => self.loss.lost += 1,
-            (Fate::Lost, true) => self.loss.late += 1,
-        }
-        if entry.fate != Fate::Arrived {
-            entry.fate = if arrived { Fate::Arrived } else { Fate::Lost };
-        }
-    }
-
-    /// What feedback said so far.
-    pub fn loss(&self) -> PathLoss {
-        self.loss
     }
 
     /// From a report block: middle NTP bits of now, of the report spoken of, and the delay since it (RFC 3550 §6.4.1).
@@ -216,28 +124,6 @@ mod tests {
         super::testing::{base, ms},
         *,
     };
-
-    #[test]
-    fn feedback_is_counted_once_and_may_be_corrected() {
-        let mut way = Outbound::new();
-        let numbers: Vec<u16> = (0..5_000).map(|_| way.number(base(), 100)).collect();
-        way.handle_feedback(numbers[4_999], true);
-        way.handle_feedback(numbers[4_999], false);
-        way.handle_feedback(numbers[4_998], false);
-        way.handle_feedback(numbers[4_997], false);
-        way.handle_feedback(numbers[4_997], true);
-        way.handle_feedback(numbers[10], true); // forgotten
-        way.handle_feedback(numbers[4_999].wrapping_add(1), true); // never given
-        assert_eq!(
-            way.loss(),
-            PathLoss {
-                arrived: 1,
-                lost: 2,
-                late: 1,
-                unknown: 2
-            }
-        );
-    }
 
     #[test]
     fn the_round_trip_is_what_the_report_leaves() {

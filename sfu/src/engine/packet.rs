@@ -6,6 +6,7 @@ use super::{
     id::{
         EndpointId, LineIndex, MediaKind, PointNumber, Rank, ShortId, SlotId, SourceKind, SourceNumber, Ssrc,
     },
+    redundancy::Redundancy,
     shortfall::Shortfall,
     units::Bitrate,
 };
@@ -155,6 +156,8 @@ pub struct NegotiatedSource {
     pub mid: ShortId,
     /// Accepted codecs, the first is the wanted one.
     pub payloads: Vec<PayloadType>,
+    /// Payload type of RED over its Opus (RFC 2198), if the client may send it.
+    pub red: Option<u8>,
     /// Restriction ids of its simulcast layers, lowest first; empty without simulcast.
     pub rids: Vec<ShortId>,
     /// SSRCs the offer names (`a=ssrc`, with its RTX of `a=ssrc-group:FID`), for clients that send no mid extension.
@@ -174,6 +177,8 @@ pub struct NegotiatedSlot {
     pub rtx_ssrc: Option<Ssrc>,
     /// Codecs it takes.
     pub payloads: Vec<PayloadType>,
+    /// Payload type of RED over its Opus (RFC 2198), if the client takes it.
+    pub red: Option<u8>,
 }
 
 /// Where the engine keeps a payload. It may be gone by the time it is asked for; then nothing is sent.
@@ -200,6 +205,8 @@ pub struct Forward {
     pub payload: Option<PacketRef>,
     /// What to change in the payload.
     pub patch: PayloadPatch,
+    /// Former payloads that go along with it; then the header's payload type is RED.
+    pub redundancy: Option<Redundancy>,
 }
 
 /// Why a packet is sent.
@@ -321,11 +328,20 @@ pub struct SourceGrade {
 }
 
 impl Forward {
-    /// Writes the packet in plaintext: header, CSRC, extensions, the original number of a repair, the patched payload,
-    /// padding. Returns its length; none if `out` is too short or the payload is not what the patch is for.
-    pub fn write(&self, payload: &[u8], out: &mut [u8]) -> Option<usize> {
-        let header = self.header.write(out)?;
-        let mut end = header;
+    /// Writes the packet in plaintext: header, CSRC, extensions, the original number of a repair, the patched payload or its
+    /// RED, padding. `find` gives the payloads of its redundancy. Returns its length; none if `out` is too short or the
+    /// payload is not what the patch is for.
+    pub fn write<'p>(
+        &self,
+        payload: &'p [u8],
+        find: impl Fn(PacketRef) -> Option<&'p [u8]>,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let mut end = self.header.write(out)?;
+        if let (Some(redundancy), Some(at)) = (&self.redundancy, self.payload) {
+            let length = redundancy.write(at, payload, find, out.get_mut(end..)?)?;
+            return Some(end + length);
+        }
         if let Some(original) = self.header.original_sequence {
             out.get_mut(end..end + 2)?
                 .copy_from_slice(&original.to_be_bytes());

@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    arrival::Vp8Meta,
+    arrival::Picture,
+    drops::{self, Drops},
     id::MediaKind,
     packet::{Codec, PayloadPatch, StreamOrigin},
     seq::{RtpTime, Seq},
@@ -20,8 +21,8 @@ pub struct Original {
     pub marker: bool,
     /// Its codec.
     pub codec: Codec,
-    /// Of a VP8 payload.
-    pub video: Option<Vp8Meta>,
+    /// Of a picture's packet.
+    pub video: Option<Picture>,
 }
 
 /// The slot's side of it.
@@ -40,7 +41,7 @@ pub struct Rewritten {
 pub enum Skip {
     /// From before the stretch.
     BeforeStretch,
-    /// Older than all that is remembered of the time line.
+    /// Older than all that is remembered, or its number was left out.
     TooLate,
     /// Sound that lies under what was sent already.
     Overlap,
@@ -60,11 +61,12 @@ pub struct Rewriter {
 }
 
 /// A run of packets of one layer stream.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Stretch {
     first: Seq,
     highest: Seq,
     first_out: Seq,
+    drops: Drops,
 }
 
 /// Farther ahead is no loss: receivers would ask for hundreds of packets that never were.
@@ -87,10 +89,13 @@ impl Rewriter {
         let timestamp = self.time.begin(packet)?;
         self.picture.interrupt();
         self.tl0.interrupt();
+        let mut drops = Drops::from(sequence.0);
+        drops.give(sequence.0);
         self.stretch = Some(Stretch {
             first: sequence,
             highest: sequence,
             first_out: self.next,
+            drops,
         });
         Ok(self.number(self.next, timestamp, packet))
     }
@@ -105,10 +110,29 @@ impl Rewriter {
         if sequence.0 > stretch.highest.0 + JUMP_PACKETS {
             return Err(Skip::Jump);
         }
+        let shift = stretch
+            .drops
+            .shift(sequence.0)
+            .map_err(|drops::NoPlace| Skip::TooLate)?;
         let timestamp = self.time.follow(packet, sequence > stretch.highest)?;
         stretch.highest = stretch.highest.max(sequence);
-        let number = Seq(stretch.first_out.0 + distance);
+        stretch.drops.give(sequence.0);
+        let number = Seq(stretch.first_out.0 + distance - shift);
         Ok(self.number(number, timestamp, packet))
+    }
+
+    /// A packet of the stretch is not sent, on purpose: its number and the id of its picture are given to the next one.
+    /// If a later one has been sent already, its place stays empty.
+    pub fn leave_out(&mut self, sequence: Seq, packet: &Original) {
+        let Some(stretch) = &mut self.stretch else { return };
+        if sequence < stretch.first || sequence.0 > stretch.highest.0 + JUMP_PACKETS {
+            return;
+        }
+        stretch.highest = stretch.highest.max(sequence);
+        stretch.drops.leave_out(sequence.0);
+        if let Some(id) = packet.video.and_then(|video| video.picture_id) {
+            self.picture.leave_out(id.value, id.bits());
+        }
     }
 
     /// Nothing is shown; what comes next begins a stretch.
@@ -130,9 +154,7 @@ impl Rewriter {
         self.next = self.next.max(Seq(sequence.0 + 1));
         let patch = match packet.video {
             Some(video) if packet.codec == Codec::Vp8 => PayloadPatch::Vp8 {
-                picture_id: video
-                    .picture_id
-                    .map(|id| self.picture.next(id.value, if id.wide { 15 } else { 7 })),
+                picture_id: video.picture_id.map(|id| self.picture.next(id.value, id.bits())),
                 tl0_pic_idx: video
                     .tl0_pic_idx
                     .map(|index| self.tl0.next(index.into(), 8) as u8),
@@ -317,13 +339,22 @@ fn between(before: (RtpTime, u64), after: (RtpTime, u64), time: RtpTime) -> Opti
     Some(before.1 + (share as u64).clamp(1, room - 1))
 }
 
-/// A wrapping number that goes on over stretches: +1 where a stretch begins, the sender's distances within.
+/// A wrapping number that goes on over stretches: +1 where a stretch begins, within it the sender's distances less what
+/// was left out.
 #[derive(Debug)]
 struct Continued {
     /// Highest number given, unwrapped.
     highest: u64,
-    /// Of the stretch: highest number in, unwrapped, and what is added to numbers in (wrapping).
-    stretch: Option<(u64, u64)>,
+    stretch: Option<Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    /// Highest number in, unwrapped.
+    highest: u64,
+    /// Is added to numbers in (wrapping).
+    offset: u64,
+    drops: Drops,
 }
 
 impl Continued {
@@ -340,16 +371,39 @@ impl Continued {
 
     /// The number out, to be cut to the width it is written in.
     fn next(&mut self, value: u16, bits: u32) -> u16 {
-        let wrapped = LAP + u64::from(value);
-        let (highest_in, offset) = self
-            .stretch
-            .unwrap_or((wrapped, (self.highest + 1).wrapping_sub(wrapped)));
-        let distance = (value.wrapping_sub(highest_in as u16) << (16 - bits)).cast_signed() >> (16 - bits);
-        let unwrapped = highest_in.saturating_add_signed(distance.into());
-        self.stretch = Some((highest_in.max(unwrapped), offset));
-        let out = unwrapped.wrapping_add(offset);
+        let fresh = || {
+            let first = LAP + u64::from(value);
+            Run {
+                highest: first,
+                offset: (self.highest + 1).wrapping_sub(first),
+                drops: Drops::from(0),
+            }
+        };
+        let run = self.stretch.get_or_insert_with(fresh);
+        let number = run.unwrap(value, bits);
+        run.drops.give(number);
+        let out = number
+            .wrapping_add(run.offset)
+            .wrapping_sub(run.drops.shift_anyway(number));
         self.highest = self.highest.max(out);
         (out & 0x7fff) as u16
+    }
+
+    /// The number is not sent.
+    fn leave_out(&mut self, value: u16, bits: u32) {
+        if let Some(run) = &mut self.stretch {
+            let number = run.unwrap(value, bits);
+            run.drops.leave_out(number);
+        }
+    }
+}
+
+impl Run {
+    fn unwrap(&mut self, value: u16, bits: u32) -> u64 {
+        let distance = (value.wrapping_sub(self.highest as u16) << (16 - bits)).cast_signed() >> (16 - bits);
+        let number = self.highest.saturating_add_signed(distance.into());
+        self.highest = self.highest.max(number);
+        number
     }
 }
 

@@ -20,10 +20,10 @@ fn picture(time: u64, capture_ms: u64, id: u16) -> Original {
         capture: ms(capture_ms),
         marker: false,
         codec: Codec::Vp8,
-        video: Some(Vp8Meta {
+        video: Some(Picture {
             picture_id,
             tl0_pic_idx: Some(id as u8),
-            ..Vp8Meta::default()
+            ..Picture::default()
         }),
     }
 }

@@ -1,6 +1,6 @@
 //! Which packets pass into a slot. A change of source or layer happens at a key frame of the new one only.
 
-use super::id::SourceNumber;
+use super::{arrival::Picture, id::SourceNumber, seq::RtpTime, temporal::TemporalFilter};
 
 /// A stream of packets that a slot can show: one layer of one source, from one start of its encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Target {
     pub source: SourceNumber,
     /// Its layer; any while none is known to be live.
     pub layer: Option<u8>,
+    /// Its highest temporal layer, 0 is the lowest; [`super::temporal::ALL_TEMPORAL`] for all there are.
+    pub temporal: u8,
 }
 
 /// What to do with a packet.
@@ -29,6 +31,8 @@ pub enum Verdict {
     Forward,
     /// It begins something new to show.
     Switch,
+    /// Of what is shown, but of a temporal layer that is not wanted: it leaves no gap.
+    Thin,
     /// Of a source the slot shows or waits for, but not this packet.
     Drop,
     /// The slot has nothing to do with this source.
@@ -36,10 +40,11 @@ pub enum Verdict {
 }
 
 /// What a slot shows and should show.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector {
     shown: Option<LayerStream>,
     target: Option<Target>,
+    temporal: TemporalFilter,
 }
 
 impl Selector {
@@ -63,10 +68,21 @@ impl Selector {
         self.shown = None;
     }
 
-    /// May this packet pass? `starts`: a decoder can begin with it.
-    pub fn judge(&self, packet: LayerStream, starts: bool) -> Verdict {
+    /// May this packet pass? `starts`: a decoder can begin with it. `picture` is what it says of its picture, and `time`
+    /// that picture's RTP time in its stream.
+    pub fn judge(
+        &mut self,
+        packet: LayerStream,
+        starts: bool,
+        time: RtpTime,
+        picture: Option<&Picture>,
+    ) -> Verdict {
         if self.shown == Some(packet) {
-            return Verdict::Forward;
+            let wanted = self.temporal_of(packet.source);
+            return match picture {
+                Some(picture) if !self.temporal.judge(time, picture, wanted) => Verdict::Thin,
+                _ => Verdict::Forward,
+            };
         }
         let shown_source = self.shown.is_some_and(|shown| shown.source == packet.source);
         match self.target.filter(|target| target.source == packet.source) {
@@ -79,9 +95,17 @@ impl Selector {
         }
     }
 
-    /// The packet judged [`Verdict::Switch`] was taken.
-    pub fn switched(&mut self, packet: LayerStream) {
+    /// A packet that a decoder can begin with was taken: a stretch begins.
+    pub fn switched(&mut self, packet: LayerStream, time: RtpTime) {
         self.shown = Some(packet);
+        self.temporal.begin(time, self.temporal_of(packet.source));
+    }
+
+    /// What flows while another source is awaited goes on as it is.
+    fn temporal_of(&self, source: SourceNumber) -> u8 {
+        self.target
+            .filter(|target| target.source == source)
+            .map_or(self.temporal.level(), |target| target.temporal)
     }
 
     /// Waits for a key frame of that source. `current` is the stream that a layer of it arrives in now.
@@ -99,7 +123,7 @@ impl Selector {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::temporal::ALL_TEMPORAL, *};
 
     fn stream(source: u32, layer: u8, stream: u32) -> LayerStream {
         LayerStream {
@@ -113,30 +137,38 @@ mod tests {
         Some(Target {
             source: SourceNumber::try_from(source).expect("in range"),
             layer,
+            temporal: ALL_TEMPORAL,
         })
+    }
+
+    fn judge(selector: &mut Selector, packet: LayerStream, starts: bool) -> Verdict {
+        selector.judge(packet, starts, RtpTime(0), None)
     }
 
     #[test]
     fn the_old_one_flows_until_a_key_frame_of_the_new_one() {
         let (a, b_low, b_high) = (stream(5, 0, 0), stream(9, 0, 0), stream(9, 2, 2));
         let mut selector = Selector::default();
-        assert_eq!(selector.judge(a, true), Verdict::Foreign);
+        assert_eq!(judge(&mut selector, a, true), Verdict::Foreign);
         selector.set_target(target(5, None));
         assert_eq!(
-            (selector.judge(a, false), selector.judge(a, true)),
+            (judge(&mut selector, a, false), judge(&mut selector, a, true)),
             (Verdict::Drop, Verdict::Switch)
         );
-        selector.switched(a);
+        selector.switched(a, RtpTime(0));
         selector.set_target(target(9, Some(2)));
         assert!(selector.waits_for(b_high.source, |_| Some(2)) && !selector.waits_for(a.source, |_| Some(0)));
-        assert_eq!(selector.judge(a, false), Verdict::Forward);
+        assert_eq!(judge(&mut selector, a, false), Verdict::Forward);
         assert_eq!(
-            (selector.judge(b_low, true), selector.judge(b_high, false)),
+            (
+                judge(&mut selector, b_low, true),
+                judge(&mut selector, b_high, false)
+            ),
             (Verdict::Drop, Verdict::Drop)
         );
-        assert_eq!(selector.judge(b_high, true), Verdict::Switch);
-        selector.switched(b_high);
-        assert_eq!(selector.judge(a, true), Verdict::Foreign);
+        assert_eq!(judge(&mut selector, b_high, true), Verdict::Switch);
+        selector.switched(b_high, RtpTime(0));
+        assert_eq!(judge(&mut selector, a, true), Verdict::Foreign);
         assert!(!selector.waits_for(b_high.source, |_| Some(2)));
     }
 
@@ -144,9 +176,9 @@ mod tests {
     fn a_restarted_encoder_is_a_new_beginning() {
         let mut selector = Selector::default();
         selector.set_target(target(5, Some(1)));
-        selector.switched(stream(5, 1, 1));
+        selector.switched(stream(5, 1, 1), RtpTime(0));
         assert!(selector.waits_for(stream(5, 1, 1).source, |_| Some(4)));
-        assert_eq!(selector.judge(stream(5, 1, 4), false), Verdict::Drop);
-        assert_eq!(selector.judge(stream(5, 1, 4), true), Verdict::Switch);
+        assert_eq!(judge(&mut selector, stream(5, 1, 4), false), Verdict::Drop);
+        assert_eq!(judge(&mut selector, stream(5, 1, 4), true), Verdict::Switch);
     }
 }

@@ -9,6 +9,7 @@ use super::{
         Codec, ExtensionIds, Forward, NegotiatedSlot, OutgoingHeader, PacketRef, PayloadPatch, PayloadType,
         Purpose, StreamOrigin,
     },
+    redundancy::{Piece, Recent, Redundancy},
     rewriter::{Original, Rewriter, Rewritten, Skip},
     selector::{LayerStream, Selector, Target, Verdict},
     seq::{RtpTime, Seq},
@@ -27,6 +28,8 @@ pub struct SourcePacket {
     pub size: u16,
     /// What is rewritten.
     pub original: Original,
+    /// The first of its source after silence that was not forwarded: it begins a stretch.
+    pub resumes: bool,
 }
 
 impl SourcePacket {
@@ -46,7 +49,14 @@ impl SourcePacket {
             at,
             size,
             original,
+            resumes: false,
         }
+    }
+
+    /// It is the first after silence: it begins a talk spurt (RFC 3551 §4.1).
+    pub fn resume(&mut self) {
+        self.resumes = true;
+        self.original.marker = true;
     }
 
     /// A decoder can begin with it.
@@ -65,7 +75,7 @@ pub enum Offered {
     /// To be sent; the slot shows something else from here on. Packets of the same stream behind it that arrived before
     /// it follow.
     Switched(Numbered),
-    /// Of another layer than the slot shows.
+    /// Of another layer than the slot shows, or of a temporal layer above the wanted.
     NotShown,
     /// Begins a picture, and too much waits before the endpoint: nothing is shown until the next key frame.
     Held,
@@ -113,10 +123,13 @@ pub struct Slot {
     payloads: Vec<PayloadType>,
     selector: Selector,
     rewriter: Rewriter,
+    recent: Recent,
     ring: Ring,
     rtx_next: u16,
     /// Highest number that went out first time.
     newest: Option<Seq>,
+    /// Its RTP time.
+    last_time: u32,
     sent_packets: u32,
     sent_octets: u32,
     /// Something was sent since the last sender report.
@@ -144,9 +157,11 @@ impl Slot {
             payloads: slot.payloads.clone(),
             selector: Selector::default(),
             rewriter: Rewriter::new(slot.slot.kind, rate, origin),
+            recent: Recent::new(slot.red),
             ring: Ring::new(slot.slot),
             rtx_next: origin.rtx_sequence,
             newest: None,
+            last_time: 0,
             sent_packets: 0,
             sent_octets: 0,
             unreported: false,
@@ -172,6 +187,16 @@ impl Slot {
             self.aimed = Some(now);
         }
         self.selector.set_target(target);
+    }
+
+    /// Its packets carry copies of former ones from now on, or do not; without effect if the receiver takes no RED.
+    pub fn set_redundancy(&mut self, on: bool) {
+        self.recent.set(on);
+    }
+
+    /// Its receiver takes RED.
+    pub fn takes_redundancy(&self) -> bool {
+        self.recent.is_possible()
     }
 
     /// It has shown something else for so long that the source it should show is not going to come soon.
@@ -214,9 +239,17 @@ impl Slot {
 
     /// A packet of a source that this slot may show.
     pub fn offer(&mut self, packet: &SourcePacket) -> Offered {
-        let switch = match self.selector.judge(packet.of, packet.starts()) {
+        let (original, starts) = (&packet.original, packet.starts());
+        let verdict = self
+            .selector
+            .judge(packet.of, starts, original.timestamp, original.video.as_ref());
+        let switch = match verdict {
             Verdict::Foreign => return Offered::Foreign,
             Verdict::Drop => return Offered::NotShown,
+            Verdict::Thin => {
+                self.rewriter.leave_out(packet.sequence, original);
+                return Offered::NotShown;
+            }
             Verdict::Forward => false,
             Verdict::Switch => true,
         };
@@ -243,9 +276,17 @@ impl Slot {
         if !begins {
             return self.offer(packet);
         }
-        match self.selector.judge(packet.of, packet.starts()) {
+        let (original, starts) = (&packet.original, packet.starts());
+        let verdict = self
+            .selector
+            .judge(packet.of, starts, original.timestamp, original.video.as_ref());
+        match verdict {
             Verdict::Foreign => Offered::Foreign,
             Verdict::Drop => Offered::NotShown,
+            Verdict::Thin => {
+                self.rewriter.leave_out(packet.sequence, original);
+                Offered::NotShown
+            }
             Verdict::Switch => Offered::Held,
             Verdict::Forward => {
                 self.selector.interrupt();
@@ -256,13 +297,13 @@ impl Slot {
     }
 
     fn number(&mut self, packet: &SourcePacket, switch: bool) -> Result<Rewritten, Skip> {
-        if switch {
-            let rewritten = self.rewriter.begin(packet.sequence, &packet.original)?;
-            self.selector.switched(packet.of);
+        if switch || packet.resumes {
+            let rewritten = self.begin(packet)?;
+            self.selector.switched(packet.of, packet.original.timestamp);
             return Ok(rewritten);
         }
         match self.rewriter.follow(packet.sequence, &packet.original) {
-            Err(Skip::Jump) if packet.starts() => self.rewriter.begin(packet.sequence, &packet.original),
+            Err(Skip::Jump) if packet.starts() => self.number(packet, true),
             Err(Skip::Jump) => {
                 self.selector.interrupt(); // a key frame of the target heals it
                 self.rewriter.end();
@@ -272,12 +313,26 @@ impl Slot {
         }
     }
 
+    fn begin(&mut self, packet: &SourcePacket) -> Result<Rewritten, Skip> {
+        let rewritten = self.rewriter.begin(packet.sequence, &packet.original)?;
+        self.recent.begin();
+        Ok(rewritten)
+    }
+
     /// Remembers a packet as sent now, and gives what is to go out, still without the transport's number.
     ///
     /// A stream is sealed in the order of its numbers and no other (an index of AES-GCM must never come twice), so a
-    /// packet that was overtaken goes to its reserved number as RTX, or not at all where there is none.
-    pub fn send(&mut self, now: Instant, numbered: &Numbered) -> Option<OutgoingHeader> {
+    /// packet that was overtaken goes to its reserved number as RTX, or not at all where there is none; as redundancy of
+    /// later ones it still may.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        numbered: &Numbered,
+    ) -> Option<(OutgoingHeader, Option<Redundancy>)> {
         let overtaken = self.newest.is_some_and(|newest| numbered.sequence <= newest);
+        let piece = numbered.piece();
+        let redundancy = self.recent.of(&piece).filter(|_| !overtaken);
+        self.recent.note(piece);
         if overtaken && self.rtx_ssrc.is_none() {
             return None;
         }
@@ -288,10 +343,17 @@ impl Slot {
             self.ring.insert(now, *numbered);
         }
         if overtaken {
-            return self.repair(now, numbered);
+            return self.repair(now, numbered).map(|header| (header, None));
         }
         self.newest = Some(numbered.sequence);
-        Some(self.header(numbered))
+        self.last_time = numbered.timestamp;
+        let mut header = self.header(numbered);
+        let redundancy = redundancy.map(|(payload_type, redundancy)| {
+            header.payload_type = payload_type;
+            self.sent_octets = self.sent_octets.wrapping_add(redundancy.extra.into());
+            redundancy
+        });
+        Some((header, redundancy))
     }
 
     fn header(&self, packet: &Numbered) -> OutgoingHeader {
@@ -346,6 +408,45 @@ impl Slot {
         })
     }
 
+    /// Its stream of repairs may carry padding: something of it went out.
+    pub fn takes_padding(&self) -> bool {
+        self.newest.is_some() && self.rtx_ssrc.is_some() && self.payloads.iter().any(|p| p.rtx.is_some())
+    }
+
+    /// A packet of nothing but so many bytes of padding, as a repair of nothing.
+    pub fn padding(&mut self, to: EndpointId, bytes: u8) -> Option<Forward> {
+        let ssrc = self.rtx_ssrc?;
+        let payload_type = self.payloads.iter().find_map(|p| p.rtx)?;
+        let source = self
+            .shown()
+            .map(|shown| shown.source)
+            .or(self.told.map(|(source, _)| source))?;
+        let sequence = self.rtx_next;
+        self.rtx_next = sequence.wrapping_add(1);
+        let header = OutgoingHeader {
+            marker: false,
+            payload_type,
+            sequence,
+            timestamp: self.last_time,
+            ssrc,
+            source,
+            mid: self.mid,
+            transport_sequence: None,
+            playout_delay: None,
+            original_sequence: None,
+            padding: bytes,
+        };
+        Some(Forward {
+            to,
+            slot: self.id,
+            purpose: Purpose::Padding,
+            header,
+            payload: None,
+            patch: PayloadPatch::None,
+            redundancy: None,
+        })
+    }
+
     /// For a sender report: RTP time at `time` on the node's clock, packets and bytes sent.
     pub fn report(&mut self, time: Duration) -> (RtpTime, u32, u32) {
         self.unreported = false;
@@ -385,6 +486,17 @@ impl Numbered {
             header,
             payload: Some(self.at),
             patch: self.patch,
+            redundancy: None,
+        }
+    }
+
+    fn piece(&self) -> Piece {
+        Piece {
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            payload_type: self.payload_type,
+            position: self.at.position,
+            size: self.size,
         }
     }
 
@@ -484,3 +596,7 @@ impl Ring {
         self.sent.get_mut(index as usize)
     }
 }
+
+#[cfg(test)]
+#[path = "slot_tests.rs"]
+mod tests;

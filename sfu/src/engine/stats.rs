@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-use super::{outbound::PathLoss, uplink::UplinkStats};
+use super::{bwe::PathLoss, uplink::UplinkStats};
 
 /// Counters of a room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct RoomStats {
     pub not_kept: u64,
     /// Packets of a source that is off.
     pub source_off: u64,
+    /// Packets of silence that were not forwarded.
+    pub silent: u64,
     /// Packets sent the first time.
     pub forwarded: u64,
     /// Packets sent again as RTX.
@@ -25,6 +27,8 @@ pub struct RoomStats {
     pub refused: Refused,
     /// Changes of source or layer in a video slot, each at a key frame.
     pub switches: u64,
+    /// Of those, served from what was kept, without asking the sender.
+    pub served_from_history: u64,
     /// PLI and FIR of receivers.
     pub key_frame_requests: u64,
     /// RTCP that could not be read.
@@ -76,11 +80,13 @@ impl AddAssign for RoomStats {
             malformed,
             not_kept,
             source_off,
+            silent,
             forwarded,
             repaired,
             dropped,
             refused,
             switches,
+            served_from_history,
             key_frame_requests,
             rtcp_malformed,
             rtcp_unknown,
@@ -92,11 +98,13 @@ impl AddAssign for RoomStats {
         self.malformed += malformed;
         self.not_kept += not_kept;
         self.source_off += source_off;
+        self.silent += silent;
         self.forwarded += forwarded;
         self.repaired += repaired;
         self.dropped += dropped;
         self.refused += refused;
         self.switches += switches;
+        self.served_from_history += served_from_history;
         self.key_frame_requests += key_frame_requests;
         self.rtcp_malformed += rtcp_malformed;
         self.rtcp_unknown += rtcp_unknown;
@@ -145,6 +153,7 @@ impl AddAssign for UplinkStats {
         let Self {
             packets,
             repaired,
+            recovered,
             nacked,
             given_up,
             key_frame_requests,
@@ -158,6 +167,7 @@ impl AddAssign for UplinkStats {
         } = other;
         self.packets += packets;
         self.repaired += repaired;
+        self.recovered += recovered;
         self.nacked += nacked;
         self.given_up += given_up;
         self.key_frame_requests += key_frame_requests;

@@ -33,6 +33,8 @@ pub(super) struct Identity {
     pub(super) role: Role,
     /// The codec; of RTX that of the packet in it.
     pub(super) codec: Codec,
+    /// It is RED: its payload has other packets of the codec in it.
+    pub(super) redundant: bool,
     /// Its SSRC is not the one known for this layer and role.
     pub(super) new: bool,
 }
@@ -91,11 +93,13 @@ impl Streams {
     pub(super) fn identify(&self, packet: &RtpPacket<'_>) -> Option<Identity> {
         let ssrc = Ssrc(packet.ssrc());
         if let Some((layer, role)) = self.known(ssrc) {
-            let (codec, typed) = codec(&self.sources[self.layers[layer].index], packet.payload_type())?;
+            let source = &self.sources[self.layers[layer].index];
+            let (codec, typed) = codec(source, packet.payload_type())?;
             return (typed == role).then_some(Identity {
                 layer,
                 role,
                 codec,
+                redundant: source.red == Some(packet.payload_type()),
                 new: false,
             });
         }
@@ -109,8 +113,17 @@ impl Streams {
             layer,
             role,
             codec,
+            redundant: self.sources[index].red == Some(packet.payload_type()),
             new: true,
         })
+    }
+
+    /// Blocks of RED in that layer may have that payload type.
+    pub(super) fn is_opus(&self, layer: usize, payload_type: u8) -> bool {
+        let payloads = &self.sources[self.layers[layer].index].payloads;
+        payloads
+            .iter()
+            .any(|p| p.codec == Codec::Opus && p.media == payload_type)
     }
 
     /// Remembers the SSRC; the former one is forgotten.
@@ -186,6 +199,9 @@ fn layers(index: usize, source: &NegotiatedSource) -> impl Iterator<Item = Layer
 }
 
 fn codec(source: &NegotiatedSource, payload_type: u8) -> Option<(Codec, Role)> {
+    if source.red == Some(payload_type) {
+        return Some((Codec::Opus, Role::Media));
+    }
     source
         .payloads
         .iter()

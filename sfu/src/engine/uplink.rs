@@ -1,11 +1,12 @@
 //! What one endpoint sends: streams learnt, repaired, reported.
 
 mod feedback;
+mod recovery;
 
 use std::time::{Duration, Instant};
 
 use super::{
-    arrival::{Arrival, AudioLevel, Vp8Meta},
+    arrival::{Arrival, AudioLevel, Picture},
     clock::{Nanos, SenderClock},
     id::{MediaKind, SourceKind, Ssrc},
     inbound::{First, Inbound, Refusal, RepairTime},
@@ -51,12 +52,15 @@ pub struct Uplink {
     stats: UplinkStats,
     /// Reused by every batch.
     numbers: Vec<u16>,
+    /// Redundant blocks of the last packet.
+    pending: Option<recovery::Pending>,
 }
 
 #[derive(Debug, Default)]
 struct Layer {
     inbound: Option<Inbound>,
     begun: Option<Instant>,
+    times: recovery::Times,
 }
 
 /// A layer that lost a packet for good: its pictures are broken until the next key frame.
@@ -75,6 +79,8 @@ pub struct UplinkStats {
     pub packets: u64,
     /// Of these, restored from RTX.
     pub repaired: u64,
+    /// Of these, restored from redundant blocks of later packets.
+    pub recovered: u64,
     /// Numbers asked for, each time counted.
     pub nacked: u64,
     /// Numbers given up.
@@ -119,13 +125,15 @@ impl Uplink {
             reports: 0,
             stats: UplinkStats::default(),
             numbers: Vec::new(),
+            pending: None,
         }
     }
 
     /// A packet. What it brings that was not there before: a media packet first seen, or one restored from RTX. All else
-    /// is counted.
+    /// is counted. Older packets that it brought besides wait in [`Self::poll_recovered`].
     pub fn handle_rtp<'p>(&mut self, now: Instant, packet: &RtpPacket<'p>) -> Option<Arrival<'p>> {
         self.now = self.now.max(now);
+        self.pending = None;
         if let Some(number) = self
             .extension(packet, self.extensions.transport_cc)
             .and_then(ext::transport_sequence)
@@ -147,6 +155,7 @@ impl Uplink {
                 inbound.handle_key_frame(arrival.sequence);
             }
         }
+        self.note_sound(identity, &arrival);
         Some(arrival)
     }
 
@@ -249,11 +258,15 @@ impl Uplink {
     }
 
     fn media<'p>(&mut self, packet: &RtpPacket<'p>, identity: Identity) -> Option<Arrival<'p>> {
+        let Some(payload) = self.primary(packet, identity) else {
+            self.stats.malformed += 1;
+            return None;
+        };
         if identity.new {
-            return self.begin(packet, identity);
+            return self.begin(packet, identity, payload);
         }
         let Some(inbound) = self.layers[identity.layer].inbound.as_mut() else {
-            return self.begin(packet, identity);
+            return self.begin(packet, identity, payload);
         };
         let resumed = self.now.saturating_duration_since(inbound.last_packet) > PAUSE;
         match inbound.accept(self.now, packet.sequence()) {
@@ -262,9 +275,9 @@ impl Uplink {
                     let source = self.streams.layers()[identity.layer].source;
                     self.brokers[source as usize].handle_beginning(self.now);
                 }
-                self.arrive(packet, identity, seq, packet.payload(), false)
+                self.arrive(packet, identity, seq, payload, false)
             }
-            Err(Refusal::Restart) => self.begin(packet, identity),
+            Err(Refusal::Restart) => self.begin(packet, identity, payload),
             Err(Refusal::Duplicate) => {
                 self.stats.duplicates += 1;
                 None
@@ -277,7 +290,12 @@ impl Uplink {
     }
 
     /// The first packet of a stream. It takes the place of the one its layer had.
-    fn begin<'p>(&mut self, packet: &RtpPacket<'p>, identity: Identity) -> Option<Arrival<'p>> {
+    fn begin<'p>(
+        &mut self,
+        packet: &RtpPacket<'p>,
+        identity: Identity,
+        payload: &'p [u8],
+    ) -> Option<Arrival<'p>> {
         let nanos = self.nanos();
         let layer = &mut self.layers[identity.layer];
         if layer
@@ -302,6 +320,7 @@ impl Uplink {
         *layer = Layer {
             inbound: Some(inbound),
             begun: Some(self.now),
+            ..Layer::default()
         };
         self.streams_begun += 1;
         self.streams
@@ -309,7 +328,7 @@ impl Uplink {
         self.brokers[id.source as usize].handle_beginning(self.now);
         self.report_due
             .get_or_insert(self.now + feedback::report_interval(self.own, 0) / 2);
-        self.arrive(packet, identity, seq, packet.payload(), false)
+        self.arrive(packet, identity, seq, payload, false)
     }
 
     /// RTX (RFC 4588 §4): two bytes of original number, then the payload.
@@ -357,7 +376,7 @@ impl Uplink {
         }
         let video = match identity.codec {
             Codec::Opus => None,
-            Codec::Vp8 => match Vp8Meta::read(payload) {
+            Codec::Vp8 => match Picture::of_vp8(payload) {
                 None => {
                     self.stats.malformed += 1;
                     return None;

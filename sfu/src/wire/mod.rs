@@ -8,6 +8,7 @@
 mod be;
 pub mod codec;
 pub mod ext;
+pub mod red;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;

@@ -78,13 +78,15 @@ impl Default for HttpConfig {
     }
 }
 
-/// The private listener: `/metrics`.
+/// The private listener: `/metrics`, `/debug`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
     /// Address and port; keep it away from the public. Default 127.0.0.1:9090, or any free port when `http.listen` has
     /// port 0.
     pub listen: Option<SocketAddr>,
+    /// Whether `/debug/rooms/ROOM` shows what the node knows of a room. Default: true if the listener is on loopback.
+    pub debug: Option<bool>,
 }
 
 /// Logs go to standard error; those of a node started by `serve` to `node.log` in the data folder.
@@ -114,6 +116,8 @@ pub struct TopologyConfig {
     pub sites: Option<PathBuf>,
     /// CSV file of lines.
     pub lines: Option<PathBuf>,
+    /// Site where the media node stands. Default: the one site that has none above it.
+    pub node_site: Option<String>,
 }
 
 /// A room that is there from the start.

@@ -33,6 +33,7 @@ use super::{
     config::LogConfig,
     meeting_task::{Message, News, Sender},
     metrics::Metrics,
+    node_look::{Look, metrics_of},
 };
 use crate::engine::effect::Op;
 
@@ -40,7 +41,7 @@ use crate::engine::effect::Op;
 const CALLS_LEN: usize = 4096;
 
 /// A node that does not answer for this long is taken as gone: whoever waits is told `unavailable`, the link is made anew.
-const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
+pub(super) const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How often a node that nobody asks anything is asked for a sign of life.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -69,10 +70,8 @@ const SOCKET_PATH_BYTES_MAX: usize = 100;
 /// A command on its way.
 #[derive(Debug)]
 pub struct Call {
-    /// Whose reply it is.
-    pub room: RoomId,
-    /// Which; none if nobody waits.
-    pub op: Option<Op>,
+    /// Whose reply it is; none if nobody waits.
+    pub waits: Option<(RoomId, Op)>,
     /// What to do.
     pub command: Command,
 }
@@ -185,8 +184,8 @@ pub struct Link {
     pub meetings: Sender,
     /// Who else looks.
     pub status: watch::Sender<Status>,
-    /// Of whoever wants the node's metrics.
-    pub scrapes: mpsc::Receiver<oneshot::Sender<String>>,
+    /// Of whoever wants to look into the node.
+    pub looks: mpsc::Receiver<Look>,
     /// Counts starts.
     pub metrics: Arc<Metrics>,
 }
@@ -263,8 +262,8 @@ impl Link {
             pid: welcome.pid,
             media: welcome.media,
         });
-        let mut looks = tokio::time::interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut signs = tokio::time::interval(LOOK_EVERY);
+        signs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = events.next() => match event {
@@ -273,7 +272,6 @@ impl Link {
                 },
                 call = self.calls.recv() => {
                     let Some(call) = call else { return };
-                    let (room, op) = (call.room, call.op);
                     let result = match timeout(REPLY_TIME_MAX, client.call(call.command)).await {
                         Ok(Ok(reply)) => Ok(reply),
                         Ok(Err(CallError::Refused(error))) => Err(error),
@@ -283,20 +281,16 @@ impl Link {
                     while let Some(event) = events.try_next() {
                         self.tell(News::Event(event)).await;
                     }
-                    match (op, result) {
-                        (Some(op), result) => self.tell(News::Reply { room, op, result }).await,
+                    match (call.waits, result) {
+                        (Some((room, op)), result) => self.tell(News::Reply { room, op, result }).await,
                         // The seat may have ended while the command was on its way.
-                        (None, Err(error)) => tracing::debug!(%room, %error, "the media node refused a command"),
+                        (None, Err(error)) => tracing::debug!(%error, "the media node refused a command"),
                         (None, Ok(_)) => {}
                     }
                 }
-                Some(scrape) = self.scrapes.recv() => {
-                    let Some(text) = look(client).await else { return };
-                    // The scraper may have gone away.
-                    let _ = scrape.send(text);
-                }
+                Some(look) = self.looks.recv() => if !look.take(client).await { return },
                 // A node that is stopped keeps its socket open and says nothing.
-                _ = looks.tick() => if look(client).await.is_none() { return },
+                _ = signs.tick() => if metrics_of(client).await.is_none() { return },
             }
         }
     }
@@ -315,22 +309,13 @@ async fn refuse_all(calls: &mut mpsc::Receiver<Call>, meetings: &Sender) {
 }
 
 async fn refuse(meetings: &Sender, call: Call) {
-    if let Some(op) = call.op {
+    if let Some((room, op)) = call.waits {
         let news = News::Reply {
-            room: call.room,
+            room,
             op,
             result: Err(ControlError::Unavailable),
         };
         let _ = meetings.send(Message::Media(news)).await;
-    }
-}
-
-/// The node's counters, as a sign of life; none if it is gone.
-async fn look(client: &Client) -> Option<String> {
-    match timeout(REPLY_TIME_MAX, client.call(Command::Metrics)).await {
-        Ok(Ok(Reply::Metrics { text })) => Some(text),
-        Ok(Ok(_) | Err(CallError::Refused(_))) => Some(String::new()),
-        Ok(Err(CallError::Closed)) | Err(_) => None,
     }
 }
 

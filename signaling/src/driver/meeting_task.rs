@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use sfu::control::{Command, ControlError, Event, Reply, RoomId, RoomPolicy, RoomSnapshot};
+use sfu::control::{Command, ControlError, Event, Network, Reply, RoomId, RoomPolicy, RoomSnapshot};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -20,6 +20,7 @@ use crate::{
     engine::{
         effect::{Effect, Op, SessionId},
         meeting::{Input, Meeting, Request},
+        network::LineNames,
         seat::{Claim, Person},
     },
     protocol::{CloseCode, ErrorCode},
@@ -91,21 +92,34 @@ pub enum News {
 /// The door to the task.
 pub type Sender = mpsc::Sender<Message>;
 
-/// Starts the task with the rooms of the configuration.
-pub fn start(rooms: &[RoomConfig], keys: Arc<Keys>, calls: media::Calls, metrics: Arc<Metrics>) -> Sender {
+/// Starts the task with the rooms of the configuration, and the lines that meetings share.
+pub fn start(
+    rooms: &[RoomConfig],
+    (network, line_names): (Network, LineNames),
+    keys: Arc<Keys>,
+    calls: media::Calls,
+    metrics: Arc<Metrics>,
+) -> Sender {
     let (sender, receiver) = mpsc::channel(QUEUE_LEN);
     let rooms = rooms.iter().map(|room| {
         let policy = RoomPolicy {
             points_max: room.points_max,
+            ..RoomPolicy::default()
         };
         (
             room.id.clone(),
-            Meeting::new(room.id.clone(), room.title.clone(), policy),
+            Meeting::new(
+                room.id.clone(),
+                room.title.clone(),
+                policy,
+                line_names.clone(),
+            ),
         )
     });
     let task = Task {
         rooms: rooms.collect(),
         sessions: HashMap::new(),
+        network,
         keys,
         calls,
         metrics,
@@ -118,6 +132,7 @@ pub fn start(rooms: &[RoomConfig], keys: Arc<Keys>, calls: media::Calls, metrics
 struct Task {
     rooms: BTreeMap<RoomId, Meeting>,
     sessions: HashMap<SessionId, (RoomId, Outbox)>,
+    network: Network,
     keys: Arc<Keys>,
     calls: media::Calls,
     metrics: Arc<Metrics>,
@@ -200,6 +215,9 @@ impl Task {
     fn news(&mut self, now: Instant, news: News) {
         match news {
             News::Up { rooms } => {
+                // First of all: points that join find their lines.
+                let network = self.network.clone();
+                self.call(None, Command::SetNetwork { network });
                 let mut known: BTreeMap<RoomId, RoomSnapshot> =
                     rooms.into_iter().map(|room| (room.room.clone(), room)).collect();
                 let ours: Vec<RoomId> = self.rooms.keys().cloned().collect();
@@ -209,7 +227,7 @@ impl Task {
                 }
                 for room in known.into_keys() {
                     tracing::info!(%room, "a room that is no longer configured is closed");
-                    self.call(room.clone(), None, Command::CloseRoom { room });
+                    self.call(None, Command::CloseRoom { room });
                 }
             }
             News::Down => {
@@ -269,20 +287,20 @@ impl Task {
                     outbox.close(code, None);
                 }
             }
-            Effect::Command { op, command } => self.call(room.clone(), op, *command),
+            Effect::Command { op, command } => self.call(op.map(|op| (room.clone(), op)), *command),
         }
     }
 
-    fn call(&mut self, room: RoomId, op: Option<Op>, command: Command) {
-        let call = Call { room, op, command };
+    fn call(&mut self, waits: Option<(RoomId, Op)>, command: Command) {
+        let call = Call { waits, command };
         // Full: the node does not keep up. Whoever waits is told; the rest is set right by the next reconciliation.
         if let Err(mpsc::error::TrySendError::Full(call) | mpsc::error::TrySendError::Closed(call)) =
             self.calls.try_send(call)
         {
             self.metrics.commands_dropped.inc();
-            if let Some(op) = call.op {
+            if let Some((room, op)) = call.waits {
                 let result = Err(ControlError::Unavailable);
-                self.outcomes.push((call.room, Input::NodeReply { op, result }));
+                self.outcomes.push((room, Input::NodeReply { op, result }));
             }
         }
     }

@@ -1,15 +1,25 @@
 //! Signaling's own counters, and the private listener that shows them with the node's.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use axum::{Router, extract::State, http::header, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
-use tokio::sync::{mpsc, oneshot};
+use sfu::control::RoomId;
+use tokio::{sync::oneshot, time::timeout};
 
-use super::http::problem;
+use super::{
+    http::problem,
+    node_look::{Look, Looks},
+};
 
-/// Scrapes waiting for the node. Full: the scrape shows signaling alone.
-const SCRAPES_LEN: usize = 4;
+/// How long a look waits for the node; then it does without.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Counters with bounded labels, none of a person.
 #[derive(Debug)]
@@ -82,30 +92,53 @@ impl Default for Metrics {
     }
 }
 
-/// Asks the link for the node's text.
-pub type Scrapes = mpsc::Sender<oneshot::Sender<String>>;
-
-/// Both ends of the queue of scrapes.
-pub fn scrapes() -> (Scrapes, mpsc::Receiver<oneshot::Sender<String>>) {
-    mpsc::channel(SCRAPES_LEN)
+/// What the private listener shows.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Signaling's own.
+    pub metrics: Arc<Metrics>,
+    /// The node's.
+    pub looks: Looks,
+    /// Whether rooms can be looked into.
+    pub rooms: bool,
 }
 
-/// `/metrics`, for the private listener.
-pub fn router(metrics: Arc<Metrics>, scrapes: Scrapes) -> Router {
-    Router::new()
-        .route("/metrics", get(scrape))
-        .fallback(problem::not_found)
-        .with_state((metrics, scrapes))
+/// `/metrics`, and `/debug/rooms/{room}` if rooms can be looked into; for the private listener.
+pub fn router(shown: Shown) -> Router {
+    let mut router = Router::new().route("/metrics", get(scrape));
+    if shown.rooms {
+        router = router.route("/debug/rooms/{room}", get(inspect));
+    }
+    router.fallback(problem::not_found).with_state(shown)
 }
 
-async fn scrape(State((metrics, scrapes)): State<(Arc<Metrics>, Scrapes)>) -> impl IntoResponse {
-    let (sender, node) = oneshot::channel();
-    let mut text = metrics.text();
-    if scrapes.try_send(sender).is_ok() {
-        let wait = std::time::Duration::from_secs(2);
-        if let Ok(Ok(node)) = tokio::time::timeout(wait, node).await {
-            text.push_str(&node);
-        }
+async fn scrape(State(shown): State<Shown>) -> impl IntoResponse {
+    let mut text = shown.metrics.text();
+    if let Some(node) = look(&shown.looks, Look::Metrics).await {
+        text.push_str(&node);
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+/// What the node knows of a room: figures by number, no names, no addresses.
+async fn inspect(State(shown): State<Shown>, Path(room): Path<String>) -> Response {
+    let Ok(room) = RoomId::try_from(room) else {
+        return problem::not_found().await;
+    };
+    match look(&shown.looks, |asked| Look::Room(room, asked)).await {
+        Some(Some(report)) => ([(header::CACHE_CONTROL, "no-store")], Json(*report)).into_response(),
+        Some(None) => problem::not_found().await,
+        None => problem::of(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Media node is away",
+        ),
+    }
+}
+
+/// None: the node is away, or too many look.
+async fn look<T>(looks: &Looks, wanted: impl FnOnce(oneshot::Sender<T>) -> Look) -> Option<T> {
+    let (sender, answer) = oneshot::channel();
+    looks.try_send(wanted(sender)).ok()?;
+    timeout(LOOK_TIME_MAX, answer).await.ok()?.ok()
 }

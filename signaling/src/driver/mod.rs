@@ -9,6 +9,7 @@ pub mod media;
 pub mod meeting_task;
 pub mod metrics;
 pub mod node;
+pub mod node_look;
 pub mod outbox;
 pub mod serve;
 pub mod topology;

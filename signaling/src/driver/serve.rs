@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use axum_server::Handle;
-use sfu::control::RoomId;
+use sfu::control::{Network, RoomId};
 use tokio::{
     sync::{Semaphore, oneshot, watch},
     task::JoinHandle,
@@ -25,10 +25,16 @@ use super::{
     http::{self, App, Origins, SESSIONS_MAX, Shared},
     media::{self, Child, Link, NodeSettings, Place, Status},
     meeting_task::{self, Message},
-    metrics::{self, Metrics},
-    topology,
+    metrics::{self, Metrics, Shown},
+    node_look, topology,
 };
-use crate::{engine::seat::Person, names::Role};
+use crate::{
+    engine::{
+        network::{self, LineNames},
+        seat::Person,
+    },
+    names::Role,
+};
 
 /// How long the node may take until it is there, at start.
 const NODE_TIME_MAX: Duration = Duration::from_secs(15);
@@ -84,7 +90,7 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
     make_data(&config.data)?;
     let lock = lock(&config.data)?;
     let keys = Arc::new(Keys::load_or_create(&config.data)?);
-    read_topology(config)?;
+    let network = read_network(config)?;
     let files = tls_files(config)?;
     let listener = bind(config.http.listen)?;
     let private = bind(config.metrics.listen.context("completed by the configuration")?)?;
@@ -92,16 +98,16 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
 
     let counters = Arc::new(Metrics::new());
     let (calls, calls_receiver) = media::calls();
-    let (scrapes, scrapes_receiver) = metrics::scrapes();
+    let (looks, looks_receiver) = node_look::looks();
     let (status, mut media_status) = watch::channel(Status::Down);
-    let meetings = meeting_task::start(&config.rooms, keys.clone(), calls, counters.clone());
+    let meetings = meeting_task::start(&config.rooms, network, keys.clone(), calls, counters.clone());
     let place = place_of(config, place)?;
     let link = Link {
         place,
         calls: calls_receiver,
         meetings: meetings.clone(),
         status,
-        scrapes: scrapes_receiver,
+        looks: looks_receiver,
         metrics: counters.clone(),
     };
     let (stop_link, stop) = oneshot::channel();
@@ -123,7 +129,11 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
     let public = listen_public(listener, files, http::router(app), public_handle.clone()).await?;
     let private = listen_plain(
         private,
-        metrics::router(counters, scrapes),
+        metrics::router(Shown {
+            metrics: counters,
+            looks,
+            rooms: config.metrics.debug.unwrap_or(private_listen.ip().is_loopback()),
+        }),
         private_handle.clone(),
     )?;
 
@@ -144,17 +154,21 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
     })
 }
 
-/// A topology that cannot be read refuses to start.
-fn read_topology(config: &Config) -> anyhow::Result<()> {
-    if let (Some(sites), Some(lines)) = (&config.topology.sites, &config.topology.lines) {
-        let topology = topology::read(sites, lines)?;
-        tracing::info!(
-            sites = topology.sites.len(),
-            lines = topology.lines.len(),
-            "topology"
-        );
-    }
-    Ok(())
+/// A topology that cannot be read, or that has no ways from the node to the sites, refuses to start. Without one there
+/// are no lines, and nothing is shared.
+fn read_network(config: &Config) -> anyhow::Result<(Network, LineNames)> {
+    let (Some(sites), Some(lines)) = (&config.topology.sites, &config.topology.lines) else {
+        return Ok(Default::default());
+    };
+    let topology = topology::read(sites, lines)?;
+    let (network, names) = network::seen_from(&topology, config.topology.node_site.as_deref())?;
+    tracing::info!(
+        sites = topology.sites.len(),
+        lines = topology.lines.len(),
+        between = network.lines.len(),
+        "topology"
+    );
+    Ok((network, names))
 }
 
 fn place_of(config: &Config, place: NodePlace) -> anyhow::Result<Place> {

@@ -41,6 +41,18 @@ struct LineRow {
     down_mbps: f64,
     up_mbps: f64,
     budget_pct: u8,
+    /// `primary` or `backup`; no column: all are primary.
+    #[serde(default)]
+    role: LineRole,
+}
+
+/// What a line is for.
+#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LineRole {
+    #[default]
+    Primary,
+    Backup,
 }
 
 /// Reads both files and checks them against each other: ids are unique, parents and ends exist, parents form a tree,
@@ -116,6 +128,7 @@ fn parse(
             from: row.from.into(),
             to: row.to.into(),
             budget_percent: row.budget_pct,
+            is_backup: row.role == LineRole::Backup,
         });
     }
     Ok(topology)
@@ -220,7 +233,7 @@ mod tests {
     #[test]
     fn errors_name_line_and_column() {
         let sites = "id,name,tier,parent,lat,lon,points\na,A,x,,1,1,0\nb,B,x,a,1,1,1\n";
-        let lines = "id,from,to,kind,role,down_mbps,up_mbps,budget_pct,rtt_ms,loss_pct,jitter_ms\nl,a,b,k,r,1,0.5,50,1,0,0\n";
+        let lines = "id,from,to,kind,role,down_mbps,up_mbps,budget_pct,rtt_ms,loss_pct,jitter_ms\nl,a,b,k,primary,1,0.5,50,1,0,0\n";
         let parse = |sites: &str, lines: &str| parse("s", sites.as_bytes(), "l", lines.as_bytes());
         let good = parse(sites, lines).expect("a network");
         assert_eq!(good.lines[0].up, Bitrate::kbps(500));
@@ -252,17 +265,22 @@ mod tests {
             ),
             (
                 sites.into(),
+                lines.replace("primary", "r"),
+                "l, line 2, column 5: ",
+            ),
+            (
+                sites.into(),
                 lines.replace(",50,", ",101,"),
                 "l, line 2, column 8: a share is at most 100",
             ),
             (
                 sites.into(),
-                lines.replace("r,1,", "r,-1,"),
+                lines.replace("primary,1,", "primary,-1,"),
                 "l, line 2, column 6: a rate is 0 to 1,000,000",
             ),
             (
                 sites.into(),
-                lines.replace("r,1,", "r,nan,"),
+                lines.replace("primary,1,", "primary,nan,"),
                 "l, line 2, column 6: a rate",
             ),
         ] {

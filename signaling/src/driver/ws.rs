@@ -46,6 +46,9 @@ const PINGS_UNANSWERED_MAX: u8 = 2;
 const RATE: u32 = 50;
 const BURST: u32 = 200;
 
+/// Reports of a page that are taken a second. Above it they are passed over: each is newer than the last.
+const STATS_RATE: u32 = 2;
+
 /// Refusals for rate that are answered before the session ends: whoever goes on does so on purpose.
 const RATE_REFUSALS_MAX: u32 = 100;
 
@@ -97,6 +100,7 @@ struct Session<'a> {
     id: SessionId,
     outbox: Outbox,
     rate: DefaultDirectRateLimiter,
+    stats_rate: DefaultDirectRateLimiter,
     rate_refusals: u32,
     bad: Vec<Instant>,
     entered: bool,
@@ -116,12 +120,14 @@ impl<'a> Session<'a> {
         let (outbox, mut inbox) = outbox();
         let quota = Quota::per_second(NonZeroU32::new(RATE).expect("not zero"))
             .allow_burst(NonZeroU32::new(BURST).expect("not zero"));
+        let stats_quota = Quota::per_second(NonZeroU32::new(STATS_RATE).expect("not zero"));
         let (rate, bad) = (RateLimiter::direct(quota), Vec::new());
         let mut session = Self {
             app,
             id,
             outbox,
             rate,
+            stats_rate: RateLimiter::direct(stats_quota),
             rate_refusals: 0,
             bad,
             entered: false,
@@ -243,13 +249,20 @@ impl<'a> Session<'a> {
             ClientMessage::Restart { id, offer } => Request::Restart { id, offer },
             ClientMessage::View { slots } => Request::View(slots),
             ClientMessage::Publish { source, on } => Request::Publish { source, on },
+            ClientMessage::Stats(stats) => {
+                // The next one says more than this one.
+                if self.stats_rate.check().is_err() {
+                    return None;
+                }
+                Request::Stats(stats)
+            }
             ClientMessage::Leave {} => Request::Leave,
         };
         if !self.entered {
             let id = match &request {
                 Request::Join { join, .. } => Some(join.id),
                 Request::Restart { id, .. } => Some(*id),
-                Request::View(_) | Request::Publish { .. } | Request::Leave => None,
+                Request::View(_) | Request::Publish { .. } | Request::Stats(_) | Request::Leave => None,
             };
             self.refuse(id, ErrorCode::State);
             return None;

@@ -25,7 +25,10 @@ mod tests {
 
     #[test]
     fn the_cap_refuses_newcomers() {
-        let policy = RoomPolicy { points_max: 2 };
+        let policy = RoomPolicy {
+            points_max: 2,
+            ..RoomPolicy::default()
+        };
         assert_eq!(decide(Role::Guest, 1, &policy), Ok(()));
         assert_eq!(decide(Role::Guest, 2, &policy), Err(ErrorCode::RoomFull));
     }

@@ -13,11 +13,12 @@ use sfu::{
 use super::{
     admission,
     effect::{Effect, Grant, Op, SessionId},
+    network::LineNames,
     roster::Roster,
     seat::{Claim, Joining, Person, Seat},
 };
 use crate::protocol::{
-    CloseCode, ErrorCode, Join, Offer, Point, ResumedMedia, RoomInfo, ServerMessage, VERSION, Wants,
+    CloseCode, ErrorCode, Join, Offer, Point, ResumedMedia, RoomInfo, ServerMessage, Stats, VERSION, Wants,
 };
 
 /// How long a seat is kept for somebody whose session and media are both gone. Then it is given up.
@@ -91,6 +92,8 @@ pub enum Request {
         /// On or off.
         on: bool,
     },
+    /// What the page says of itself.
+    Stats(Stats),
     /// Give up the seat.
     Leave,
 }
@@ -101,6 +104,7 @@ pub struct Meeting {
     pub(super) id: RoomId,
     title: String,
     pub(super) policy: RoomPolicy,
+    pub(super) line_names: LineNames,
     pub(super) roster: Roster,
     pub(super) seats: BTreeMap<SeatId, Seat>,
     pub(super) sessions: BTreeMap<SessionId, Session>,
@@ -124,12 +128,13 @@ pub(super) struct Session {
 }
 
 impl Meeting {
-    /// An empty room. The node learns of it by [`Input::NodeUp`].
-    pub fn new(id: RoomId, title: String, policy: RoomPolicy) -> Self {
+    /// An empty room. The node learns of it by [`Input::NodeUp`]. People are told of lines by `line_names`.
+    pub fn new(id: RoomId, title: String, policy: RoomPolicy, line_names: LineNames) -> Self {
         Self {
             id,
             title,
             policy,
+            line_names,
             roster: Roster::default(),
             seats: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -277,6 +282,7 @@ impl Meeting {
             grant: Box::new(grant),
         });
         self.tell_speaker(session);
+        self.tell_quality(session);
         Ok(())
     }
 

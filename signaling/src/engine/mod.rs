@@ -11,9 +11,11 @@
 pub mod admission;
 pub mod effect;
 pub mod meeting;
+pub mod network;
 pub mod permissions;
 mod request;
 pub mod roster;
 pub mod seat;
 
 mod node;
+mod quality;

@@ -119,7 +119,8 @@ impl Meeting {
                     self.send(session, ServerMessage::Slots { slots: changes });
                 }
             }
-            Event::Quality { .. } | Event::Send { .. } => {}
+            Event::Quality { seat, slots, .. } => self.quality_event(&seat, slots),
+            Event::Send { seat, order, .. } => self.send_event(&seat, order),
             Event::Speaker { number, .. } => {
                 if self.speaker != number {
                     self.speaker = number;

@@ -26,6 +26,7 @@ impl Meeting {
             Request::Restart { id, offer } => self.restart(session, id, offer),
             Request::View(wants) => self.view(session, wants),
             Request::Publish { source, on } => self.publish(session, source, on),
+            Request::Stats(stats) => self.stats(session, stats),
             Request::Leave => {
                 self.leave(session);
                 Ok(())
@@ -194,7 +195,7 @@ impl Request {
         match self {
             Self::Join { join, .. } => Some(join.id),
             Self::Restart { id, .. } => Some(*id),
-            Self::View(_) | Self::Publish { .. } | Self::Leave => None,
+            Self::View(_) | Self::Publish { .. } | Self::Stats(_) | Self::Leave => None,
         }
     }
 }

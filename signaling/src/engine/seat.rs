@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sfu::{
-    control::{RoomId, SEAT_BYTES_MAX, SeatId, SlotChange, Want},
+    control::{RoomId, SEAT_BYTES_MAX, SeatId, SendOrder, SlotChange, SlotQuality, Want},
     engine::id::{PointNumber, SlotId, SourceKind},
 };
 
@@ -103,6 +103,10 @@ pub(super) struct Seat {
     pub(super) shown: BTreeMap<SlotId, SlotChange>,
     /// The pictures last wanted; told again to new media.
     pub(super) view: Vec<Want>,
+    /// What its slots get, as the node said last.
+    pub(super) quality: Option<Vec<SlotQuality>>,
+    /// What it is to send, as the node said last.
+    pub(super) order: Option<SendOrder>,
 }
 
 impl Seat {
@@ -117,6 +121,8 @@ impl Seat {
             slots: None,
             shown: BTreeMap::new(),
             view: Vec::new(),
+            quality: None,
+            order: None,
         }
     }
 
@@ -125,6 +131,8 @@ impl Seat {
         self.media = false;
         self.slots = None;
         self.shown.clear();
+        self.quality = None;
+        self.order = None;
     }
 }
 

@@ -1,5 +1,10 @@
 // One RTCPeerConnection with one offer for its whole life: our sources first, then the slots. Nothing is ever added; tracks are replaced.
+//
+// The length of voice packets is the one thing that browsers change by a description only. So the page gives itself the server's answer
+// again, with another `a=ptime`: nothing is sent, no stream, key or address changes, and the server never hears of it.
 import { AUDIO_SLOTS, VIDEO_SLOTS, type Kind, type Profile, type Sources } from '../engine/protocol';
+import type { SendOrder } from '../engine/session';
+import { createTuner, withPacketTime } from './sender';
 
 export interface Connection {
   readonly pc: RTCPeerConnection;
@@ -8,8 +13,12 @@ export interface Connection {
   accept(answer: string, slots: Readonly<Record<string, string>> | null): Promise<void>;
   restart(): Promise<string>;
   setTrack(kind: Kind, track: MediaStreamTrack | null): void;
+  /** Sends as ordered, once the answer is taken. */
+  order(order: SendOrder): void;
   /** Slot to receiver, once the answer is taken. */
   readonly receivers: ReadonlyMap<string, RTCRtpReceiver>;
+  /** The slot of an m-section; null: it is none. */
+  slotOf(mid: string): string | null;
   close(): void;
 }
 
@@ -30,6 +39,41 @@ export function createConnection(
   for (let i = 0; i < VIDEO_SLOTS[profile]; i++) add(pc, 'video', { direction: 'recvonly' });
 
   const receivers = new Map<string, RTCRtpReceiver>();
+  const slotsByMid = new Map<string, string>();
+  const tuners = new Map([
+    ['camera', createTuner((senders.get('camera') as RTCRtpTransceiver).sender, 'maintain-framerate')],
+    ['screen', createTuner((senders.get('screen') as RTCRtpTransceiver).sender, 'maintain-resolution')],
+  ]);
+  let ordered: SendOrder | null = null;
+  let answer: string | null = null;
+  const voice = { ms: VOICE_MS, set: VOICE_MS };
+  // Descriptions are set one after the other; an offer in between would take the answer of another.
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const turn = last.then(work, work);
+    last = turn;
+    return turn;
+  };
+
+  async function setVoice(): Promise<void> {
+    if (answer === null || voice.ms === voice.set || pc.signalingState !== 'stable') return;
+    const { ms } = voice;
+    try {
+      await pc.setLocalDescription(await pc.createOffer());
+      await pc.setRemoteDescription({ type: 'answer', sdp: withPacketTime(answer, ms) });
+      voice.set = ms;
+    } catch {
+      // Voices stay as they are, which every receiver understands.
+      await pc.setLocalDescription({ type: 'rollback' }).catch(() => undefined);
+    }
+  }
+
+  function obey(): void {
+    if (ordered === null || answer === null) return;
+    for (const { source, layers } of ordered.sources) tuners.get(source)?.(layers);
+    voice.ms = ordered.voice_ms;
+    if (voice.ms !== voice.set) void inTurn(setVoice);
+  }
   const setTrack = (kind: Kind, track: MediaStreamTrack | null): void => {
     const sender = senders.get(kind)?.sender;
     if (sender === undefined || sender.track === track) return;
@@ -47,25 +91,35 @@ export function createConnection(
     pc,
     receivers,
     setTrack,
+    slotOf: (mid) => slotsByMid.get(mid) ?? null,
+    order(order) {
+      ordered = order;
+      obey();
+    },
     async offer() {
       await pc.setLocalDescription();
       const sources: Sources = {};
       for (const [kind, transceiver] of senders) if (transceiver.mid !== null) sources[kind] = transceiver.mid;
       return { sdp: pc.localDescription?.sdp ?? '', sources };
     },
-    async accept(answer, slots) {
-      await pc.setRemoteDescription({ type: 'answer', sdp: answer });
-      if (slots === null) return;
-      const byMid = new Map(pc.getTransceivers().map((t) => [t.mid, t.receiver]));
-      for (const [slot, mid] of Object.entries(slots)) {
-        const receiver = byMid.get(mid);
-        if (receiver !== undefined) receivers.set(slot, receiver);
+    async accept(sdp, slots) {
+      await inTurn(() => pc.setRemoteDescription({ type: 'answer', sdp: voice.set === VOICE_MS ? sdp : withPacketTime(sdp, voice.set) }));
+      answer = sdp;
+      if (slots !== null) {
+        const byMid = new Map(pc.getTransceivers().map((t) => [t.mid, t.receiver]));
+        for (const [slot, mid] of Object.entries(slots)) {
+          slotsByMid.set(mid, slot);
+          const receiver = byMid.get(mid);
+          if (receiver !== undefined) receivers.set(slot, receiver);
+        }
       }
+      obey();
     },
-    async restart() {
-      await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
-      return pc.localDescription?.sdp ?? '';
-    },
+    restart: () =>
+      inTurn(async () => {
+        await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
+        return pc.localDescription?.sdp ?? '';
+      }),
     close() {
       pc.onconnectionstatechange = null;
       pc.close();
@@ -108,6 +162,7 @@ function codecsOf(kind: 'audio' | 'video'): RTCRtpCodec[] {
 const CAMERA_LAYERS: readonly RTCRtpEncodingParameters[] = [
   { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000, maxFramerate: 15 },
   { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000, maxFramerate: 30 },
-  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000, maxFramerate: 30 },
+  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_800_000, maxFramerate: 30 },
 ];
+const VOICE_MS = 20;
 const SCREEN_LAYER: readonly RTCRtpEncodingParameters[] = [{ maxBitrate: 2_500_000, maxFramerate: 15 }];

@@ -1,14 +1,16 @@
 // Runs a session: feeds the engine with what happens and does what it answers. The socket, the connection, the elements and the timers
 // meet here and nowhere else.
-import { decode, encode, type ClientMessage, type Kind, type Profile, type Wish } from '../engine/protocol';
+import { decode, encode, type ClientMessage, type ClientStats, type Kind, type Profile, type SlotQuality, type Wish } from '../engine/protocol';
 import { EMPTY_ROSTER, type Roster } from '../engine/roster';
-import { deadline, handle, newSession, stateOf, type Effect, type Input, type Seat, type State, type Told } from '../engine/session';
-import { hide, newViewRequest, poll, want } from '../engine/view-request';
+import { deadline, handle, newSession, stateOf, type Effect, type Input, type Seat, type SendOrder, type State, type Told } from '../engine/session';
+import type { Figures } from '../engine/stats';
+import { canEase, ease, look, newViewRequest, poll, want } from '../engine/view-request';
 import { createConnection, type Connection } from './connection';
 import { createElements } from './elements';
 import { createNaming } from './naming';
+import { watchPage } from './page';
 import { openSocket, type Socket } from './socket';
-import { watchStats, type Figures } from './stats';
+import { watchStats } from './stats';
 
 /** Everything a page can hear of a meeting. */
 export interface Events {
@@ -18,6 +20,12 @@ export interface Events {
   painted: { slot: string; source: number | null };
   speaker: number | null;
   figures: Figures;
+  /** What this page told the server of itself. */
+  stats: ClientStats;
+  /** What all slots get that have something wanted in them. */
+  quality: readonly SlotQuality[];
+  /** What this page is to send; null: as it was made. */
+  order: SendOrder | null;
   /** The browser waits for a touch of the page before it plays sound. */
   blocked: boolean;
 }
@@ -122,6 +130,9 @@ export function createMeeting(url: string, token: string, options: Options): Mee
         return attempt(effect.connection, async (c) => {
           step({ on: 'restart_offer', connection: effect.connection, sdp: await c.restart() });
         });
+      case 'order':
+        connection?.order(effect.order);
+        return;
       case 'disconnect':
         connection?.close();
         connection = null;
@@ -184,6 +195,10 @@ export function createMeeting(url: string, token: string, options: Options): Mee
         return emit('speaker', event.number);
       case 'slots':
         return naming.said(event.changes, event.reset);
+      case 'quality':
+        return emit('quality', event.slots);
+      case 'order':
+        return emit('order', event.order);
       default: {
         const _: never = event;
         return _;
@@ -200,12 +215,25 @@ export function createMeeting(url: string, token: string, options: Options): Mee
 
   const stops = [
     naming.stop,
-    watchStats(() => connection?.pc ?? null, (figures) => emit('figures', figures)),
-    watchPage((hidden) => {
-      hide(view, clock(), hidden);
-      flushView();
-      if (!hidden) step({ on: 'network' });
-    }, () => step({ on: 'network' })),
+    watchStats(
+      () => connection,
+      () => ({ occupied: naming.occupied(), cores: navigator.hardwareConcurrency ?? 1, canEase: canEase(view) }),
+      ({ figures, stats, eased }) => {
+        emit('figures', figures);
+        emit('stats', stats);
+        ease(view, clock(), eased);
+        flushView();
+        step({ on: 'stats', stats });
+      },
+    ),
+    watchPage({
+      seen(seen) {
+        look(view, clock(), seen);
+        flushView();
+        if (seen === 'all') step({ on: 'network' });
+      },
+      online: () => step({ on: 'network' }),
+    }),
   ];
 
   step({ on: 'start', token, seat: options.seat ?? null });
@@ -255,15 +283,5 @@ export function createMeeting(url: string, token: string, options: Options): Mee
       connection?.close();
       elements.remove();
     },
-  };
-}
-
-function watchPage(seen: (hidden: boolean) => void, online: () => void): () => void {
-  const visibility = (): void => seen(document.visibilityState === 'hidden');
-  document.addEventListener('visibilitychange', visibility);
-  addEventListener('online', online);
-  return () => {
-    document.removeEventListener('visibilitychange', visibility);
-    removeEventListener('online', online);
   };
 }

@@ -9,6 +9,8 @@ export interface Naming {
   said(changes: readonly SlotChange[], reset: boolean): void;
   /** The source whose frame the slot paints now; null: none, or nobody can say whose. */
   painted(slot: string): number | null;
+  /** The slots that are said to show something. */
+  occupied(): ReadonlySet<string>;
   /** What the slot painted counts no more; its next frame says anew whose it is. */
   forget(slot: string): void;
   /** Nothing is painted any more. */
@@ -55,6 +57,7 @@ export function createNaming(
       }
     },
     painted: (slot) => shown.get(slot) ?? null,
+    occupied: () => new Set([...timelines].flatMap(([slot, of]) => (of.empty ? [] : [slot]))),
     forget: (slot) => paint(slot, null),
     clear,
     stop: () => stops.forEach((stop) => stop()),

@@ -56,6 +56,8 @@ export interface Layout {
 }
 
 const GAP = 8;
+/** Height of the pager. */
+const PAGER = 44;
 const RATIO = 16 / 9;
 const NARROW = 600;
 const ALONE_WIDTH = 640;
@@ -67,7 +69,14 @@ const PAGES: readonly { tiles: number; min: number }[] = [
   { tiles: 6, min: 0 },
 ];
 
+/** More than one page leaves room for the pager below; whether there is one never changes the area that this is told. */
 export function arrange(a: Arrangement): Layout {
+  const whole = place(a);
+  if (whole.pages === 1) return whole;
+  return place({ ...a, area: { ...a.area, height: Math.max(0, a.area.height - PAGER - GAP) } });
+}
+
+function place(a: Arrangement): Layout {
   const staged = a.stage;
   const strip = staged === null ? null : stripArea(a.area);
   const room = strip?.strip ?? { x: 0, y: 0, width: a.area.width, height: a.area.height };
@@ -160,7 +169,7 @@ function stripArea({ width, height }: Area): { stage: Box; strip: Box } {
       strip: { x: width - side, y: 0, width: side, height },
     };
   }
-  const below = Math.round(Math.min(200, Math.max(88, height * 0.22)));
+  const below = Math.round(Math.min(200, Math.max(88, width * 0.28)));
   return {
     stage: { x: 0, y: 0, width, height: height - below - GAP },
     strip: { x: 0, y: height - below, width, height: below },
@@ -204,10 +213,12 @@ function assign(a: Arrangement, shown: readonly number[], stage: Stage | null): 
 }
 
 function wishes(tiles: readonly Tile[], density: number): Wish[] {
-  return tiles.flatMap(({ slot, source, height }) => {
+  return tiles.flatMap(({ slot, source, kind, height }) => {
     if (slot === null || height < 1) return [];
     // Steps of 36 lines, so that a drag of the window's edge does not ask again at every pixel.
     const lines = Math.ceil((height * density) / 36) * 36;
-    return [{ slot, source, height: Math.min(2_160, Math.max(36, lines)) }];
+    // Only a person's pin puts a camera on the stage.
+    const pinned = slot === 'v0' && kind === 'camera' ? { pinned: true as const } : {};
+    return [{ slot, source, height: Math.min(2_160, Math.max(36, lines)), ...pinned }];
   });
 }

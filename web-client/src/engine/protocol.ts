@@ -22,7 +22,15 @@ export const ERROR_CODES = [
 ] as const;
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
+export const CAUSES = [
+  'path', 'line_budget', 'sender_path', 'sender_line', 'sender_cpu', 'receiver_cpu', 'not_sent', 'codec', 'policy', 'voices_only',
+  'one_voice',
+] as const;
+/** Why less than wanted is sent. */
+export type Cause = (typeof CAUSES)[number];
+
 const U32_MAX = 0xffff_ffff;
+const U16_MAX = 0xffff;
 const u32 = integer(0, U32_MAX);
 const number = integer(1, 2 ** 30 - 1);
 const token = text(2_048, /^.+$/);
@@ -48,6 +56,21 @@ export type Point = Of<typeof point>;
 const slotChange = object({ slot: slotId, source: nullable(u32), time: nullable(u32) });
 /** From RTP time `time` of the slot on, it shows `source`; null: it is empty. */
 export type SlotChange = Of<typeof slotChange>;
+
+// Why there is less than wanted, and which line it is, if it is one; its name may be unknown.
+const shortfall = {
+  cause: nullable(oneOf(CAUSES)), line: nullable(text(200, /^[a-z0-9.-]+$/)), line_name: nullable(name),
+} as const;
+const slotQuality = object({ slot: slotId, height: nullable(integer(0, U16_MAX)), rate: integer(0, 100), ...shortfall });
+/** What a slot gets: the height of its pictures (null: none) and the share of the source's pictures per second, in percent. */
+export type SlotQuality = Of<typeof slotQuality>;
+
+const layerOrder = object({ active: boolean, bitrate: integer(0, Number.MAX_SAFE_INTEGER), fps: integer(0, 255) });
+/** What an encoding is to send, at most: bits and pictures per second. */
+export type LayerOrder = Of<typeof layerOrder>;
+const sourceOrder = object({ source: oneOf(['camera', 'screen']), layers: list(layerOrder, 8), ...shortfall });
+/** What is to be sent of a source, its encodings lowest first. */
+export type SourceOrder = Of<typeof sourceOrder>;
 
 // No room has more points than this; a longer list is refused rather than kept.
 const POINTS_MAX = 4_096;
@@ -76,6 +99,8 @@ const SERVER = {
   restarted: object({ type: oneOf(['restarted']), id, answer: sdp }),
   point: object({ type: oneOf(['point']), sequence, change: oneOf(['joined', 'changed', 'left']), point }),
   slots: object({ type: oneOf(['slots']), slots: slotChanges }),
+  quality: object({ type: oneOf(['quality']), slots: list(slotQuality, 64) }),
+  send: object({ type: oneOf(['send']), voice_ms: integer(10, 120), sources: list(sourceOrder, 4) }),
   speaker: object({ type: oneOf(['speaker']), number: nullable(number) }),
   media: object({ type: oneOf(['media']), state: oneOf(['connected', 'lost']) }),
   error: object({ type: oneOf(['error']), id: nullable(id), code: oneOf(ERROR_CODES) }),
@@ -88,6 +113,25 @@ export interface Wish {
   slot: string;
   source: number;
   height: number;
+  /** The person chose this picture: it comes right after the stage. */
+  pinned?: true;
+}
+
+/** What a page says of itself once a second; counts are since the last report. */
+export interface ClientStats {
+  /** Decoding is too much for this machine. */
+  cpu_limited: boolean;
+  /** Encoding is too much for this machine. */
+  encoder_limited: boolean;
+  /** In all video slots together. */
+  frames_decoded: number;
+  /** Times that a picture stood still, and for how long in all. */
+  freezes: number;
+  freeze_ms: number;
+  /** Samples of voices that were made up, in millionths of all. */
+  concealed_ppm: number;
+  /** Jitter buffer of voices, mean. */
+  audio_delay_ms: number;
 }
 
 /** Whatever this page says. */
@@ -96,6 +140,7 @@ export type ClientMessage =
   | { type: 'join'; id: number; name: string; profile: Profile; sources: Sources; published: Kind[]; offer: string }
   | { type: 'restart'; id: number; offer: string }
   | { type: 'view'; slots: Wish[] }
+  | ({ type: 'stats' } & ClientStats)
   | { type: 'publish'; source: Kind; on: boolean }
   | { type: 'leave' }
   | { type: 'ping'; id: number };

@@ -27,6 +27,11 @@ export function received(s: Session, now: number, message: ServerMessage, out: E
     case 'slots':
       out.push({ do: 'tell', event: { tell: 'slots', changes: message.slots, reset: false } });
       return;
+    case 'quality':
+      if (s.seat) out.push({ do: 'tell', event: { tell: 'quality', slots: message.slots } });
+      return;
+    case 'send':
+      return ordered(s, message, out);
     case 'speaker':
       out.push({ do: 'tell', event: { tell: 'speaker', number: message.number } });
       return;
@@ -56,6 +61,9 @@ function joined(s: Session, now: number, message: Server<'joined'>, out: Effect[
   out.push(
     { do: 'accept', connection: c.id, answer: message.answer, slots: message.slots },
     { do: 'tell', event: { tell: 'slots', changes: [], reset: true } },
+    // A new connection sends as it was made to, until it is told otherwise.
+    { do: 'tell', event: { tell: 'quality', slots: [] } },
+    { do: 'tell', event: { tell: 'order', order: null } },
     { do: 'tell', event: { tell: 'roster', roster: s.roster, change: null } },
   );
   seated(s, message.number, message.resume, out);
@@ -77,6 +85,13 @@ function resumed(s: Session, now: number, message: Server<'resumed'>, out: Effec
   seated(s, message.number, message.resume, out);
   if (c === null || holdsMedia) renew(s, now, out);
   else tryJoin(s, out);
+}
+
+function ordered(s: Session, order: Server<'send'>, out: Effect[]): void {
+  const c = s.connection;
+  // While a connection is being made, the order is for the one before it.
+  if (!s.seat || c === null || c.state === 'offering' || c.state === 'offered' || c.state === 'asked') return;
+  out.push({ do: 'order', connection: c.id, order }, { do: 'tell', event: { tell: 'order', order } });
 }
 
 /** The seat is gone (too long away, or another server): take a new one, without a question to the person. */

@@ -8,7 +8,9 @@ import { closed, dead, linkDeadline, linkTime, opened, sendMessage, startLink, t
 import { mediaChanged, mediaDeadline, mediaTime, offerMade, renew, renewLater, restartMade, tryJoin, type Connection } from './session-media';
 import { received } from './session-messages';
 import { EMPTY_ROSTER, type Roster } from './roster';
-import type { ClientMessage, ErrorCode, Kind, Point, Profile, Server, ServerMessage, SlotChange, Sources, Wish } from './protocol';
+import type {
+  ClientMessage, ClientStats, ErrorCode, Kind, Point, Profile, Server, ServerMessage, SlotChange, SlotQuality, Sources, Wish,
+} from './protocol';
 
 export type Input =
   /** The page has a token; `seat` is what an earlier page in this tab kept. */
@@ -27,6 +29,7 @@ export type Input =
   | { on: 'media'; connection: number; state: 'connected' | 'disconnected' | 'failed' }
   | { on: 'publish'; source: Kind; live: boolean }
   | { on: 'view'; slots: Wish[] }
+  | { on: 'stats'; stats: ClientStats }
   /** The network or the page came back: whatever waits is done now. */
   | { on: 'network' }
   | { on: 'time' };
@@ -39,6 +42,8 @@ export type Effect =
   | { do: 'connect'; connection: number }
   | { do: 'accept'; connection: number; answer: string; slots: Readonly<Record<string, string>> | null }
   | { do: 'restart'; connection: number }
+  /** Send as the server says. A later order replaces an earlier one. */
+  | { do: 'order'; connection: number; order: SendOrder }
   | { do: 'disconnect' }
   /** Keep (or forget) the seat for a reload of this tab. */
   | { do: 'keep'; seat: Seat | null }
@@ -50,7 +55,13 @@ export type Told =
   | { tell: 'roster'; roster: Roster; change: { kind: 'joined' | 'changed' | 'left'; point: Point } | null }
   /** The slots hold something else; `reset` forgets all that was before (a new connection). */
   | { tell: 'slots'; changes: readonly SlotChange[]; reset: boolean }
+  /** What all slots get that have something wanted in them. */
+  | { tell: 'quality'; slots: readonly SlotQuality[] }
+  /** What this page is to send; null: nothing was said yet on this connection. */
+  | { tell: 'order'; order: SendOrder | null }
   | { tell: 'speaker'; number: number | null };
+
+export type SendOrder = Server<'send'>;
 
 export interface Seat {
   resume: string;
@@ -93,6 +104,8 @@ export interface Session {
   told: Set<Kind>;
   view: Wish[];
   viewSent: string;
+  /** When the last `stats` went out. */
+  statsAt: number;
   nextId: number;
   random: () => number;
   shown: string;
@@ -102,7 +115,7 @@ export function newSession(random: () => number): Session {
   return {
     goal: 'nothing', end: null, token: '', resume: null, wish: null, welcome: null, refused: null,
     link: { at: 'down' }, number: null, seat: false, entered: false, connection: null, roster: EMPTY_ROSTER,
-    published: new Set(), told: new Set(), view: [], viewSent: '[]', nextId: 1, random, shown: '',
+    published: new Set(), told: new Set(), view: [], viewSent: '[]', statsAt: -Infinity, nextId: 1, random, shown: '',
   };
 }
 
@@ -176,6 +189,8 @@ function take(s: Session, now: number, input: Input, out: Effect[]): void {
     case 'view':
       s.view = input.slots;
       return tellView(s, out);
+    case 'stats':
+      return tellStats(s, now, input.stats, out);
     case 'network':
     case 'time': {
       const urgent = input.on === 'network';
@@ -273,6 +288,12 @@ function tellView(s: Session, out: Effect[]): void {
   sendMessage(s, { type: 'view', slots: s.view }, out);
 }
 
+function tellStats(s: Session, now: number, stats: ClientStats, out: Effect[]): void {
+  if (s.link.at !== 'up' || s.link.resuming !== null || !s.seat || now - s.statsAt < STATS_MS) return;
+  s.statsAt = now;
+  sendMessage(s, { type: 'stats', ...stats }, out);
+}
+
 /** How long the link has been away; 0 while it is up. */
 function downFor(s: Session, now: number): number {
   return 'downSince' in s.link ? now - s.link.downSince : 0;
@@ -286,3 +307,5 @@ function lateAt(s: Session, now: number): number {
 
 // A link that is away for less than this is nobody's concern: sound and pictures go on.
 const LATE_MS = 2_000;
+// Once a second, by a timer that may come a little early; whatever comes sooner is dropped.
+const STATS_MS = 800;

@@ -173,7 +173,8 @@ fn write_group(
             continue;
         };
         let tail = egress.tail();
-        let Some(length) = forward.write(payload, &mut tail[..PACKET_BYTES_MAX - RTP_OVERHEAD_MAX]) else {
+        let plain = &mut tail[..PACKET_BYTES_MAX - RTP_OVERHEAD_MAX];
+        let Some(length) = forward.write(payload, |at| entry.room.payload(at), plain) else {
             tally.not_written += 1;
             continue;
         };

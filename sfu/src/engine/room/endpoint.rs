@@ -1,26 +1,32 @@
 //! One endpoint: its uplink, its sources, its slots and the way to it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use super::{
     super::{
-        id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber, Ssrc},
+        id::{EndpointId, LineIndex, MediaKind, PointNumber, Rank, SlotId, SourceKind, SourceNumber, Ssrc},
         outbound::{Outbound, Raised},
-        pacer::{Class, Pacer},
-        packet::{ExtensionIds, Forward, NewEndpoint, OutgoingHeader, Purpose, soonest},
+        pacer::Class,
+        packet::{
+            ExtensionIds, Forward, Negotiated, NewEndpoint, OutgoingHeader, Purpose, SlotGrade, SourceGrade,
+            soonest,
+        },
+        redundancy::Need,
         rewriter::Skip,
         slot::{Numbered, Offered, Reason, Slot, SourcePacket},
         stats::RoomStats,
         units::Bitrate,
         uplink::Uplink,
     },
+    cpu::Cpu,
     source::Source,
+    way::Way,
 };
 use crate::{
-    control::{SlotChange, Want},
+    control::{ClientState, SlotChange, Want},
     wire::rtcp::{Builder, SenderInfo},
 };
 
@@ -29,6 +35,7 @@ use crate::{
 pub(super) struct Endpoint {
     pub(super) id: EndpointId,
     pub(super) number: PointNumber,
+    pub(super) rank: Rank,
     pub(super) connected: bool,
     pub(super) uplink: Uplink,
     /// By kind, in the order of [`SourceKind::ALL`].
@@ -40,9 +47,25 @@ pub(super) struct Endpoint {
     /// Pictures wanted, by index of the video slot.
     pub(super) wants: BTreeMap<u8, Want>,
     pub(super) outbound: Outbound,
-    /// With the size of each packet on the wire.
-    pacer: Pacer<(Forward, u16)>,
-    pub(super) estimate: Option<Bitrate>,
+    pub(super) way: Way,
+    /// The lines on its way, the nearest to the node first.
+    pub(super) lines: Vec<LineIndex>,
+    /// Whether its machine is fast enough.
+    pub(super) cpu: Cpu,
+    /// What its page said last.
+    pub(super) client: ClientState,
+    /// What was told of its slots last.
+    pub(super) grades: Vec<SlotGrade>,
+    /// What it was told to send last.
+    pub(super) order: (Vec<SourceGrade>, u8),
+    /// How many voices it hears.
+    pub(super) voices: usize,
+    /// Encodings of each kind that were agreed upon.
+    encodings: [u8; SourceKind::ALL.len()],
+    /// Whether its path loses so much that its voices need redundancy.
+    pub(super) need: Need,
+    /// There is room for redundancy.
+    pub(super) redundancy_fits: bool,
     extensions: ExtensionIds,
     /// Not yet told to the driver; at most one entry per slot.
     pub(super) changes: Vec<SlotChange>,
@@ -56,13 +79,11 @@ pub(super) struct Endpoint {
 const SLOTS_MAX: usize = 64;
 /// Sender reports go out so often.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Bytes around a payload on the wire: IP and UDP (28), RTP header with CSRC and extensions, SRTP tag (16).
-const WIRE_OVERHEAD: u16 = 28 + 36 + 16;
 /// Longest compound packet, header and trailer of SRTCP included it stays below any path's limit.
 const COMPOUND_BYTES: usize = 1_200;
 
 impl Endpoint {
-    pub(super) fn new(epoch: Instant, new: NewEndpoint) -> Self {
+    pub(super) fn new(epoch: Instant, now: Instant, way_start: Bitrate, new: NewEndpoint) -> Self {
         let (mut audio, mut video) = (Vec::new(), Vec::new());
         let origins = new
             .origins
@@ -85,6 +106,7 @@ impl Endpoint {
         Self {
             id: new.endpoint,
             number: new.number,
+            rank: new.rank,
             connected: false,
             uplink: Uplink::new(epoch, &new.media, own),
             sources: SourceKind::ALL.map(|kind| Source::new(new.number.source(kind))),
@@ -92,8 +114,16 @@ impl Endpoint {
             video,
             wants: BTreeMap::new(),
             outbound: Outbound::new(),
-            pacer: Pacer::new(epoch, Bitrate::mbps(100)),
-            estimate: None,
+            way: Way::new(now, way_start, new.media.extensions.transport_cc),
+            lines: new.lines,
+            cpu: Cpu::default(),
+            client: ClientState::default(),
+            grades: Vec::new(),
+            order: (Vec::new(), 0),
+            voices: usize::MAX,
+            encodings: SourceKind::ALL.map(|kind| encodings(&new.media, kind)),
+            need: Need::default(),
+            redundancy_fits: true,
             extensions: new.media.extensions,
             changes: Vec::new(),
             report_at: None,
@@ -107,6 +137,16 @@ impl Endpoint {
 
     pub(super) fn source_mut(&mut self, kind: SourceKind) -> &mut Source {
         &mut self.sources[kind as usize]
+    }
+
+    /// Encodings of that kind that were agreed upon.
+    pub(super) fn encodings(&self, kind: SourceKind) -> u8 {
+        self.encodings[kind as usize]
+    }
+
+    /// So many voices from now on. True if that is news.
+    pub(super) fn set_voices(&mut self, voices: usize) -> bool {
+        std::mem::replace(&mut self.voices, voices) != voices
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -165,9 +205,9 @@ impl Endpoint {
         packet: &SourcePacket,
         late: Raised,
         stats: &mut RoomStats,
-        out: &mut Vec<Forward>,
+        out: &mut VecDeque<Forward>,
     ) -> Offered {
-        let full = self.pacer.is_full();
+        let full = self.way.is_full();
         let Some(slot) = self.slot_mut(id) else {
             return Offered::Foreign;
         };
@@ -204,20 +244,48 @@ impl Endpoint {
         numbered: &Numbered,
         late: Raised,
         stats: &mut RoomStats,
-        out: &mut Vec<Forward>,
+        out: &mut VecDeque<Forward>,
     ) {
         let Some(slot) = self.slot_mut(id) else { return };
-        let Some(header) = slot.send(now, numbered) else {
+        let Some((header, redundancy)) = slot.send(now, numbered) else {
             stats.dropped.too_late += 1;
             return;
         };
         self.outbound.earn_repairs(numbered.size);
-        let forward = numbered.forward(self.id, id, self.finish(now, id.kind, late, header));
-        out.extend(self.pace(now, self.class(&forward), forward, numbered.size));
+        let size = numbered.size + redundancy.map_or(0, |redundancy| redundancy.extra);
+        let forward = Forward {
+            redundancy,
+            ..numbered.forward(self.id, id, self.finish(now, id.kind, late, header))
+        };
+        out.extend(self.way.pace(now, class(&forward), forward, size));
         stats.forwarded += 1;
         if self.report_at.is_none() {
             self.report_at = Some(now + REPORT_EVERY);
         }
+    }
+
+    /// It sends transport-wide feedback.
+    pub(super) fn tells_packets(&self) -> bool {
+        self.extensions.transport_cc.is_some()
+    }
+
+    /// Of `all` packets more that the receiver speaks of `lost` did not arrive.
+    pub(super) fn note_loss(&mut self, now: Instant, lost: u64, all: u64) {
+        if self.need.note(now, lost, all) {
+            self.set_redundancy(self.redundancy_fits);
+        }
+    }
+
+    /// Its voices may be redundant if they need to be.
+    pub(super) fn set_redundancy(&mut self, fits: bool) {
+        self.redundancy_fits = fits;
+        let on = self.need.is_on() && fits;
+        self.audio.iter_mut().for_each(|slot| slot.set_redundancy(on));
+    }
+
+    /// It takes redundant voices, and needs them.
+    pub(super) fn wants_redundancy(&self) -> bool {
+        self.need.is_on() && self.audio.iter().any(Slot::takes_redundancy)
     }
 
     /// A packet of a slot that the receiver misses, to be sent again: now, or when its time has come.
@@ -230,40 +298,18 @@ impl Endpoint {
     ) -> Option<Option<Forward>> {
         let header = self.slot_mut(id)?.repair(now, numbered)?;
         let forward = numbered.forward(self.id, id, self.finish(now, id.kind, late, header));
-        Some(self.pace(now, Class::Repair, forward, numbered.size))
+        Some(self.way.pace(now, Class::Repair, forward, numbered.size))
     }
 
-    /// What goes first. A picture is as important as the slot it is in, a screen is read.
-    fn class(&self, forward: &Forward) -> Class {
-        match forward.purpose {
-            Purpose::Audio => Class::Audio,
-            Purpose::Repair => Class::Repair,
-            Purpose::Video | Purpose::Padding => match forward.header.source.kind() {
-                SourceKind::Screen => Class::Screen,
-                _ if forward.slot == SlotId::video(0) => Class::Stage,
-                _ => Class::Other,
-            },
-        }
-    }
-
-    /// The packet if it may go now; else it waits for [`Self::poll_paced`].
-    fn pace(&mut self, now: Instant, class: Class, forward: Forward, size: u16) -> Option<Forward> {
-        let (stream, bytes) = (forward.header.ssrc.0, size + WIRE_OVERHEAD);
-        let passed = self.pacer.push(now, class, stream, bytes, (forward, bytes));
-        passed.map(|(forward, bytes)| self.depart(now, forward, bytes))
-    }
-
-    /// The next packet whose time to go has come.
+    /// The next packet whose time to go has come, or padding for a probe.
     pub(super) fn poll_paced(&mut self, now: Instant) -> Option<Forward> {
-        let (forward, bytes) = self.pacer.poll(now)?;
-        Some(self.depart(now, forward, bytes))
-    }
-
-    /// The transport's number is given when a packet leaves.
-    fn depart(&mut self, now: Instant, mut forward: Forward, bytes: u16) -> Forward {
-        let id = self.extensions.transport_cc;
-        forward.header.transport_sequence = id.map(|id| (id, self.outbound.number(now, bytes)));
-        forward
+        if let Some(forward) = self.way.poll(now) {
+            return Some(forward);
+        }
+        let slot = self.video.iter_mut().find(|slot| slot.takes_padding());
+        let padding = self.way.padding(now, slot.is_some())?;
+        let forward = slot?.padding(self.id, padding)?;
+        Some(self.way.depart_padding(now, forward))
     }
 
     /// What the path adds: the playout delay.
@@ -333,16 +379,37 @@ impl Endpoint {
     /// What it counted by itself.
     pub(super) fn add_to(&self, stats: &mut RoomStats) {
         stats.uplinks += self.uplink.stats();
-        stats.paths += self.outbound.loss();
+        stats.paths += self.way.loss();
     }
 
     /// When it next wants to be told the time.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let checks = self.sources.iter().filter_map(|source| source.check_at).min();
-        [self.report_at, checks, self.pacer.poll_timeout()]
+        [self.report_at, checks, self.way.poll_timeout()]
             .into_iter()
             .fold(self.uplink.poll_timeout(), soonest)
     }
+}
+
+/// What goes first. A picture is as important as the slot it is in, a screen is read.
+fn class(forward: &Forward) -> Class {
+    match forward.purpose {
+        Purpose::Audio => Class::Audio,
+        Purpose::Repair => Class::Repair,
+        Purpose::Video | Purpose::Padding => match forward.header.source.kind() {
+            SourceKind::Screen => Class::Screen,
+            _ if forward.slot == SlotId::video(0) => Class::Stage,
+            _ => Class::Other,
+        },
+    }
+}
+
+/// Encodings of that kind that were agreed upon.
+fn encodings(media: &Negotiated, kind: SourceKind) -> u8 {
+    let source = media.sources.iter().find(|source| source.kind == kind);
+    source.map_or(0, |source| {
+        u8::try_from(source.rids.len().max(1)).unwrap_or(u8::MAX)
+    })
 }
 
 /// A sender report with a source description of a name of up to 15 bytes.

@@ -4,11 +4,16 @@
 //! source's history, then to every slot that subscribes to the source. What slots should show is decided anew when a
 //! view, a source or a layer changes ([`view`]), never per packet.
 
+mod cpu;
 mod endpoint;
+mod meter;
+mod plan;
+mod replay;
 mod rtcp;
 mod source;
 mod view;
 mod voices;
+mod way;
 
 #[cfg(test)]
 mod tests;
@@ -20,18 +25,20 @@ use std::{
 
 use self::{
     endpoint::Endpoint,
+    plan::Plan,
     source::{ASK_AGAIN, Histories, Source},
 };
 use super::{
     arrival::Arrival,
     id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
     packet::{Forward, Input, NewEndpoint, Output, PacketRef, soonest},
+    silence,
     slot::{Offered, SourcePacket},
     speaker::Speaker,
     stats::RoomStats,
 };
 use crate::{
-    control::{RoomPolicy, SlotChange},
+    control::{ClientState, RoomPolicy, SlotChange},
     wire::rtp::RtpPacket,
 };
 
@@ -50,8 +57,11 @@ pub struct Room {
     speaker_at: Option<Instant>,
     /// One datagram or command adds a bounded number; the driver drains after each.
     outputs: VecDeque<Output>,
+    /// What is to be sent, in the order of its numbers, whatever caused it.
+    forwards: VecDeque<Forward>,
     /// Endpoints with something to say, each once.
     dirty: VecDeque<EndpointId>,
+    plan: Plan,
     stats: RoomStats,
 }
 
@@ -84,7 +94,9 @@ impl Room {
             speaker: Speaker::new(),
             speaker_at: None,
             outputs: VecDeque::new(),
+            forwards: VecDeque::new(),
             dirty: VecDeque::new(),
+            plan: Plan::default(),
             stats: RoomStats::default(),
         }
     }
@@ -120,8 +132,11 @@ impl Room {
             Input::Leave(endpoint) => self.leave(now, endpoint),
             Input::View(endpoint, wants) => self.set_view(now, endpoint, &wants),
             Input::Published(endpoint, kind, on) => self.set_published(now, endpoint, kind, on),
-            Input::Lines(_) => Some(()),
-            Input::Client(endpoint, _) => self.endpoints.get(&endpoint).map(|_| ()),
+            Input::Lines(shares) => {
+                self.set_lines(now, &shares);
+                Some(())
+            }
+            Input::Client(endpoint, client) => self.set_client(now, endpoint, client),
         };
         if done.is_none() {
             self.stats.commands_refused += 1;
@@ -135,7 +150,8 @@ impl Room {
             self.leave(now, id);
         }
         self.numbers.insert(number, id);
-        self.endpoints.insert(id, Endpoint::new(self.epoch, new));
+        self.endpoints
+            .insert(id, Endpoint::new(self.epoch, now, self.policy.way_start, new));
         for kind in published {
             self.set_published(now, id, kind, true);
         }
@@ -144,8 +160,7 @@ impl Room {
 
     fn connected(&mut self, now: Instant, id: EndpointId) -> Option<()> {
         self.endpoints.get_mut(&id)?.connected = true;
-        self.retarget(now, id);
-        self.ask_for(now, id);
+        self.plan_now(now);
         self.assign_voices(now, Some(id));
         self.touch(id);
         Some(())
@@ -166,6 +181,18 @@ impl Room {
             .flat_map(|endpoint| &mut endpoint.sources)
         {
             source.subscribers.retain(|subscriber| subscriber.endpoint != id);
+        }
+        self.plan_now(now);
+        Some(())
+    }
+
+    /// What a page says of itself.
+    fn set_client(&mut self, now: Instant, id: EndpointId, client: ClientState) -> Option<()> {
+        let endpoint = self.endpoints.get_mut(&id)?;
+        let changed = endpoint.cpu.handle(now, &client);
+        endpoint.client = client;
+        if changed {
+            self.plan_now(now);
         }
         Some(())
     }
@@ -203,19 +230,18 @@ impl Room {
         let arrival = endpoint.uplink.handle_rtp(now, &packet);
         self.ask_for_broken(now, from);
         self.touch(from);
-        if let Some(arrival) = arrival {
+        let Some(arrival) = arrival else { return };
+        let recovered = |room: &mut Self| room.endpoints.get_mut(&from)?.uplink.poll_recovered(&packet);
+        while let Some(older) = recovered(self) {
             self.stats.received += 1;
-            self.handle_arrival(now, from, &arrival, out);
+            self.handle_arrival(now, from, &older);
         }
+        self.stats.received += 1;
+        self.handle_arrival(now, from, &arrival);
+        out.extend(self.forwards.drain(..));
     }
 
-    fn handle_arrival(
-        &mut self,
-        now: Instant,
-        from: EndpointId,
-        arrival: &Arrival<'_>,
-        out: &mut Vec<Forward>,
-    ) {
+    fn handle_arrival(&mut self, now: Instant, from: EndpointId, arrival: &Arrival<'_>) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
@@ -225,7 +251,7 @@ impl Room {
             self.stats.source_off += 1;
             return;
         }
-        let Some(admitted) = source.admit(now, arrival, &mut self.histories) else {
+        let Some(mut admitted) = source.admit(now, arrival, &mut self.histories) else {
             self.stats.not_kept += 1;
             return;
         };
@@ -233,13 +259,25 @@ impl Room {
             source.late.raise(now, repair_time);
         }
         let number = source.number;
+        let silent = match arrival.source.media() {
+            MediaKind::Audio => source.silence.judge(arrival),
+            MediaKind::Video => silence::Verdict::Forward,
+        };
         if admitted.layers_changed && arrival.source.media() == MediaKind::Video {
-            self.layers_changed(now, number);
+            self.plan_now(now);
         }
         if arrival.source == SourceKind::Mic {
             self.hear(now, number.point(), arrival);
         }
-        self.distribute(now, from, &admitted.packet, out);
+        match silent {
+            silence::Verdict::Forward => {}
+            silence::Verdict::Resume => admitted.packet.resume(),
+            silence::Verdict::Withhold => {
+                self.stats.silent += 1;
+                return;
+            }
+        }
+        self.distribute(now, from, &admitted.packet);
         if admitted.layers_changed {
             self.ask_for_waiting(now, number); // after the packet had its chance: it may be the key frame
         }
@@ -258,7 +296,7 @@ impl Room {
     }
 
     /// To every slot that shows or should show the source.
-    fn distribute(&mut self, now: Instant, from: EndpointId, packet: &SourcePacket, out: &mut Vec<Forward>) {
+    fn distribute(&mut self, now: Instant, from: EndpointId, packet: &SourcePacket) {
         let kind = packet.of.source.kind();
         let Some(source) = self.endpoints.get_mut(&from).map(|e| e.source_mut(kind)) else {
             return;
@@ -274,10 +312,17 @@ impl Room {
             else {
                 return false;
             };
-            let offered = endpoint.offer(now, subscriber.slot, packet, late, &mut self.stats, out);
+            let offered = endpoint.offer(
+                now,
+                subscriber.slot,
+                packet,
+                late,
+                &mut self.stats,
+                &mut self.forwards,
+            );
             if matches!(offered, Offered::Switched(_)) {
                 self.touch(subscriber.endpoint);
-                self.send_behind(now, from, subscriber.endpoint, subscriber.slot, packet, out);
+                self.send_behind(now, from, subscriber.endpoint, subscriber.slot, packet);
                 stage_moved |= subscriber.slot == SlotId::video(0);
             }
             held |= offered == Offered::Held;
@@ -311,7 +356,6 @@ impl Room {
         to: EndpointId,
         slot: SlotId,
         first: &SourcePacket,
-        out: &mut Vec<Forward>,
     ) {
         let Some(source) = self
             .endpoints
@@ -326,7 +370,7 @@ impl Room {
             return;
         };
         for packet in behind {
-            endpoint.offer(now, slot, &packet, late, &mut self.stats, out);
+            endpoint.offer(now, slot, &packet, late, &mut self.stats, &mut self.forwards);
         }
     }
 
@@ -346,6 +390,7 @@ impl Room {
         if self.speaker_at.is_some_and(|at| at <= now) {
             self.look_for_speaker(now);
         }
+        self.plan_if_due(now);
     }
 
     fn handle_endpoint_timeout(&mut self, now: Instant, id: EndpointId) {
@@ -358,9 +403,11 @@ impl Room {
         if endpoint.report_at.is_some_and(|at| at <= now) {
             endpoint.handle_report_time(now);
         }
+        endpoint.way.handle_timeout(now);
         while let Some(forward) = endpoint.poll_paced(now) {
-            self.outputs.push_back(Output::Forward(forward));
+            self.forwards.push_back(forward);
         }
+        self.estimate_changed(now, id);
         self.ask_for_broken(now, id);
         for kind in SourceKind::ALL {
             self.check_source(now, id, kind);
@@ -370,6 +417,9 @@ impl Room {
     /// What is to be done, one at a time.
     pub fn poll_output(&mut self) -> Option<Output> {
         loop {
+            if let Some(forward) = self.forwards.pop_front() {
+                return Some(Output::Forward(forward));
+            }
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
@@ -412,6 +462,7 @@ impl Room {
             .values()
             .filter_map(Endpoint::poll_timeout)
             .chain(self.speaker_at)
+            .chain(self.plan.due())
             .min()
     }
 

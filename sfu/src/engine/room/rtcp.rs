@@ -8,6 +8,7 @@ use super::{
         outbound::Raised,
         packet::Forward,
         slot::Lost,
+        units::Bitrate,
     },
     Room,
 };
@@ -43,21 +44,15 @@ impl Room {
         };
         for packet in rtcp::packets(compound).take(PACKETS_MAX) {
             match packet {
-                Ok(packet) => self.handle_rtcp_packet(now, from, &packet, &mut budget, out),
+                Ok(packet) => self.handle_rtcp_packet(now, from, &packet, &mut budget),
                 Err(_) => self.stats.rtcp_malformed += 1,
             }
         }
         self.touch(from);
+        out.extend(self.forwards.drain(..));
     }
 
-    fn handle_rtcp_packet(
-        &mut self,
-        now: Instant,
-        from: EndpointId,
-        packet: &Rtcp<'_>,
-        budget: &mut Budget,
-        out: &mut Vec<Forward>,
-    ) {
+    fn handle_rtcp_packet(&mut self, now: Instant, from: EndpointId, packet: &Rtcp<'_>, budget: &mut Budget) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
@@ -82,15 +77,18 @@ impl Room {
                 bye.ssrcs()
                     .for_each(|ssrc| endpoint.uplink.handle_bye(now, Ssrc(ssrc)));
             }
-            Rtcp::Nack(nack) => self.handle_nack(now, from, nack, budget, out),
+            Rtcp::Nack(nack) => self.handle_nack(now, from, nack, budget),
             Rtcp::PictureLoss(request) => self.handle_key_frame_request(now, from, Ssrc(request.media_ssrc)),
             Rtcp::Fir(fir) => fir
                 .entries()
                 .take(PACKETS_MAX)
                 .for_each(|(ssrc, _)| self.handle_key_frame_request(now, from, Ssrc(ssrc))),
-            Rtcp::TransportFeedback(feedback) => self.handle_feedback(from, feedback, budget),
-            // A receiver's own estimate is not asked for: transport-wide feedback serves.
-            Rtcp::Remb(_) | Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
+            Rtcp::TransportFeedback(feedback) => self.handle_feedback(now, from, feedback, budget),
+            Rtcp::Remb(remb) => {
+                endpoint.way.handle_remb(now, Bitrate::bps(remb.bitrate));
+                self.estimate_changed(now, from);
+            }
+            Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
         }
     }
 
@@ -106,29 +104,39 @@ impl Room {
         endpoint
             .outbound
             .handle_round_trip((ntp >> 16) as u32, block.last_sr, block.delay_since_sr);
+        endpoint
+            .way
+            .handle_round_trip(now, endpoint.outbound.round_trip());
+        endpoint.way.handle_report_loss(now, block.fraction_lost);
         if slot.kind == MediaKind::Video && block.fraction_lost > 0 {
             endpoint.outbound.handle_loss(now);
         }
-    }
-
-    fn handle_feedback(&mut self, from: EndpointId, feedback: &TransportFeedback<'_>, budget: &mut Budget) {
-        let Some(endpoint) = self.endpoints.get_mut(&from) else {
-            return;
-        };
-        for (number, delta) in feedback.statuses().take(budget.statuses) {
-            budget.statuses -= 1;
-            endpoint.outbound.handle_feedback(number, delta.is_some());
+        // Who tells of single packets tells more than a report does.
+        if slot.kind == MediaKind::Audio && !endpoint.tells_packets() {
+            endpoint.note_loss(now, block.fraction_lost.into(), 256);
         }
+        self.estimate_changed(now, from);
     }
 
-    fn handle_nack(
+    fn handle_feedback(
         &mut self,
         now: Instant,
         from: EndpointId,
-        nack: &Nack<'_>,
+        feedback: &TransportFeedback<'_>,
         budget: &mut Budget,
-        out: &mut Vec<Forward>,
     ) {
+        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+            return;
+        };
+        let before = endpoint.way.loss();
+        budget.statuses -= endpoint.way.handle_feedback(now, feedback, budget.statuses);
+        let after = endpoint.way.loss();
+        let lost = after.lost - before.lost;
+        endpoint.note_loss(now, lost, lost + after.arrived - before.arrived);
+        self.estimate_changed(now, from);
+    }
+
+    fn handle_nack(&mut self, now: Instant, from: EndpointId, nack: &Nack<'_>, budget: &mut Budget) {
         let Some(slot) = self
             .endpoints
             .get(&from)
@@ -144,19 +152,11 @@ impl Room {
                 continue;
             }
             budget.repairs -= 1;
-            self.repair(now, from, slot, number, late, out);
+            self.repair(now, from, slot, number, late);
         }
     }
 
-    fn repair(
-        &mut self,
-        now: Instant,
-        from: EndpointId,
-        slot: SlotId,
-        number: u16,
-        late: Raised,
-        out: &mut Vec<Forward>,
-    ) {
+    fn repair(&mut self, now: Instant, from: EndpointId, slot: SlotId, number: u16, late: Raised) {
         let Some(endpoint) = self.endpoints.get_mut(&from) else {
             return;
         };
@@ -179,7 +179,7 @@ impl Room {
         }
         if let Some(repair) = endpoint.repair(now, slot, &packet, late) {
             self.stats.repaired += 1;
-            out.extend(repair);
+            self.forwards.extend(repair);
         }
     }
 

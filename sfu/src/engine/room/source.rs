@@ -15,8 +15,10 @@ use super::super::{
     rewriter::Original,
     selector::LayerStream,
     seq::Seq,
+    silence::Silence,
     slot::SourcePacket,
 };
+use super::meter::Meter;
 use crate::wire::codec::vp8;
 
 /// All histories of a room. Numbers are never used again, so that an old reference finds nothing.
@@ -64,6 +66,8 @@ pub(super) struct Source {
     /// When to look after dead layers and waiting slots.
     pub(super) check_at: Option<Instant>,
     layers: [Layer; LAYERS_MAX],
+    /// Of sound.
+    pub(super) silence: Silence,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +75,7 @@ struct Layer {
     current: Option<Current>,
     live: bool,
     height: Option<u16>,
+    meter: Meter,
 }
 
 /// The stream that a layer arrives in.
@@ -80,6 +85,8 @@ struct Current {
     history: u32,
     last: Instant,
     highest: Seq,
+    /// Where the last key frame begins, and when it came.
+    key: Option<(Seq, Instant)>,
 }
 
 /// A packet that was let in.
@@ -90,6 +97,8 @@ pub(super) struct Admitted {
     pub(super) layers_changed: bool,
 }
 
+/// Bytes around a payload on the wire: IP and UDP, RTP header with CSRC and extensions, SRTP tag.
+const PACKET_OVERHEAD: u64 = 80;
 /// A layer without a packet for so long is dead.
 pub(super) const LAYER_SILENCE: Duration = Duration::from_millis(500);
 /// A waiting slot asks again after so long.
@@ -104,6 +113,7 @@ impl Source {
             late: Raised::default(),
             check_at: None,
             layers: Default::default(),
+            silence: Silence::default(),
         }
     }
 
@@ -137,6 +147,13 @@ impl Source {
         }
         current.last = current.last.max(now);
         current.highest = current.highest.max(arrival.sequence);
+        let begins = arrival.video.is_some_and(|video| video.starts_picture);
+        if begins && arrival.video.is_some_and(|video| video.key_frame) {
+            current.key = Some((arrival.sequence, now));
+        }
+        let temporal = arrival.video.and_then(|video| video.temporal);
+        let bytes = u64::from(packet.size) + PACKET_OVERHEAD;
+        layer.meter.add(now, temporal, bytes);
         let woke = !std::mem::replace(&mut layer.live, true);
         let grew = layer.learn_height(arrival);
         if woke && self.is_video() {
@@ -175,6 +192,7 @@ impl Source {
                     at,
                     size,
                     original: *original,
+                    resumes: false,
                 })
             })
     }
@@ -188,11 +206,54 @@ impl Source {
             .map(|current| current.stream)
     }
 
-    /// What it has to offer, lowest layer first.
-    pub(super) fn offers(&self) -> [Offer; LAYERS_MAX] {
-        self.layers.each_ref().map(|layer| Offer {
-            live: layer.live,
-            height: layer.height,
+    /// Pictures of it arrive.
+    pub(super) fn is_live(&self) -> bool {
+        self.is_video() && self.layers.iter().any(|layer| layer.live)
+    }
+
+    /// What it has to offer, lowest layer first, of which `encodings` were agreed upon.
+    pub(super) fn offers(&self, encodings: u8) -> [Offer; LAYERS_MAX] {
+        let mut index = 0;
+        self.layers.each_ref().map(|layer| {
+            index += 1;
+            Offer {
+                can: index <= encodings,
+                live: layer.live,
+                height: layer.height,
+                rates: layer.meter.rates(),
+            }
+        })
+    }
+
+    /// The first packet of the last key frame of a layer, if that is no older than `age`.
+    pub(super) fn last_key(
+        &self,
+        now: Instant,
+        layer: u8,
+        age: Duration,
+        histories: &Histories,
+    ) -> Option<SourcePacket> {
+        let current = self.layers.get(usize::from(layer))?.current.as_ref()?;
+        let (sequence, came) = current.key?;
+        if now.saturating_duration_since(came) > age {
+            return None;
+        }
+        let at = PacketRef {
+            history: current.history,
+            position: sequence.0,
+        };
+        let (original, payload) = histories.get(now, at)?;
+        Some(SourcePacket {
+            of: LayerStream {
+                source: self.number,
+                layer,
+                stream: current.stream,
+            },
+            sequence,
+            at,
+            size: u16::try_from(payload.len()).unwrap_or(u16::MAX),
+            original: *original,
+            resumes: false,
         })
     }
 
@@ -264,6 +325,7 @@ impl Layer {
             history: histories.open(limit),
             last: now,
             highest: arrival.sequence,
+            key: None,
         };
         Some(self.current.get_or_insert_with(fresh))
     }

@@ -2,6 +2,7 @@
 
 mod kit;
 mod property;
+mod sound;
 
 use super::super::testing::ms;
 use super::*;
@@ -320,7 +321,10 @@ fn in_a_large_room_the_loudest_are_heard() {
 #[test]
 fn a_full_room_and_a_taken_number_are_refused() {
     let mut kit = Kit::new(2);
-    kit.room.set_policy(RoomPolicy { points_max: 2 });
+    kit.room.set_policy(RoomPolicy {
+        points_max: 2,
+        ..RoomPolicy::default()
+    });
     let three = PointNumber::try_from(3).unwrap();
     assert_eq!(kit.room.check_join(EndpointId(3), three), Err(JoinRefused::Full));
     let one = PointNumber::try_from(1).unwrap();

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::{
     super::{
-        allocate::{Budget, Demand, allocate},
-        id::{EndpointId, MediaKind, SlotId, SourceKind, SourceNumber},
+        id::{EndpointId, MediaKind, Rank, SlotId, SourceKind, SourceNumber},
         packet::{Output, soonest},
         selector::Target,
         slot::Slot,
+        temporal::ALL_TEMPORAL,
     },
     Room, SPEAKER_EVERY,
     source::{ASK_AGAIN, Subscriber},
@@ -33,39 +33,18 @@ impl Room {
                 self.stats.commands_refused += 1;
             }
         }
-        self.retarget(now, id);
-        self.ask_for(now, id);
+        self.plan_now(now);
         Some(())
     }
 
     /// A source went on or off.
     pub(super) fn source_changed(&mut self, now: Instant, number: SourceNumber) {
         if number.kind().media() == MediaKind::Video {
-            let concerned = |e: &&super::Endpoint| e.wants.values().any(|want| want.source == number);
-            let ids: Vec<EndpointId> = self.endpoints.values().filter(concerned).map(|e| e.id).collect();
-            for id in ids {
-                self.retarget(now, id);
-                self.ask_for(now, id);
-            }
+            self.plan_now(now);
         }
         if number.kind() != SourceKind::Camera {
             self.assign_voices(now, None);
         }
-    }
-
-    /// A layer came to life, died, or changed its height.
-    pub(super) fn layers_changed(&mut self, now: Instant, number: SourceNumber) {
-        let subscribers = self
-            .source(number)
-            .map(|source| source.subscribers.clone())
-            .unwrap_or_default();
-        let mut ids: Vec<EndpointId> = subscribers
-            .into_iter()
-            .map(|subscriber| subscriber.endpoint)
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids.into_iter().for_each(|id| self.retarget(now, id));
     }
 
     /// A source sends no more: nothing of it is left in any slot, also not where another one is awaited.
@@ -90,52 +69,8 @@ impl Room {
         }
     }
 
-    /// Sets all video slots of an endpoint to what its wants and its path allow.
-    pub(super) fn retarget(&mut self, now: Instant, id: EndpointId) {
-        let Some(endpoint) = self.endpoints.get(&id).filter(|endpoint| endpoint.connected) else {
-            return;
-        };
-        let (stage, own) = (endpoint.stage(), endpoint.number);
-        let budget = Budget {
-            estimate: endpoint.estimate,
-        };
-        let on = |want: &&Want| {
-            want.source.point() != own && self.source(want.source).is_some_and(|source| source.on)
-        };
-        let wants: Vec<Want> = endpoint.wants.values().filter(on).copied().collect();
-        let demand = |want: &Want| Demand {
-            height: want.height,
-            layers: self
-                .source(want.source)
-                .map(super::Source::offers)
-                .unwrap_or_default(),
-        };
-        let demands: Vec<Demand> = wants.iter().map(demand).collect();
-        let layers = allocate(&demands, budget);
-        let slots: Vec<SlotId> = endpoint.video.iter().map(|slot| slot.id).collect();
-        for slot in slots {
-            let chosen = wants.iter().zip(&layers).find(|(want, _)| want.slot == slot);
-            self.aim(
-                now,
-                id,
-                slot,
-                chosen.map(|(want, &layer)| Target {
-                    source: want.source,
-                    layer,
-                }),
-            );
-        }
-        if self
-            .endpoints
-            .get(&id)
-            .is_some_and(|endpoint| endpoint.stage() != stage)
-        {
-            self.assign_voices(now, Some(id));
-        }
-    }
-
     /// A slot is to show that, or nothing.
-    fn aim(&mut self, now: Instant, id: EndpointId, slot_id: SlotId, target: Option<Target>) {
+    pub(super) fn aim(&mut self, now: Instant, id: EndpointId, slot_id: SlotId, target: Option<Target>) {
         let Some(endpoint) = self.endpoints.get_mut(&id) else {
             return;
         };
@@ -215,7 +150,7 @@ impl Room {
         }
         let (number, died) = (source.number, source.check_layers(now));
         if died {
-            self.layers_changed(now, number);
+            self.plan_now(now);
         }
         self.ask_for_waiting(now, number);
     }
@@ -270,7 +205,8 @@ impl Room {
 
     /// Sets the audio slots of one endpoint, or of all.
     pub(super) fn assign_voices(&mut self, now: Instant, only: Option<EndpointId>) {
-        let ranking = Ranking::new(self.sounds(), self.speaker.loudest(now));
+        // Nobody can be given the floor yet.
+        let ranking = Ranking::new(self.sounds(), None, self.speaker.loudest(now));
         let ids: Vec<EndpointId> = match only {
             Some(id) => vec![id],
             None => self.endpoints.keys().copied().collect(),
@@ -293,7 +229,7 @@ impl Room {
             .iter()
             .map(|slot| slot.target().map(|target| target.source))
             .collect();
-        let wanted = voices::assign(endpoint.number, stage, &heard, ranking);
+        let wanted = voices::assign(endpoint.number, stage, &heard, ranking, endpoint.voices);
         let changed = || {
             (0u8..)
                 .map(SlotId::audio)
@@ -306,20 +242,29 @@ impl Room {
         }
         for (slot, (_, source)) in changed() {
             if let Some(source) = *source {
-                self.aim(now, id, slot, Some(Target { source, layer: None }));
+                self.aim(
+                    now,
+                    id,
+                    slot,
+                    Some(Target {
+                        source,
+                        layer: None,
+                        temporal: ALL_TEMPORAL,
+                    }),
+                );
             }
         }
     }
 
-    /// All sound that is on.
-    fn sounds(&self) -> impl Iterator<Item = SourceNumber> {
+    /// All sound that is on, with the rank of its point.
+    pub(super) fn sounds(&self) -> impl Iterator<Item = (SourceNumber, Rank)> {
         let sources = self
             .numbers
             .values()
             .filter_map(|id| self.endpoints.get(id))
-            .flat_map(|e| &e.sources);
+            .flat_map(|e| e.sources.iter().map(|source| (source, e.rank)));
         sources
-            .filter(|s| s.on && s.number.kind().media() == MediaKind::Audio)
-            .map(|s| s.number)
+            .filter(|(s, _)| s.on && s.number.kind().media() == MediaKind::Audio)
+            .map(|(s, rank)| (s.number, rank))
     }
 }

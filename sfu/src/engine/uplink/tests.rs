@@ -21,15 +21,16 @@ const MID: u8 = 1;
 const RID: u8 = 2;
 const RRID: u8 = 3;
 const TWCC: u8 = 4;
-const LEVEL: u8 = 5;
-const OWN: Ssrc = Ssrc(77);
+pub(super) const LEVEL: u8 = 5;
+pub(super) const RED: u8 = 63;
+pub(super) const OWN: Ssrc = Ssrc(77);
 
 fn id(text: &str) -> ShortId {
     ShortId::new(text.as_bytes()).expect("short")
 }
 
 /// Microphone, camera of three layers, screen without rids, known by its SSRCs.
-fn negotiated() -> Negotiated {
+pub(super) fn negotiated() -> Negotiated {
     let vp8 = vec![PayloadType {
         codec: Codec::Vp8,
         media: 96,
@@ -44,6 +45,7 @@ fn negotiated() -> Negotiated {
         kind,
         mid: id(mid),
         payloads,
+        red: (kind == SourceKind::Mic).then_some(RED),
         rids: rids.iter().map(|r| id(r)).collect(),
         ssrcs,
     };

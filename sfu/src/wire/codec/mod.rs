@@ -1,4 +1,6 @@
 //! The first bytes of payloads: as much of the codecs as forwarding needs.
 
+pub mod h264;
 pub mod opus;
 pub mod vp8;
+pub mod vp9;

@@ -175,6 +175,20 @@ fn payloads(section: &Section) -> Vec<PayloadType> {
     accepted.into_iter().collect()
 }
 
+/// RED over the Opus that is accepted, if the m-line lists it: `red/48000/2` whose blocks are all of that type (RFC 2198 §5).
+fn red(section: &Section, payloads: &[PayloadType]) -> Option<u8> {
+    let opus = payloads.iter().find(|p| p.codec == Codec::Opus)?.media;
+    section.payload_types.iter().copied().find(|&pt| {
+        let is_red = section
+            .of_payload("rtpmap", pt)
+            .any(|map| map.eq_ignore_ascii_case("red/48000/2"));
+        is_red
+            && section
+                .of_payload("fmtp", pt)
+                .any(|types| types.split('/').all(|block| block.parse() == Ok(opus)))
+    })
+}
+
 fn source(
     section: &Section,
     kind: SourceKind,
@@ -200,6 +214,7 @@ fn source(
     Ok(NegotiatedSource {
         kind,
         mid: section.mid,
+        red: red(section, &payloads).filter(|_| kind == SourceKind::Mic),
         payloads,
         rids,
         ssrcs,
@@ -264,6 +279,7 @@ fn slot(
         mid: section.mid,
         ssrc,
         rtx_ssrc: has_rtx.then(|| ssrcs.next()),
+        red: red(section, &payloads),
         payloads,
     }
 }

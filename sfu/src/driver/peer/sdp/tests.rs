@@ -122,6 +122,41 @@ fn what_was_agreed_is_what_the_offers_say() {
 }
 
 #[test]
+fn redundancy_is_taken_of_microphones_first_and_of_slots_where_it_is_offered() {
+    let answered = answer_all(CHROMIUM_ALL).expect("answers");
+    let red = |kind| {
+        answered
+            .media
+            .sources
+            .iter()
+            .find(|s| s.kind == kind)
+            .and_then(|s| s.red)
+    };
+    assert_eq!(
+        (red(SourceKind::Mic), red(SourceKind::ScreenSound)),
+        (Some(63), None)
+    );
+    for slot in &answered.media.slots {
+        assert_eq!(slot.red, (slot.slot.kind == MediaKind::Audio).then_some(63));
+    }
+    let lines = |start: &str| answered.sdp.lines().filter(|l| l.starts_with(start)).count();
+    assert_eq!(lines("m=audio 9 UDP/TLS/RTP/SAVPF 63 111"), 1);
+    assert_eq!(lines("m=audio 9 UDP/TLS/RTP/SAVPF 111 63"), 2);
+    assert_eq!(
+        (lines("a=rtpmap:63 red/48000/2"), lines("a=fmtp:63 111/111")),
+        (3, 3)
+    );
+    // A pause of a voice and in-band FEC are asked of it, music does not pause.
+    assert_eq!(lines("a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1"), 1);
+    assert_eq!(lines("a=fmtp:111 minptime=10;useinbandfec=1;stereo=1"), 1);
+    let other = CHROMIUM_ALL.replace("a=fmtp:63 111/111", "a=fmtp:63 111/9");
+    let media = answer_all(&other).expect("answers").media;
+    assert!(media.sources.iter().all(|s| s.red.is_none()) && media.slots.iter().all(|s| s.red.is_none()));
+    let firefox = answer_all(FIREFOX_ALL).expect("answers").media;
+    assert!(firefox.sources.iter().all(|s| s.red.is_none()));
+}
+
+#[test]
 fn every_ssrc_of_an_endpoint_is_its_own() {
     for constant in [0, 327_639_918, u32::MAX] {
         let (sources, ice) = (all_sources(), ice(1));

@@ -149,9 +149,9 @@ fn refused(section: &Section) -> Planned {
     }
 }
 
-fn accepted(section: &Section, payloads: &[PayloadType], direction: &str, body: String) -> Planned {
+fn accepted(section: &Section, payload_types: &[u8], direction: &str, body: String) -> Planned {
     let mut head = format!("m={} 9 {}", section.media, section.protocol);
-    for payload_type in payloads.iter().flat_map(|p| [Some(p.media), p.rtx]).flatten() {
+    for payload_type in payload_types {
         let _ = write!(head, " {payload_type}");
     }
     head.push_str("\r\nc=IN IP4 0.0.0.0\r\n");
@@ -164,6 +164,14 @@ fn accepted(section: &Section, payloads: &[PayloadType], direction: &str, body: 
         head,
         body,
     }
+}
+
+fn payload_types(payloads: &[PayloadType]) -> Vec<u8> {
+    payloads
+        .iter()
+        .flat_map(|p| [Some(p.media), p.rtx])
+        .flatten()
+        .collect()
 }
 
 fn plan_source(section: &Section, ids: &ExtensionIds, source: &NegotiatedSource) -> Planned {
@@ -188,6 +196,7 @@ fn plan_source(section: &Section, ids: &ExtensionIds, source: &NegotiatedSource)
         _ => "minptime=10;useinbandfec=1;usedtx=1",
     };
     codecs(&mut body, section, &source.payloads, opus);
+    redundant(&mut body, source.red, &source.payloads);
     for rid in &source.rids {
         line(&mut body, format_args!("a=rid:{} recv", rid.as_str()));
     }
@@ -195,7 +204,10 @@ fn plan_source(section: &Section, ids: &ExtensionIds, source: &NegotiatedSource)
         let list: Vec<&str> = source.rids.iter().map(ShortId::as_str).collect();
         line(&mut body, format_args!("a=simulcast:recv {}", list.join(";")));
     }
-    accepted(section, &source.payloads, "recvonly", body)
+    // What stands first is what a browser sends: RED, so that a voice survives the way up.
+    let mut types = payload_types(&source.payloads);
+    types.splice(0..0, source.red);
+    accepted(section, &types, "recvonly", body)
 }
 
 fn plan_slot(section: &Section, ids: &ExtensionIds, slot: &NegotiatedSlot) -> Planned {
@@ -210,6 +222,7 @@ fn plan_slot(section: &Section, ids: &ExtensionIds, slot: &NegotiatedSlot) -> Pl
     };
     extensions(&mut body, section, wanted);
     codecs(&mut body, section, &slot.payloads, "minptime=10;useinbandfec=1");
+    redundant(&mut body, slot.red, &slot.payloads);
     let stream = stream(slot.slot);
     line(&mut body, format_args!("a=msid:{stream} {}", slot.slot));
     if let Some(rtx) = slot.rtx_ssrc {
@@ -221,7 +234,9 @@ fn plan_slot(section: &Section, ids: &ExtensionIds, slot: &NegotiatedSlot) -> Pl
     for ssrc in [Some(slot.ssrc), slot.rtx_ssrc].into_iter().flatten() {
         line(&mut body, format_args!("a=ssrc:{} cname:{stream}", ssrc.0));
     }
-    accepted(section, &slot.payloads, "sendonly", body)
+    let mut types = payload_types(&slot.payloads);
+    types.extend(slot.red);
+    accepted(section, &types, "sendonly", body)
 }
 
 /// MediaStream id and CNAME of a slot: browsers synchronise what shares them, so only the stage pair does.
@@ -250,6 +265,15 @@ fn extensions(out: &mut String, section: &Section, wanted: &[(&str, Option<u8>)]
                 format_args!("a=extmap:{}/{} {uri}", offered.id, direction.mirrored()),
             ),
         }
+    }
+}
+
+/// RED of two blocks or more of Opus, in the words of the offer.
+fn redundant(out: &mut String, red: Option<u8>, payloads: &[PayloadType]) {
+    let opus = payloads.iter().find(|p| p.codec == Codec::Opus);
+    if let (Some(red), Some(PayloadType { media, .. })) = (red, opus) {
+        line(out, format_args!("a=rtpmap:{red} red/48000/2"));
+        line(out, format_args!("a=fmtp:{red} {media}/{media}"));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::{
-    id::{ShortId, Ssrc},
+    id::{Rank, ShortId, Ssrc},
     packet::{
         Codec, ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, PayloadType, Purpose, StreamOrigin,
     },
@@ -16,6 +16,7 @@ use crate::{
     wire::{
         codec::vp8,
         ext::{self, PlayoutDelay},
+        red::{self, Red},
         rtcp::{self, Builder, Rtcp, SenderInfo},
         rtp::{self, HeaderFields},
     },
@@ -31,7 +32,8 @@ const EXTENSIONS: ExtensionIds = ExtensionIds {
     orientation: None,
     playout_delay: Some(6),
 };
-const OPUS: u8 = 111;
+pub(super) const OPUS: u8 = 111;
+pub(super) const RED: u8 = 63;
 const VP8: u8 = 96;
 const RTX: u8 = 97;
 pub(super) const FRAME_MS: u64 = 33;
@@ -70,6 +72,10 @@ pub(super) struct Received {
     pub(super) slot: SlotId,
     pub(super) purpose: Purpose,
     pub(super) ssrc: u32,
+    pub(super) payload_type: u8,
+    pub(super) marker: bool,
+    /// Former packets that came with it, time and payload.
+    pub(super) redundant: Vec<(u32, Vec<u8>)>,
     pub(super) wire_sequence: u16,
     pub(super) time: u32,
     pub(super) source: SourceNumber,
@@ -146,6 +152,7 @@ fn negotiated() -> Negotiated {
         kind,
         mid: short(mid),
         payloads: payloads.clone(),
+        red: (kind == SourceKind::Mic).then_some(RED),
         rids: rids.iter().map(|rid| short(rid)).collect(),
         ssrcs: Vec::new(),
     };
@@ -155,6 +162,7 @@ fn negotiated() -> Negotiated {
         ssrc: Ssrc(audio_ssrc(i)),
         rtx_ssrc: None,
         payloads: opus.clone(),
+        red: Some(RED),
     });
     let video = (0..4).map(|i| NegotiatedSlot {
         slot: SlotId::video(i),
@@ -162,6 +170,7 @@ fn negotiated() -> Negotiated {
         ssrc: Ssrc(video_ssrc(i)),
         rtx_ssrc: Some(Ssrc(rtx_ssrc(i))),
         payloads: vp8.clone(),
+        red: None,
     });
     Negotiated {
         extensions: EXTENSIONS,
@@ -173,12 +182,20 @@ fn negotiated() -> Negotiated {
     }
 }
 
+/// No feedback comes here: all ways are taken to carry everything.
+fn fast() -> RoomPolicy {
+    RoomPolicy {
+        way_start: super::super::super::units::Bitrate::mbps(10),
+        ..RoomPolicy::default()
+    }
+}
+
 impl Kit {
     /// Points 1 to `points`, microphone and camera on, connected.
     pub(super) fn new(points: u32) -> Self {
         let start = base();
         let mut kit = Self {
-            room: Room::new(start, RoomPolicy::default()),
+            room: Room::new(start, fast()),
             start,
             now: start,
             layers: 3,
@@ -194,6 +211,10 @@ impl Kit {
     }
 
     pub(super) fn join(&mut self, number: u32) {
+        self.join_as(number, Default::default());
+    }
+
+    pub(super) fn join_as(&mut self, number: u32, rank: Rank) {
         let media = negotiated();
         let origin = StreamOrigin {
             sequence: 65_500,
@@ -209,7 +230,7 @@ impl Kit {
             endpoint,
             number: point(number),
             published,
-            rank: Default::default(),
+            rank,
             lines: Vec::new(),
             media,
             origins,
@@ -301,6 +322,12 @@ impl Kit {
 
     /// 20 ms of voice of that level (-dBov).
     pub(super) fn voice(&mut self, number: u32, level: u8) {
+        let made = self.speak(number, level);
+        self.arrive(number, &made);
+    }
+
+    /// The packet of it.
+    pub(super) fn speak(&mut self, number: u32, level: u8) -> Made {
         let stream = self.streams.entry((number, u8::MAX)).or_default();
         stream.sequence = stream.sequence.wrapping_add(1);
         stream.time = stream.time.wrapping_add(960);
@@ -315,17 +342,14 @@ impl Kit {
         };
         let mut payload = vec![0x78; 40];
         payload[1..3].copy_from_slice(&stream.sequence.to_be_bytes());
+        payload[3] = number as u8;
         let bytes = packet(&fields, &[(4, b"0"), (1, &level)], &payload);
-        let sequence = stream.sequence;
-        self.arrive(
-            number,
-            &Made {
-                source: mic(number),
-                layer: 0,
-                sequence,
-                bytes,
-            },
-        );
+        Made {
+            source: mic(number),
+            layer: 0,
+            sequence: stream.sequence,
+            bytes,
+        }
     }
 
     /// A packet that its sender's uplink had missed. What comes after the slots have gone on to something else has no
@@ -363,7 +387,9 @@ impl Kit {
     fn receive(&mut self, forward: &Forward) {
         let mut bytes = [0; 1_500];
         let payload = self.room.payload(forward.payload.unwrap()).unwrap();
-        let length = forward.write(payload, &mut bytes).unwrap();
+        let length = forward
+            .write(payload, |at| self.room.payload(at), &mut bytes)
+            .unwrap();
         self.received
             .push(Received::read(self.now, forward, &bytes[..length]));
     }
@@ -442,7 +468,7 @@ impl Kit {
         (0..6).map(source).collect()
     }
 
-    fn feedback(&mut self, from: u32, write: impl FnOnce(&mut Builder<'_>)) {
+    pub(super) fn feedback(&mut self, from: u32, write: impl FnOnce(&mut Builder<'_>)) {
         let mut bytes = Vec::new();
         write(&mut Builder::new(&mut bytes, 1_400));
         let mut forwards = Vec::new();
@@ -503,7 +529,7 @@ pub(super) struct Report {
     pub(super) rtp: u32,
 }
 
-fn packet(fields: &HeaderFields, extensions: &[(u8, &[u8])], payload: &[u8]) -> Vec<u8> {
+pub(super) fn packet(fields: &HeaderFields, extensions: &[(u8, &[u8])], payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 1_400];
     let header = rtp::write_header(fields, None, extensions, &mut bytes).unwrap();
     bytes.truncate(header);
@@ -552,6 +578,15 @@ impl Received {
             }
             None => (None, packet.payload()),
         };
+        let red = (packet.payload_type() == RED).then(|| Red::parse(payload).unwrap());
+        let payload = red.map_or(payload, |red| red.primary().payload);
+        let former = |b: &red::Block<'_>| {
+            (
+                packet.timestamp().wrapping_sub(b.offset.into()),
+                b.payload.to_vec(),
+            )
+        };
+        let redundant = red.map_or_else(Vec::new, |red| red.redundant().iter().map(former).collect());
         let descriptor = vp8::Descriptor::parse(payload).filter(|_| forward.slot.kind == MediaKind::Video);
         let tail = |from_end: usize| payload[payload.len() - from_end];
         let number = |from_end| u16::from_be_bytes([tail(from_end), tail(from_end - 1)]);
@@ -564,6 +599,9 @@ impl Received {
             slot: forward.slot,
             purpose: forward.purpose,
             ssrc: packet.ssrc(),
+            payload_type: packet.payload_type(),
+            marker: packet.marker(),
+            redundant,
             wire_sequence: packet.sequence(),
             time: packet.timestamp(),
             source: SourceNumber::try_from(packet.csrcs().next().unwrap()).unwrap(),

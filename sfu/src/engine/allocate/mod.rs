@@ -1,0 +1,163 @@
+//! Who gets which layer of what, and who sends which layers at what bitrate. A pure function.
+//!
+//! [`allocate`] is told a room at one moment and what it answered the last time. `docs/allocation.md` says in words what
+//! the three phases do.
+//!
+//! # Guarantees
+//! - What endpoints behind a line get, and what they send, is never more than the line's budget, whatever was before; only
+//!   sound that is sent upward counts whatever there is.
+//! - What a receiver gets is never more than its estimate and the policy allow, but the first voice.
+//! - Whatever is less than wanted has a [`Shortfall`].
+//! - The same problem and the same former allocation give the same answer; an answer handed back at the same time gives
+//!   itself.
+
+mod answer;
+mod claims;
+mod ladder;
+mod outcome;
+mod pictures;
+mod problem;
+mod up;
+mod voices;
+mod ways;
+
+use std::time::{Duration, Instant};
+
+pub use ladder::layer_for;
+pub use outcome::{Allocation, LineUse, Picture, ReceiverGrant, SenderOrder, SlotGrant, SourceOrder};
+pub use problem::{
+    Demand, Kind, LAYERS_MAX, Line, Loss, Offer, Policy, Problem, Receiver, Sender, Source, TEMPORAL_MAX,
+    VOICES_MAX,
+};
+
+use self::{
+    answer::Answer,
+    claims::Claims,
+    ladder::{Ladder, Step, height, range, shares},
+    outcome::Level,
+    pictures::{Ladders, Pictures, Rules},
+    up::{Orders, Uplinks},
+    voices::Hall,
+};
+use super::{id::SourceKind, units::Bitrate};
+
+/// A layer that is asked for and does not arrive keeps its room for so long.
+const ARRIVAL: Duration = Duration::from_secs(5);
+
+/// Decides for a whole room. `previous` only delays raises; it may be empty, or of another room.
+pub fn allocate(problem: &Problem<'_>, previous: &Allocation) -> Allocation {
+    let now = previous.at.map_or(problem.now, |at| at.max(problem.now));
+    let mut senders: Vec<&Sender<'_>> = problem.senders.iter().collect();
+    senders.sort_by_key(|sender| sender.endpoint);
+    let mut sources: Vec<(usize, &Source)> = Vec::new();
+    for (at, sender) in senders.iter().enumerate() {
+        sources.extend(sender.sources.iter().map(|source| (at, source)));
+    }
+    sources.sort_by_key(|(_, source)| source.number);
+
+    let claims = Claims::new(problem);
+    let voiced = Hall::with_voices(problem, previous);
+    let mut pictures = Pictures::new(problem, previous, &voiced, &sources);
+
+    let ladders = ideal_ladders(&sources);
+    let mut hall = voiced.clone();
+    pictures.give(now, &mut hall, &ladders, Rules::Aim);
+    let aims: Vec<Level> = pictures.items.iter().map(|item| item.reached(&ladders)).collect();
+    let orders =
+        Uplinks::new(problem, previous, &senders, &sources).give(now, &pictures, &hall, &ladders, &claims);
+
+    let ladders = real_ladders(now, &sources, &orders);
+    let mut hall = voiced;
+    let freed = claims.freed(problem, previous);
+    pictures.give(now, &mut hall, &ladders, Rules::Give { freed: &freed });
+    for at in 0..hall.desks.len() {
+        hall.give_redundancy(at, Loss::Queueing, previous);
+    }
+    Answer {
+        now,
+        problem,
+        previous,
+        hall: &hall,
+        pictures: &pictures,
+        ladders: &ladders,
+        sources: &sources,
+        claims: &claims,
+    }
+    .write(&aims, orders)
+}
+
+/// All layers that can be sent, at the least rate that makes sense for them.
+fn ideal_ladders(sources: &[(usize, &Source)]) -> Ladders {
+    let of = |&(_, source): &(usize, &Source)| {
+        let lowest = source.layers.iter().position(|offer| offer.can);
+        let step = |layer: usize| {
+            let offer = &source.layers[layer];
+            let range = range(height(layer, offer));
+            let least = if lowest == Some(layer) {
+                range.least.min(self::range(0).least)
+            } else {
+                range.least
+            };
+            if !offer.can {
+                return offer.live.then(|| live_step(layer, offer));
+            }
+            // A picture that takes less than that now is not made more expensive by the thought that it could.
+            let measured = if offer.live {
+                live_step(layer, offer).rates
+            } else {
+                [u64::MAX; TEMPORAL_MAX]
+            };
+            let least = shares(least);
+            let rates = std::array::from_fn(|at| match measured[at] {
+                0 => least[at],
+                measured => measured.min(least[at]),
+            });
+            Some(Step { live: true, rates })
+        };
+        ladders_of(source, [step(0), step(1), step(2)])
+    };
+    Ladders(sources.iter().map(of).collect())
+}
+
+/// The layers that arrive, at what they take, and those that should arrive soon, at what they are ordered at.
+fn real_ladders(now: Instant, sources: &[(usize, &Source)], orders: &Orders) -> Ladders {
+    let of = |(&(_, source), order): (&(usize, &Source), &SourceOrder)| {
+        let step = |layer: usize| {
+            let offer = &source.layers[layer];
+            if offer.live {
+                return Some(live_step(layer, offer));
+            }
+            let asked_at = order.asked_at[layer]?;
+            let is_due = now.saturating_duration_since(asked_at) < ARRIVAL;
+            let ordered = order.layers[layer].filter(|_| is_due)?;
+            Some(Step {
+                live: false,
+                rates: shares(ordered.bitrate_max.as_bps()),
+            })
+        };
+        ladders_of(source, [step(0), step(1), step(2)])
+    };
+    Ladders(sources.iter().zip(&orders.sources).map(of).collect())
+}
+
+/// A layer that arrives but was not measured yet is taken for a usual one.
+fn live_step(layer: usize, offer: &Offer) -> Step {
+    let mut rates = offer.rates.map(Bitrate::as_bps);
+    let most = rates.iter().copied().max().unwrap_or(0);
+    if most == 0 {
+        rates = shares(range(height(layer, offer)).usual);
+    } else {
+        rates[TEMPORAL_MAX - 1] = most;
+    }
+    Step { live: true, rates }
+}
+
+fn ladders_of(source: &Source, steps: [Option<Step>; LAYERS_MAX]) -> [Ladder; TEMPORAL_MAX] {
+    let is_screen = source.number.kind() == SourceKind::Screen;
+    [0, 1, 2].map(|temporal| Ladder::new(&source.layers, steps, temporal, is_screen))
+}
+
+#[cfg(test)]
+mod properties_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,424 @@
+//! Upward: which layers each source sends, and at what bitrate.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    super::{
+        shortfall::{Cause, Shortfall},
+        units::Bitrate,
+    },
+    claims::Claims,
+    ladder::{Range, height, range},
+    outcome::{Allocation, SenderOrder, SourceOrder},
+    pictures::{Ladders, Pictures},
+    problem::{Kind, LAYERS_MAX, Problem, Sender, Source},
+    voices::Hall,
+    ways::{Lines, MARGIN_PERCENT, line_shortfall},
+};
+use crate::control::LayerOrder;
+
+/// A layer that nobody wants any more goes on for so long: stopping and starting it costs a key frame each time.
+pub(super) const KEEP: Duration = Duration::from_secs(5);
+/// The lowest layer can be squeezed that far, whatever its height.
+const LOWEST: u64 = 60_000;
+/// The first step for the stage ends at this height.
+const STAGE_HEIGHT: u16 = 720;
+/// Bitrates are whole multiples of it, so that they do not change with every breath of an estimate.
+const GRAIN: u64 = 10_000;
+/// A bitrate that is to change by less than this stays, in percent.
+const SAME_PERCENT: u64 = MARGIN_PERCENT - 100;
+
+/// What receivers want of one source.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wish {
+    kind: Option<Kind>,
+    /// More than thumbnails want it.
+    is_brisk: bool,
+    /// The bitrate that the best way of those who stop at that layer takes.
+    layers: [Option<u64>; LAYERS_MAX],
+}
+
+/// One source while things are given out.
+#[derive(Debug, Clone, Copy)]
+struct Feed<'a> {
+    sender: usize,
+    source: &'a Source,
+    former: Option<&'a SourceOrder>,
+    wish: Wish,
+    bitrates: [Option<u64>; LAYERS_MAX],
+    denied: [Option<Shortfall>; LAYERS_MAX],
+}
+
+/// All sources and what their ways have left.
+#[derive(Debug)]
+pub(super) struct Uplinks<'a> {
+    /// By endpoint.
+    senders: Vec<(&'a Sender<'a>, u64)>,
+    /// By number.
+    feeds: Vec<Feed<'a>>,
+    /// The feeds by importance.
+    order: Vec<usize>,
+    lines: Lines,
+    used: Vec<u64>,
+}
+
+/// What is asked of all senders.
+#[derive(Debug)]
+pub(super) struct Orders {
+    pub(super) senders: Vec<SenderOrder>,
+    pub(super) sources: Vec<SourceOrder>,
+}
+
+impl<'a> Uplinks<'a> {
+    /// `sources` by number, each with the place of its sender in `senders`, which is by endpoint. All sound is taken first.
+    pub(super) fn new(
+        problem: &Problem<'a>,
+        previous: &'a Allocation,
+        senders: &[&'a Sender<'a>],
+        sources: &[(usize, &'a Source)],
+    ) -> Self {
+        let mut lines = Lines::new(problem.lines, |line| line.up.as_bps());
+        for sender in senders {
+            lines.take(sender.lines, sender.sound.as_bps());
+        }
+        let feed = |&(sender, source): &(usize, &'a Source)| Feed {
+            sender,
+            source,
+            former: previous.source(source.number),
+            wish: Wish::default(),
+            bitrates: [None; LAYERS_MAX],
+            denied: [None; LAYERS_MAX],
+        };
+        let left = |sender: &&'a Sender<'a>| {
+            let estimate = sender.estimate.map_or(u64::MAX, Bitrate::as_bps);
+            (*sender, estimate.saturating_sub(sender.sound.as_bps()))
+        };
+        Self {
+            used: senders.iter().map(|sender| sender.sound.as_bps()).collect(),
+            senders: senders.iter().map(left).collect(),
+            feeds: sources.iter().map(feed).collect(),
+            order: (0..sources.len()).collect(),
+            lines,
+        }
+    }
+
+    /// Phase three. The stage up to 720p, then everybody's lowest layer, then what else is wanted; bitrates grow from the least
+    /// sensible one to what receivers can take; last, layers that nobody wants just now.
+    pub(super) fn give(
+        mut self,
+        now: Instant,
+        pictures: &Pictures<'_>,
+        hall: &Hall<'_>,
+        ladders: &Ladders,
+        claims: &Claims,
+    ) -> Orders {
+        self.wish(pictures, hall, ladders, claims);
+        let is_stage = |feed: &Feed<'_>| feed.wish.kind == Some(Kind::Stage);
+        for at in self.order.clone() {
+            if is_stage(&self.feeds[at]) {
+                self.give_lowest(at);
+                self.give_wanted(at, STAGE_HEIGHT);
+            }
+        }
+        for at in self.order.clone() {
+            self.give_lowest(at);
+        }
+        for at in self.order.clone() {
+            self.give_wanted(at, u16::MAX);
+        }
+        for at in self.order.clone() {
+            self.give_net(at);
+        }
+        for at in self.order.clone() {
+            self.raise(now, at);
+        }
+        for at in self.order.clone() {
+            self.keep(now, at);
+        }
+        self.orders(now)
+    }
+
+    /// What receivers want, from what they could be given.
+    fn wish(&mut self, pictures: &Pictures<'_>, hall: &Hall<'_>, ladders: &Ladders, claims: &Claims) {
+        let share = |desk: usize| {
+            let lines = hall.desks[desk].receiver.lines.iter();
+            lines
+                .filter_map(|&line| Some(hall.lines.left(line)? / claims.on(line).receivers.max(1)))
+                .min()
+                .unwrap_or(u64::MAX)
+        };
+        for item in &pictures.items {
+            let (Some(source), Some(ladder)) = (item.source, ladders.of(item)) else {
+                continue;
+            };
+            let Some(layer) = item.reached(ladders).layer() else {
+                continue;
+            };
+            let room = share(item.desk).min(hall.desks[item.desk].purse.spare());
+            let takes = item.rate(ladder).saturating_add(room);
+            let feed = &mut self.feeds[source];
+            let usual = feed.range(layer.into()).usual;
+            let takes = if item.is_first { takes } else { takes.min(usual) };
+            let kind = item.demand.kind;
+            let wish = &mut feed.wish;
+            wish.kind = Some(wish.kind.map_or(kind, |other| other.min(kind)));
+            wish.is_brisk |= kind != Kind::Thumbnail && !(1..=15).contains(&item.demand.fps);
+            let wanted = &mut wish.layers[usize::from(layer)];
+            *wanted = Some(wanted.unwrap_or(0).max(takes));
+        }
+        let feeds = &self.feeds;
+        self.order
+            .sort_by_key(|&at| (feeds[at].wish.kind.is_none(), feeds[at].wish.kind, at));
+    }
+
+    /// Takes so much for a layer, or says why not.
+    fn spend(&mut self, at: usize, more: u64) -> Result<(), Shortfall> {
+        let index = self.feeds[at].sender;
+        let (sender, left) = &mut self.senders[index];
+        if *left < more {
+            return Err(Cause::SenderPath.into());
+        }
+        if let Some(line) = self.lines.refusing(sender.lines, more) {
+            return Err(line_shortfall(Cause::SenderLine, line));
+        }
+        *left -= more;
+        self.lines.take(sender.lines, more);
+        self.used[index] = self.used[index].saturating_add(more);
+        Ok(())
+    }
+
+    /// Switches a layer on at its least bitrate.
+    fn switch_on(&mut self, at: usize, layer: usize) -> Result<(), Shortfall> {
+        let feed = &self.feeds[at];
+        if feed.bitrates[layer].is_some() {
+            return Ok(());
+        }
+        if layer > feed.highest(self.senders[feed.sender].0) {
+            return Err(Cause::SenderCpu.into());
+        }
+        let least = feed.range(layer).least;
+        self.spend(at, least)?;
+        self.feeds[at].bitrates[layer] = Some(least);
+        Ok(())
+    }
+
+    fn give_lowest(&mut self, at: usize) {
+        let Some(lowest) = self.feeds[at].lowest() else {
+            return;
+        };
+        if let Err(shortfall) = self.switch_on(at, lowest) {
+            self.feeds[at].denied[lowest] = Some(shortfall);
+        }
+    }
+
+    /// The wanted layers up to that height, lowest first. In place of one that is refused, the next lower one that is not on yet.
+    fn give_wanted(&mut self, at: usize, height_max: u16) {
+        for layer in 0..LAYERS_MAX {
+            let feed = &self.feeds[at];
+            if feed.wish.layers[layer].is_none() || feed.height(layer) > height_max {
+                continue;
+            }
+            let Err(shortfall) = self.switch_on(at, layer) else {
+                continue;
+            };
+            self.feeds[at].denied[layer] = Some(shortfall);
+            let inherited = self.feeds[at].wish.layers[layer];
+            for lower in (0..layer).rev() {
+                let feed = &mut self.feeds[at];
+                if !feed.source.layers[lower].can {
+                    continue;
+                }
+                feed.wish.layers[lower] = feed.wish.layers[lower].max(inherited);
+                match self.switch_on(at, lower) {
+                    Ok(()) => break,
+                    Err(shortfall) => self.feeds[at].denied[lower] = Some(shortfall),
+                }
+            }
+        }
+    }
+
+    /// Lets the bitrates of wanted layers grow to what their receivers take.
+    fn raise(&mut self, now: Instant, at: usize) {
+        for layer in 0..LAYERS_MAX {
+            let feed = &self.feeds[at];
+            let (Some(bitrate), Some(takes)) = (feed.bitrates[layer], feed.wish.layers[layer]) else {
+                continue;
+            };
+            let target = feed.target(now, layer, takes);
+            let (sender, left) = &self.senders[feed.sender];
+            let room = bitrate.saturating_add((*left).min(self.lines.least(sender.lines)));
+            let former = feed.former_bitrate(layer);
+            let same = former.filter(|former| {
+                former.abs_diff(target) <= former / 100 * SAME_PERCENT && (bitrate..=room).contains(former)
+            });
+            let next = same.unwrap_or_else(|| (target.min(room) / GRAIN * GRAIN).max(bitrate));
+            if self.spend(at, next - bitrate).is_ok() {
+                self.feeds[at].bitrates[layer] = Some(next);
+            }
+        }
+    }
+
+    /// For the stage and pinned pictures, the layers between the lowest and the highest: there a receiver lands whose way
+    /// shrinks, which else would fall to the lowest.
+    fn give_net(&mut self, at: usize) {
+        let feed = &self.feeds[at];
+        let Some(highest) = feed.bitrates.iter().rposition(Option::is_some) else {
+            return;
+        };
+        if feed.wish.kind.is_some_and(|kind| kind <= Kind::Pinned) {
+            (0..highest).for_each(|layer| self.try_unwanted(at, layer));
+        }
+    }
+
+    /// Layers that were wanted a moment ago.
+    fn keep(&mut self, now: Instant, at: usize) {
+        for layer in 0..LAYERS_MAX {
+            if self.feeds[at].recent(now, |former| former.wanted_at[layer]) {
+                self.try_unwanted(at, layer);
+            }
+        }
+    }
+
+    fn try_unwanted(&mut self, at: usize, layer: usize) {
+        let feed = &self.feeds[at];
+        if feed.source.layers[layer].can && feed.denied[layer].is_none() {
+            // A refusal takes nothing from anybody: nobody wants the layer now.
+            let _refused = self.switch_on(at, layer);
+        }
+    }
+
+    fn orders(self, now: Instant) -> Orders {
+        let mut sources: Vec<SourceOrder> = Vec::with_capacity(self.feeds.len());
+        for feed in &self.feeds {
+            sources.push(feed.order(now, self.senders[feed.sender].0));
+        }
+        let senders = self
+            .senders
+            .iter()
+            .zip(&self.used)
+            .map(|((sender, _), &used)| SenderOrder {
+                endpoint: sender.endpoint,
+                long_packets: false,
+                used: Bitrate::bps(used),
+            });
+        Orders {
+            senders: senders.collect(),
+            sources,
+        }
+    }
+}
+
+impl Feed<'_> {
+    fn height(&self, layer: usize) -> u16 {
+        height(layer, &self.source.layers[layer])
+    }
+
+    fn lowest(&self) -> Option<usize> {
+        self.source.layers.iter().position(|offer| offer.can)
+    }
+
+    /// The highest layer that its machine can encode.
+    fn highest(&self, sender: &Sender<'_>) -> usize {
+        let highest = self
+            .source
+            .layers
+            .iter()
+            .rposition(|offer| offer.can)
+            .unwrap_or(0);
+        let lowest = self.lowest().unwrap_or(0);
+        highest.saturating_sub(sender.encoder_steps.into()).max(lowest)
+    }
+
+    fn range(&self, layer: usize) -> Range {
+        let range = range(self.height(layer));
+        if self.lowest() == Some(layer) {
+            Range {
+                least: LOWEST,
+                ..range
+            }
+        } else {
+            range
+        }
+    }
+
+    fn former_bitrate(&self, layer: usize) -> Option<u64> {
+        let order = self.former?.layers[layer].filter(|order| order.active)?;
+        Some(order.bitrate_max.as_bps())
+    }
+
+    /// What a wanted layer should be sent at.
+    fn target(&self, now: Instant, layer: usize, takes: u64) -> u64 {
+        let range = self.range(layer);
+        let most = if self.fps(now) < FPS_FULL {
+            range.usual / 3 * 2
+        } else {
+            range.most
+        };
+        takes.min(most).max(range.least)
+    }
+
+    fn recent(&self, now: Instant, at: impl Fn(&SourceOrder) -> Option<Instant>) -> bool {
+        let at = self.former.and_then(at);
+        at.is_some_and(|at| now.saturating_duration_since(at) < KEEP)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.wish.layers.iter().any(Option::is_some)
+    }
+
+    fn fps(&self, now: Instant) -> u8 {
+        if self.wish.is_brisk || self.recent(now, |former| former.brisk_at) {
+            FPS_FULL
+        } else if self.is_watched() || self.recent(now, |former| former.watched_at) {
+            FPS_THUMBNAIL
+        } else {
+            FPS_UNWATCHED
+        }
+    }
+
+    fn order(&self, now: Instant, sender: &Sender<'_>) -> SourceOrder {
+        let former = self.former.filter(|former| former.endpoint == sender.endpoint);
+        let fps_max = self.fps(now);
+        let mut order = SourceOrder {
+            number: self.source.number,
+            endpoint: sender.endpoint,
+            layers: [None; LAYERS_MAX],
+            shortfall: self.denied.iter().copied().flatten().next(),
+            denied: self.denied,
+            wanted_at: [None; LAYERS_MAX],
+            asked_at: [None; LAYERS_MAX],
+            watched_at: former.and_then(|former| former.watched_at),
+            brisk_at: former.and_then(|former| former.brisk_at),
+        };
+        if self.is_watched() {
+            order.watched_at = Some(now);
+        }
+        if self.wish.is_brisk {
+            order.brisk_at = Some(now);
+        }
+        for layer in (0..LAYERS_MAX).filter(|&layer| self.source.layers[layer].can) {
+            let bitrate = self.bitrates[layer];
+            order.layers[layer] = Some(LayerOrder {
+                active: bitrate.is_some(),
+                bitrate_max: Bitrate::bps(bitrate.unwrap_or(self.range(layer).least)),
+                fps_max,
+            });
+            order.wanted_at[layer] = match self.wish.layers[layer] {
+                Some(_) => Some(now),
+                None => former.and_then(|former| former.wanted_at[layer]),
+            };
+            let asked_at = self
+                .former_bitrate(layer)
+                .and(former.and_then(|former| former.asked_at[layer]));
+            order.asked_at[layer] = bitrate.map(|_| asked_at.unwrap_or(now));
+        }
+        order
+    }
+}
+
+/// Pictures a second of what anybody looks at closely.
+const FPS_FULL: u8 = 30;
+/// Of what is only seen small.
+const FPS_THUMBNAIL: u8 = 15;
+/// Of what nobody sees. It never stops, so that it shows within a picture or two when somebody turns to it.
+const FPS_UNWATCHED: u8 = 5;

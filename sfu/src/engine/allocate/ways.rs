@@ -1,0 +1,177 @@
+//! What is left of each line and of each receiver's own way while things are given out.
+
+use super::{
+    super::{
+        id::LineIndex,
+        shortfall::{Cause, Shortfall},
+    },
+    claims::by_line,
+    problem::{Kind, Line, Policy, Receiver},
+};
+
+/// A raise must fit so much more than it takes, in percent of it. Without it a slot goes up and down with every breath of
+/// the estimate.
+pub(super) const MARGIN_PERCENT: u64 = 115;
+
+/// Whether something fits with room to spare or just so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Just,
+    Spare,
+}
+
+/// What is left of all lines in one direction.
+#[derive(Debug, Clone)]
+pub(super) struct Lines {
+    /// By index: budget and what is left of it; none for a line without limit.
+    left: Vec<Option<(u64, u64)>>,
+    /// By index; none for a line where nobody was refused a beginning.
+    closed: Vec<Option<Closed>>,
+}
+
+/// Pictures of this kind and less important ones climb no more, because one of them found no room to begin.
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    kind: Kind,
+    /// For all but this receiver, whose picture it was; none if there were several.
+    but: Option<usize>,
+}
+
+impl Lines {
+    pub(super) fn new(lines: &[Line], budget: impl Fn(&Line) -> u64) -> Self {
+        let mut left = by_line(lines);
+        for line in lines {
+            left[usize::from(line.line.0)] = Some((budget(line), budget(line)));
+        }
+        Self {
+            left,
+            closed: by_line(lines),
+        }
+    }
+
+    fn of(&self, line: LineIndex) -> Option<(u64, u64)> {
+        self.left.get(usize::from(line.0)).copied().flatten()
+    }
+
+    pub(super) fn budget(&self, line: LineIndex) -> Option<u64> {
+        self.of(line).map(|(budget, _)| budget)
+    }
+
+    pub(super) fn left(&self, line: LineIndex) -> Option<u64> {
+        self.of(line).map(|(_, left)| left)
+    }
+
+    /// What is left on a whole way.
+    pub(super) fn least(&self, way: &[LineIndex]) -> u64 {
+        way.iter()
+            .filter_map(|&line| self.left(line))
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    /// The first line of a way that has no room for that.
+    pub(super) fn refusing(&self, way: &[LineIndex], more: u64) -> Option<LineIndex> {
+        way.iter()
+            .copied()
+            .find(|&line| self.left(line).is_some_and(|left| left < more))
+    }
+
+    /// A picture of that kind found no room to begin.
+    pub(super) fn close(&mut self, line: LineIndex, kind: Kind, desk: usize) {
+        if let Some(closed) = self.closed.get_mut(usize::from(line.0)) {
+            let but = Some(desk);
+            *closed = Some(closed.map_or(Closed { kind, but }, |other| Closed {
+                kind: other.kind.min(kind),
+                but: but.filter(|_| other.but == but),
+            }));
+        }
+    }
+
+    /// The first line of a way on which no picture of that kind may climb.
+    pub(super) fn closed(&self, way: &[LineIndex], kind: Kind, desk: usize) -> Option<LineIndex> {
+        let is_closed = |line: &LineIndex| {
+            let closed = self.closed.get(usize::from(line.0)).copied().flatten();
+            closed.is_some_and(|closed| closed.kind <= kind && closed.but != Some(desk))
+        };
+        way.iter().copied().find(is_closed)
+    }
+
+    /// Takes it; what is not there is not taken.
+    pub(super) fn take(&mut self, way: &[LineIndex], more: u64) {
+        for line in way {
+            if let Some(Some((_, left))) = self.left.get_mut(usize::from(line.0)) {
+                *left = left.saturating_sub(more);
+            }
+        }
+    }
+}
+
+/// What a receiver has taken of its own way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Purse<'a> {
+    pub(super) used: u64,
+    estimate: u64,
+    policy: u64,
+    lines: &'a [LineIndex],
+}
+
+impl<'a> Purse<'a> {
+    pub(super) fn new(receiver: &Receiver<'a>, policy: &Policy) -> Self {
+        Self {
+            used: 0,
+            estimate: receiver.estimate.map_or(u64::MAX, |estimate| estimate.as_bps()),
+            policy: policy.receiver_max.as_bps(),
+            lines: receiver.lines,
+        }
+    }
+
+    /// Why so much more does not fit.
+    pub(super) fn refusal(&self, lines: &Lines, more: u64, room: Room) -> Option<Shortfall> {
+        let after = self.used.saturating_add(more);
+        if after > self.estimate {
+            return Some(Cause::Path.into());
+        }
+        if after > self.policy {
+            return Some(Cause::Policy.into());
+        }
+        if let Some(line) = lines.refusing(self.lines, more) {
+            return Some(line_shortfall(Cause::LineBudget, line));
+        }
+        if room == Room::Just || more == 0 {
+            return None;
+        }
+        if with_margin(after) > self.estimate {
+            return Some(Cause::Path.into());
+        }
+        lines
+            .refusing(self.lines, with_margin(more))
+            .map(|line| line_shortfall(Cause::LineBudget, line))
+    }
+
+    pub(super) fn take(&mut self, lines: &mut Lines, more: u64) {
+        self.used = self.used.saturating_add(more);
+        lines.take(self.lines, more);
+    }
+
+    /// What more its own way would take and leave the margin.
+    pub(super) fn spare(&self) -> u64 {
+        without_margin(self.estimate)
+            .min(self.policy)
+            .saturating_sub(self.used)
+    }
+}
+
+pub(super) fn line_shortfall(cause: Cause, line: LineIndex) -> Shortfall {
+    Shortfall {
+        cause,
+        line: Some(line),
+    }
+}
+
+pub(super) fn with_margin(rate: u64) -> u64 {
+    rate.saturating_mul(MARGIN_PERCENT) / 100
+}
+
+pub(super) fn without_margin(rate: u64) -> u64 {
+    rate / MARGIN_PERCENT * 100
+}

@@ -1,0 +1,239 @@
+//! Whether packets are lost because too many are sent, or just so.
+//!
+//! The idea is that of the published descriptions of a loss-based estimator in its second version: loss is explained by a
+//! share that is lost whatever is sent, and a bandwidth above which everything is lost, and those two are chosen that
+//! explain best what was seen at different rates. Beside that the queue is a witness: a full one is a reason.
+
+use std::collections::VecDeque;
+
+use super::Micros;
+
+/// What is seen at one rate: packets sent within this time, and at least so many.
+const SPAN: Micros = 250_000;
+const PACKETS: u32 = 20;
+/// Or so long, where few are sent.
+const SPAN_MAX: Micros = 2_000_000;
+/// Observations kept; 6 s at ordinary rates. The oldest is forgotten first.
+const OBSERVATIONS: usize = 24;
+/// Newest observations that make the share shown: one second.
+const SHOWN: usize = 4;
+/// Less loss than this is everybody's.
+const NOTABLE: f64 = 0.02;
+/// More than the loss that comes without a queue by this, while packets wait, is congestion.
+const EXCESS: f64 = 0.05;
+/// And by so many standard deviations.
+const DEVIATIONS: f64 = 2.5;
+/// Packets that wait longer than this stand in a queue.
+const WAITING: Micros = 40_000;
+/// How much better (natural logarithm of the likelihood) a limit must explain what was seen than chance alone, where each
+/// packet is lost by itself; more where losses come in bursts.
+const EVIDENCE: f64 = 10.0;
+/// Shares lost whatever is sent, that are tried.
+const SHARES: [f64; 8] = [0.001, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2, 0.3];
+/// Of the rates seen each third is tried: they change slowly, and the search stays below a tenth of a millisecond.
+const RATES_STEP: usize = 3;
+/// Limits that are tried, as multiples of the rates seen.
+const LIMITS: [f64; 3] = [0.8, 0.9, 1.0];
+
+/// What losses say.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Verdict {
+    /// Share lost in the last second.
+    pub(super) share: f64,
+    /// Loss in a queue, or above a limit.
+    pub(super) congestion: bool,
+    /// Loss whatever is sent.
+    pub(super) random: bool,
+    /// The limit that explains it, bits per second.
+    pub(super) limit: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Observation {
+    rate: f64,
+    arrived: u32,
+    lost: u32,
+    /// Losses after a packet that arrived.
+    bursts: u32,
+    wait: Micros,
+}
+
+impl Observation {
+    /// Of all of them; the rate and the wait are worth nothing then.
+    fn sum<'o>(all: impl Iterator<Item = &'o Self>) -> Self {
+        all.fold(Self::default(), |sum, seen| Self {
+            arrived: sum.arrived + seen.arrived,
+            lost: sum.lost + seen.lost,
+            bursts: sum.bursts + seen.bursts,
+            ..sum
+        })
+    }
+
+    /// How many times more the lost share varies than if each packet were lost by itself: with bursts, each packet says
+    /// less. From the chances that a burst begins and ends, as a chain of two states has it.
+    fn burstiness(&self) -> f64 {
+        let bursts = f64::from(self.bursts);
+        let changes = bursts / f64::from(self.arrived.max(1)) + bursts / f64::from(self.lost.max(1));
+        let memory = (1.0 - changes).clamp(0.0, 0.9);
+        (1.0 + memory) / (1.0 - memory)
+    }
+
+    fn share(&self) -> f64 {
+        f64::from(self.lost) / f64::from((self.lost + self.arrived).max(1))
+    }
+}
+
+/// Losses of one way.
+#[derive(Debug)]
+pub(super) struct Loss {
+    seen: VecDeque<Observation>,
+    running: Option<Running>,
+    in_burst: bool,
+    verdict: Verdict,
+}
+
+/// An observation that is not full yet.
+#[derive(Debug)]
+struct Running {
+    first: Micros,
+    last: Micros,
+    bytes: u64,
+    seen: Observation,
+}
+
+impl Loss {
+    pub(super) fn new() -> Self {
+        Self {
+            seen: VecDeque::with_capacity(OBSERVATIONS),
+            running: None,
+            in_burst: false,
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// The first that is told of a packet. Returns whether an observation is full, with a new verdict.
+    pub(super) fn add(&mut self, sent: Micros, bytes: u16, lost: bool, wait: Micros) -> bool {
+        let running = self.running.get_or_insert(Running {
+            first: sent,
+            last: sent,
+            bytes: 0,
+            seen: Observation::default(),
+        });
+        let span = sent - running.first;
+        let packets = running.seen.arrived + running.seen.lost;
+        let full = (span >= SPAN && packets >= PACKETS) || span >= SPAN_MAX;
+        if full {
+            let mut seen = running.seen;
+            seen.rate = running.bytes as f64 * 8e6 / span as f64;
+            self.running = None;
+            self.close(seen);
+            self.add(sent, bytes, lost, wait);
+            return true;
+        }
+        running.last = running.last.max(sent);
+        running.bytes += u64::from(bytes);
+        running.seen.wait = running.seen.wait.max(wait);
+        if lost {
+            running.seen.lost += 1;
+            running.seen.bursts += u32::from(!self.in_burst);
+        } else {
+            running.seen.arrived += 1;
+        }
+        self.in_burst = lost;
+        false
+    }
+
+    /// A packet told as lost arrived after all.
+    pub(super) fn correct(&mut self) {
+        let newest = self.running.as_mut().map(|running| &mut running.seen);
+        if let Some(seen) = newest
+            .into_iter()
+            .chain(self.seen.iter_mut().rev())
+            .find(|seen| seen.lost > 0)
+        {
+            seen.lost -= 1;
+            seen.arrived += 1;
+        }
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    fn close(&mut self, seen: Observation) {
+        if self.seen.len() == OBSERVATIONS {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(seen);
+        let share = self.shown();
+        if share < NOTABLE {
+            let random = self.verdict.random && Observation::sum(self.seen.iter()).share() >= NOTABLE;
+            self.verdict = Verdict {
+                share,
+                random,
+                ..Verdict::default()
+            };
+            return;
+        }
+        let queueing = seen.wait >= WAITING && seen.share() > self.tolerated(&seen);
+        let limit = self.limit();
+        let congestion = queueing || limit.is_some_and(|limit| seen.rate > limit);
+        self.verdict = Verdict {
+            share,
+            congestion,
+            random: !congestion && limit.is_none(),
+            limit,
+        };
+    }
+
+    fn shown(&self) -> f64 {
+        Observation::sum(self.seen.iter().rev().take(SHOWN)).share()
+    }
+
+    /// Share that may be lost among so many packets without a reason: what is lost while nothing waits, and some more.
+    fn tolerated(&self, seen: &Observation) -> f64 {
+        let calm = Observation::sum(self.seen.iter().filter(|seen| seen.wait < WAITING));
+        let share = calm.share();
+        let packets = f64::from((seen.lost + seen.arrived).max(1));
+        let deviation = (share * (1.0 - share) * calm.burstiness() / packets).sqrt();
+        share + EXCESS.max(DEVIATIONS * deviation)
+    }
+
+    /// The limit that explains the losses better than chance, if one does.
+    fn limit(&self) -> Option<f64> {
+        let all = Observation::sum(self.seen.iter());
+        let evidence = EVIDENCE * all.burstiness();
+        let chance = self.likelihood(f64::INFINITY, all.share());
+        let mut best = (chance + evidence, None);
+        for seen in self.seen.iter().step_by(RATES_STEP) {
+            for limit in LIMITS.map(|part| part * seen.rate) {
+                for share in SHARES {
+                    let likelihood = self.likelihood(limit, share);
+                    if likelihood > best.0 {
+                        best = (likelihood, Some(limit));
+                    }
+                }
+            }
+        }
+        best.1
+    }
+
+    /// Natural logarithm of the likelihood of what was seen, were all above `limit` lost and `share` of the rest.
+    fn likelihood(&self, limit: f64, share: f64) -> f64 {
+        let term = |chance: f64, seen: &Observation| {
+            let lost = chance.clamp(1e-4, 1.0 - 1e-4);
+            f64::from(seen.lost) * lost.ln() + f64::from(seen.arrived) * (1.0 - lost).ln()
+        };
+        let (over, below): (f64, Observation) =
+            self.seen
+                .iter()
+                .fold((0.0, Observation::default()), |(over, below), seen| {
+                    if seen.rate <= limit {
+                        return (over, Observation::sum([&below, seen].into_iter()));
+                    }
+                    let above = (seen.rate - limit) / seen.rate;
+                    (over + term(share + (1.0 - share) * above, seen), below)
+                });
+        over + term(share, &below)
+    }
+}

@@ -1,0 +1,475 @@
+//! How much the way to one endpoint takes: an estimate from the feedback of everything that is sent to it.
+//!
+//! [`Estimator`] gives each outgoing packet its transport-wide number when it is sent, so the loss of a publisher's own
+//! uplink never appears here. From what the receiver tells it takes the acknowledged rate ([`acked`]), whether a queue
+//! grows ([`delay`], [`queue`]), whether packets are lost because of it or just so ([`loss`]), and from these the rate
+//! ([`rate`]); where more is wanted it asks for probes ([`probe`]). `docs/estimation.md` tells the whole of it.
+//!
+//! Like all of the engine it is told the time; a `now` before the last one counts as the last one. Whatever a receiver
+//! claims, the target stays within [`Estimator::MIN`] and [`Estimator::MAX`], and memory is bounded.
+
+mod acked;
+mod delay;
+mod loss;
+mod probe;
+mod queue;
+mod rate;
+mod reported;
+mod sent;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use acked::Acked;
+use delay::{Clock, Delay};
+use loss::Loss;
+use probe::{Probes, Shown};
+use rate::Rate;
+use reported::Reported;
+use sent::{News, Report, SentLog};
+
+pub use delay::Trend;
+pub use probe::{Probe, ProbeId};
+pub use sent::PathLoss;
+
+use crate::{engine::units::Bitrate, wire::rtcp::TransportFeedback};
+
+/// Millionths of a second since some fixed point of a clock.
+type Micros = i64;
+
+/// Bits per second: one voice on the thinnest line; below it there is nothing left to give up.
+const RATE_MIN: f64 = 30e3;
+/// Bits per second: more than the best stage, screen and page of thumbnails together.
+const RATE_MAX: f64 = 10e6;
+/// Bits per second: carries voices and one small picture, and does no harm to the thinnest lines of a WAN.
+const RATE_START: f64 = 300e3;
+/// Acknowledged rate of ordinary times is taken over this long, and over this while a queue stands: then what arrives is
+/// what the line takes, and older arrivals only tell of another line.
+const ACKED_SPAN: Micros = 500_000;
+const ACKED_SPAN_QUEUED: Micros = 200_000;
+/// A wait beyond this stands in the way of a conversation: the rate goes down whatever the trend says.
+const WAIT_MAX: Micros = 120_000;
+/// From this wait on the rate does not grow.
+const WAIT_GROW_MAX: Micros = 40_000;
+/// A wait beyond it that grew by so much since the last feedback needs no trend, which takes twenty groups to see it.
+const WAIT_RISING: Micros = 50_000;
+const RISE: Micros = 20_000;
+/// A growing wait below this, right after a probe, is the one that the probe made.
+const WAIT_PROBED: Micros = 60_000;
+/// The next stride to what a probe showed is taken below this wait only.
+const WAIT_STRIDE_MAX: Micros = 15_000;
+/// The receiver's wait until its next feedback.
+const FEEDBACK_WAIT: Micros = 100_000;
+/// Round trip before one is known, and its bounds.
+const ROUND_TRIP: Micros = 100_000;
+const ROUND_TRIP_MAX: Micros = 5_000_000;
+/// Packets are out and nothing is told for so long and three round trips: nobody hears, or nobody can answer.
+const SILENCE: Micros = 700_000;
+/// Then the rate falls to [`SILENCE_SHARE`] each time this passes.
+const SILENCE_STEP: Micros = 500_000;
+const SILENCE_SHARE: f64 = 0.7;
+/// What is sent, below this share of the target: the application, not the line, is the limit.
+const LIMITED_BELOW: f64 = 0.65;
+
+/// What a packet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Sent for the first time, at its own pace.
+    Media,
+    /// Sent again.
+    Repair,
+    /// Padding, as part of a probe.
+    Padding(ProbeId),
+    /// Media or a repair sent at the pace of a probe, as part of it.
+    Probing(ProbeId),
+}
+
+/// What the estimator knows, for inspection.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EstimatorState {
+    /// See [`Estimator::target`].
+    pub target: Bitrate,
+    /// What arrives, by the receiver's clock; none before it was measured.
+    pub acked: Option<Bitrate>,
+    /// Share of packets lost in the last second, 0 to 1.
+    pub loss: f64,
+    /// How long packets wait in the queue of the line.
+    pub wait: Duration,
+    /// What that wait does.
+    pub trend: Trend,
+    /// Its slope, on the scale of the detector's threshold, ms.
+    pub slope: f64,
+    /// See [`Estimator::is_congested`].
+    pub is_congested: bool,
+    /// Packets are lost, but not because of what is sent.
+    pub is_random_loss: bool,
+    /// Less is sent than the target allows: the target does not grow by itself.
+    pub is_app_limited: bool,
+    /// A probe is under way.
+    pub is_probing: bool,
+    /// The receiver tells what arrives. Otherwise its reports and REMB are the law.
+    pub is_transport_wide: bool,
+}
+
+/// The estimate of one way.
+#[derive(Debug)]
+pub struct Estimator {
+    epoch: Instant,
+    /// The latest time told.
+    at: Micros,
+    sent: SentLog,
+    sent_rate: Acked,
+    acked: Acked,
+    delay: Delay,
+    loss: Loss,
+    rate: Rate,
+    probes: Probes,
+    reported: Reported,
+    round_trip: Micros,
+    /// When feedback last told something new; none for receivers that never did.
+    told: Option<Micros>,
+    /// When the first packet since then was sent.
+    untold_since: Option<Micros>,
+    /// When silence lowers the rate the next time.
+    silent_at: Option<Micros>,
+    congested: bool,
+    /// The wait at the last feedback.
+    waited: Micros,
+    /// The queue that does not answer to a lower rate.
+    stubborn: Option<Stubborn>,
+    /// Kept for its memory.
+    news: Vec<Report>,
+}
+
+/// A wait that stands although less is sent.
+#[derive(Debug, Clone, Copy)]
+struct Stubborn {
+    since: Micros,
+    wait: Micros,
+}
+
+impl Estimator {
+    /// The least target.
+    pub const MIN: Bitrate = Bitrate::bps(RATE_MIN as u64);
+    /// The greatest target.
+    pub const MAX: Bitrate = Bitrate::bps(RATE_MAX as u64);
+    /// The target before anything is known.
+    pub const START: Bitrate = Bitrate::bps(RATE_START as u64);
+
+    /// Nothing known yet.
+    pub fn new(now: Instant) -> Self {
+        Self::starting_at(now, Self::START)
+    }
+
+    /// The same with another target than [`Estimator::START`] before anything is known.
+    pub fn starting_at(now: Instant, start: Bitrate) -> Self {
+        let start = (start.as_bps() as f64).clamp(RATE_MIN, RATE_MAX);
+        Self {
+            epoch: now,
+            at: 0,
+            sent: SentLog::new(),
+            sent_rate: Acked::new(),
+            acked: Acked::new(),
+            delay: Delay::new(),
+            loss: Loss::new(),
+            rate: Rate::new(start),
+            probes: Probes::new(),
+            reported: Reported::new(start),
+            round_trip: ROUND_TRIP,
+            told: None,
+            untold_since: None,
+            silent_at: None,
+            congested: false,
+            waited: 0,
+            stubborn: None,
+            news: Vec::new(),
+        }
+    }
+
+    /// A packet of so many bytes on the wire (IP and UDP headers and the SRTP tag included) goes out now: its
+    /// transport-wide number.
+    pub fn handle_sent(&mut self, now: Instant, bytes: u16, kind: Sent) -> u16 {
+        let at = self.tick(now);
+        self.sent_rate.add(at, bytes);
+        let probe = match kind {
+            Sent::Media | Sent::Repair => None,
+            Sent::Padding(id) | Sent::Probing(id) => Some(id),
+        };
+        if let Some(id) = probe {
+            self.probes.sent(at, id, bytes);
+        }
+        if self.told.is_some() && self.untold_since.is_none() {
+            self.untold_since = Some(at);
+            self.silent_at = Some(at + self.patience());
+        }
+        self.sent.number(at, bytes, probe)
+    }
+
+    /// One feedback. At most `statuses` of the packets it speaks of are looked at; returns how many were. Numbers never
+    /// given are counted as [`PathLoss::unknown`].
+    pub fn handle_feedback(
+        &mut self,
+        now: Instant,
+        feedback: &TransportFeedback<'_>,
+        statuses: usize,
+    ) -> usize {
+        let at = self.tick(now);
+        let mut news = std::mem::take(&mut self.news);
+        news.clear();
+        let read = self.sent.read(feedback, statuses, &mut news);
+        if !news.is_empty() {
+            self.hear(at);
+            self.learn_passed_over(&news);
+            for report in &news {
+                self.learn(report);
+            }
+            self.decide(at);
+        }
+        self.news = news;
+        read
+    }
+
+    /// The round trip as reports tell it. It says how fast a change can be seen; above 5 s it is not believed.
+    pub fn handle_round_trip(&mut self, now: Instant, round_trip: Duration) {
+        self.tick(now);
+        if let Ok(round_trip) = Micros::try_from(round_trip.as_micros())
+            && round_trip <= ROUND_TRIP_MAX
+        {
+            self.round_trip = round_trip;
+        }
+    }
+
+    /// The receiver allows no more than that, for ten seconds; it says so again each second.
+    pub fn handle_remb(&mut self, now: Instant, rate: Bitrate) {
+        let at = self.tick(now);
+        self.reported.handle_remb(at, rate.as_bps() as f64);
+    }
+
+    /// A report block told so many 256ths as lost. Counts only for receivers without transport-wide feedback.
+    pub fn handle_report_loss(&mut self, now: Instant, fraction_lost: u8) {
+        let at = self.tick(now);
+        self.sent_rate.add(at, 0);
+        let sent = self.sent_rate.rate(ACKED_SPAN);
+        self.reported.handle_loss(at, fraction_lost, sent);
+    }
+
+    /// What the receiver could use in all. Nothing is probed above it.
+    pub fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
+        self.tick(now);
+        self.probes.set_wanted(wanted.as_bps() as f64);
+    }
+
+    /// What may be sent in all, within [`Estimator::MIN`] and [`Estimator::MAX`].
+    pub fn target(&self) -> Bitrate {
+        let rate = if self.told.is_some() {
+            self.rate.target()
+        } else {
+            self.reported.target()
+        };
+        let rate = self.reported.cap(self.at).map_or(rate, |cap| rate.min(cap));
+        Bitrate::bps(rate.clamp(RATE_MIN, RATE_MAX) as u64)
+    }
+
+    /// A queue grows now or stands too long, or packets are lost in one. Not when nothing was told for a while: what was true
+    /// then says nothing of now.
+    pub fn is_congested(&self) -> bool {
+        self.congested && self.told.is_some_and(|told| self.at - told < self.patience())
+    }
+
+    /// What feedback said of all packets so far.
+    pub fn loss(&self) -> PathLoss {
+        self.sent.loss()
+    }
+
+    /// All of it, for inspection.
+    pub fn state(&self) -> EstimatorState {
+        let verdict = self.loss.verdict();
+        let sent = self.sent_rate.rate(ACKED_SPAN).unwrap_or(0.0);
+        EstimatorState {
+            target: self.target(),
+            acked: self.acked.rate(ACKED_SPAN).map(|rate| Bitrate::bps(rate as u64)),
+            loss: verdict.share,
+            wait: Duration::from_micros(self.delay.queue.wait().unsigned_abs()),
+            trend: self.delay.trend(),
+            slope: self.delay.slope(),
+            is_congested: self.is_congested(),
+            is_random_loss: verdict.random,
+            is_app_limited: sent < self.rate.target() * LIMITED_BELOW,
+            is_probing: self.probes.running(),
+            is_transport_wide: self.told.is_some(),
+        }
+    }
+
+    /// The next probe to send, if more is wanted than the target and it is time for one.
+    pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
+        let at = self.tick(now);
+        if self.told.is_none() || self.rate.is_striding() {
+            return None;
+        }
+        self.probes.poll(at, self.rate.target(), self.rate.is_near())
+    }
+
+    /// Every deadline that is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let at = self.tick(now);
+        self.sent_rate.add(at, 0); // time passes for it, too
+        self.judge_probes(at);
+        while let Some(due) = self.silent_at.filter(|due| *due <= at) {
+            self.rate.lower(self.rate.target() * SILENCE_SHARE);
+            // After a long sleep of the caller one step for each that passed, as far as it goes.
+            let floor = self.rate.target() <= RATE_MIN;
+            self.silent_at = (!floor).then_some(due + SILENCE_STEP);
+        }
+    }
+
+    /// When [`Estimator::handle_timeout`] or [`Estimator::poll_probe`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let may = self.told.is_some() && !self.rate.is_striding();
+        let probe = may.then(|| self.probes.due(self.rate.target())).flatten();
+        let judged = self.probes.deadline(self.response());
+        [probe, judged, self.silent_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| self.epoch + Duration::from_micros(at.max(0).unsigned_abs()))
+    }
+
+    fn tick(&mut self, now: Instant) -> Micros {
+        let at = now.saturating_duration_since(self.epoch).as_micros();
+        self.at = self.at.max(
+            Micros::try_from(at)
+                .unwrap_or(Micros::MAX / 4)
+                .min(Micros::MAX / 4),
+        );
+        self.at
+    }
+
+    /// After so long a change of the rate is seen in feedback.
+    fn response(&self) -> Micros {
+        self.round_trip + FEEDBACK_WAIT
+    }
+
+    /// Nothing told for so long: nobody hears, or nobody can answer.
+    fn patience(&self) -> Micros {
+        SILENCE + 3 * self.round_trip
+    }
+
+    /// Feedback came.
+    fn hear(&mut self, at: Micros) {
+        let silent = self
+            .untold_since
+            .is_some_and(|since| at - since > self.patience());
+        if silent {
+            self.probes.begin_anew(at);
+        }
+        self.told = Some(at);
+        self.untold_since = None;
+        self.silent_at = None;
+    }
+
+    /// What a lost feedback would have told is taken to have arrived like what was told of late: otherwise each lost feedback
+    /// would pass for a line that takes less.
+    fn learn_passed_over(&mut self, news: &[Report]) {
+        let bytes = self.sent.take_passed_over();
+        let first = news.iter().find_map(|report| match report.news {
+            News::Arrived(arrived) => Some(arrived),
+            News::Late(_) | News::Lost => None,
+        });
+        if let Some(first) = first.filter(|_| bytes > 0) {
+            let arrived = bytes as f64 * (1.0 - self.loss.verdict().share);
+            self.acked.spread(first, arrived as u64);
+        }
+    }
+
+    fn learn(&mut self, report: &Report) {
+        let lost = match report.news {
+            News::Lost => true,
+            News::Late(_) => {
+                self.loss.correct();
+                false
+            }
+            News::Arrived(_) => false,
+        };
+        if let News::Arrived(arrived) | News::Late(arrived) = report.news {
+            let probing = report.probe.is_some();
+            if self.delay.add(report.number, report.sent, arrived, probing) == Clock::Jumped {
+                self.acked.reset();
+            }
+            self.acked.add(arrived, report.bytes);
+        }
+        if !matches!(report.news, News::Late(_)) {
+            let wait = self.delay.queue.wait();
+            self.loss.add(report.sent, report.bytes, lost, wait);
+        }
+        if let Some(id) = report.probe {
+            self.probes.told(id, report.sent, report.bytes, report.news);
+        }
+    }
+
+    /// The rate that follows from what is known now.
+    fn decide(&mut self, at: Micros) {
+        let wait = self.delay.queue.wait();
+        let span = if wait > WAIT_GROW_MAX {
+            ACKED_SPAN_QUEUED
+        } else {
+            ACKED_SPAN
+        };
+        let short = self.acked.rate(ACKED_SPAN_QUEUED);
+        let Some(acked) = self.acked.rate(span).map(|long| long.max(short.unwrap_or(0.0))) else {
+            self.judge_probes(at);
+            return;
+        };
+        let loss = self.loss.verdict();
+        let trend = self.delay.trend();
+        self.judge_probes(at);
+        let own = wait < WAIT_PROBED && self.probes.disturbs(at, self.response());
+        let stands = wait > WAIT_MAX && trend != Trend::Draining;
+        let grows = trend == Trend::Growing && !own || wait > WAIT_RISING && wait > self.waited + RISE;
+        self.waited = wait;
+        self.congested = grows || stands || loss.congestion;
+        if self.congested {
+            self.rate.back_off(at, acked, wait);
+            self.probes.abort(at);
+        } else if trend == Trend::Steady && wait <= WAIT_GROW_MAX {
+            if wait <= rate::DRAINED {
+                self.rate.drained();
+            }
+            let calm = wait <= WAIT_STRIDE_MAX;
+            self.rate.grow(at, acked, self.response(), calm);
+        }
+        if let Some(limit) = loss.limit {
+            self.rate.lower(limit);
+        }
+        self.doubt_queue(at, wait);
+    }
+
+    /// A wait that does not change although the rate was lowered for a second and two round trips is no queue of ours: the
+    /// path is longer than it was.
+    fn doubt_queue(&mut self, at: Micros, wait: Micros) {
+        if wait <= WAIT_MAX {
+            self.stubborn = None;
+            return;
+        }
+        match self.stubborn {
+            Some(stubborn) if wait * 5 > stubborn.wait * 4 => {
+                if at - stubborn.since > 1_000_000 + 2 * self.round_trip {
+                    self.delay.queue.rebase();
+                    self.stubborn = None;
+                }
+            }
+            _ => self.stubborn = Some(Stubborn { since: at, wait }),
+        }
+    }
+
+    fn judge_probes(&mut self, at: Micros) {
+        while let Some(shown) = self.probes.judge(at, self.response(), self.rate.target()) {
+            let rate = match shown {
+                Shown::Free(rate) => rate,
+                Shown::Full(rate) => self.rate.share_of_full(rate),
+                Shown::Nothing => continue,
+            };
+            self.rate.prove(at, rate, self.response());
+        }
+    }
+}

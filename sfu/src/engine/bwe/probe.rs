@@ -1,0 +1,314 @@
+//! Probes: short bursts above the estimate, sent when more is wanted, that show whether the line takes more.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{Micros, RATE_MAX, sent::News};
+use crate::engine::units::Bitrate;
+
+/// Names one probe of one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProbeId(pub u32);
+
+/// A burst to send: at this rate, at least so many bytes and so many packets, of media where there is some, else padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// To be told with each packet of it.
+    pub id: ProbeId,
+    /// How fast, all packets to the endpoint together.
+    pub rate: Bitrate,
+    /// At least so many bytes on the wire.
+    pub bytes: u32,
+    /// At least so many packets: fewer show nothing.
+    pub packets: u8,
+}
+
+/// How long a probe takes to send. Shorter ones drown in the grain of timers, longer ones in the queue they make.
+const LENGTH: Duration = Duration::from_millis(20);
+/// Near what the line is known to take it is only a look whether that still holds. A longer one would push aside the other
+/// flows of a full line, the more the greater the flow that probes.
+const LENGTH_NEAR: Duration = Duration::from_millis(10);
+/// Fewer packets show nothing.
+const PACKETS: u8 = 5;
+/// A probe not sent by then is judged by what was sent of it.
+const SEND_TIME: Micros = 250_000;
+/// What is not told of so long after it was sent, and a response time, is lost.
+const TELL_TIME: Micros = 500_000;
+/// Share of its packets that must arrive, in percent: paths that lose a third are probed too.
+const ARRIVED_PERCENT: u32 = 60;
+/// Shorter than this between first and last packet, and nothing is measured.
+const SPAN_MIN: Micros = 5_000;
+const SPAN_MAX: Micros = 1_000_000;
+/// Arriving so much faster than sent is a device that held packets back, or a lie.
+const FASTER_MAX: f64 = 2.0;
+/// Arriving slower than this share of the rate sent: the line is full.
+const FULL_BELOW: f64 = 0.9;
+/// Then so much of what arrived is used.
+const FULL_USE: f64 = 0.9;
+/// Multiples of the start with which an estimate begins, sent without waiting for the first result.
+const FIRST: [f64; 2] = [3.0, 6.0];
+/// Multiple of the estimate later.
+const STEP: f64 = 2.0;
+/// Multiple of what is wanted above which nobody probes.
+const WANTED: f64 = 1.1;
+/// A probe below this multiple of the estimate shows nothing new, and one that shows less was in vain.
+const GAIN_MIN: f64 = 1.05;
+/// Wait after a probe that showed nothing, at first; it grows by half each time up to the greatest. Longer, and a line that
+/// came back is found late.
+const WAIT: Micros = 3_000_000;
+const WAIT_MAX: Micros = 7_000_000;
+/// No probe so long after a queue: the line is full, and the additive search finds the rest.
+const CALM: Micros = 5_000_000;
+/// The queue that a probe made takes so long to drain, beside the time after which it is seen.
+const SETTLE: Micros = 150_000;
+/// Probes that wait for results.
+const CLUSTERS_MAX: usize = 2;
+
+/// What a probe showed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Shown {
+    /// So much passes, and perhaps more.
+    Free(f64),
+    /// So much passed, beside what others sent at that moment, and no more.
+    Full(f64),
+    /// Nothing that can be believed.
+    Nothing,
+}
+
+/// Plans probes and judges them.
+#[derive(Debug)]
+pub(super) struct Probes {
+    /// Bits per second.
+    wanted: f64,
+    next_id: u32,
+    first: usize,
+    clusters: VecDeque<Cluster>,
+    /// The last packet of any probe.
+    sent_at: Option<Micros>,
+    not_before: Micros,
+    wait: Micros,
+}
+
+impl Probes {
+    pub(super) fn new() -> Self {
+        Self {
+            wanted: 0.0,
+            next_id: 0,
+            first: 0,
+            clusters: VecDeque::new(),
+            sent_at: None,
+            not_before: 0,
+            wait: WAIT,
+        }
+    }
+
+    pub(super) fn set_wanted(&mut self, wanted: f64) {
+        self.wanted = wanted;
+    }
+
+    /// Is one under way?
+    pub(super) fn running(&self) -> bool {
+        !self.clusters.is_empty()
+    }
+
+    /// When the next one may begin, if more is wanted than `target`.
+    pub(super) fn due(&self, target: f64) -> Option<Micros> {
+        let more = self.wanted.min(RATE_MAX) > target;
+        let free = match self.clusters.back() {
+            None => true,
+            Some(last) => !last.open && self.begins() && self.clusters.len() < CLUSTERS_MAX,
+        };
+        (more && free).then_some(self.not_before)
+    }
+
+    /// The next one, if it is time. `near`: the target is near what the line is known to take.
+    pub(super) fn poll(&mut self, at: Micros, target: f64, near: bool) -> Option<Probe> {
+        if self.due(target).is_none_or(|due| at < due) {
+            return None;
+        }
+        let multiple = FIRST.get(self.first).copied().unwrap_or(STEP);
+        self.first += usize::from(self.begins());
+        let top = (self.wanted * WANTED).min(RATE_MAX);
+        let rate = (target * multiple).min(top).max(target * GAIN_MIN);
+        if rate >= top {
+            self.first = FIRST.len();
+        }
+        let id = ProbeId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        let rate = Bitrate::bps(rate as u64);
+        let bytes = rate.over(if near { LENGTH_NEAR } else { LENGTH }).as_bytes() as u32;
+        self.clusters.push_back(Cluster::new(id, at, bytes));
+        Some(Probe {
+            id,
+            rate,
+            bytes,
+            packets: PACKETS,
+        })
+    }
+
+    /// A packet of it goes out.
+    pub(super) fn sent(&mut self, at: Micros, id: ProbeId, bytes: u16) {
+        if let Some(cluster) = self.clusters.iter_mut().find(|c| c.id == id && c.open) {
+            self.sent_at = Some(at);
+            cluster.packets += 1;
+            cluster.bytes += u32::from(bytes);
+            cluster.until = at;
+            cluster.open = cluster.packets < u32::from(PACKETS) || cluster.bytes < cluster.least;
+        }
+    }
+
+    /// Something was told of a packet of it.
+    pub(super) fn told(&mut self, id: ProbeId, sent: Micros, bytes: u16, news: News) {
+        if let Some(cluster) = self.clusters.iter_mut().find(|c| c.id == id) {
+            cluster.told(sent, bytes, news);
+        }
+    }
+
+    /// Judges the oldest one if all of it is told, or its time is over. Call it until none is left.
+    pub(super) fn judge(&mut self, at: Micros, response: Micros, target: f64) -> Option<Shown> {
+        let oldest = self.clusters.front()?;
+        let told = !oldest.open && oldest.arrived + oldest.lost >= oldest.packets;
+        if !told && at < oldest.deadline(response) {
+            return None;
+        }
+        let shown = self.clusters.pop_front()?.judge();
+        match shown {
+            Shown::Free(rate) | Shown::Full(rate) if rate > target * GAIN_MIN => {
+                self.wait = WAIT;
+                self.not_before = at;
+            }
+            _ if self.clusters.is_empty() => self.later(at),
+            _ => {}
+        }
+        Some(shown)
+    }
+
+    /// Is what waits now perhaps only what the last probe made? It is gone a response time after it.
+    pub(super) fn disturbs(&self, at: Micros, response: Micros) -> bool {
+        self.sent_at.is_some_and(|sent| at - sent < response + SETTLE)
+    }
+
+    /// A queue grows: what runs is given up.
+    pub(super) fn abort(&mut self, at: Micros) {
+        self.first = FIRST.len();
+        if !self.clusters.is_empty() {
+            self.clusters.clear();
+            self.later(at);
+        }
+        self.not_before = self.not_before.max(at + CALM);
+    }
+
+    /// When the oldest one is over at the latest.
+    pub(super) fn deadline(&self, response: Micros) -> Option<Micros> {
+        self.clusters.front().map(|cluster| cluster.deadline(response))
+    }
+
+    /// Feedback came back after a silence: the old estimate may hold or not.
+    pub(super) fn begin_anew(&mut self, at: Micros) {
+        self.wait = WAIT;
+        self.not_before = at;
+    }
+
+    fn later(&mut self, at: Micros) {
+        self.not_before = self.not_before.max(at + self.wait);
+        self.wait = (self.wait + self.wait / 2).min(WAIT_MAX);
+    }
+
+    fn begins(&self) -> bool {
+        self.first < FIRST.len()
+    }
+}
+
+/// A probe under way.
+#[derive(Debug)]
+struct Cluster {
+    id: ProbeId,
+    /// Still being sent.
+    open: bool,
+    least: u32,
+    /// When the last packet went out, or the probe was handed over.
+    until: Micros,
+    packets: u32,
+    bytes: u32,
+    lost: u32,
+    arrived: u32,
+    arrived_bytes: u32,
+    /// (sent, bytes) of the last, and (arrived, bytes) of the first packet that arrived.
+    last_sent: (Micros, u16),
+    first_arrived: (Micros, u16),
+    first_sent: Micros,
+    last_arrived: Micros,
+}
+
+impl Cluster {
+    fn new(id: ProbeId, at: Micros, least: u32) -> Self {
+        Self {
+            id,
+            open: true,
+            least,
+            until: at,
+            packets: 0,
+            bytes: 0,
+            lost: 0,
+            arrived: 0,
+            arrived_bytes: 0,
+            last_sent: (Micros::MIN, 0),
+            first_arrived: (Micros::MAX, 0),
+            first_sent: Micros::MAX,
+            last_arrived: Micros::MIN,
+        }
+    }
+
+    fn told(&mut self, sent: Micros, bytes: u16, news: News) {
+        let arrived = match news {
+            News::Lost => {
+                self.lost += 1;
+                return;
+            }
+            News::Arrived(at) => at,
+            News::Late(at) => {
+                self.lost = self.lost.saturating_sub(1);
+                at
+            }
+        };
+        self.arrived += 1;
+        self.arrived_bytes += u32::from(bytes);
+        self.first_sent = self.first_sent.min(sent);
+        self.last_arrived = self.last_arrived.max(arrived);
+        if sent >= self.last_sent.0 {
+            self.last_sent = (sent, bytes);
+        }
+        if arrived < self.first_arrived.0 {
+            self.first_arrived = (arrived, bytes);
+        }
+    }
+
+    fn deadline(&self, response: Micros) -> Micros {
+        let send = if self.open { SEND_TIME } else { 0 };
+        self.until + send + response + TELL_TIME
+    }
+
+    /// What arrived, by the slower of the two clocks: the last packet sent and the first that arrived only mark the ends.
+    fn judge(&self) -> Shown {
+        let enough = self.arrived * 100 >= self.packets * ARRIVED_PERCENT;
+        if self.arrived < u32::from(PACKETS) * ARRIVED_PERCENT / 100 || !enough {
+            return Shown::Nothing;
+        }
+        let sending = self.last_sent.0 - self.first_sent;
+        let arriving = self.last_arrived - self.first_arrived.0;
+        let spans = SPAN_MIN..=SPAN_MAX;
+        if !spans.contains(&sending) || !spans.contains(&arriving) {
+            return Shown::Nothing;
+        }
+        let rate =
+            |edge: u16, span: Micros| f64::from(self.arrived_bytes - u32::from(edge)) * 8e6 / span as f64;
+        let sent = rate(self.last_sent.1, sending);
+        let arrived = rate(self.first_arrived.1, arriving);
+        if arrived > sent * FASTER_MAX {
+            Shown::Nothing
+        } else if arrived < sent * FULL_BELOW {
+            Shown::Full(arrived * FULL_USE)
+        } else {
+            Shown::Free(sent.min(arrived))
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! How long packets wait on the way: their delay above the least that was seen lately.
+
+use super::Micros;
+
+/// The least delay of the last [`BASES`] times this long is that of an empty queue. Two clocks that differ by 100 millionths
+/// drift 2 ms apart in that time.
+const BASE_SPAN: Micros = 5_000_000;
+/// See [`BASE_SPAN`]. A queue that never drains for 20 s becomes the ground.
+const BASES: usize = 4;
+/// Waits that the queue is judged by: the least of them, so that jitter of single packets is no queue.
+const RECENT: usize = 6;
+/// Waits beyond it are told as it: nothing changes in what they lead to.
+const WAIT_MAX: Micros = 10_000_000;
+
+/// Delay of one way.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// Least delay of each span, the newest first.
+    bases: [Option<Micros>; BASES],
+    span_began: Micros,
+    recent: [Micros; RECENT],
+    next: usize,
+    last: Option<Micros>,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        Self {
+            bases: [None; BASES],
+            span_began: 0,
+            recent: [0; RECENT],
+            next: 0,
+            last: None,
+        }
+    }
+
+    /// Does the delay differ from the last one by more than `jump`?
+    pub(super) fn is_jump(&self, delay: Micros, jump: Micros) -> bool {
+        self.last
+            .is_some_and(|last| delay.abs_diff(last) > jump.unsigned_abs())
+    }
+
+    /// A packet sent then took so long, by two clocks that have nothing to do with each other.
+    pub(super) fn add(&mut self, sent: Micros, delay: Micros) {
+        self.last = Some(delay);
+        if sent - self.span_began >= BASE_SPAN {
+            self.bases.rotate_right(1);
+            self.bases[0] = None;
+            self.span_began = sent;
+        }
+        self.bases[0] = Some(self.bases[0].map_or(delay, |base| base.min(delay)));
+        let base = self.base().unwrap_or(delay);
+        self.recent[self.next] = (delay - base).clamp(0, WAIT_MAX);
+        self.next = (self.next + 1) % RECENT;
+    }
+
+    /// How long the last packets waited at least.
+    pub(super) fn wait(&self) -> Micros {
+        self.recent.iter().copied().min().unwrap_or(0)
+    }
+
+    /// The wait of now is that of an empty queue: it did not answer to a lower rate, so the path is longer than it was.
+    pub(super) fn rebase(&mut self) {
+        self.bases = [None; BASES];
+        self.bases[0] = self.last;
+        self.recent = [0; RECENT];
+    }
+
+    fn base(&self) -> Option<Micros> {
+        self.bases.iter().flatten().copied().min()
+    }
+}

@@ -1,0 +1,162 @@
+//! The rate that the delay allows: up while nothing queues, down as soon as something does
+//! (draft-ietf-rmcat-gcc-02 §5.5).
+
+use super::{Micros, RATE_MAX, RATE_MIN};
+
+/// Share of the acknowledged rate that is kept when a queue grows (§5.5 β): low enough to drain it.
+const BACKOFF: f64 = 0.85;
+/// A longer wait is drained faster: each second of it takes a whole from the share, so that it is gone in about one.
+const DRAIN_FROM: Micros = 60_000;
+const DRAIN_OVER: f64 = 1e6;
+/// Least share kept while a long queue drains: voices go on.
+const SHARE_MIN: f64 = 0.1;
+/// The queue is empty again: back to the share that [`BACKOFF`] leaves.
+pub(super) const DRAINED: Micros = 35_000;
+/// Growth of a second while nobody knows what the line takes (§5.5 η).
+const GROWTH: f64 = 0.08;
+/// Least growth of a second near what the line takes: on long paths a packet per round trip takes minutes.
+const GROWTH_NEAR: f64 = 0.015;
+/// Bits by which the rate grows in each response time near what the line takes: about one packet (§5.5). All flows of
+/// a line grow by the same number and shrink by the same share: so they become equal.
+const STEP: f64 = 9_600.0;
+/// The rate never grows above this multiple of what arrives: beyond it nothing was ever seen.
+const SEEN: f64 = 1.5;
+/// And this, so that a silent line can begin, bits per second.
+const SEEN_MORE: f64 = 10_000.0;
+/// The rate grows at most by this multiple in a response time.
+const STRIDE: f64 = 2.0;
+/// Share of what the line is known to take that a probe may claim which filled it.
+const FULL_SHARE: f64 = BACKOFF;
+/// Weight of the past in what the line takes.
+const CAPACITY_MEMORY: f64 = 0.8;
+/// What differs from it by so much is another line.
+const CAPACITY_BAND: f64 = 0.2;
+
+/// The rate and what it knows of the line.
+#[derive(Debug)]
+pub(super) struct Rate {
+    /// Bits per second, always within the bounds.
+    target: f64,
+    /// What arrived when the line was full.
+    capacity: Option<f64>,
+    /// The rate to go back to once the queue is drained.
+    resume: Option<f64>,
+    grown_at: Option<Micros>,
+    /// What a probe showed and is not used yet, and when the next stride is due.
+    proven: Option<(f64, Micros)>,
+}
+
+impl Rate {
+    pub(super) fn new(start: f64) -> Self {
+        Self {
+            target: start,
+            capacity: None,
+            resume: None,
+            grown_at: None,
+            proven: None,
+        }
+    }
+
+    pub(super) fn target(&self) -> f64 {
+        self.target
+    }
+
+    /// A queue grows, or stands: packets wait so long, and so much arrives meanwhile.
+    pub(super) fn back_off(&mut self, at: Micros, acked: f64, wait: Micros) {
+        let excess = (wait - DRAIN_FROM).max(0) as f64 / DRAIN_OVER;
+        let share = (BACKOFF - excess).max(SHARE_MIN);
+        self.capacity = Some(match self.capacity {
+            Some(known) if (acked - known).abs() < known * CAPACITY_BAND => {
+                known * CAPACITY_MEMORY + acked * (1.0 - CAPACITY_MEMORY)
+            }
+            _ => acked,
+        });
+        self.resume = Some((acked * BACKOFF).min(self.resume.unwrap_or(self.target)));
+        self.proven = None;
+        self.lower(acked * share);
+        self.grown_at = Some(at);
+    }
+
+    /// The queue is empty again.
+    pub(super) fn drained(&mut self) {
+        if let Some(rate) = self.resume.take() {
+            self.raise(rate);
+        }
+    }
+
+    /// Nothing queues. `response` is the time after which a change is seen: a round trip and the wait for feedback.
+    pub(super) fn grow(&mut self, at: Micros, acked: f64, response: Micros, calm: bool) {
+        if calm {
+            self.stride(at, response);
+        }
+        let passed = (at - self.grown_at.unwrap_or(at)).clamp(0, 1_000_000) as f64 / 1e6;
+        self.grown_at = Some(at);
+        if self
+            .capacity
+            .is_some_and(|known| acked > known * (1.0 + CAPACITY_BAND))
+        {
+            self.capacity = None; // the line takes more than it did
+        }
+        let step = STEP * 1e6 / response.max(10_000) as f64;
+        let growth = if self.is_near() { GROWTH_NEAR } else { GROWTH };
+        let wanted = self.target + passed * step.max(self.target * growth);
+        let seen = acked * SEEN + SEEN_MORE;
+        self.raise(wanted.min(seen));
+    }
+
+    /// A probe showed that so much passes. It is taken in strides: others may have probed the same line at the same time,
+    /// and nobody knows before a response time whether it takes all of them.
+    pub(super) fn prove(&mut self, at: Micros, rate: f64, response: Micros) {
+        match &mut self.proven {
+            Some((proven, due)) if at < *due => *proven = proven.max(rate),
+            _ => self.take_stride(at, rate, response),
+        }
+    }
+
+    fn take_stride(&mut self, at: Micros, rate: f64, response: Micros) {
+        let stride = self.target * STRIDE;
+        self.proven = (rate > stride).then_some((rate, at + response));
+        let rate = rate.min(stride);
+        if self
+            .capacity
+            .is_some_and(|known| rate > known * (1.0 + CAPACITY_BAND))
+        {
+            self.capacity = None;
+        }
+        self.raise(rate);
+    }
+
+    /// What a probe showed that filled the line. A burst takes more than its share from flows that send evenly; where the
+    /// line is known that knowledge is better.
+    pub(super) fn share_of_full(&self, rate: f64) -> f64 {
+        self.capacity.map_or(rate, |known| rate.min(known * FULL_SHARE))
+    }
+
+    /// Is the rate near what the line was last known to take?
+    pub(super) fn is_near(&self) -> bool {
+        self.capacity
+            .is_some_and(|known| self.target > known * (1.0 - 2.0 * CAPACITY_BAND))
+    }
+
+    /// Is there more to come of what was proven?
+    pub(super) fn is_striding(&self) -> bool {
+        self.proven.is_some()
+    }
+
+    /// The next stride, if it is time.
+    fn stride(&mut self, at: Micros, response: Micros) {
+        if let Some((rate, _)) = self.proven.filter(|(_, due)| *due <= at) {
+            self.take_stride(at, rate, response);
+        }
+    }
+
+    /// Not above that.
+    pub(super) fn lower(&mut self, bound: f64) {
+        self.target = self.target.min(bound).clamp(RATE_MIN, RATE_MAX);
+    }
+
+    /// Not below that.
+    pub(super) fn raise(&mut self, bound: f64) {
+        self.target = self.target.max(bound).clamp(RATE_MIN, RATE_MAX);
+    }
+}

@@ -1,0 +1,211 @@
+//! What was sent to an endpoint under which transport-wide number, and what its feedback says of it
+//! (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+
+use std::collections::VecDeque;
+
+use super::{Micros, probe::ProbeId};
+use crate::{
+    engine::seq::Seq,
+    wire::rtcp::{TICK_MICROS, TransportFeedback},
+};
+
+/// Two seconds of 2,000 packets a second; feedback comes ten times a second. The oldest number is forgotten first: what
+/// is told of it later counts as unknown.
+const SENT_PACKETS: usize = 4_096;
+/// Bits of the reference time of a feedback packet.
+const REFERENCE_BITS: u32 = 24;
+/// Ticks of a unit of the reference time: 64 ms.
+const REFERENCE_TICKS: i64 = 256;
+/// Two thousand years of units of 64 ms.
+const REFERENCE_MAX: i64 = 1 << 40;
+
+/// What feedback said of all packets so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PathLoss {
+    /// Arrived, as the first that was said of them.
+    pub arrived: u64,
+    /// Said to be missing at first.
+    pub lost: u64,
+    /// Of those, arrived after all.
+    pub late: u64,
+    /// Numbers that were never given, or are forgotten.
+    pub unknown: u64,
+}
+
+/// A packet of which feedback said something new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) number: Seq,
+    /// On the node's clock.
+    pub(super) sent: Micros,
+    /// On the wire.
+    pub(super) bytes: u16,
+    pub(super) probe: Option<ProbeId>,
+    pub(super) news: News,
+}
+
+/// What is new about a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// It arrived, at that time of the receiver's clock.
+    Arrived(Micros),
+    /// It was told as lost and arrived after all, at that time of the receiver's clock.
+    Late(Micros),
+    /// It is told as lost.
+    Lost,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Unknown,
+    Arrived,
+    Lost,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SentPacket {
+    at: Micros,
+    bytes: u16,
+    probe: Option<ProbeId>,
+    fate: Fate,
+}
+
+/// The numbers given to one endpoint, the last [`SENT_PACKETS`] with what became of them.
+#[derive(Debug)]
+pub(super) struct SentLog {
+    next: Seq,
+    packets: VecDeque<SentPacket>,
+    loss: PathLoss,
+    /// Reference time of the last feedback, unwrapped.
+    reference: Option<i64>,
+    /// The number after the greatest one told.
+    untold: Option<Seq>,
+    /// Bytes of numbers that feedback passed over, until they are taken.
+    passed_over: u64,
+}
+
+impl SentLog {
+    pub(super) fn new() -> Self {
+        Self {
+            next: Seq::first(0),
+            packets: VecDeque::new(),
+            loss: PathLoss::default(),
+            reference: None,
+            untold: None,
+            passed_over: 0,
+        }
+    }
+
+    /// The number of a packet that goes out now.
+    pub(super) fn number(&mut self, at: Micros, bytes: u16, probe: Option<ProbeId>) -> u16 {
+        let number = self.next;
+        self.next = Seq(number.0 + 1);
+        if self.packets.len() == SENT_PACKETS {
+            self.packets.pop_front();
+        }
+        self.packets.push_back(SentPacket {
+            at,
+            bytes,
+            probe,
+            fate: Fate::Unknown,
+        });
+        number.wire()
+    }
+
+    pub(super) fn loss(&self) -> PathLoss {
+        self.loss
+    }
+
+    /// Reads at most `statuses` of a feedback and appends what is new, in order of the numbers; returns how many were
+    /// read. A number that was never given, or is forgotten, is counted and changes nothing.
+    pub(super) fn read(
+        &mut self,
+        feedback: &TransportFeedback<'_>,
+        statuses: usize,
+        news: &mut Vec<Report>,
+    ) -> usize {
+        let mut ticks = self
+            .reference(feedback.reference_time)
+            .wrapping_mul(REFERENCE_TICKS);
+        let mut read = 0;
+        for (number, delta) in feedback.statuses().take(statuses) {
+            read += 1;
+            if let Some(delta) = delta {
+                ticks = ticks.wrapping_add(delta.into());
+            }
+            let arrival = delta.map(|_| ticks.wrapping_mul(TICK_MICROS.cast_signed()));
+            news.extend(self.told(number, arrival));
+        }
+        read
+    }
+
+    /// The reference time nearest to the last one.
+    fn reference(&mut self, wire: i32) -> i64 {
+        let shift = 64 - REFERENCE_BITS;
+        let last = self.reference.unwrap_or_else(|| wire.into());
+        let ahead = (i64::from(wire).wrapping_sub(last) << shift) >> shift;
+        let reference = last.wrapping_add(ahead);
+        // Only one that lies gets there: it begins anew, so that differences of times always fit.
+        let reference = if reference.abs() < REFERENCE_MAX {
+            reference
+        } else {
+            wire.into()
+        };
+        self.reference = Some(reference);
+        reference
+    }
+
+    /// Bytes of the packets since the last call that no feedback spoke of, though it spoke of later ones: a feedback was
+    /// lost, and what it would have said is not known.
+    pub(super) fn take_passed_over(&mut self) -> u64 {
+        std::mem::take(&mut self.passed_over)
+    }
+
+    /// A number is told: those between it and the greatest one before are passed over.
+    fn pass_over(&mut self, number: Seq, oldest: u64) {
+        if let Some(untold) = self.untold {
+            let from = untold.0.max(oldest).min(number.0) - oldest;
+            let between = self.packets.range(from as usize..(number.0 - oldest) as usize);
+            self.passed_over += between.map(|packet| u64::from(packet.bytes)).sum::<u64>();
+        }
+        self.untold = self.untold.max(Some(Seq(number.0 + 1)));
+    }
+
+    fn told(&mut self, wire: u16, arrival: Option<Micros>) -> Option<Report> {
+        let number = self.next.nearest(wire);
+        let oldest = self.next.0 - self.packets.len() as u64;
+        if !(oldest..self.next.0).contains(&number.0) {
+            self.loss.unknown += 1;
+            return None;
+        }
+        self.pass_over(number, oldest);
+        let entry = self.packets.get_mut((number.0 - oldest) as usize)?;
+        let news = match (entry.fate, arrival) {
+            (Fate::Arrived, _) | (Fate::Lost, None) => return None,
+            (Fate::Unknown, Some(at)) => {
+                self.loss.arrived += 1;
+                News::Arrived(at)
+            }
+            (Fate::Unknown, None) => {
+                self.loss.lost += 1;
+                News::Lost
+            }
+            (Fate::Lost, Some(at)) => {
+                self.loss.late += 1;
+                News::Late(at)
+            }
+        };
+        entry.fate = if arrival.is_some() {
+            Fate::Arrived
+        } else {
+            Fate::Lost
+        };
+        Some(Report {
+            number,
+            sent: entry.at,
+            bytes: entry.bytes,
+            probe: entry.probe,
+            news,
+        })
+    }
+}

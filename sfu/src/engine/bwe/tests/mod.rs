@@ -1,0 +1,7 @@
+//! What the estimator promises, each as a sentence, over paths of many kinds.
+
+mod hostile;
+mod many;
+mod paths;
+mod rules;
+mod sim;

@@ -1,0 +1,206 @@
+//! Receivers without transport-wide feedback, deadlines, and what is asked of the pacer.
+
+use std::time::Instant;
+
+use crate::{
+    engine::{
+        bwe::{Estimator, Probe, Sent},
+        testing::{base, ms},
+        units::Bitrate,
+    },
+    wire::rtcp::{self, Builder, Rtcp},
+};
+
+/// Sends ten packets a tenth of a second, all of which arrive.
+fn tenth(estimator: &mut Estimator, at: Instant, ticks: i64) {
+    let numbers: Vec<(u16, i64)> = (0..10)
+        .map(|index| {
+            let number = estimator.handle_sent(at + ms(10 * index), 300, Sent::Media);
+            (number, ticks + 40 * index as i64)
+        })
+        .collect();
+    tell(estimator, at + ms(100), &numbers);
+}
+
+fn tell(estimator: &mut Estimator, at: Instant, arrivals: &[(u16, i64)]) {
+    let mut out = Vec::new();
+    Builder::new(&mut out, 10_000)
+        .transport_feedback(1, 2, 0, arrivals[0].0, arrivals)
+        .unwrap();
+    for packet in rtcp::packets(&out).flatten() {
+        if let Rtcp::TransportFeedback(feedback) = packet {
+            estimator.handle_feedback(at, &feedback, 1_000);
+        }
+    }
+}
+
+/// Heard for a second, so that a probe may begin.
+fn heard(wanted: Bitrate) -> (Estimator, Instant, Instant) {
+    let t0 = base();
+    let mut estimator = Estimator::new(t0);
+    estimator.set_wanted(t0, wanted);
+    for round in 0..10 {
+        tenth(&mut estimator, t0 + ms(100 * round), 400 * round as i64);
+    }
+    (estimator, t0, t0 + ms(1_000))
+}
+
+#[test]
+fn numbers_are_given_in_a_row_whatever_a_packet_is() {
+    let t0 = base();
+    let mut estimator = Estimator::new(t0);
+    let first = estimator.handle_sent(t0, 100, Sent::Media);
+    for step in 1..70_000u32 {
+        let number = estimator.handle_sent(t0, 100, Sent::Repair);
+        assert_eq!(number, first.wrapping_add(step as u16));
+    }
+}
+
+#[test]
+fn a_remb_is_a_cap_for_ten_seconds_and_never_a_target() {
+    let t0 = base();
+    let mut estimator = Estimator::new(t0);
+    for (said, allowed) in [
+        (Bitrate::ZERO, Estimator::MIN),
+        (Bitrate::bps(1 << 62), Estimator::START),
+        (Bitrate::kbps(120), Bitrate::kbps(120)),
+    ] {
+        estimator.handle_remb(t0, said);
+        assert_eq!(estimator.target(), allowed);
+    }
+    estimator.handle_timeout(t0 + ms(9_999));
+    assert_eq!(estimator.target(), Bitrate::kbps(120));
+    estimator.handle_timeout(t0 + ms(10_000));
+    assert_eq!(estimator.target(), Estimator::START);
+}
+
+#[test]
+fn without_transport_wide_feedback_report_loss_is_the_law() {
+    let t0 = base();
+    let mut estimator = Estimator::new(t0);
+    estimator.set_wanted(t0, Estimator::MAX);
+    let mut at = t0;
+    for _ in 0..20 {
+        (0..100).for_each(|step| {
+            estimator.handle_sent(at + ms(10 * step), 500, Sent::Media);
+        });
+        at += ms(1_000);
+        estimator.handle_report_loss(at, 2);
+        assert_eq!(estimator.poll_probe(at), None);
+    }
+    // 400 kb/s were sent: no more than half as much again was ever tried.
+    let grown = estimator.target();
+    assert!(
+        (Bitrate::kbps(590)..=Bitrate::kbps(610)).contains(&grown),
+        "{grown:?}"
+    );
+    estimator.handle_report_loss(at + ms(1_000), 13); // 5 %: stays
+    assert_eq!(estimator.target(), grown);
+    estimator.handle_report_loss(at + ms(2_000), 128); // a half: a quarter less
+    assert_eq!(estimator.target(), grown.percent(75));
+    estimator.handle_report_loss(at + ms(2_001), 255); // another stream of the same report
+    assert_eq!(estimator.target(), grown.percent(75));
+    (0..99).for_each(|step| estimator.handle_report_loss(at + ms(3_000 + 1_000 * step), 255));
+    assert_eq!(estimator.target(), Estimator::MIN);
+}
+
+#[test]
+fn reports_are_not_asked_where_feedback_is_heard() {
+    let (mut estimator, _, now) = heard(Bitrate::ZERO);
+    let before = estimator.target();
+    estimator.handle_report_loss(now, 255);
+    assert_eq!(estimator.target(), before);
+    estimator.handle_remb(now, Bitrate::kbps(50));
+    assert_eq!(estimator.target(), Bitrate::kbps(50));
+}
+
+#[test]
+fn nothing_is_probed_before_feedback_or_without_a_wish() {
+    let t0 = base();
+    let mut estimator = Estimator::new(t0);
+    estimator.set_wanted(t0, Estimator::MAX);
+    estimator.handle_sent(t0, 100, Sent::Media);
+    assert_eq!(estimator.poll_probe(t0 + ms(9_999)), None);
+    assert_eq!(estimator.poll_timeout(), None);
+    let (mut content, _, now) = heard(Bitrate::kbps(200));
+    assert_eq!(content.poll_probe(now + ms(99_999)), None);
+}
+
+/// Sends a probe at its rate; its packets arrive at `arriving` times the time they took.
+fn play(estimator: &mut Estimator, probe: Probe, now: Instant, ticks: i64, arriving: f64) -> Vec<(u16, i64)> {
+    let packets = u32::from(probe.packets).max(probe.bytes.div_ceil(1_200));
+    let size = probe.bytes.div_ceil(packets);
+    (0..=packets)
+        .map(|index| {
+            let micros = u64::from(index * size) * 8_000_000 / probe.rate.as_bps();
+            let number = estimator.handle_sent(
+                now + std::time::Duration::from_micros(micros),
+                size as u16,
+                Sent::Padding(probe.id),
+            );
+            (number, ticks + (micros as f64 * arriving / 250.0) as i64)
+        })
+        .collect()
+}
+
+#[test]
+fn the_first_probes_are_three_and_six_times_the_start_and_what_they_show_is_used_in_strides() {
+    let (mut estimator, _, now) = heard(Estimator::MAX);
+    let start = estimator.target().as_bps() as f64;
+    let three = estimator.poll_probe(now).unwrap();
+    assert!(three.packets >= 5 && three.bytes * 8 >= (three.rate.as_bps() * 15 / 1_000) as u32);
+    assert_eq!(estimator.poll_probe(now), None); // not before the first is sent
+    let mut arrivals = play(&mut estimator, three, now, 4_000, 1.0);
+    let six = estimator.poll_probe(now + ms(30)).unwrap();
+    for (probe, multiple) in [(three, 3.0), (six, 6.0)] {
+        assert!((probe.rate.as_bps() as f64 / start / multiple - 1.0).abs() < 0.01);
+    }
+    arrivals.extend(play(&mut estimator, six, now + ms(30), 4_120, 1.0));
+    tell(&mut estimator, now + ms(100), &arrivals);
+    let first = estimator.target().as_bps() as f64;
+    assert!((1.9..=2.1).contains(&(first / start)), "{first}");
+    for round in 1..10 {
+        tenth(&mut estimator, now + ms(100 * round), 4_000 + 400 * round as i64);
+    }
+    let then = estimator.target().as_bps() as f64;
+    assert!((5.4..=6.6).contains(&(then / start)), "{then}");
+}
+
+#[test]
+fn a_probe_that_arrives_slowly_shows_what_the_line_takes_and_one_that_is_lost_shows_nothing() {
+    let (mut estimator, _, now) = heard(Bitrate::kbps(700));
+    let before = estimator.target();
+    let probe = estimator.poll_probe(now).unwrap();
+    let arrivals = play(&mut estimator, probe, now, 4_000, 1.5);
+    tell(&mut estimator, now + ms(100), &arrivals);
+    let shown = estimator.target().as_bps() as f64 / probe.rate.as_bps() as f64;
+    assert!((0.5..0.67).contains(&shown), "{shown}");
+
+    let (mut estimator, _, now) = heard(Bitrate::kbps(700));
+    let probe = estimator.poll_probe(now).unwrap();
+    let arrivals = play(&mut estimator, probe, now, 4_000, 1.0);
+    tell(
+        &mut estimator,
+        now + ms(100),
+        &[arrivals[0], arrivals[arrivals.len() - 1]],
+    );
+    assert!(estimator.target().percent(95) <= before);
+    let again = estimator.poll_timeout().unwrap();
+    assert!(again >= now + ms(2_000) && again <= now + ms(5_000));
+    assert_eq!(estimator.poll_probe(now + ms(1_000)), None);
+}
+
+#[test]
+fn a_probe_nobody_sends_is_given_up() {
+    let (mut estimator, _, now) = heard(Bitrate::mbps(2));
+    let before = estimator.target();
+    estimator.poll_probe(now).unwrap();
+    assert!(estimator.state().is_probing);
+    let mut due = estimator.poll_timeout().unwrap();
+    for _ in 0..3 {
+        estimator.handle_timeout(due);
+        due = estimator.poll_timeout().unwrap().max(due);
+    }
+    assert!(!estimator.state().is_probing);
+    assert_eq!(estimator.target(), before);
+}

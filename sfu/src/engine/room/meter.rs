@@ -1,0 +1,96 @@
+//! What arrives of a layer: its rate up to each temporal layer.
+
+use std::time::{Duration, Instant};
+
+use super::super::{allocate::TEMPORAL_MAX, units::Bitrate};
+
+/// Counts over half-second windows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Meter {
+    begun: Option<Instant>,
+    now: Window,
+    /// The last whole windows, the newest first.
+    past: [Option<Rates>; PAST],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    bytes: [u64; TEMPORAL_MAX],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    bits: [u64; TEMPORAL_MAX],
+}
+
+/// Long enough to hold frames of all temporal layers at 5 pictures a second.
+const WINDOW: Duration = Duration::from_millis(500);
+/// A picture that stands still now will move again: the greatest of three seconds counts.
+const PAST: usize = 6;
+/// A window that a pause made longer than this tells nothing.
+const WINDOW_MAX: Duration = Duration::from_millis(2_000);
+
+impl Meter {
+    /// A packet of so many bytes on the wire. Without temporal layers it counts for the lowest.
+    pub(super) fn add(&mut self, now: Instant, temporal: Option<u8>, bytes: u64) {
+        let begun = *self.begun.get_or_insert(now);
+        let span = now.saturating_duration_since(begun);
+        if span >= WINDOW {
+            self.close(span);
+            self.begun = Some(now);
+        }
+        let layer = usize::from(temporal.unwrap_or(0)).min(TEMPORAL_MAX - 1);
+        self.now.bytes[layer] += bytes;
+    }
+
+    fn close(&mut self, span: Duration) {
+        let window = std::mem::take(&mut self.now);
+        if span > WINDOW_MAX {
+            return;
+        }
+        let micros = span.as_micros() as u64; // at most two million
+        let mut sum = 0;
+        let bits = window.bytes.map(|bytes| {
+            sum += bytes * 8_000_000 / micros.max(1);
+            sum
+        });
+        self.past.rotate_right(1);
+        self.past[0] = Some(Rates { bits });
+    }
+
+    /// What arrives up to each temporal layer, the greatest of the last three seconds; zero before it was measured.
+    pub(super) fn rates(&self) -> [Bitrate; TEMPORAL_MAX] {
+        let most = |layer: usize| self.past.iter().flatten().map(|rates| rates.bits[layer]).max();
+        std::array::from_fn(|layer| Bitrate::bps(most(layer).unwrap_or(0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::testing::{base, ms},
+        *,
+    };
+
+    #[test]
+    fn each_temporal_layer_adds_to_those_below_and_a_rest_does_not_lower_it_at_once() {
+        let (t0, mut meter) = (base(), Meter::default());
+        assert_eq!(meter.rates(), [Bitrate::ZERO; TEMPORAL_MAX]);
+        for i in 0..60 {
+            // 30 pictures a second: layers 0, 2, 1, 2.
+            let temporal = [0, 2, 1, 2][i as usize % 4];
+            meter.add(t0 + ms(i * 1_000 / 30), Some(temporal), 1_000);
+        }
+        let kbps = meter.rates().map(|rate| rate.as_bps() / 1_000);
+        assert!(
+            (60..75).contains(&kbps[0]) && (115..130).contains(&kbps[1]) && (230..245).contains(&kbps[2])
+        );
+        for i in 0..10 {
+            meter.add(t0 + ms(2_000 + i * 100), Some(0), 100);
+        }
+        assert!(
+            meter.rates()[2] >= Bitrate::kbps(230),
+            "the greatest of three seconds"
+        );
+    }
+}

@@ -1,0 +1,355 @@
+//! Asks the allocation who gets what, and does as it says: targets of slots, voices, what senders are to send, and the
+//! words why it is less than wanted.
+//!
+//! It is asked when something changes that it must know, in a large room not more often than it can be afforded, and once
+//! in a while besides: layers grow and shrink, and what was held back may rise.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    super::{
+        allocate::{self, Allocation, Demand, Kind, Line, Loss, Policy, Problem, Receiver, Sender},
+        id::{EndpointId, MediaKind, SlotId, SourceKind},
+        packet::{LineShare, Output, SlotGrade, SourceGrade, soonest},
+        selector::Target,
+        shortfall::Cause,
+        units::Bitrate,
+    },
+    Room,
+    endpoint::Endpoint,
+    source::Source,
+};
+use crate::control::LayerOrder;
+
+/// What the room last decided, and when it decides again.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) allocation: Allocation,
+    lines: Vec<Line>,
+    made: Option<Instant>,
+    due: Option<Instant>,
+}
+
+/// In a room of so few an allocation costs next to nothing.
+const FEW: usize = 20;
+/// Between two allocations there is so much time for each endpoint above that: they take a tenth of it at most.
+const GAP_EACH: Duration = Duration::from_micros(50);
+/// A way that got better waits so long: others will have, too.
+const SOON: Duration = Duration::from_millis(100);
+/// And it is looked at again after so long if nothing happens.
+const AGAIN: Duration = Duration::from_millis(500);
+/// A voice on the wire: 24 to 32 kb/s of Opus and fifty headers a second.
+const VOICE: Bitrate = Bitrate::kbps(56);
+/// What redundancy adds to it: its last payloads twice.
+const REDUNDANCY: Bitrate = Bitrate::kbps(52);
+/// Sound of a screen may be stereo music.
+const SCREEN_SOUND: Bitrate = Bitrate::kbps(128);
+/// Pictures a second that a thumbnail wants; all there are for everything else.
+const THUMBNAIL_FPS: u8 = 15;
+/// An estimate that fell below this share of what was planned with is acted on at once, in percent.
+const FELL_PERCENT: u64 = 95;
+/// One that rose above this is acted on soon.
+const ROSE_PERCENT: u64 = 105;
+
+impl Plan {
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+impl Room {
+    /// What the room may take of each line.
+    pub(super) fn set_lines(&mut self, now: Instant, shares: &[LineShare]) {
+        self.plan.lines = shares
+            .iter()
+            .map(|share| Line {
+                line: share.line,
+                down: share.down,
+                up: share.up,
+            })
+            .collect();
+        self.plan_now(now);
+    }
+
+    /// Something changed that decides who gets what: at once, or as soon as it can be afforded.
+    pub(super) fn plan_now(&mut self, now: Instant) {
+        let many = self.endpoints.len().saturating_sub(FEW);
+        let gap = GAP_EACH * u32::try_from(many).unwrap_or(u32::MAX);
+        match self.plan.made.map(|made| made + gap) {
+            Some(earliest) if earliest > now => self.plan_at(earliest),
+            _ => self.make_plan(now),
+        }
+    }
+
+    fn plan_at(&mut self, at: Instant) {
+        self.plan.due = soonest(self.plan.due, Some(at));
+    }
+
+    /// The time has come.
+    pub(super) fn plan_if_due(&mut self, now: Instant) {
+        if self.plan.due.is_some_and(|due| due <= now) {
+            self.make_plan(now);
+        }
+    }
+
+    /// An endpoint's way may carry more or less than was planned with.
+    pub(super) fn estimate_changed(&mut self, now: Instant, id: EndpointId) {
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        let target = endpoint.way.follow_estimate(now).as_bps();
+        let planned = endpoint.way.planned().as_bps();
+        if target * 100 < planned * FELL_PERCENT {
+            self.plan_now(now);
+        } else if target * 100 > planned * ROSE_PERCENT {
+            self.plan_at(now + SOON);
+        }
+    }
+
+    fn make_plan(&mut self, now: Instant) {
+        self.plan.due = None;
+        self.plan.made = Some(now);
+        let allocation = self.allocate(now);
+        self.plan.allocation = allocation;
+        let ids: Vec<EndpointId> = self.endpoints.values().map(|endpoint| endpoint.id).collect();
+        let mut voices_changed = false;
+        for id in ids {
+            voices_changed |= self.follow_plan(now, id);
+        }
+        if voices_changed {
+            self.assign_voices(now, None);
+        }
+        let mut sources = self.endpoints.values().flat_map(|endpoint| &endpoint.sources);
+        if sources.any(Source::is_live) {
+            self.plan_at(now + AGAIN);
+        }
+    }
+
+    fn allocate(&mut self, now: Instant) -> Allocation {
+        for endpoint in self.endpoints.values_mut() {
+            endpoint.way.plan();
+        }
+        let room = &*self;
+        let inputs: Vec<(&Endpoint, Vec<Demand>, Vec<allocate::Source>)> = room
+            .endpoints
+            .values()
+            .map(|endpoint| (endpoint, room.demands(endpoint), offers(endpoint)))
+            .collect();
+        let receivers: Vec<Receiver<'_>> = inputs
+            .iter()
+            .filter(|(endpoint, ..)| endpoint.connected)
+            .map(|(endpoint, demands, _)| room.receiver(endpoint, demands))
+            .collect();
+        let senders: Vec<Sender<'_>> = inputs
+            .iter()
+            .map(|(endpoint, _, sources)| sender(endpoint, sources))
+            .collect();
+        let problem = Problem {
+            now,
+            receivers: &receivers,
+            senders: &senders,
+            lines: &room.plan.lines,
+            policy: Policy::default(),
+        };
+        allocate::allocate(&problem, &room.plan.allocation)
+    }
+
+    /// The pictures an endpoint wants that somebody sends, the stage first.
+    fn demands(&self, endpoint: &Endpoint) -> Vec<Demand> {
+        let is_on = |source| self.source(source).is_some_and(|source| source.on);
+        let speaker = self.speaker.current();
+        let wants = endpoint
+            .wants
+            .values()
+            .filter(|want| want.source.point() != endpoint.number && is_on(want.source));
+        let demand = |want: &crate::control::Want| {
+            let kind = match want.source.kind() {
+                _ if want.slot == SlotId::video(0) => Kind::Stage,
+                _ if want.pinned => Kind::Pinned,
+                SourceKind::Screen => Kind::Screen,
+                _ if speaker == Some(want.source.point()) => Kind::Speaker,
+                _ => Kind::Thumbnail,
+            };
+            Demand {
+                slot: want.slot,
+                source: want.source,
+                kind,
+                height: want.height,
+                fps: if kind == Kind::Thumbnail { THUMBNAIL_FPS } else { 0 },
+                decodable: true,
+            }
+        };
+        wants.map(demand).collect()
+    }
+
+    fn receiver<'a>(&self, endpoint: &'a Endpoint, demands: &'a [Demand]) -> Receiver<'a> {
+        let voices = self.voices_for(endpoint);
+        let state = endpoint.way.state();
+        Receiver {
+            endpoint: endpoint.id,
+            rank: endpoint.rank,
+            estimate: Some(endpoint.way.planned()),
+            lines: &endpoint.lines,
+            voices: u8::try_from(voices).unwrap_or(u8::MAX),
+            voice: VOICE,
+            redundancy: endpoint.wants_redundancy().then_some(REDUNDANCY),
+            loss: match state.is_random_loss {
+                _ if state.is_congested && state.loss > 0.0 => Loss::Queueing,
+                true => Loss::Random,
+                false => Loss::None,
+            },
+            cpu_steps: endpoint.cpu.decoding.steps(),
+            demands,
+        }
+    }
+
+    /// How many voices of others there are for an endpoint, as many as it has slots.
+    fn voices_for(&self, endpoint: &Endpoint) -> usize {
+        let others = self
+            .sounds()
+            .filter(|(source, _)| source.point() != endpoint.number)
+            .count();
+        others.min(endpoint.audio.len())
+    }
+
+    /// Does what the plan says of one endpoint. True if it is to hear more or fewer voices.
+    fn follow_plan(&mut self, now: Instant, id: EndpointId) -> bool {
+        self.tell_sender(id);
+        let Some(endpoint) = self.endpoints.get(&id).filter(|endpoint| endpoint.connected) else {
+            return false;
+        };
+        let stage = endpoint.stage();
+        let mut targets: Vec<(SlotId, Option<Target>)> =
+            endpoint.video.iter().map(|s| (s.id, None)).collect();
+        let mut grades = Vec::new();
+        for grant in self.plan.allocation.slots_of(id) {
+            let target = match (grant.picture, grant.shortfall) {
+                (Some(picture), _) => Some((Some(picture.layer), picture.temporal)),
+                // Whatever comes first is better than nothing; the next plan knows it.
+                (None, Some(short)) if short.cause == Cause::NotSent => Some((None, 0)),
+                (None, _) => None,
+            };
+            let Some(slot) = targets.get_mut(usize::from(grant.slot.index)) else {
+                continue;
+            };
+            slot.1 = target.map(|(layer, temporal)| Target {
+                source: grant.source,
+                layer,
+                temporal,
+            });
+            grades.push(SlotGrade {
+                slot: grant.slot,
+                height: grant.picture.map(|picture| picture.height),
+                rate_percent: grant.picture.map_or(0, |picture| picture.rate_percent),
+                shortfall: grant.shortfall,
+            });
+        }
+        let mut changed = false;
+        for (slot, target) in targets {
+            let former = self.endpoints.get(&id).and_then(|e| e.slot(slot)?.target());
+            if former != target {
+                self.aim(now, id, slot, target);
+                self.serve_from_history(now, id, slot);
+                changed = true;
+            }
+        }
+        if changed {
+            self.ask_for(now, id);
+        }
+        if self.endpoints.get(&id).is_some_and(|e| e.stage() != stage) {
+            self.assign_voices(now, Some(id));
+        }
+        self.tell_receiver(now, id, grades)
+    }
+
+    /// What an endpoint gets, if it is news. True if it is to hear more or fewer voices.
+    fn tell_receiver(&mut self, now: Instant, id: EndpointId, grades: Vec<SlotGrade>) -> bool {
+        let grant = self.plan.allocation.receiver(id).copied();
+        let (Some(grant), Some(endpoint)) = (grant, self.endpoints.get_mut(&id)) else {
+            return false;
+        };
+        endpoint.way.set_wanted(now, grant.wanted);
+        let voices = usize::from(grant.voices);
+        let changed = endpoint.set_voices(voices);
+        endpoint.set_redundancy(grant.redundancy);
+        if endpoint.grades != grades {
+            endpoint.grades.clone_from(&grades);
+            self.outputs.push_back(Output::Quality {
+                endpoint: id,
+                slots: grades,
+            });
+        }
+        changed
+    }
+
+    /// What an endpoint is to send, if it is news.
+    fn tell_sender(&mut self, id: EndpointId) {
+        let Some(endpoint) = self.endpoints.get(&id) else {
+            return;
+        };
+        let order = |source: &Source| {
+            let order = self.plan.allocation.source(source.number)?;
+            Some(SourceGrade {
+                source: source.number.kind(),
+                layers: order
+                    .layers
+                    .iter()
+                    .flatten()
+                    .copied()
+                    .collect::<Vec<LayerOrder>>(),
+                shortfall: order.shortfall,
+            })
+        };
+        let pictures = endpoint.sources.iter().filter(|source| source.on);
+        let sources: Vec<SourceGrade> = pictures.filter_map(order).collect();
+        let long = self.plan.allocation.sender(id).is_some_and(|s| s.long_packets);
+        let voice_ms = if long { 60 } else { 20 };
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return;
+        };
+        if endpoint.connected && endpoint.order != (sources.clone(), voice_ms) {
+            endpoint.order = (sources.clone(), voice_ms);
+            self.outputs.push_back(Output::Send {
+                endpoint: id,
+                sources,
+                voice_ms,
+            });
+        }
+    }
+}
+
+/// The pictures of an endpoint that are on.
+fn offers(endpoint: &Endpoint) -> Vec<allocate::Source> {
+    let pictures = endpoint
+        .sources
+        .iter()
+        .filter(|source| source.on && source.number.kind().media() == MediaKind::Video);
+    pictures
+        .map(|source| allocate::Source {
+            number: source.number,
+            layers: source.offers(endpoint.encodings(source.number.kind())),
+        })
+        .collect()
+}
+
+fn sender<'a>(endpoint: &'a Endpoint, sources: &'a [allocate::Source]) -> Sender<'a> {
+    let sound = |kind: SourceKind, rate: Bitrate| {
+        if endpoint.source(kind).on {
+            rate
+        } else {
+            Bitrate::ZERO
+        }
+    };
+    let sounds = [
+        sound(SourceKind::Mic, VOICE),
+        sound(SourceKind::ScreenSound, SCREEN_SOUND),
+    ];
+    Sender {
+        endpoint: endpoint.id,
+        lines: &endpoint.lines,
+        estimate: None, // a sender measures its own way; what it cannot send does not arrive
+        sound: Bitrate::bps(sounds.iter().map(|rate| rate.as_bps()).sum()),
+        encoder_steps: endpoint.cpu.encoding.steps(),
+        sources,
+    }
+}

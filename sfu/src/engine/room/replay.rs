@@ -1,0 +1,92 @@
+//! A slot that turns to a source is served from what the node still has of it, so that a page turns without a wait and
+//! without a key frame asked of the sender.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    super::{
+        id::{EndpointId, MediaKind, SlotId, SourceNumber},
+        slot::{Offered, SourcePacket},
+    },
+    Room,
+};
+
+/// A key frame older than this is not worth it: what was captured since then would come in one burst.
+const AGE_MAX: Duration = Duration::from_secs(1);
+/// Nor is one with more packets from its first to the newest.
+const PACKETS_MAX: usize = 60;
+/// All of it must fit what the receiver's way carries in that time.
+const TIME_MAX: Duration = Duration::from_millis(200);
+/// Pictures of the burst are so far apart: a receiver shows the last of them, now.
+const APART: Duration = Duration::from_millis(1);
+
+impl Room {
+    /// If the slot waits for a key frame that is young and small enough, it gets that one with all that came after it.
+    /// True if it did.
+    pub(super) fn serve_from_history(&mut self, now: Instant, id: EndpointId, slot_id: SlotId) -> bool {
+        let Some((source, packets)) = self.replay_for(now, id, slot_id) else {
+            return false;
+        };
+        let late = self.source(source).map(|source| source.late).unwrap_or_default();
+        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+            return false;
+        };
+        let mut switched = false;
+        for packet in &packets {
+            let offered = endpoint.offer(now, slot_id, packet, late, &mut self.stats, &mut self.forwards);
+            switched |= matches!(offered, Offered::Switched(_));
+            if !switched {
+                break;
+            }
+        }
+        if switched {
+            self.stats.served_from_history += 1;
+            self.touch(id);
+        }
+        switched
+    }
+
+    /// The key frame that the slot could begin with and everything behind it, with times squeezed to end now.
+    fn replay_for(
+        &self,
+        now: Instant,
+        id: EndpointId,
+        slot_id: SlotId,
+    ) -> Option<(SourceNumber, Vec<SourcePacket>)> {
+        let endpoint = self.endpoints.get(&id).filter(|endpoint| endpoint.connected)?;
+        let slot = endpoint
+            .slot(slot_id)
+            .filter(|slot| slot.id.kind == MediaKind::Video)?;
+        let target = slot.target()?;
+        let source = self.source(target.source)?;
+        if !slot.waits_for(target.source, |layer| source.stream_of(layer)) {
+            return None;
+        }
+        let first = source.last_key(now, target.layer?, AGE_MAX, &self.histories)?;
+        let mut packets = vec![first];
+        packets.extend(source.behind(now, &first, &self.histories).take(PACKETS_MAX));
+        let bytes: u64 = packets.iter().map(|packet| u64::from(packet.size)).sum();
+        let fits = packets.len() <= PACKETS_MAX
+            && bytes <= endpoint.way.planned().over(TIME_MAX).as_bytes()
+            && !endpoint.way.is_full();
+        fits.then(|| {
+            squeeze(&mut packets);
+            (target.source, packets)
+        })
+    }
+}
+
+/// The newest picture keeps its time, those before it follow each other closely up to it.
+fn squeeze(packets: &mut [SourcePacket]) {
+    let Some(newest) = packets.iter().map(|packet| packet.original.capture).max() else {
+        return;
+    };
+    let mut times: Vec<_> = packets.iter().map(|packet| packet.original.timestamp).collect();
+    times.sort_unstable();
+    times.dedup();
+    for packet in packets {
+        let behind = times.len() - times.partition_point(|&time| time <= packet.original.timestamp);
+        let apart = APART * u32::try_from(behind).unwrap_or(u32::MAX);
+        packet.original.capture = packet.original.capture.max(newest.saturating_sub(apart));
+    }
+}

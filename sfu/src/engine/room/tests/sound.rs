@@ -1,0 +1,221 @@
+//! Sound as a receiver gets it: redundancy, silence, who has a slot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{super::*, kit::*};
+use crate::{
+    engine::{
+        id::Rank,
+        testing::{bursts, ms},
+    },
+    wire::{
+        red::{self, Block},
+        rtp::HeaderFields,
+    },
+};
+
+/// Point 1 listens, all microphones but these are off.
+fn room(points: u32, on: &[u32]) -> Kit {
+    let mut kit = Kit::new(points);
+    (1..=points).for_each(|n| switch(&mut kit, n, on.contains(&n)));
+    kit
+}
+
+fn switch(kit: &mut Kit, number: u32, on: bool) {
+    kit.input(Input::Published(EndpointId(number), SourceKind::Mic, on));
+}
+
+fn talk(kit: &mut Kit, number: u32, level: u8, packets: usize) {
+    for _ in 0..packets {
+        kit.voice(number, level);
+        kit.advance(20);
+    }
+}
+
+/// So many packets of voice; each half second point 1 tells that it missed the packets that are named.
+fn talk_over(kit: &mut Kit, number: u32, packets: usize, is_lost: impl Fn(usize) -> bool) {
+    for start in (0..packets).step_by(25) {
+        let before = kit.sent(1).len();
+        talk(kit, number, 30, 25.min(packets - start));
+        let numbers: Vec<u16> = kit.sent(1)[before..].iter().filter_map(|r| r.transport).collect();
+        let arrived = numbers.iter().enumerate().filter(|(i, _)| !is_lost(start + i));
+        let arrivals: Vec<(u16, i64)> = arrived.map(|(i, &n)| (n, i as i64 * 80)).collect();
+        kit.feedback(1, |builder| {
+            let told = builder.transport_feedback(1, audio_ssrc(1), 0, numbers[0], &arrivals);
+            assert_eq!(told, Ok(arrivals.len()));
+        });
+    }
+}
+
+/// All that went to `a1` of point 1.
+fn slot(kit: &Kit) -> Vec<Received> {
+    let sent = kit.sent(1).into_iter();
+    sent.filter(|r| r.slot == SlotId::audio(1)).collect()
+}
+
+#[test]
+fn a_lossy_path_gets_redundancy_of_its_own_packets_and_never_the_former_speaker() {
+    let mut kit = room(3, &[2]);
+    talk_over(&mut kit, 2, 50, |_| false);
+    assert!(slot(&kit).iter().all(|r| r.payload_type == OPUS));
+    talk_over(&mut kit, 2, 75, |n| n % 4 == 3);
+    let mut begun = Vec::new();
+    for number in [3, 2, 3] {
+        (2..=3).for_each(|n| switch(&mut kit, n, n == number));
+        begun.push(slot(&kit).len());
+        talk_over(&mut kit, number, 30, |n| n % 4 == 3);
+    }
+    let all = slot(&kit);
+    let truth: BTreeMap<u32, &[u8]> = all.iter().map(|r| (r.time, &r.payload[..])).collect();
+    assert_eq!(truth.len(), all.len());
+    for received in &all {
+        for (time, payload) in &received.redundant {
+            assert_eq!(truth.get(time), Some(&&payload[..]));
+            assert_eq!(u32::from(payload[3]), received.source.point().get());
+        }
+        assert_eq!(received.payload_type == RED, !received.redundant.is_empty());
+    }
+    for first in begun {
+        let counts: Vec<_> = all[first..first + 20].iter().map(|r| r.redundant.len()).collect();
+        assert_eq!(counts, [[0; 3].as_slice(), &[1; 2], &[2; 15]].concat());
+        let offset = |r: &Received, at: usize| r.time.wrapping_sub(r.redundant[at].0);
+        assert_eq!(offset(&all[first + 3], 0), 2_880);
+        assert_eq!(
+            offset(&all[first + 5], 0),
+            4_800,
+            "the farther one: nine are not there yet"
+        );
+        assert_eq!(
+            (offset(&all[first + 15], 0), offset(&all[first + 15], 1)),
+            (8_640, 2_880)
+        );
+    }
+    // When the path has been calm for ten seconds, plain again.
+    talk_over(&mut kit, 3, 700, |_| false);
+    assert!(
+        slot(&kit)[all.len() + 650..]
+            .iter()
+            .all(|r| r.payload_type == OPUS)
+    );
+    check_continuity(kit.sent(1), &kit.lost);
+}
+
+#[test]
+fn of_thirty_percent_lost_in_bursts_a_receiver_of_redundancy_plays_most() {
+    let mut kit = room(2, &[2]);
+    talk_over(&mut kit, 2, 75, |n| n % 4 == 3);
+    let from = slot(&kit).len();
+    talk(&mut kit, 2, 30, 1_000);
+    let sent = slot(&kit).split_off(from);
+    assert!(sent.iter().all(|r| r.payload_type == RED));
+    let (mut plain, mut playable, runs) = (0, 0, 20);
+    for seed in 0..runs {
+        let losses = bursts(sent.len(), seed);
+        let arrived: Vec<_> = sent
+            .iter()
+            .zip(losses)
+            .filter(|(_, lost)| !lost)
+            .map(|(r, _)| r)
+            .collect();
+        plain += arrived.len();
+        let former = arrived
+            .iter()
+            .flat_map(|r| r.redundant.iter().map(|(time, _)| *time));
+        let times: BTreeSet<u32> = arrived.iter().map(|r| r.time).chain(former).collect();
+        playable += sent.iter().filter(|r| times.contains(&r.time)).count();
+    }
+    let share = |count: usize| count as f64 / (sent.len() * runs as usize) as f64;
+    println!(
+        "playable: plain {:.3}, with redundancy {:.3}",
+        share(plain),
+        share(playable)
+    );
+    assert!(share(plain) < 0.74 && share(playable) > 0.93);
+    assert!(sent.iter().all(|r| r.payload.len() + 2 * (4 + 40) < 1_200));
+}
+
+#[test]
+fn silence_is_not_forwarded_and_leaves_no_hole() {
+    let mut kit = room(2, &[2]);
+    talk(&mut kit, 2, 30, 50);
+    talk(&mut kit, 2, 127, 100);
+    talk(&mut kit, 2, 30, 50);
+    let sent = slot(&kit);
+    assert_eq!((sent.len(), kit.room.stats().silent), (50 + 16 + 50, 84));
+    for pair in sent.windows(2) {
+        assert_eq!(pair[1].wire_sequence, pair[0].wire_sequence.wrapping_add(1));
+    }
+    let (last, first) = (&sent[65], &sent[66]);
+    assert!(first.marker && !last.marker);
+    let real = (first.at - last.at).as_millis() as u32 * 48;
+    assert!(
+        first.time.wrapping_sub(last.time).abs_diff(real) <= 960,
+        "time stays real"
+    );
+    // A slot that takes up a silent point says so with the first sound.
+    assert_eq!(kit.slots(1).len(), 1);
+}
+
+#[test]
+fn what_the_way_up_lost_comes_back_with_the_next_packet_in_its_place() {
+    let mut kit = room(2, &[2]);
+    talk(&mut kit, 2, 30, 5);
+    let made = |kit: &mut Kit| kit.speak(2, 30);
+    let (lost, next) = (made(&mut kit), made(&mut kit));
+    let payload = |made: &Made| RtpPacket::parse(&made.bytes).unwrap().payload().to_vec();
+    let block = |offset, payload| Block {
+        payload_type: OPUS,
+        offset,
+        payload,
+    };
+    let mut bytes = [0; 200];
+    let length = red::write(
+        &[block(960, &payload(&lost))],
+        &block(0, &payload(&next)),
+        &mut bytes,
+    )
+    .unwrap();
+    let head = RtpPacket::parse(&next.bytes).unwrap();
+    let fields = HeaderFields {
+        marker: false,
+        padding: false,
+        payload_type: RED,
+        sequence: head.sequence(),
+        timestamp: head.timestamp(),
+        ssrc: head.ssrc(),
+    };
+    let bytes = packet(&fields, &[(1, &[0x80 | 30])], &bytes[..length]);
+    kit.advance(40);
+    kit.arrive(2, &Made { bytes, ..next });
+    let sent = slot(&kit);
+    assert_eq!(
+        sent.iter().map(|r| r.sequence_in).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6, 7]
+    );
+    assert!(
+        sent.windows(2)
+            .all(|p| p[1].wire_sequence == p[0].wire_sequence.wrapping_add(1))
+    );
+    assert!(sent.windows(2).all(|p| p[1].time == p[0].time.wrapping_add(960)));
+    assert_eq!(kit.room.stats().uplinks.recovered, 1);
+    // Who came too late for that is refused like any other that was seen.
+    kit.arrive(2, &lost);
+    assert_eq!(slot(&kit).len(), 7);
+}
+
+#[test]
+fn a_silent_chair_is_given_a_slot_of_the_silent() {
+    let mut kit = Kit::new(8);
+    kit.join_as(9, Rank::Chair);
+    kit.run(50, |kit| (1..=9).for_each(|n| kit.voice(n, 110)));
+    assert!(kit.hears(1).contains(&Some(mic(9))));
+    kit.run(50, |kit| {
+        (2..=8).for_each(|n| kit.voice(n, 25));
+        kit.voice(9, 45);
+    });
+    assert!(
+        kit.hears(1).contains(&Some(mic(9))),
+        "and keeps it when it speaks, however quietly"
+    );
+    assert_eq!(kit.now - kit.start, ms(100 * FRAME_MS));
+}

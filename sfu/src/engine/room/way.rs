@@ -1,0 +1,224 @@
+//! The way to one endpoint: what it carries, when packets leave, and the bursts that find out whether it carries more.
+
+use std::time::{Duration, Instant};
+
+use super::super::{
+    bwe::{Estimator, EstimatorState, PathLoss, Probe, ProbeId, Sent},
+    pacer::{Class, Pacer},
+    packet::{Forward, Purpose, soonest},
+    units::Bitrate,
+};
+use crate::wire::rtcp::TransportFeedback;
+
+/// Estimate, queue and probe of one endpoint.
+#[derive(Debug)]
+pub(super) struct Way {
+    estimator: Estimator,
+    /// With the size of each packet on the wire.
+    pacer: Pacer<(Forward, u16)>,
+    probe: Option<Running>,
+    /// Id of the transport-wide number's extension.
+    transport: Option<u8>,
+    /// The estimate that was planned with last.
+    planned: Bitrate,
+}
+
+/// A probe that is being sent.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    id: ProbeId,
+    rate: Bitrate,
+    begun: Instant,
+    bytes: u64,
+    bytes_min: u64,
+    packets: u32,
+    packets_min: u32,
+}
+
+/// Bytes around a payload on the wire: IP and UDP (28), RTP header with CSRC and extensions, SRTP tag (16).
+const WIRE_OVERHEAD: u16 = 28 + 36 + 16;
+/// Bytes of padding in a packet (RFC 3550 §5.1: the last byte counts them).
+const PADDING: u8 = 255;
+/// A probe that could not be sent by then is given up.
+const PROBE_TIME: Duration = Duration::from_millis(200);
+/// Padding goes out so often.
+const PROBE_TURN: Duration = Duration::from_millis(1);
+
+impl Way {
+    /// To an endpoint just joined, taken to carry `start`.
+    pub(super) fn new(now: Instant, start: Bitrate, transport: Option<u8>) -> Self {
+        let estimator = Estimator::starting_at(now, start);
+        Self {
+            pacer: Pacer::new(now, estimator.target()),
+            planned: estimator.target(),
+            estimator,
+            probe: None,
+            transport,
+        }
+    }
+
+    /// The packet if it may go now; else it waits for [`Self::poll`].
+    pub(super) fn pace(
+        &mut self,
+        now: Instant,
+        class: Class,
+        forward: Forward,
+        size: u16,
+    ) -> Option<Forward> {
+        let (stream, bytes) = (forward.header.ssrc.0, size.saturating_add(WIRE_OVERHEAD));
+        let passed = self.pacer.push(now, class, stream, bytes, (forward, bytes));
+        passed.map(|(forward, bytes)| self.depart(now, forward, bytes))
+    }
+
+    /// The next packet whose time to go has come.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Forward> {
+        let (forward, bytes) = self.pacer.poll(now)?;
+        Some(self.depart(now, forward, bytes))
+    }
+
+    /// A picture that begins now would wait too long.
+    pub(super) fn is_full(&self) -> bool {
+        self.pacer.is_full()
+    }
+
+    /// The transport's number is given when a packet leaves.
+    fn depart(&mut self, now: Instant, mut forward: Forward, bytes: u16) -> Forward {
+        let kind = match (forward.purpose, self.probe) {
+            (Purpose::Padding, Some(probe)) => Sent::Padding(probe.id),
+            (_, Some(probe)) => Sent::Probing(probe.id),
+            (Purpose::Repair, None) => Sent::Repair,
+            (_, None) => Sent::Media,
+        };
+        let number = self.estimator.handle_sent(now, bytes, kind);
+        forward.header.transport_sequence = self.transport.map(|id| (id, number));
+        if let Some(probe) = &mut self.probe {
+            probe.bytes += u64::from(bytes);
+            probe.packets += 1;
+            if probe.bytes >= probe.bytes_min && probe.packets >= probe.packets_min {
+                self.probe = None;
+            }
+        }
+        forward
+    }
+
+    /// How much padding a packet should have that goes out now for a probe; none if none should. `can`: there is a stream
+    /// that takes padding. Whatever waits goes first.
+    pub(super) fn padding(&mut self, now: Instant, can: bool) -> Option<u8> {
+        if self.transport.is_none() || !can {
+            return None;
+        }
+        if self.probe.is_none()
+            && let Some(probe) = self.estimator.poll_probe(now)
+        {
+            self.probe = Some(Running::new(now, probe));
+        }
+        let probe = self.probe?;
+        if now.saturating_duration_since(probe.begun) > PROBE_TIME {
+            self.probe = None;
+            return None;
+        }
+        let owed = probe
+            .rate
+            .over(now.saturating_duration_since(probe.begun))
+            .as_bytes();
+        (self.pacer.is_empty() && owed >= probe.bytes).then_some(PADDING)
+    }
+
+    /// Padding made after [`Self::padding`] leaves.
+    pub(super) fn depart_padding(&mut self, now: Instant, forward: Forward) -> Forward {
+        let bytes = u16::from(forward.header.padding) + WIRE_OVERHEAD;
+        self.pacer.spend(bytes);
+        self.depart(now, forward, bytes)
+    }
+
+    /// What transport-wide feedback told; returns how many statuses were read, at most `statuses`.
+    pub(super) fn handle_feedback(
+        &mut self,
+        now: Instant,
+        feedback: &TransportFeedback<'_>,
+        statuses: usize,
+    ) -> usize {
+        self.estimator.handle_feedback(now, feedback, statuses)
+    }
+
+    /// A receiver's own estimate.
+    pub(super) fn handle_remb(&mut self, now: Instant, rate: Bitrate) {
+        self.estimator.handle_remb(now, rate);
+    }
+
+    /// Loss in a report block.
+    pub(super) fn handle_report_loss(&mut self, now: Instant, fraction_lost: u8) {
+        self.estimator.handle_report_loss(now, fraction_lost);
+    }
+
+    /// Round trip of a report block.
+    pub(super) fn handle_round_trip(&mut self, now: Instant, round_trip: Duration) {
+        self.estimator.handle_round_trip(now, round_trip);
+    }
+
+    /// What the endpoint could use in all.
+    pub(super) fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
+        self.estimator.set_wanted(now, wanted);
+    }
+
+    /// The estimate is planned with from now on.
+    pub(super) fn plan(&mut self) {
+        self.planned = self.estimator.target();
+    }
+
+    /// What was planned with.
+    pub(super) fn planned(&self) -> Bitrate {
+        self.planned
+    }
+
+    /// The estimate as it is now; the queue follows it.
+    pub(super) fn follow_estimate(&mut self, now: Instant) -> Bitrate {
+        let target = self.estimator.target();
+        self.pacer.set_rate(now, target);
+        target
+    }
+
+    /// All of the estimate.
+    pub(super) fn state(&self) -> EstimatorState {
+        self.estimator.state()
+    }
+
+    /// What feedback said of all packets so far.
+    pub(super) fn loss(&self) -> PathLoss {
+        self.estimator.loss()
+    }
+
+    /// What of the estimator is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.estimator.handle_timeout(now);
+    }
+
+    /// When it next wants to be told the time.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let probing = self.probe.map(|probe| probe.next());
+        soonest(
+            soonest(self.pacer.poll_timeout(), probing),
+            self.estimator.poll_timeout(),
+        )
+    }
+}
+
+impl Running {
+    fn new(now: Instant, probe: Probe) -> Self {
+        Self {
+            id: probe.id,
+            rate: probe.rate,
+            begun: now,
+            bytes: 0,
+            bytes_min: probe.bytes.into(),
+            packets: 0,
+            packets_min: probe.packets.into(),
+        }
+    }
+
+    /// When the next of its packets goes.
+    fn next(&self) -> Instant {
+        let micros = self.bytes * 8_000_000 / self.rate.as_bps().max(1);
+        self.begun + Duration::from_micros(micros).max(PROBE_TURN)
+    }
+}

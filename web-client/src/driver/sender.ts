@@ -1,0 +1,53 @@
+// Writes the server's orders into a video sender: one call at a time, in order, and always the newest. What the browser refuses is tried
+// once more and then left until the next order.
+import { tuned } from '../engine/sending';
+import type { LayerOrder } from '../engine/protocol';
+
+/** Takes an order for the encodings, lowest first. */
+export type Tuner = (layers: readonly LayerOrder[]) => void;
+
+export function createTuner(sender: RTCRtpSender, preference: RTCDegradationPreference): Tuner {
+  let wanted: readonly LayerOrder[] | null = null;
+  let busy = false;
+
+  async function work(): Promise<void> {
+    busy = true;
+    let refused = 0;
+    while (wanted !== null) {
+      const layers: readonly LayerOrder[] = wanted;
+      wanted = null;
+      try {
+        await write(sender, layers, preference);
+        refused = 0;
+      } catch {
+        // The parameters may have changed since they were read (a track was replaced); a closed connection refuses for good.
+        refused += 1;
+        if (refused < TRIES) wanted ??= layers;
+      }
+    }
+    busy = false;
+  }
+
+  return (layers) => {
+    wanted = layers;
+    if (!busy) void work();
+  };
+}
+
+async function write(sender: RTCRtpSender, layers: readonly LayerOrder[], preference: RTCDegradationPreference): Promise<void> {
+  const parameters = sender.getParameters();
+  const encodings = tuned(parameters.encodings, layers);
+  if (encodings === null) return;
+  await sender.setParameters({ ...parameters, encodings, degradationPreference: preference });
+}
+
+/** The answer with voice packets of this length asked for in its first m-section, the microphone's. */
+export function withPacketTime(answer: string, ms: number): string {
+  const first = answer.indexOf('\r\nm=');
+  const next = answer.indexOf('\r\nm=', first + 1);
+  const end = next < 0 ? answer.length : next + 2;
+  const section = answer.slice(first, end).replace(/a=ptime:\d+\r\n/g, '');
+  return `${answer.slice(0, first)}${section}a=ptime:${ms}\r\n${answer.slice(end)}`;
+}
+
+const TRIES = 2;

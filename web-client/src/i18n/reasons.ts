@@ -1,0 +1,39 @@
+// A shortfall in words. A line is called by its name where it has one.
+import type { Reason } from '../engine/quality';
+import type { Cut } from '../engine/sending';
+import { t, type Key } from './index.svelte';
+
+/** Why this picture is less than wanted, as a sentence. */
+export function reasonText({ what, cause, line }: Reason): string {
+  if (cause === 'voices_only' || cause === 'one_voice' || what === 'voices_only' || what === 'one_voice') {
+    return t(cause === 'one_voice' ? 'less_one_voice' : 'less_voices_only');
+  }
+  if (what === 'none' && cause === 'not_sent') return t('less_not_sent');
+  return t(`less_${what}`, { why: t(`why_${cause}`, { line: lineText(line) }) });
+}
+
+/** The same for a tile with little room; null if there is no short form. */
+export function reasonWord({ what }: Reason): string | null {
+  return what === 'smaller' || what === 'slower' ? null : t(`less_short_${what}`);
+}
+
+/** What of one's own camera is not sent, and why. */
+export function cutText({ sends, cause, line }: Cut): string {
+  return capital(t(`own_${sends}`, { why: t(OWN[cause] ?? 'own_why_other', { line: lineText(line) }) }));
+}
+
+function lineText(name: string | null): string {
+  return name === null || name === '' ? t('line_some') : t('line_named', { name });
+}
+
+function capital(text: string): string {
+  const [first = ''] = text;
+  return first.toLocaleUpperCase() + text.slice(first.length);
+}
+
+const OWN: Partial<Readonly<Record<Cut['cause'], Key>>> = {
+  sender_path: 'own_why_path',
+  sender_line: 'own_why_line',
+  sender_cpu: 'own_why_cpu',
+  policy: 'own_why_policy',
+};

@@ -1,0 +1,185 @@
+import { describe, expect, it } from 'vitest';
+import { createTuner, withPacketTime } from '../src/driver/sender';
+import { CAUSES, type LayerOrder, type SlotQuality, type SourceOrder } from '../src/engine/protocol';
+import { reasonOf, withheld } from '../src/engine/quality';
+import { cutOf, newSteady, steady, tuned, type Encoding } from '../src/engine/sending';
+import { cutText, reasonText, reasonWord } from '../src/i18n/reasons';
+
+const layer = (active: boolean, bitrate = 150_000, fps = 15): LayerOrder => ({ active, bitrate, fps });
+const slot = (patch: Partial<SlotQuality> = {}): SlotQuality => ({ slot: 'v1', height: 360, rate: 100, cause: null, line: null, line_name: null, ...patch });
+
+describe('an order in the encodings', () => {
+  const made: (Encoding & { rid: string })[] = [
+    { rid: 'q', active: true, maxBitrate: 150_000, maxFramerate: 15 },
+    { rid: 'h', active: true, maxBitrate: 500_000, maxFramerate: 30 },
+    { rid: 'f' },
+  ];
+  it('writes every number on every encoding and keeps the rest', () => {
+    expect(tuned(made, [layer(true, 100_000, 5), layer(false, 500_000, 30), layer(false, 1_800_000, 30)])).toEqual([
+      { rid: 'q', active: true, maxBitrate: 100_000, maxFramerate: 5 },
+      { rid: 'h', active: false, maxBitrate: 500_000, maxFramerate: 30 },
+      { rid: 'f', active: false, maxBitrate: 1_800_000, maxFramerate: 30 },
+    ]);
+  });
+  it('that names fewer still leaves no encoding without numbers', () => {
+    const next = tuned(made, [layer(true)]);
+    for (const encoding of next ?? []) {
+      expect(typeof encoding.active).toBe('boolean');
+      expect(encoding.maxBitrate).toBeGreaterThan(0);
+      expect(encoding.maxFramerate).toBeGreaterThan(0);
+    }
+    expect(next?.[1]).toEqual(made[1]);
+  });
+  it('that changes nothing is no call', () => {
+    const layers = [layer(true), layer(true, 500_000, 30), layer(true, 1_800_000, 30)];
+    const once = tuned(made, layers);
+    expect(once).not.toBeNull();
+    expect(tuned(once ?? [], layers)).toBeNull();
+  });
+  it('is kept within what browsers take', () => {
+    const [low, high] = tuned([{}, {}], [layer(true, 0, 0), layer(true, Number.MAX_SAFE_INTEGER, 255)]) ?? [];
+    expect(low).toEqual({ active: true, maxBitrate: 10_000, maxFramerate: 1 });
+    expect(high).toEqual({ active: true, maxBitrate: 10_000_000, maxFramerate: 60 });
+  });
+});
+
+describe('orders to a sender', () => {
+  /** A sender that takes a turn of the loop for each call, and refuses as often as it is told. */
+  function fake(refusals = 0) {
+    let encodings: RTCRtpEncodingParameters[] = [{ rid: 'q' }, { rid: 'h' }];
+    const calls: RTCRtpSendParameters[] = [];
+    const state = { refusals, open: 0, most: 0 };
+    const sender = {
+      getParameters: () => ({ encodings: encodings.map((e) => ({ ...e })), transactionId: String(calls.length) }),
+      async setParameters(parameters: RTCRtpSendParameters) {
+        calls.push(parameters);
+        state.most = Math.max(state.most, (state.open += 1));
+        await Promise.resolve();
+        state.open -= 1;
+        if (state.refusals-- > 0) throw new DOMException('no', 'InvalidStateError');
+        encodings = parameters.encodings;
+      },
+    } as unknown as RTCRtpSender;
+    return { sender, calls, state, encodings: () => encodings };
+  }
+  const settle = async (): Promise<void> => {
+    for (let i = 0; i < 50; i++) await Promise.resolve();
+  };
+  it('go one after the other, and only the newest of those that wait', async () => {
+    const { sender, calls, state, encodings } = fake();
+    const tune = createTuner(sender, 'maintain-framerate');
+    for (let fps = 1; fps <= 9; fps++) tune([layer(true, 100_000, fps), layer(false)]);
+    await settle();
+    expect(state.most).toBe(1);
+    expect(calls.map((c) => c.encodings[0]?.maxFramerate)).toEqual([1, 9]);
+    expect(calls[0]?.degradationPreference).toBe('maintain-framerate');
+    expect(encodings()).toEqual([
+      { rid: 'q', active: true, maxBitrate: 100_000, maxFramerate: 9 },
+      { rid: 'h', active: false, maxBitrate: 150_000, maxFramerate: 15 },
+    ]);
+    tune([layer(true, 100_000, 9), layer(false)]);
+    await settle();
+    expect(calls.length).toBe(2);
+  });
+  it('are tried once more when refused, and left until the next', async () => {
+    const once = fake(1);
+    createTuner(once.sender, 'balanced')([layer(true)]);
+    await settle();
+    expect([once.calls.length, once.encodings()[0]?.maxFramerate]).toEqual([2, 15]);
+    const never = fake(Infinity);
+    const tune = createTuner(never.sender, 'balanced');
+    tune([layer(true)]);
+    await settle();
+    expect(never.calls.length).toBe(2);
+    tune([layer(false)]);
+    await settle();
+    expect(never.calls.length).toBe(4);
+  });
+});
+
+describe('one’s own camera', () => {
+  const order = (source: Partial<SourceOrder>) => ({
+    type: 'send' as const, voice_ms: 20,
+    sources: [{ source: 'camera' as const, layers: [layer(true), layer(true)], cause: null, line: null, line_name: null, ...source }],
+  });
+  it('that sends less because nobody wants more is no matter', () => {
+    expect(cutOf(null)).toBeNull();
+    expect(cutOf(order({ layers: [layer(true), layer(false)] }))).toBeNull();
+  });
+  it('that is cut says how far', () => {
+    const cut = (...layers: LayerOrder[]) => cutOf(order({ layers, cause: 'sender_line', line_name: 'Cô Tô' }));
+    expect(cut(layer(false), layer(false))).toEqual({ sends: 'nothing', cause: 'sender_line', line: 'Cô Tô' });
+    expect(cut(layer(true), layer(false))?.sends).toBe('small');
+    expect(cut(layer(true), layer(true))?.sends).toBe('less');
+    expect(cut(layer(true))?.sends).toBe('less');
+  });
+  it('in words', () => {
+    expect(cutText({ sends: 'small', cause: 'sender_path', line: null })).toBe('Đường truyền của bạn yếu: chỉ gửi hình nhỏ');
+    expect(cutText({ sends: 'nothing', cause: 'sender_line', line: 'Cô Tô' })).toBe('Đường truyền Cô Tô đã dùng hết mức cho phép: tạm không gửi hình của bạn');
+  });
+  it('is told when it lasts, and told off when it is over for long', () => {
+    const s = newSteady<string>();
+    expect(steady(s, 0, 'a')).toBeNull();
+    expect(steady(s, 900, 'a')).toBeNull();
+    expect(steady(s, 1_000, 'a')).toBe('a');
+    expect(steady(s, 2_000, null)).toBe('a');
+    expect(steady(s, 4_000, 'a')).toBe('a');
+    expect(steady(s, 5_000, null)).toBe('a');
+    expect(steady(s, 8_000, null)).toBeNull();
+  });
+});
+
+describe('a slot that gets less', () => {
+  it('is none while nothing is said, or all is well', () => {
+    expect(reasonOf(undefined, 360)).toBeNull();
+    expect(reasonOf(slot(), 720)).toBeNull();
+  });
+  it('is smaller, slower or away', () => {
+    const what = (patch: Partial<SlotQuality>): string | undefined => reasonOf(slot({ cause: 'path', ...patch }), 360)?.what;
+    expect(what({ height: 180 })).toBe('smaller');
+    expect(what({ height: 180, rate: 50 })).toBe('smaller');
+    expect(what({ height: 360, rate: 50 })).toBe('slower');
+    expect(what({ height: null, rate: 0 })).toBe('none');
+    expect(what({ height: null, cause: 'voices_only' })).toBe('voices_only');
+  });
+  it('is covered when its picture is held back, not when it merely does not come', () => {
+    const held = (patch: Partial<SlotQuality>): boolean => withheld(reasonOf(slot(patch), 0));
+    expect(held({ height: null, cause: 'line_budget' })).toBe(true);
+    expect(held({ height: 180, cause: 'one_voice' })).toBe(true);
+    expect(held({ height: null, cause: 'not_sent' })).toBe(false);
+    expect(held({ height: 180, cause: 'path' })).toBe(false);
+    expect(held({})).toBe(false);
+  });
+  it('has words that name the line', () => {
+    const text = (patch: Partial<SlotQuality>): string => {
+      const reason = reasonOf(slot(patch), 360);
+      return reason === null ? '' : reasonText(reason);
+    };
+    expect(text({ height: 180, cause: 'line_budget', line: 'co-to', line_name: 'Cô Tô' })).toBe('Hình giảm do đường truyền Cô Tô đã dùng hết mức cho phép');
+    expect(text({ height: 180, cause: 'line_budget', line: 'co-to' })).toBe('Hình giảm do đường truyền chung đã dùng hết mức cho phép');
+    expect(text({ height: null, cause: 'not_sent' })).toBe('Chưa nhận được hình của điểm cầu này');
+  });
+  it('has words for every cause, with no blank left open', () => {
+    for (const cause of CAUSES) {
+      for (const height of [null, 180, 360]) {
+        const reason = reasonOf(slot({ cause, height, rate: 50, line_name: 'Cô Tô' }), 360);
+        if (reason === null) throw new Error(cause);
+        expect(reasonText(reason), cause).toMatch(/^\p{Lu}[^{}]{10,}$/u);
+        if (reason.what !== 'smaller' && reason.what !== 'slower') expect(reasonWord(reason)).toMatch(/^\p{Lu}/u);
+        expect(cutText({ sends: 'less', cause, line: null })).toMatch(/^\p{Lu}[^{}]{10,}$/u);
+      }
+    }
+  });
+});
+
+describe('the length of voice packets', () => {
+  const answer = 'v=0\r\ns=-\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ptime:20\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n';
+  it('is asked for once, in the microphone’s section only', () => {
+    const long = withPacketTime(answer, 60);
+    expect(long).toBe('v=0\r\ns=-\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ptime:60\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n');
+    expect(withPacketTime(long, 20)).toBe(answer);
+  });
+  it('also where there is no other section', () => {
+    expect(withPacketTime('v=0\r\nm=audio 9 X 0\r\na=mid:0\r\n', 60)).toBe('v=0\r\nm=audio 9 X 0\r\na=mid:0\r\na=ptime:60\r\n');
+  });
+});
