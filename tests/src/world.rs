@@ -20,7 +20,7 @@ use sfu::{
 use crate::{
     camera::Camera,
     encoder::Outgoing,
-    link::{Bottleneck, Fate, Link, Path},
+    link::{Bottleneck, Fate, Link, Path, QueueRecord},
     mic::Mic,
     peer::{Peer, Script},
     trace::Trace,
@@ -314,6 +314,16 @@ impl World {
     /// The way from the node to a point.
     pub fn down(&mut self, peer: usize) -> &mut Path {
         &mut self.paths[peer].down
+    }
+
+    /// What waited on the way from the node to a point.
+    pub fn down_record(&self, peer: usize) -> &QueueRecord {
+        &self.paths[peer].down.record
+    }
+
+    /// A point sends these bytes, whatever they are.
+    pub fn inject(&mut self, peer: usize, rtcp: bool, bytes: Vec<u8>) {
+        self.send_up(peer, rtcp, bytes);
     }
 
     /// Camera packets, sent first time, that the way up lost.
