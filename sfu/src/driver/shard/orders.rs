@@ -187,11 +187,7 @@ impl Shard {
                 self.tell_room(key, |room| room.handle(now, Input::Client(endpoint, client)));
                 Ok(Done::Nothing)
             }
-            Order::Inspect { room } => {
-                let key = self.names.get(&room).copied().ok_or(ControlError::UnknownRoom)?;
-                let report = self.report(now, key).ok_or(ControlError::Unavailable)?;
-                Ok(Done::Inspected(Box::new(report)))
-            }
+            Order::Inspect { room } => self.inspect(now, &room),
             Order::Snapshot => Ok(Done::Snapshot(self.snapshot())),
             Order::Count => Ok(Done::Counted(Box::new(self.count(now)))),
             Order::Stop => {
@@ -199,6 +195,12 @@ impl Shard {
                 Ok(Done::Nothing)
             }
         }
+    }
+
+    fn inspect(&mut self, now: Instant, room: &RoomId) -> Result<Done, ControlError> {
+        let key = self.names.get(room).copied().ok_or(ControlError::UnknownRoom)?;
+        let report = self.report(now, key).ok_or(ControlError::Unavailable)?;
+        Ok(Done::Inspected(Box::new(report)))
     }
 
     fn open_room(&mut self, now: Instant, id: RoomId, policy: RoomPolicy) -> Result<Done, ControlError> {
@@ -390,7 +392,10 @@ impl Shard {
     /// Everything, and after it what every seat was told last of its quality: a new signaling knows none of it.
     fn snapshot(&mut self) -> Vec<RoomSnapshot> {
         self.events.clear();
-        self.tell_quality_again();
+        let endpoints: Vec<EndpointId> = self.seats.keys().copied().collect();
+        endpoints
+            .into_iter()
+            .for_each(|endpoint| self.tell_again(endpoint));
         let rooms = self.names.values().filter_map(|key| self.rooms.get(key));
         let seats = |entry: &RoomEntry| {
             let seats = entry.seats.values().filter_map(|endpoint| {

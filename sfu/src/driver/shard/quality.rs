@@ -58,21 +58,22 @@ impl Shard {
         self.events.tell(Event::Send { room, seat, order });
     }
 
-    /// What every seat was told last.
-    pub(super) fn tell_quality_again(&mut self) {
-        for seat in self.seats.values() {
-            let Some(entry) = self.rooms.get(&seat.room) else {
-                continue;
-            };
-            let names = || (entry.id.clone(), seat.id.clone());
-            if let Some(slots) = seat.quality.clone() {
-                let (room, seat) = names();
-                self.events.tell(Event::Quality { room, seat, slots });
-            }
-            if let Some(order) = seat.order.clone() {
-                let (room, seat) = names();
-                self.events.tell(Event::Send { room, seat, order });
-            }
+    /// What a seat was told last, to whoever could not know it yet.
+    pub(super) fn tell_again(&mut self, endpoint: EndpointId) {
+        let Some(seat) = self.seats.get(&endpoint) else {
+            return;
+        };
+        let Some(entry) = self.rooms.get(&seat.room) else {
+            return;
+        };
+        let names = || (entry.id.clone(), seat.id.clone());
+        if let Some(slots) = seat.quality.clone() {
+            let (room, seat) = names();
+            self.events.tell(Event::Quality { room, seat, slots });
+        }
+        if let Some(order) = seat.order.clone() {
+            let (room, seat) = names();
+            self.events.tell(Event::Send { room, seat, order });
         }
     }
 

@@ -31,6 +31,8 @@ impl Shard {
                 state: MediaState::Connected,
             });
         }
+        // What was told before the seat was answered found nobody who knew the seat.
+        self.tell_again(endpoint);
     }
 
     /// The transport of an endpoint is gone: it leaves, and signaling is told.
