@@ -225,6 +225,11 @@ impl Source {
         self.is_video() && self.layers.iter().any(|layer| layer.live)
     }
 
+    /// Height of a layer's pictures, once a key frame told it.
+    pub(super) fn height(&self, layer: u8) -> Option<u16> {
+        self.layers.get(usize::from(layer))?.height
+    }
+
     /// What it has to offer, lowest layer first, of which `encodings` were agreed upon.
     pub(super) fn offers(&self, encodings: u8) -> [Offer; LAYERS_MAX] {
         let (mut index, mut below) = (0, Bitrate::ZERO);
