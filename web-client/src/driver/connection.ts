@@ -62,15 +62,21 @@ export function createConnection(
       await pc.setLocalDescription(await pc.createOffer());
       await pc.setRemoteDescription({ type: 'answer', sdp: withPacketTime(answer, ms) });
       voice.set = ms;
+      // In Chromium an answer starts every encoding again.
+      tune();
     } catch {
       // Voices stay as they are, which every receiver understands.
       await pc.setLocalDescription({ type: 'rollback' }).catch(() => undefined);
     }
   }
 
+  function tune(): void {
+    for (const { source, layers } of ordered?.sources ?? []) tuners.get(source)?.(layers);
+  }
+
   function obey(): void {
     if (ordered === null || answer === null) return;
-    for (const { source, layers } of ordered.sources) tuners.get(source)?.(layers);
+    tune();
     voice.ms = ordered.voice_ms;
     if (voice.ms !== voice.set) void inTurn(setVoice);
   }
