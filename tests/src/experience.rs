@@ -146,7 +146,7 @@ impl Watched {
         watched.emptied = receiver
             .emptied
             .iter()
-            .filter(|at| (from..to).contains(at))
+            .filter(|at| (from..to).contains(*at))
             .count() as u32;
         watched
     }

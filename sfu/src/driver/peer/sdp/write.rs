@@ -282,6 +282,8 @@ fn codecs(out: &mut String, section: &Section, payloads: &[PayloadType], opus: &
         let (name, feedback): (_, &[&str]) = match codec {
             Codec::Opus => ("opus/48000/2", &AUDIO_FEEDBACK),
             Codec::Vp8 => ("VP8/90000", &VIDEO_FEEDBACK),
+            Codec::Vp9 => ("VP9/90000", &VIDEO_FEEDBACK),
+            Codec::H264 => ("H264/90000", &VIDEO_FEEDBACK),
         };
         line(out, format_args!("a=rtpmap:{media} {name}"));
         if *codec == Codec::Opus {
