@@ -1,8 +1,9 @@
 //! `diemcau-load line`: a bad line in user space, over UDP sockets or between two TUN devices.
 //!
-//! `state` is the line without sockets, `setting` what can be said of it, `driver` the loop, `udp` and `tun` its two kinds of ends.
+//! `state` is the line without sockets, `setting` what can be said of it, `driver` the loop, `udp` and `tun` its two kinds of `ends`.
 
 mod driver;
+mod ends;
 mod setting;
 mod state;
 #[cfg(target_os = "linux")]

@@ -122,8 +122,10 @@ impl<F: Clone> LineState<F> {
 
     /// Steps of the script that are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while let Some(step) = self.steps.pop_front_if(|step| self.began + step.at <= now) {
-            self.handle_command(&step.command);
+        while self.steps.front().is_some_and(|step| self.began + step.at <= now) {
+            if let Some(step) = self.steps.pop_front() {
+                self.handle_command(&step.command);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    driver::{Arrival, BATCH, Ends},
+    ends::{Arrival, BATCH, Ends},
     setting::Direction,
     state::Transmit,
 };

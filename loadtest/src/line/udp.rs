@@ -15,7 +15,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{net::UdpSocket, sync::mpsc, task::AbortHandle};
 
 use super::{
-    driver::{Arrival, BATCH, Ends},
+    ends::{Arrival, BATCH, Ends},
     setting::Direction,
     state::Transmit,
 };

@@ -7,7 +7,7 @@ use super::{
     packet::Codec,
     seq::{RtpTime, Seq},
 };
-use crate::wire::codec::vp8;
+use crate::wire::codec::{h264, vp8, vp9};
 pub use crate::wire::ext::AudioLevel;
 
 /// A media packet seen for the first time, or restored from RTX.
@@ -46,7 +46,7 @@ pub struct Arrival<'p> {
 /// What a packet says of its picture.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Picture {
-    /// Begins a picture.
+    /// Begins a picture. Of H.264 only the parameter sets of a key frame tell.
     pub starts_picture: bool,
     /// Begins a key frame. Only the first packet of a picture can tell.
     pub key_frame: bool,
@@ -58,6 +58,11 @@ pub struct Picture {
     pub temporal: Option<u8>,
     /// Leans on the temporal base layer only: a decoder may step up to its layer here.
     pub layer_sync: bool,
+    /// No later picture of a higher temporal layer leans on one of such a layer before this: a decoder may step up to all
+    /// of them behind it.
+    pub switch_up: bool,
+    /// Where the stream has several spatial layers, or could have.
+    pub spatial: Option<Spatial>,
     /// No other picture leans on it.
     pub disposable: bool,
 }
@@ -70,16 +75,63 @@ impl Picture {
         Some(Self {
             starts_picture,
             key_frame: starts_picture && vp8::is_key_frame(payload),
-            picture_id: descriptor.picture_id.map(|id| PictureId {
-                value: id.get(),
-                wide: matches!(id, vp8::PictureId::Bits15(_)),
-            }),
+            picture_id: descriptor.picture_id.map(PictureId::from),
             tl0_pic_idx: descriptor.tl0_pic_idx,
             temporal: descriptor.temporal.map(|(layer, _)| layer),
             layer_sync: descriptor.temporal.is_some_and(|(_, sync)| sync),
             disposable: descriptor.non_reference,
+            ..Self::default()
         })
     }
+
+    /// From an H.264 payload (RFC 6184). A key frame begins with its parameter set.
+    pub fn of_h264(payload: &[u8]) -> Option<Self> {
+        let parsed = h264::Payload::parse(payload)?;
+        Some(Self {
+            starts_picture: parsed.has_parameters,
+            key_frame: parsed.has_parameters,
+            disposable: parsed.disposable,
+            ..Self::default()
+        })
+    }
+
+    /// From a VP9 payload descriptor (RFC 9628 §4.2). `svc`: the stream is not one of several of a simulcast, so that its
+    /// spatial layers are the layers of the source.
+    ///
+    /// Browsers set the switching point of a picture above the base layer where it leans on lower layers alone, which is
+    /// stricter than the document asks; so one is taken as a layer sync, and of the base layer as what the document says.
+    pub fn of_vp9(payload: &[u8], svc: bool) -> Option<Self> {
+        let descriptor = vp9::Descriptor::parse(payload)?;
+        let layers = descriptor.layers.unwrap_or_default();
+        let is_lowest = layers.spatial == 0;
+        Some(Self {
+            starts_picture: descriptor.starts_frame && is_lowest,
+            key_frame: descriptor.starts_key_picture(),
+            picture_id: descriptor.picture_id.map(PictureId::from),
+            tl0_pic_idx: layers.tl0_pic_idx,
+            temporal: descriptor.layers.map(|layers| layers.temporal),
+            layer_sync: layers.switching_up && layers.temporal > 0,
+            switch_up: layers.switching_up && layers.temporal == 0,
+            disposable: false,
+            spatial: svc.then_some(Spatial {
+                layer: layers.spatial,
+                stands_alone: descriptor.starts_frame && !descriptor.inter_picture,
+                ends_frame: descriptor.ends_frame,
+            }),
+        })
+    }
+}
+
+/// Where a packet stands among the spatial layers of its picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spatial {
+    /// 0 is the lowest.
+    pub layer: u8,
+    /// Begins a frame that leans on no earlier picture, only on lower layers of its own: a decoder that has those may step
+    /// up here.
+    pub stands_alone: bool,
+    /// Last packet of the layer's frame.
+    pub ends_frame: bool,
 }
 
 /// A picture id.
@@ -95,5 +147,14 @@ impl PictureId {
     /// Its width.
     pub const fn bits(self) -> u32 {
         if self.wide { 15 } else { 7 }
+    }
+}
+
+impl From<vp8::PictureId> for PictureId {
+    fn from(id: vp8::PictureId) -> Self {
+        Self {
+            value: id.get(),
+            wide: matches!(id, vp8::PictureId::Bits15(_)),
+        }
     }
 }

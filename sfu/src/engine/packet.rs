@@ -13,7 +13,7 @@ use super::{
 use crate::{
     control::{ClientState, LayerOrder, SlotChange, Want},
     wire::{
-        codec::vp8,
+        codec::{vp8, vp9},
         ext,
         rtp::{self, HeaderFields},
     },
@@ -34,6 +34,8 @@ pub enum Input {
     Published(EndpointId, SourceKind, bool),
     /// What the room may take of each line; replaces what was told before. A line that is not here has no limit.
     Lines(Vec<LineShare>),
+    /// The lines on the way to the endpoint are others now, the nearest to the node first.
+    Way(EndpointId, Vec<LineIndex>),
     /// What the endpoint's page says of itself.
     Client(EndpointId, ClientState),
 }
@@ -124,6 +126,10 @@ pub enum Codec {
     Opus,
     /// RFC 7741.
     Vp8,
+    /// RFC 6184, packetization mode 1.
+    H264,
+    /// RFC 9628.
+    Vp9,
 }
 
 impl Codec {
@@ -131,7 +137,7 @@ impl Codec {
     pub const fn clock_rate(self) -> u32 {
         match self {
             Self::Opus => 48_000,
-            Self::Vp8 => 90_000,
+            Self::Vp8 | Self::H264 | Self::Vp9 => 90_000,
         }
     }
 }
@@ -262,6 +268,13 @@ pub enum PayloadPatch {
         /// TL0PICIDX.
         tl0_pic_idx: Option<u8>,
     },
+    /// VP9 payload descriptor (RFC 9628 §4.2).
+    Vp9 {
+        /// Picture id, written in the width the descriptor has.
+        picture_id: Option<u16>,
+        /// TL0PICIDX.
+        tl0_pic_idx: Option<u8>,
+    },
 }
 
 /// Something for the driver.
@@ -355,6 +368,10 @@ impl Forward {
                 picture_id,
                 tl0_pic_idx,
             } => vp8::patch(body, picture_id, tl0_pic_idx),
+            PayloadPatch::Vp9 {
+                picture_id,
+                tl0_pic_idx,
+            } => vp9::patch(body, picture_id, tl0_pic_idx),
         };
         end += payload.len();
         let padding = self.header.padding;

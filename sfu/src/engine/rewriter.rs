@@ -130,7 +130,9 @@ impl Rewriter {
         }
         stretch.highest = stretch.highest.max(sequence);
         stretch.drops.leave_out(sequence.0);
-        if let Some(id) = packet.video.and_then(|video| video.picture_id) {
+        // Ids of VP9 keep their distances: frames name by them what they lean on.
+        let counted = packet.video.filter(|_| packet.codec == Codec::Vp8);
+        if let Some(id) = counted.and_then(|video| video.picture_id) {
             self.picture.leave_out(id.value, id.bits());
         }
     }
@@ -152,14 +154,21 @@ impl Rewriter {
 
     fn number(&mut self, sequence: Seq, timestamp: u64, packet: &Original) -> Rewritten {
         self.next = self.next.max(Seq(sequence.0 + 1));
-        let patch = match packet.video {
-            Some(video) if packet.codec == Codec::Vp8 => PayloadPatch::Vp8 {
-                picture_id: video.picture_id.map(|id| self.picture.next(id.value, id.bits())),
-                tl0_pic_idx: video
-                    .tl0_pic_idx
-                    .map(|index| self.tl0.next(index.into(), 8) as u8),
+        let video = packet.video.unwrap_or_default();
+        let picture_id = video.picture_id.map(|id| self.picture.next(id.value, id.bits()));
+        let tl0_pic_idx = video
+            .tl0_pic_idx
+            .map(|index| self.tl0.next(index.into(), 8) as u8);
+        let patch = match packet.codec {
+            Codec::Vp8 => PayloadPatch::Vp8 {
+                picture_id,
+                tl0_pic_idx,
             },
-            _ => PayloadPatch::None,
+            Codec::Vp9 => PayloadPatch::Vp9 {
+                picture_id,
+                tl0_pic_idx,
+            },
+            Codec::Opus | Codec::H264 => PayloadPatch::None,
         };
         Rewritten {
             sequence,

@@ -1,6 +1,11 @@
 //! Which packets pass into a slot. A change of source or layer happens at a key frame of the new one only.
 
-use super::{arrival::Picture, id::SourceNumber, seq::RtpTime, temporal::TemporalFilter};
+use super::{
+    arrival::Picture,
+    id::SourceNumber,
+    seq::RtpTime,
+    thinning::{Thinning, Wanted},
+};
 
 /// A stream of packets that a slot can show: one layer of one source, from one start of its encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +23,15 @@ pub struct LayerStream {
 pub struct Target {
     /// Which source.
     pub source: SourceNumber,
-    /// Its layer; any while none is known to be live.
+    /// Its simulcast layer, or the highest spatial layer where it sends all in one stream; any while none is known to be
+    /// live.
     pub layer: Option<u8>,
-    /// Its highest temporal layer, 0 is the lowest; [`super::temporal::ALL_TEMPORAL`] for all there are.
+    /// Its highest temporal layer, 0 is the lowest; [`ALL_TEMPORAL`] for all there are.
     pub temporal: u8,
 }
+
+/// All temporal layers.
+pub const ALL_TEMPORAL: u8 = u8::MAX;
 
 /// What to do with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +40,7 @@ pub enum Verdict {
     Forward,
     /// It begins something new to show.
     Switch,
-    /// Of what is shown, but of a temporal layer that is not wanted: it leaves no gap.
+    /// Of what is shown, but of a temporal or spatial layer that is not wanted: it leaves no gap.
     Thin,
     /// Of a source the slot shows or waits for, but not this packet.
     Drop,
@@ -44,7 +53,9 @@ pub enum Verdict {
 pub struct Selector {
     shown: Option<LayerStream>,
     target: Option<Target>,
-    temporal: TemporalFilter,
+    /// What is shown has its spatial layers in one stream.
+    svc: bool,
+    thinning: Thinning,
 }
 
 impl Selector {
@@ -68,6 +79,21 @@ impl Selector {
         self.shown = None;
     }
 
+    /// The layer that flows: simulcast, or spatial.
+    pub fn layer(&self) -> Option<u8> {
+        let shown = self.shown?;
+        Some(if self.svc {
+            self.thinning.level().spatial
+        } else {
+            shown.layer
+        })
+    }
+
+    /// The highest temporal layer that flows, of those there are.
+    pub fn temporal(&self) -> u8 {
+        self.thinning.level().temporal
+    }
+
     /// May this packet pass? `starts`: a decoder can begin with it. `picture` is what it says of its picture, and `time`
     /// that picture's RTP time in its stream.
     pub fn judge(
@@ -78,15 +104,16 @@ impl Selector {
         picture: Option<&Picture>,
     ) -> Verdict {
         if self.shown == Some(packet) {
-            let wanted = self.temporal_of(packet.source);
+            let wanted = self.wanted(packet.source);
             return match picture {
-                Some(picture) if !self.temporal.judge(time, picture, wanted) => Verdict::Thin,
+                Some(picture) if !self.thinning.judge(time, picture, wanted) => Verdict::Thin,
                 _ => Verdict::Forward,
             };
         }
         let shown_source = self.shown.is_some_and(|shown| shown.source == packet.source);
+        let svc = is_svc(picture);
         match self.target.filter(|target| target.source == packet.source) {
-            Some(target) if starts && target.layer.is_none_or(|layer| layer == packet.layer) => {
+            Some(target) if starts && target.layer.is_none_or(|layer| svc || layer == packet.layer) => {
                 Verdict::Switch
             }
             Some(_) => Verdict::Drop,
@@ -96,16 +123,25 @@ impl Selector {
     }
 
     /// A packet that a decoder can begin with was taken: a stretch begins.
-    pub fn switched(&mut self, packet: LayerStream, time: RtpTime) {
+    pub fn switched(&mut self, packet: LayerStream, time: RtpTime, picture: Option<&Picture>) {
         self.shown = Some(packet);
-        self.temporal.begin(time, self.temporal_of(packet.source));
+        self.svc = is_svc(picture);
+        self.thinning.begin(time, self.wanted(packet.source));
+    }
+
+    /// A packet that passes is the last one of its picture to do so, though others of higher layers come behind it.
+    pub fn ends_picture(&self, time: RtpTime, picture: &Picture) -> bool {
+        self.thinning.ends(time, picture)
     }
 
     /// What flows while another source is awaited goes on as it is.
-    fn temporal_of(&self, source: SourceNumber) -> u8 {
+    fn wanted(&self, source: SourceNumber) -> Wanted {
         self.target
             .filter(|target| target.source == source)
-            .map_or(self.temporal.level(), |target| target.temporal)
+            .map_or(self.thinning.level(), |target| Wanted {
+                temporal: target.temporal,
+                spatial: target.layer.unwrap_or(u8::MAX),
+            })
     }
 
     /// Waits for a key frame of that source. `current` is the stream that a layer of it arrives in now.
@@ -117,13 +153,22 @@ impl Selector {
             return true;
         };
         let layer = target.layer.unwrap_or(shown.layer);
-        layer != shown.layer || current(layer).is_some_and(|stream| stream != shown.stream)
+        let other = if self.svc {
+            target.layer > self.layer()
+        } else {
+            layer != shown.layer
+        };
+        other || current(layer).is_some_and(|stream| stream != shown.stream)
     }
+}
+
+fn is_svc(picture: Option<&Picture>) -> bool {
+    picture.is_some_and(|picture| picture.spatial.is_some())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::temporal::ALL_TEMPORAL, *};
+    use super::*;
 
     fn stream(source: u32, layer: u8, stream: u32) -> LayerStream {
         LayerStream {
@@ -155,7 +200,7 @@ mod tests {
             (judge(&mut selector, a, false), judge(&mut selector, a, true)),
             (Verdict::Drop, Verdict::Switch)
         );
-        selector.switched(a, RtpTime(0));
+        selector.switched(a, RtpTime(0), None);
         selector.set_target(target(9, Some(2)));
         assert!(selector.waits_for(b_high.source, |_| Some(2)) && !selector.waits_for(a.source, |_| Some(0)));
         assert_eq!(judge(&mut selector, a, false), Verdict::Forward);
@@ -167,7 +212,7 @@ mod tests {
             (Verdict::Drop, Verdict::Drop)
         );
         assert_eq!(judge(&mut selector, b_high, true), Verdict::Switch);
-        selector.switched(b_high, RtpTime(0));
+        selector.switched(b_high, RtpTime(0), None);
         assert_eq!(judge(&mut selector, a, true), Verdict::Foreign);
         assert!(!selector.waits_for(b_high.source, |_| Some(2)));
     }
@@ -176,7 +221,7 @@ mod tests {
     fn a_restarted_encoder_is_a_new_beginning() {
         let mut selector = Selector::default();
         selector.set_target(target(5, Some(1)));
-        selector.switched(stream(5, 1, 1), RtpTime(0));
+        selector.switched(stream(5, 1, 1), RtpTime(0), None);
         assert!(selector.waits_for(stream(5, 1, 1).source, |_| Some(4)));
         assert_eq!(judge(&mut selector, stream(5, 1, 4), false), Verdict::Drop);
         assert_eq!(judge(&mut selector, stream(5, 1, 4), true), Verdict::Switch);

@@ -11,6 +11,7 @@ use super::{
     },
     redundancy::{Piece, Recent, Redundancy},
     rewriter::{Original, Rewriter, Rewritten, Skip},
+    ring::Ring,
     selector::{LayerStream, Selector, Target, Verdict},
     seq::{RtpTime, Seq},
 };
@@ -122,6 +123,8 @@ pub struct Slot {
     mid: Option<(u8, ShortId)>,
     payloads: Vec<PayloadType>,
     selector: Selector,
+    /// Of what is shown.
+    codec: Option<Codec>,
     rewriter: Rewriter,
     recent: Recent,
     ring: Ring,
@@ -156,6 +159,7 @@ impl Slot {
             mid: extensions.mid.map(|id| (id, slot.mid)),
             payloads: slot.payloads.clone(),
             selector: Selector::default(),
+            codec: None,
             rewriter: Rewriter::new(slot.slot.kind, rate, origin),
             recent: Recent::new(slot.red),
             ring: Ring::new(slot.slot),
@@ -174,6 +178,21 @@ impl Slot {
     /// What flows.
     pub fn shown(&self) -> Option<LayerStream> {
         self.selector.shown()
+    }
+
+    /// The layer that flows: simulcast, or spatial where a source sends all in one stream.
+    pub fn layer(&self) -> Option<u8> {
+        self.selector.layer()
+    }
+
+    /// The highest temporal layer that flows, of those there are.
+    pub fn temporal(&self) -> u8 {
+        self.selector.temporal()
+    }
+
+    /// The receiver can show that codec.
+    pub fn takes(&self, codec: Codec) -> bool {
+        self.payload_type(codec).is_some()
     }
 
     /// What should flow.
@@ -219,6 +238,7 @@ impl Slot {
     /// Nothing flows from now on. True if the client believes that something does.
     pub fn empty(&mut self) -> bool {
         self.selector.interrupt();
+        self.codec = None;
         self.rewriter.end();
         self.told.take().is_some()
     }
@@ -243,7 +263,11 @@ impl Slot {
         let verdict = self
             .selector
             .judge(packet.of, starts, original.timestamp, original.video.as_ref());
+        // A sender may change its codec within a stream; that too needs a key frame.
+        let recoded = self.codec.is_some_and(|codec| codec != original.codec);
         let switch = match verdict {
+            Verdict::Forward | Verdict::Thin if recoded && starts => true,
+            Verdict::Forward | Verdict::Thin if recoded => return Offered::NotShown,
             Verdict::Foreign => return Offered::Foreign,
             Verdict::Drop => return Offered::NotShown,
             Verdict::Thin => {
@@ -258,7 +282,9 @@ impl Slot {
         };
         match self.number(packet, switch) {
             Ok(rewritten) => {
-                let numbered = numbered(packet, rewritten, payload_type);
+                let mut numbered = numbered(packet, rewritten, payload_type);
+                let (time, picture) = (packet.original.timestamp, packet.original.video);
+                numbered.marker |= picture.is_some_and(|p| self.selector.ends_picture(time, &p));
                 if switch {
                     Offered::Switched(numbered)
                 } else {
@@ -299,7 +325,10 @@ impl Slot {
     fn number(&mut self, packet: &SourcePacket, switch: bool) -> Result<Rewritten, Skip> {
         if switch || packet.resumes {
             let rewritten = self.begin(packet)?;
-            self.selector.switched(packet.of, packet.original.timestamp);
+            let original = &packet.original;
+            self.selector
+                .switched(packet.of, original.timestamp, original.video.as_ref());
+            self.codec = Some(original.codec);
             return Ok(rewritten);
         }
         match self.rewriter.follow(packet.sequence, &packet.original) {
@@ -516,84 +545,6 @@ fn numbered(packet: &SourcePacket, rewritten: Rewritten, payload_type: u8) -> Nu
         at: packet.at,
         patch: rewritten.patch,
         size: packet.size,
-    }
-}
-
-/// What was sent, by its number. The oldest gives way.
-#[derive(Debug)]
-struct Ring {
-    sent: Vec<Option<Sent>>,
-    most: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Sent {
-    packet: Numbered,
-    at: Instant,
-    resent: Option<Instant>,
-}
-
-/// Entries of a ring in use. A thumbnail sends some 15 packets a second.
-const RING_LEN: usize = 256;
-/// Entries of a ring that had to grow: 2 Mbps for 8 seconds.
-const RING_LEN_MAX: usize = 2_048;
-/// Entries younger than this are not given up while the ring may grow.
-const RING_TIME: Duration = Duration::from_secs(1);
-
-impl Ring {
-    fn new(slot: SlotId) -> Self {
-        let most = if slot.kind == MediaKind::Video {
-            RING_LEN_MAX
-        } else {
-            0
-        };
-        Self {
-            sent: Vec::new(),
-            most,
-        }
-    }
-
-    /// Grows by doubling, twice to thrice in the life of a slot; else nothing is allocated.
-    fn insert(&mut self, now: Instant, packet: Numbered) {
-        if self.sent.is_empty() {
-            self.sent.resize(RING_LEN.min(self.most), None);
-        }
-        while let Some(old) = self.slot(packet.sequence).and_then(|entry| *entry) {
-            let young = now.saturating_duration_since(old.at) < RING_TIME;
-            if !young || self.sent.len() >= self.most || old.packet.sequence == packet.sequence {
-                break;
-            }
-            self.grow();
-        }
-        if let Some(entry) = self.slot(packet.sequence) {
-            *entry = Some(Sent {
-                packet,
-                at: now,
-                resent: None,
-            });
-        }
-    }
-
-    fn grow(&mut self) {
-        let length = (self.sent.len() * 2).min(self.most);
-        let old = std::mem::replace(&mut self.sent, vec![None; length]);
-        for sent in old.into_iter().flatten() {
-            if let Some(entry) = self.slot(sent.packet.sequence) {
-                *entry = Some(sent);
-            }
-        }
-    }
-
-    fn find(&mut self, sequence: Seq) -> Option<&mut Sent> {
-        self.slot(sequence)?
-            .as_mut()
-            .filter(|sent| sent.packet.sequence == sequence)
-    }
-
-    fn slot(&mut self, sequence: Seq) -> Option<&mut Option<Sent>> {
-        let length = self.sent.len() as u64;
-        let index = sequence.0.checked_rem(length)?;
-        self.sent.get_mut(index as usize)
     }
 }
 

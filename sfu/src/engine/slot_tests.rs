@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::{
     super::{
-        arrival::{Picture, PictureId},
-        temporal::ALL_TEMPORAL,
+        arrival::{Picture, PictureId, Spatial},
+        selector::ALL_TEMPORAL,
         testing::ms,
     },
     *,
@@ -93,7 +93,7 @@ fn send(layer: u8, sizes: &[u64], key_every: usize) -> Vec<Sent> {
                 tl0_pic_idx: Some(tl0),
                 temporal: Some(temporal),
                 layer_sync: sync,
-                disposable: false,
+                ..Picture::default()
             };
             let packet = SourcePacket {
                 of: LayerStream {
@@ -315,4 +315,120 @@ fn decodable(out: &[Out]) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
+}
+
+/// A VP9 stream of three spatial layers, each frame of two packets; a key picture every `key_every`.
+fn spatial(pictures: u64, key_every: u64) -> Vec<SourcePacket> {
+    let mut packets = Vec::new();
+    for n in 0..pictures {
+        for (layer, part) in (0..3u8).flat_map(|layer| [(layer, 0), (layer, 1)]) {
+            let key = n % key_every == 0;
+            let sequence = Seq((1 << 16) + packets.len() as u64);
+            let video = Picture {
+                starts_picture: layer == 0 && part == 0,
+                key_frame: key && layer == 0 && part == 0,
+                picture_id: Some(PictureId {
+                    value: 40 + n as u16,
+                    wide: true,
+                }),
+                spatial: Some(Spatial {
+                    layer,
+                    stands_alone: key && part == 0,
+                    ends_frame: part == 1,
+                }),
+                ..Picture::default()
+            };
+            let mut packet = send(0, &[1], 1)[0].packet;
+            (packet.sequence, packet.at.position) = (sequence, sequence.0);
+            packet.original = Original {
+                timestamp: RtpTime((1 << 32) + n * 3_000),
+                capture: ms(n * 33),
+                marker: layer == 2 && part == 1,
+                codec: Codec::Vp9,
+                video: Some(video),
+            };
+            packets.push(packet);
+        }
+    }
+    packets
+}
+
+#[test]
+fn spatial_layers_above_the_wanted_leave_no_gap_and_the_last_packet_is_marked() {
+    let mut slot = slot();
+    slot.payloads.push(PayloadType {
+        codec: Codec::Vp9,
+        media: 98,
+        rtx: Some(99),
+    });
+    // Highest layer wanted from each picture on, and what comes of it: up only at the key picture 8.
+    let wanted = [2, 2, 1, 1, 0, 2, 2, 2, 2, 2];
+    let shown = [2, 2, 1, 1, 0, 0, 0, 0, 2, 2];
+    let mut out: Vec<Numbered> = Vec::new();
+    for packet in spatial(10, 8) {
+        let picture = ((packet.original.timestamp.0 - (1 << 32)) / 3_000) as usize;
+        slot.set_target(
+            super::super::testing::base(),
+            target(wanted[picture], ALL_TEMPORAL),
+        );
+        if let Offered::Sent(numbered) | Offered::Switched(numbered) = slot.offer(&packet) {
+            assert_eq!(slot.layer(), Some(shown[picture]));
+            assert_eq!(
+                slot.waits_for(source(), |_| Some(0)),
+                wanted[picture] > shown[picture]
+            );
+            out.push(numbered);
+        }
+    }
+    let first = out[0].sequence.0;
+    let packets: Vec<usize> = shown.iter().map(|&layer| (usize::from(layer) + 1) * 2).collect();
+    assert_eq!(out.len(), packets.iter().sum::<usize>());
+    let mut at = 0;
+    for (picture, count) in packets.into_iter().enumerate() {
+        for n in 0..count {
+            let numbered = &out[at];
+            assert_eq!(numbered.sequence.0, first + at as u64);
+            assert_eq!(numbered.marker, n + 1 == count, "picture {picture}, packet {n}");
+            let PayloadPatch::Vp9 { picture_id, .. } = numbered.patch else {
+                panic!("{numbered:?}");
+            };
+            assert_eq!(picture_id, Some((0x7ff0 + picture as u16) & 0x7fff));
+            at += 1;
+        }
+    }
+}
+
+#[test]
+fn a_codec_changes_at_a_key_frame_and_never_to_one_that_is_not_taken() {
+    let mut slot = slot();
+    slot.payloads.push(PayloadType {
+        codec: Codec::H264,
+        media: 102,
+        rtx: Some(103),
+    });
+    assert!(slot.takes(Codec::H264) && slot.takes(Codec::Vp8) && !slot.takes(Codec::Vp9));
+    slot.set_target(super::super::testing::base(), target(0, ALL_TEMPORAL));
+    let packets = send(0, &[1; 12], 4);
+    let mut out = Vec::new();
+    for (n, mut packet) in packets.into_iter().map(|sent| sent.packet).enumerate() {
+        // Picture 2 is the first of another codec, picture 4 its first key frame; picture 8 is one nobody takes.
+        packet.original.codec = match n {
+            0..2 => Codec::Vp8,
+            2..8 => Codec::H264,
+            _ => Codec::Vp9,
+        };
+        match slot.offer(&packet) {
+            Offered::Sent(numbered) | Offered::Switched(numbered) => {
+                out.push((n, numbered.payload_type, numbered.sequence.wire()));
+            }
+            Offered::Skipped(reason) => assert_eq!((n >= 8, reason), (true, Reason::Codec)),
+            _ => assert!((2..4).contains(&n) || n > 8),
+        }
+    }
+    let expected: Vec<_> = [(0, 96), (1, 96), (4, 102), (5, 102), (6, 102), (7, 102)]
+        .into_iter()
+        .zip(32_000..)
+        .map(|((n, payload_type), number)| (n, payload_type, number))
+        .collect();
+    assert_eq!(out, expected);
 }

@@ -191,8 +191,11 @@ impl Uplink {
     /// source, repeated until the key frame comes or 10 s have passed.
     pub fn request_key_frame(&mut self, now: Instant, source: SourceKind, layer: u8) {
         self.now = self.now.max(now);
+        let mut layers = self.streams.layers().iter();
+        let layers = layers.find(|l| l.source == source).map_or(1, |l| l.layers);
         if source.media() == MediaKind::Video {
-            self.brokers[source as usize].request(self.now, layer);
+            // Spatial layers of one stream have their key frames together.
+            self.brokers[source as usize].request(self.now, layer.min(layers - 1));
         }
     }
 
@@ -228,6 +231,11 @@ impl Uplink {
     /// What was counted so far.
     pub fn stats(&self) -> UplinkStats {
         self.stats
+    }
+
+    /// Greatest interarrival jitter of its streams; of one that ended it stays as it was.
+    pub fn jitter(&self) -> Duration {
+        self.inbounds().map(Inbound::jitter).max().unwrap_or_default()
     }
 
     /// Does what is due; then call [`Self::poll_rtcp`].
@@ -374,17 +382,17 @@ impl Uplink {
             self.stats.padding += 1;
             return None;
         }
+        let id = self.streams.layers()[identity.layer];
         let video = match identity.codec {
             Codec::Opus => None,
-            Codec::Vp8 => match Picture::of_vp8(payload) {
-                None => {
-                    self.stats.malformed += 1;
-                    return None;
-                }
-                meta => meta,
-            },
+            Codec::Vp8 => Some(Picture::of_vp8(payload)),
+            Codec::H264 => Some(Picture::of_h264(payload)),
+            Codec::Vp9 => Some(Picture::of_vp9(payload, id.layers == 1)),
         };
-        let id = self.streams.layers()[identity.layer];
+        if video == Some(None) {
+            self.stats.malformed += 1;
+            return None;
+        }
         let level = self
             .extension(packet, self.extensions.audio_level)
             .and_then(AudioLevel::read);
@@ -399,7 +407,7 @@ impl Uplink {
             marker: packet.marker(),
             codec: identity.codec,
             payload,
-            video,
+            video: video.flatten(),
             level,
             repaired,
         })

@@ -4,6 +4,9 @@
 //! [`RtpPacket::extension`]: super::rtp::RtpPacket::extension
 //! [`write_header`]: super::rtp::write_header
 
+pub mod dependency_descriptor;
+pub mod layers_allocation;
+
 use super::be;
 
 /// Longest mid or rid taken. No browser's is longer than 4; a longer one is refused, as it could name nothing of ours.

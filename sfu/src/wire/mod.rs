@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod be;
+mod bits;
 pub mod codec;
 pub mod ext;
 pub mod red;

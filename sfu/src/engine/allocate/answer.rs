@@ -9,10 +9,10 @@ use super::{
         units::Bitrate,
     },
     claims::{Claims, by_line},
-    ladder::{Ladder, Rung, height, range, shares},
+    ladder::{Rung, height, range, shares},
     live_step,
     outcome::{Allocation, Level, LineUse, Picture, ReceiverGrant, SlotGrant},
-    pictures::{Item, Ladders, Pictures},
+    pictures::{Aim, Item, Ladders, Pictures},
     problem::{Loss, Problem, Receiver, Source},
     up::Orders,
     voices::{Desk, Hall, NARROW},
@@ -41,7 +41,7 @@ struct Sums {
 
 impl Answer<'_> {
     /// `aims` are in the order of the pictures.
-    pub(super) fn write(&self, aims: &[Level], orders: Orders) -> Allocation {
+    pub(super) fn write(&self, aims: &[Aim], orders: Orders) -> Allocation {
         let mut ends = Vec::with_capacity(self.hall.desks.len());
         let mut end = 0;
         for desk in &self.hall.desks {
@@ -54,23 +54,28 @@ impl Answer<'_> {
             sees[item.desk] = true;
         }
         let mut sums = vec![Sums::default(); self.hall.desks.len()];
-        let mut placed: Vec<Option<SlotGrant>> = vec![None; end];
-        for (item, &aim) in self.pictures.items.iter().zip(aims) {
-            let given = self.given(item);
+        // Pictures are in the order in which they were served, slots in that of their receivers.
+        let mut order = vec![0; end];
+        for (at, item) in self.pictures.items.iter().enumerate() {
+            order[starts(item.desk) + item.place] = at;
+        }
+        let grant = |at: usize| {
+            let item = &self.pictures.items[at];
+            let (given, aim) = (item.given(self.ladders), aims[at]);
             let sum = &mut sums[item.desk];
             sum.used = sum.used.saturating_add(given.map_or(0, |rung| rung.rate));
             sum.full = sum.full.saturating_add(self.full_rate(item, given));
             let reached = item.reached(self.ladders);
-            placed[starts(item.desk) + item.place] = Some(SlotGrant {
+            SlotGrant {
                 slot: item.demand.slot,
                 source: item.demand.source,
                 picture: given.map(picture),
-                shortfall: self.shortfall(item, given, reached, &orders, sees[item.desk]),
-                memory: item.memory(self.now, reached, aim),
-            });
-        }
+                shortfall: self.shortfall(item, given, aim, &orders, sees[item.desk]),
+                memory: item.memory(self.now, reached, aim.level),
+            }
+        };
         let mut allocation = Allocation {
-            slots: placed.into_iter().flatten().collect(),
+            slots: order.into_iter().map(grant).collect(),
             at: Some(self.now),
             ..Allocation::default()
         };
@@ -80,13 +85,6 @@ impl Answer<'_> {
         ask_for_long_packets(&mut allocation);
         allocation.sources = orders.sources;
         allocation
-    }
-
-    /// The highest rung climbed that arrives.
-    fn given(&self, item: &Item<'_>) -> Option<&Rung> {
-        let rungs = self.ladders.of(item).map(Ladder::rungs).unwrap_or_default();
-        let climbed = rungs.get(..usize::from(item.climbed)).unwrap_or_default();
-        climbed.iter().rev().find(|rung| rung.live)
     }
 
     /// What a picture would take as wanted: what is measured of it, or usual if that is more, since a sender is asked for more
@@ -116,7 +114,7 @@ impl Answer<'_> {
         &self,
         item: &Item<'_>,
         given: Option<&Rung>,
-        reached: Level,
+        aim: Aim,
         orders: &Orders,
         sees: bool,
     ) -> Option<Shortfall> {
@@ -124,7 +122,7 @@ impl Answer<'_> {
         if item.is_met_by(level) {
             return None;
         }
-        if level < reached {
+        if level < item.reached(self.ladders) {
             return Some(Cause::NotSent.into());
         }
         if let Some(refusal) = item.refusal {
@@ -142,7 +140,9 @@ impl Answer<'_> {
         let next = level.layer().map_or(0, |layer| usize::from(layer) + 1);
         let order = item.source.and_then(|at| orders.sources.get(at));
         let denied = order.and_then(|order| order.denied.iter().skip(next).copied().flatten().next());
-        Some(denied.unwrap_or(Cause::NotSent.into()))
+        // A layer that is not asked for, because this receiver too would find no room for it.
+        let unwanted = aim.refusal.filter(|_| aim.level.layer() <= level.layer());
+        Some(denied.or(unwanted).unwrap_or(Cause::NotSent.into()))
     }
 
     fn receivers(&self, sums: &[Sums], ends: &[usize]) -> Vec<ReceiverGrant> {

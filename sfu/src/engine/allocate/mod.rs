@@ -7,7 +7,7 @@
 //! - What endpoints behind a line get, and what they send, is never more than the line's budget, whatever was before; only
 //!   sound that is sent upward counts whatever there is.
 //! - What a receiver gets is never more than its estimate and the policy allow, but the first voice.
-//! - Whatever is less than wanted has a [`Shortfall`].
+//! - Whatever is less than wanted has a [`Shortfall`](super::shortfall::Shortfall).
 //! - The same problem and the same former allocation give the same answer; an answer handed back at the same time gives
 //!   itself.
 
@@ -34,7 +34,6 @@ use self::{
     answer::Answer,
     claims::Claims,
     ladder::{Ladder, Step, height, range, shares},
-    outcome::Level,
     pictures::{Ladders, Pictures, Rules},
     up::{Orders, Uplinks},
     voices::Hall,
@@ -62,14 +61,15 @@ pub fn allocate(problem: &Problem<'_>, previous: &Allocation) -> Allocation {
     let ladders = ideal_ladders(&sources);
     let mut hall = voiced.clone();
     pictures.give(now, &mut hall, &ladders, Rules::Aim);
-    let aims: Vec<Level> = pictures.items.iter().map(|item| item.reached(&ladders)).collect();
-    let orders =
-        Uplinks::new(problem, previous, &senders, &sources).give(now, &pictures, &hall, &ladders, &claims);
+    let aims = pictures.aims(&ladders);
+    let mut uplinks = Uplinks::new(problem, previous, &senders, &sources);
+    uplinks.give(now, &pictures, &hall, &ladders, &claims);
 
-    let ladders = real_ladders(now, &sources, &orders);
+    let ladders = real_ladders(now, &sources, &uplinks.orders(now));
     let mut hall = voiced;
     let freed = claims.freed(problem, previous);
     pictures.give(now, &mut hall, &ladders, Rules::Give { freed: &freed });
+    uplinks.keep_given(&pictures, &ladders);
     for at in 0..hall.desks.len() {
         hall.give_redundancy(at, Loss::Queueing, previous);
     }
@@ -83,40 +83,37 @@ pub fn allocate(problem: &Problem<'_>, previous: &Allocation) -> Allocation {
         sources: &sources,
         claims: &claims,
     }
-    .write(&aims, orders)
+    .write(&aims, uplinks.orders(now))
 }
 
-/// All layers that can be sent, at the least rate that makes sense for them.
+/// All layers that can be sent. For the most important picture of a receiver at the least rate that makes sense, since the
+/// sender can be asked for that; for the others, of which there are many, at what they take.
 fn ideal_ladders(sources: &[(usize, &Source)]) -> Ladders {
-    let of = |&(_, source): &(usize, &Source)| {
+    let of = |&(_, source): &(usize, &Source), is_first: bool| {
         let lowest = source.layers.iter().position(|offer| offer.can);
         let step = |layer: usize| {
             let offer = &source.layers[layer];
-            let range = range(height(layer, offer));
-            let least = if lowest == Some(layer) {
-                range.least.min(self::range(0).least)
-            } else {
-                range.least
-            };
-            if !offer.can {
-                return offer.live.then(|| live_step(layer, offer));
+            let rates = live_step(layer, offer).rates;
+            if !offer.can && !offer.live {
+                return None;
             }
-            // A picture that takes less than that now is not made more expensive by the thought that it could.
-            let measured = if offer.live {
-                live_step(layer, offer).rates
+            let least = if lowest == Some(layer) {
+                range(0).usual
             } else {
-                [u64::MAX; TEMPORAL_MAX]
+                range(height(layer, offer)).least
             };
-            let least = shares(least);
-            let rates = std::array::from_fn(|at| match measured[at] {
-                0 => least[at],
-                measured => measured.min(least[at]),
-            });
-            Some(Step { live: true, rates })
+            let is_cheaper = !offer.can || !is_first || rates[TEMPORAL_MAX - 1] <= least;
+            Some(Step {
+                live: true,
+                rates: if is_cheaper { rates } else { shares(least) },
+            })
         };
         ladders_of(source, [step(0), step(1), step(2)])
     };
-    Ladders(sources.iter().map(of).collect())
+    Ladders {
+        first: sources.iter().map(|source| of(source, true)).collect(),
+        rest: sources.iter().map(|source| of(source, false)).collect(),
+    }
 }
 
 /// The layers that arrive, at what they take, and those that should arrive soon, at what they are ordered at.
@@ -137,7 +134,10 @@ fn real_ladders(now: Instant, sources: &[(usize, &Source)], orders: &Orders) -> 
         };
         ladders_of(source, [step(0), step(1), step(2)])
     };
-    Ladders(sources.iter().zip(&orders.sources).map(of).collect())
+    Ladders {
+        first: sources.iter().zip(&orders.sources).map(of).collect(),
+        rest: Vec::new(),
+    }
 }
 
 /// A layer that arrives but was not measured yet is taken for a usual one.

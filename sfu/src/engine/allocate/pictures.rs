@@ -1,13 +1,16 @@
 //! Phase two: pictures, rung by rung over all receivers.
 
-use std::time::{Duration, Instant};
+use std::{
+    cmp::Reverse,
+    time::{Duration, Instant},
+};
 
 use super::{
     super::{
         id::LineIndex,
         shortfall::{Cause, Shortfall},
     },
-    ladder::{Ladder, layer_for, temporal_for},
+    ladder::{Ladder, Rung, layer_for, temporal_for},
     outcome::{Allocation, Hold, Level, SlotGrant, SlotMemory},
     problem::{Demand, Kind, LAYERS_MAX, Problem, Source},
     voices::{Desk, Hall},
@@ -55,6 +58,14 @@ pub(super) struct Item<'a> {
     pub(super) refusal: Option<Shortfall>,
 }
 
+/// What a picture would get if all layers were sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Aim {
+    pub(super) level: Level,
+    /// What stopped it there.
+    pub(super) refusal: Option<Shortfall>,
+}
+
 /// All pictures that are wanted, in the order in which they are served within a round: by kind, then by rank, then the first
 /// of everybody before the second of anybody.
 #[derive(Debug, Clone)]
@@ -70,42 +81,48 @@ impl<'a> Pictures<'a> {
         sources: &[(usize, &'a Source)],
     ) -> Self {
         let count = hall.desks.iter().map(|desk| desk.receiver.demands.len()).sum();
-        let mut keyed = Vec::with_capacity(count);
+        let (mut keys, mut found) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (at, desk) in hall.desks.iter().enumerate() {
             let former = previous.slots_of(desk.receiver.endpoint);
             let mut seen = [0_u32; 5];
             let first = desk.receiver.demands.iter().map(|demand| demand.kind).min();
             for (place, demand) in desk.receiver.demands.iter().enumerate() {
                 let nth = &mut seen[demand.kind as usize];
-                let key = (demand.kind, std::cmp::Reverse(desk.receiver.rank), *nth, at);
                 let is_first = *nth == 0 && first == Some(demand.kind);
+                keys.push((demand.kind, Reverse(desk.receiver.rank), *nth, found.len()));
                 *nth += 1;
-                let source = sources
-                    .binary_search_by_key(&demand.source, |(_, source)| source.number)
-                    .ok();
-                let memory = remembered(former, place, demand);
+                let source = sources.binary_search_by_key(&demand.source, |(_, source)| source.number);
                 let mut item = Item {
                     desk: at,
                     demand,
                     place,
-                    source,
+                    source: source.ok(),
                     is_first,
                     wanted: Level::NOTHING,
                     capped: None,
                     cap: 0,
-                    former: memory,
+                    former: remembered(former, place, demand),
                     climbed: 0,
                     top: 0,
                     refusal: None,
                 };
-                item.look(problem, desk, source.map(|at| sources[at].1));
-                keyed.push((key, item));
+                item.look(problem, desk, source.ok().map(|at| sources[at].1));
+                found.push(item);
             }
         }
-        keyed.sort_by_key(|(key, _)| *key);
+        keys.sort_unstable();
         Self {
-            items: keyed.into_iter().map(|(_, item)| item).collect(),
+            items: keys.into_iter().map(|(.., at)| found[at]).collect(),
         }
+    }
+
+    /// What was reached, in the order of the pictures.
+    pub(super) fn aims(&self, ladders: &Ladders) -> Vec<Aim> {
+        let aim = |item: &Item<'_>| Aim {
+            level: item.reached(ladders),
+            refusal: item.refusal,
+        };
+        self.items.iter().map(aim).collect()
     }
 
     /// Phase two. Round by round each picture that is due climbs one rung, if its whole way has room; the first rung that has
@@ -143,11 +160,21 @@ pub(super) enum Rules<'a> {
 
 /// By source: its ladder for each temporal layer.
 #[derive(Debug, Clone)]
-pub(super) struct Ladders(pub(super) Vec<[Ladder; 3]>);
+pub(super) struct Ladders {
+    /// For the most important picture of each receiver.
+    pub(super) first: Vec<[Ladder; 3]>,
+    /// For the others; empty if they climb the same.
+    pub(super) rest: Vec<[Ladder; 3]>,
+}
 
 impl Ladders {
     pub(super) fn of(&self, item: &Item<'_>) -> Option<&Ladder> {
-        let ladders = self.0.get(item.source?)?;
+        let ladders = if item.is_first || self.rest.is_empty() {
+            &self.first
+        } else {
+            &self.rest
+        };
+        let ladders = ladders.get(item.source?)?;
         ladders.get(usize::from(temporal_for(item.demand.fps)))
     }
 }
@@ -292,6 +319,13 @@ impl Item<'_> {
         let rungs = ladders.of(self).map(Ladder::rungs).unwrap_or_default();
         let climbed = rungs.get(..usize::from(self.climbed)).unwrap_or_default();
         climbed.last().map_or(Level::NOTHING, |rung| rung.level)
+    }
+
+    /// The highest rung climbed that arrives.
+    pub(super) fn given<'l>(&self, ladders: &'l Ladders) -> Option<&'l Rung> {
+        let rungs = ladders.of(self).map(Ladder::rungs).unwrap_or_default();
+        let climbed = rungs.get(..usize::from(self.climbed)).unwrap_or_default();
+        climbed.iter().rev().find(|rung| rung.live)
     }
 
     /// What the next call has to know.

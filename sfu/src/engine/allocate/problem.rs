@@ -100,7 +100,7 @@ pub enum Loss {
 pub struct Demand {
     /// Which slot.
     pub slot: SlotId,
-    /// What of. One that no sender has is answered with [`super::Cause::NotSent`].
+    /// What of. One that no sender has is answered with [`Cause::NotSent`](crate::engine::shortfall::Cause::NotSent).
     pub source: SourceNumber,
     /// What it is for.
     pub kind: Kind,

@@ -268,6 +268,24 @@ proptest! {
     }
 
     #[test]
+    fn what_is_given_is_also_asked_for((past, scene, _) in any_past()) {
+        let (mut past, mut scene) = (past, scene);
+        for point in past.points.iter_mut().chain(&mut scene.points) {
+            (point.uplink, point.encoder_steps) = (None, 0);
+        }
+        for line in past.lines.iter_mut().chain(&mut scene.lines) {
+            line.up = Bitrate::mbps(100);
+        }
+        let allocation = scene.allocate(&past.allocate(&Allocation::default()));
+        for slot in &allocation.slots {
+            let Some(picture) = slot.picture else { continue };
+            let order = allocation.source(slot.source).expect("what is given has a source");
+            let layer = order.layers[usize::from(picture.layer)];
+            prop_assert!(layer.is_none_or(|layer| layer.active), "{slot:?} {order:?}");
+        }
+    }
+
+    #[test]
     fn voices_come_before_pictures((past, scene, _) in any_past()) {
         let allocation = scene.allocate(&past.allocate(&Allocation::default()));
         let mut mute = scene.clone();

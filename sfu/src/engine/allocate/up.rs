@@ -105,13 +105,13 @@ impl<'a> Uplinks<'a> {
     /// Phase three. The stage up to 720p, then everybody's lowest layer, then what else is wanted; bitrates grow from the least
     /// sensible one to what receivers can take; last, layers that nobody wants just now.
     pub(super) fn give(
-        mut self,
+        &mut self,
         now: Instant,
         pictures: &Pictures<'_>,
         hall: &Hall<'_>,
         ladders: &Ladders,
         claims: &Claims,
-    ) -> Orders {
+    ) {
         self.wish(pictures, hall, ladders, claims);
         let is_stage = |feed: &Feed<'_>| feed.wish.kind == Some(Kind::Stage);
         for at in self.order.clone() {
@@ -135,7 +135,6 @@ impl<'a> Uplinks<'a> {
         for at in self.order.clone() {
             self.keep(now, at);
         }
-        self.orders(now)
     }
 
     /// What receivers want, from what they could be given.
@@ -287,7 +286,29 @@ impl<'a> Uplinks<'a> {
         }
     }
 
-    fn orders(self, now: Instant) -> Orders {
+    /// What is given to somebody is not switched off, also where nobody would have it if all were sent: that play and what
+    /// comes of it can differ where many share a line.
+    pub(super) fn keep_given(&mut self, pictures: &Pictures<'_>, ladders: &Ladders) {
+        for item in &pictures.items {
+            let given = item.given(ladders).and_then(|rung| rung.level.layer());
+            let (Some(at), Some(layer)) = (item.source, given.map(usize::from)) else {
+                continue;
+            };
+            if self.feeds[at].bitrates[layer].is_some() {
+                continue;
+            }
+            self.try_unwanted(at, layer);
+            let feed = &self.feeds[at];
+            let (Some(bitrate), Some(former)) = (feed.bitrates[layer], feed.former_bitrate(layer)) else {
+                continue;
+            };
+            if former > bitrate && self.spend(at, former - bitrate).is_ok() {
+                self.feeds[at].bitrates[layer] = Some(former);
+            }
+        }
+    }
+
+    pub(super) fn orders(&self, now: Instant) -> Orders {
         let mut sources: Vec<SourceOrder> = Vec::with_capacity(self.feeds.len());
         for feed in &self.feeds {
             sources.push(feed.order(now, self.senders[feed.sender].0));

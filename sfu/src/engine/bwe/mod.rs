@@ -50,15 +50,17 @@ const ACKED_SPAN: Micros = 500_000;
 const ACKED_SPAN_QUEUED: Micros = 200_000;
 /// A wait beyond this stands in the way of a conversation: the rate goes down whatever the trend says.
 const WAIT_MAX: Micros = 120_000;
+/// A wait above [`WAIT_GROW_MAX`] is a standing queue after so long and a response time.
+const STANDS: Micros = 500_000;
 /// From this wait on the rate does not grow.
 const WAIT_GROW_MAX: Micros = 40_000;
 /// A wait beyond it that grew by so much since the last feedback needs no trend, which takes twenty groups to see it.
-const WAIT_RISING: Micros = 50_000;
-const RISE: Micros = 20_000;
+const WAIT_RISING: Micros = 40_000;
+const RISE: Micros = 15_000;
 /// A growing wait below this, right after a probe, is the one that the probe made.
 const WAIT_PROBED: Micros = 60_000;
 /// The next stride to what a probe showed is taken below this wait only.
-const WAIT_STRIDE_MAX: Micros = 15_000;
+const WAIT_STRIDE_MAX: Micros = 10_000;
 /// The receiver's wait until its next feedback.
 const FEEDBACK_WAIT: Micros = 100_000;
 /// Round trip before one is known, and its bounds.
@@ -136,6 +138,8 @@ pub struct Estimator {
     congested: bool,
     /// The wait at the last feedback.
     waited: Micros,
+    /// Since when packets wait too long to grow.
+    standing: Option<Micros>,
     /// The queue that does not answer to a lower rate.
     stubborn: Option<Stubborn>,
     /// Kept for its memory.
@@ -182,6 +186,7 @@ impl Estimator {
             silent_at: None,
             congested: false,
             waited: 0,
+            standing: None,
             stubborn: None,
             news: Vec::new(),
         }
@@ -304,7 +309,7 @@ impl Estimator {
     /// The next probe to send, if more is wanted than the target and it is time for one.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         let at = self.tick(now);
-        if self.told.is_none() || self.rate.is_striding() {
+        if !self.may_probe() {
             return None;
         }
         self.probes.poll(at, self.rate.target(), self.rate.is_near())
@@ -325,8 +330,10 @@ impl Estimator {
 
     /// When [`Estimator::handle_timeout`] or [`Estimator::poll_probe`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let may = self.told.is_some() && !self.rate.is_striding();
-        let probe = may.then(|| self.probes.due(self.rate.target())).flatten();
+        let probe = self
+            .may_probe()
+            .then(|| self.probes.due(self.rate.target()))
+            .flatten();
         let judged = self.probes.deadline(self.response());
         [probe, judged, self.silent_at]
             .into_iter()
@@ -353,6 +360,15 @@ impl Estimator {
     /// Nothing told for so long: nobody hears, or nobody can answer.
     fn patience(&self) -> Micros {
         SILENCE + 3 * self.round_trip
+    }
+
+    /// Not before a rate is known, with what was shown used up, and never into a queue: on a line that is full already even
+    /// the first probes only make it longer.
+    fn may_probe(&self) -> bool {
+        self.acked.rate(ACKED_SPAN).is_some()
+            && !self.rate.is_striding()
+            && !self.congested
+            && self.delay.queue.wait() <= WAIT_GROW_MAX
     }
 
     /// Feedback came.
@@ -424,7 +440,7 @@ impl Estimator {
         let trend = self.delay.trend();
         self.judge_probes(at);
         let own = wait < WAIT_PROBED && self.probes.disturbs(at, self.response());
-        let stands = wait > WAIT_MAX && trend != Trend::Draining;
+        let stands = self.stands(at, wait, trend);
         let grows = trend == Trend::Growing && !own || wait > WAIT_RISING && wait > self.waited + RISE;
         self.waited = wait;
         self.congested = grows || stands || loss.congestion;
@@ -444,16 +460,27 @@ impl Estimator {
         self.doubt_queue(at, wait);
     }
 
-    /// A wait that does not change although the rate was lowered for a second and two round trips is no queue of ours: the
-    /// path is longer than it was.
+    /// Does a queue stand that does not grow? What is sent is just what the line takes, with a queue before it: no trend
+    /// sees that.
+    fn stands(&mut self, at: Micros, wait: Micros, trend: Trend) -> bool {
+        if wait <= WAIT_GROW_MAX || trend == Trend::Draining {
+            self.standing = None;
+            return false;
+        }
+        let since = *self.standing.get_or_insert(at);
+        wait > WAIT_MAX || at - since > STANDS + self.response()
+    }
+
+    /// A wait that does not change although the rate was lowered is no queue of ours: the path is longer than it was. A second and three
+    /// response times are given for the answer; in the first half of them a small wait is not acted upon yet.
     fn doubt_queue(&mut self, at: Micros, wait: Micros) {
-        if wait <= WAIT_MAX {
+        if wait <= WAIT_GROW_MAX {
             self.stubborn = None;
             return;
         }
         match self.stubborn {
             Some(stubborn) if wait * 5 > stubborn.wait * 4 => {
-                if at - stubborn.since > 1_000_000 + 2 * self.round_trip {
+                if at - stubborn.since > 2 * STANDS + 3 * self.response() {
                     self.delay.queue.rebase();
                     self.stubborn = None;
                 }

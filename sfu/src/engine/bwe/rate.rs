@@ -15,16 +15,16 @@ pub(super) const DRAINED: Micros = 35_000;
 /// Growth of a second while nobody knows what the line takes (§5.5 η).
 const GROWTH: f64 = 0.08;
 /// Least growth of a second near what the line takes: on long paths a packet per round trip takes minutes.
-const GROWTH_NEAR: f64 = 0.015;
-/// Bits by which the rate grows in each response time near what the line takes: about one packet (§5.5). All flows of
+const GROWTH_NEAR: f64 = 0.01;
+/// Bits by which the rate grows in each response time near what the line takes: one packet of 1,500 bytes (§5.5). All flows of
 /// a line grow by the same number and shrink by the same share: so they become equal.
-const STEP: f64 = 9_600.0;
+const STEP: f64 = 12_000.0;
 /// The rate never grows above this multiple of what arrives: beyond it nothing was ever seen.
 const SEEN: f64 = 1.5;
 /// And this, so that a silent line can begin, bits per second.
 const SEEN_MORE: f64 = 10_000.0;
 /// The rate grows at most by this multiple in a response time.
-const STRIDE: f64 = 2.0;
+const STRIDE: f64 = 1.7;
 /// Share of what the line is known to take that a probe may claim which filled it.
 const FULL_SHARE: f64 = BACKOFF;
 /// Weight of the past in what the line takes.

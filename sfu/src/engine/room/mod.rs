@@ -9,7 +9,9 @@ mod endpoint;
 mod meter;
 mod plan;
 mod replay;
+mod report;
 mod rtcp;
+mod sound;
 mod source;
 mod view;
 mod voices;
@@ -32,7 +34,7 @@ use super::{
     arrival::Arrival,
     id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
     packet::{Forward, Input, NewEndpoint, Output, PacketRef, soonest},
-    silence,
+    silence::Verdict,
     slot::{Offered, SourcePacket},
     speaker::Speaker,
     stats::RoomStats,
@@ -78,8 +80,6 @@ pub enum JoinRefused {
 
 /// The speaker, and with it the ranking of voices, is looked at so often while there is sound.
 const SPEAKER_EVERY: Duration = Duration::from_millis(100);
-/// Level of a sound whose sender tells none: speech of usual loudness.
-const LEVEL_UNKNOWN: u8 = 40;
 
 impl Room {
     /// An empty room. `now` is the epoch of its clock.
@@ -137,6 +137,7 @@ impl Room {
                 Some(())
             }
             Input::Client(endpoint, client) => self.set_client(now, endpoint, client),
+            Input::Way(endpoint, lines) => self.set_way(now, endpoint, lines),
         };
         if done.is_none() {
             self.stats.commands_refused += 1;
@@ -259,39 +260,21 @@ impl Room {
             source.late.raise(now, repair_time);
         }
         let number = source.number;
-        let silent = match arrival.source.media() {
-            MediaKind::Audio => source.silence.judge(arrival),
-            MediaKind::Video => silence::Verdict::Forward,
-        };
+        let sound = source.judge_sound(arrival);
         if admitted.layers_changed && arrival.source.media() == MediaKind::Video {
             self.plan_now(now);
         }
         if arrival.source == SourceKind::Mic {
             self.hear(now, number.point(), arrival);
         }
-        match silent {
-            silence::Verdict::Forward => {}
-            silence::Verdict::Resume => admitted.packet.resume(),
-            silence::Verdict::Withhold => {
-                self.stats.silent += 1;
-                return;
-            }
+        match sound {
+            Verdict::Forward => {}
+            Verdict::Resume => admitted.packet.resume(),
+            Verdict::Withhold => return self.stats.silent += 1,
         }
         self.distribute(now, from, &admitted.packet);
         if admitted.layers_changed {
             self.ask_for_waiting(now, number); // after the packet had its chance: it may be the key frame
-        }
-    }
-
-    fn hear(&mut self, now: Instant, point: PointNumber, arrival: &Arrival<'_>) {
-        let (level, voice) = arrival
-            .level
-            .map_or((LEVEL_UNKNOWN, true), |level| (level.level, level.voice));
-        self.speaker.feed(now, point, level, voice);
-        match self.speaker_at {
-            Some(at) if at <= now => self.look_for_speaker(now),
-            Some(_) => {}
-            None => self.speaker_at = Some(now + SPEAKER_EVERY),
         }
     }
 

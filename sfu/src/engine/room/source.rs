@@ -5,21 +5,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::{
-    allocate::{LAYERS_MAX, Offer},
-    arrival::Arrival,
-    history::{History, HistoryLimit},
-    id::{EndpointId, MediaKind, SlotId, SourceNumber},
-    outbound::Raised,
-    packet::{PacketRef, soonest},
-    rewriter::Original,
-    selector::LayerStream,
-    seq::Seq,
-    silence::Silence,
-    slot::SourcePacket,
+use super::{
+    super::{
+        allocate::{LAYERS_MAX, Offer, TEMPORAL_MAX},
+        arrival::{Arrival, Picture},
+        history::{History, HistoryLimit},
+        id::{EndpointId, MediaKind, SlotId, SourceNumber},
+        outbound::Raised,
+        packet::{Codec, PacketRef, soonest},
+        rewriter::Original,
+        selector::LayerStream,
+        seq::Seq,
+        silence::Silence,
+        slot::SourcePacket,
+        units::Bitrate,
+    },
+    meter::Meter,
 };
-use super::meter::Meter;
-use crate::wire::codec::vp8;
+use crate::wire::codec::{h264, vp8, vp9};
 
 /// All histories of a room. Numbers are never used again, so that an old reference finds nothing.
 #[derive(Debug, Default)]
@@ -65,15 +68,19 @@ pub(super) struct Source {
     pub(super) late: Raised,
     /// When to look after dead layers and waiting slots.
     pub(super) check_at: Option<Instant>,
+    /// It sends its spatial layers in one stream, which is that of layer 0.
+    svc: bool,
     layers: [Layer; LAYERS_MAX],
     /// Of sound.
     pub(super) silence: Silence,
 }
 
+/// A simulcast layer with its stream, or a spatial layer.
 #[derive(Debug, Default)]
 struct Layer {
     current: Option<Current>,
     live: bool,
+    last: Option<Instant>,
     height: Option<u16>,
     meter: Meter,
 }
@@ -83,7 +90,6 @@ struct Layer {
 struct Current {
     stream: u32,
     history: u32,
-    last: Instant,
     highest: Seq,
     /// Where the last key frame begins, and when it came.
     key: Option<(Seq, Instant)>,
@@ -112,6 +118,7 @@ impl Source {
             subscribers: Vec::new(),
             late: Raised::default(),
             check_at: None,
+            svc: false,
             layers: Default::default(),
             silence: Silence::default(),
         }
@@ -130,7 +137,7 @@ impl Source {
     ) -> Option<Admitted> {
         let limit = HistoryLimit::of(self.number.kind().media(), arrival.layer, arrival.layers);
         let layer = self.layers.get_mut(usize::from(arrival.layer))?;
-        let current = layer.enter(now, arrival, limit, histories)?;
+        let current = layer.enter(arrival, limit, histories)?;
         let of = LayerStream {
             source: self.number,
             layer: arrival.layer,
@@ -145,17 +152,23 @@ impl Source {
         if !history.insert(now, arrival.sequence, packet.original, arrival.payload) {
             return None;
         }
-        current.last = current.last.max(now);
         current.highest = current.highest.max(arrival.sequence);
-        let begins = arrival.video.is_some_and(|video| video.starts_picture);
-        if begins && arrival.video.is_some_and(|video| video.key_frame) {
+        let begins = |picture: Picture| picture.key_frame && picture.starts_picture;
+        if arrival.video.is_some_and(begins) {
             current.key = Some((arrival.sequence, now));
         }
-        let temporal = arrival.video.and_then(|video| video.temporal);
-        let bytes = u64::from(packet.size) + PACKET_OVERHEAD;
-        layer.meter.add(now, temporal, bytes);
+        let spatial = arrival.video.and_then(|picture| picture.spatial);
+        self.svc = spatial.is_some();
+        let shown = spatial.map_or(arrival.layer, |spatial| spatial.layer);
+        let grew = self.learn_heights(arrival);
+        // A fourth spatial layer counts with the third.
+        let layer = &mut self.layers[usize::from(shown).min(LAYERS_MAX - 1)];
+        let temporal = arrival.video.and_then(|picture| picture.temporal);
+        layer
+            .meter
+            .add(now, temporal, u64::from(packet.size) + PACKET_OVERHEAD);
+        layer.last = layer.last.max(Some(now));
         let woke = !std::mem::replace(&mut layer.live, true);
-        let grew = layer.learn_height(arrival);
         if woke && self.is_video() {
             self.check_at = soonest(self.check_at, Some(now + LAYER_SILENCE));
         }
@@ -199,6 +212,7 @@ impl Source {
 
     /// The stream that a layer arrives in now.
     pub(super) fn stream_of(&self, layer: u8) -> Option<u32> {
+        let layer = if self.svc { 0 } else { layer };
         self.layers
             .get(usize::from(layer))?
             .current
@@ -211,16 +225,26 @@ impl Source {
         self.is_video() && self.layers.iter().any(|layer| layer.live)
     }
 
+    /// Height of a layer's pictures, once a key frame told it.
+    pub(super) fn height(&self, layer: u8) -> Option<u16> {
+        self.layers.get(usize::from(layer))?.height
+    }
+
     /// What it has to offer, lowest layer first, of which `encodings` were agreed upon.
     pub(super) fn offers(&self, encodings: u8) -> [Offer; LAYERS_MAX] {
-        let mut index = 0;
+        let (mut index, mut below) = (0, Bitrate::ZERO);
         self.layers.each_ref().map(|layer| {
             index += 1;
+            // A spatial layer needs those below it; a simulcast layer stands alone.
+            let rates = layer.meter.rates().map(|rate| rate + below);
+            if self.svc {
+                below = rates[TEMPORAL_MAX - 1];
+            }
             Offer {
-                can: index <= encodings,
+                can: if self.svc { layer.live } else { index <= encodings },
                 live: layer.live,
                 height: layer.height,
-                rates: layer.meter.rates(),
+                rates,
             }
         })
     }
@@ -233,6 +257,9 @@ impl Source {
         age: Duration,
         histories: &Histories,
     ) -> Option<SourcePacket> {
+        if self.svc {
+            return None; // its key frames are for all layers at once: more than is served in a burst
+        }
         let current = self.layers.get(usize::from(layer))?.current.as_ref()?;
         let (sequence, came) = current.key?;
         if now.saturating_duration_since(came) > age {
@@ -257,15 +284,41 @@ impl Source {
         })
     }
 
+    /// From a key frame. True if a height is another than before.
+    fn learn_heights(&mut self, arrival: &Arrival<'_>) -> bool {
+        let begins = |picture: Picture| picture.key_frame && picture.starts_picture;
+        if !arrival.video.is_some_and(begins) {
+            return false;
+        }
+        let sizes = match arrival.codec {
+            Codec::Vp9 => {
+                let structure = vp9::Descriptor::parse(arrival.payload).and_then(|d| d.structure);
+                structure.and_then(|s| Some((s.sizes?, s.spatial_layers)))
+            }
+            Codec::Vp8 => vp8::frame_size(arrival.payload).map(|size| ([size; vp9::SPATIAL_MAX], 1)),
+            Codec::H264 => h264::frame_size(arrival.payload).map(|size| ([size; vp9::SPATIAL_MAX], 1)),
+            Codec::Opus => None,
+        };
+        let Some((sizes, count)) = sizes else {
+            return false;
+        };
+        let count = if self.svc { usize::from(count) } else { 1 };
+        let layers = self.layers.iter_mut().skip(arrival.layer.into());
+        let mut news = false;
+        for (layer, (_, height)) in layers.zip(sizes.into_iter().take(count)) {
+            if height > 0 && layer.height != Some(height) {
+                (layer.height, news) = (Some(height), true);
+            }
+        }
+        news
+    }
+
     /// Finds layers that died. True if any did. Sets the time of the next look at the living ones.
     pub(super) fn check_layers(&mut self, now: Instant) -> bool {
         self.check_at = None;
         let mut died = false;
         for layer in self.layers.iter_mut().filter(|layer| layer.live) {
-            let dead_at = layer
-                .current
-                .as_ref()
-                .map_or(now, |current| current.last + LAYER_SILENCE);
+            let dead_at = layer.last.map_or(now, |last| last + LAYER_SILENCE);
             if dead_at <= now {
                 layer.live = false;
                 died = true;
@@ -303,7 +356,6 @@ impl Layer {
     /// The stream that `arrival` belongs to, a new one if it is newer than the present one.
     fn enter(
         &mut self,
-        now: Instant,
         arrival: &Arrival<'_>,
         limit: HistoryLimit,
         histories: &mut Histories,
@@ -323,25 +375,9 @@ impl Layer {
         let fresh = || Current {
             stream: arrival.stream,
             history: histories.open(limit),
-            last: now,
             highest: arrival.sequence,
             key: None,
         };
         Some(self.current.get_or_insert_with(fresh))
-    }
-
-    fn learn_height(&mut self, arrival: &Arrival<'_>) -> bool {
-        if !arrival
-            .video
-            .is_some_and(|video| video.key_frame && video.starts_picture)
-        {
-            return false;
-        }
-        let height = vp8::frame_size(arrival.payload)
-            .map(|(_, height)| height)
-            .filter(|&height| height > 0);
-        let news = height.is_some() && height != self.height;
-        self.height = height.or(self.height);
-        news
     }
 }

@@ -6,9 +6,8 @@ use super::{
     super::{
         id::{EndpointId, MediaKind, Rank, SlotId, SourceKind, SourceNumber},
         packet::{Output, soonest},
-        selector::Target,
+        selector::{ALL_TEMPORAL, Target},
         slot::Slot,
-        temporal::ALL_TEMPORAL,
     },
     Room, SPEAKER_EVERY,
     source::{ASK_AGAIN, Subscriber},

@@ -71,6 +71,11 @@ impl Ranking {
         }
     }
 
+    /// It speaks as holder of the floor or chair.
+    fn leads(&self, source: SourceNumber) -> bool {
+        self.sources.iter().take(self.leading).any(|&s| s == source)
+    }
+
     fn place(&self, source: SourceNumber) -> Option<usize> {
         self.sources.iter().position(|&s| s == source)
     }
@@ -111,8 +116,11 @@ pub(super) fn assign(
     ranking: &Ranking,
     most: usize,
 ) -> Vec<Option<SourceNumber>> {
-    let stage = stage.filter(|source| source.point() != own);
-    let wanted = |source: SourceNumber| source.point() != own && Some(source) != stage;
+    let chosen = (most < heard.len()).then(|| choose(own, heard, ranking, most));
+    let allowed =
+        |source: SourceNumber| source.point() != own && chosen.as_ref().is_none_or(|c| c.contains(&source));
+    let stage = stage.filter(|&source| allowed(source));
+    let wanted = |source: SourceNumber| allowed(source) && Some(source) != stage;
     let mut rest: Vec<Option<(SourceNumber, usize)>> = heard
         .iter()
         .skip(1)
@@ -145,33 +153,32 @@ pub(super) fn assign(
         }
     }
     let rest = rest.into_iter().map(|slot| slot.map(|(source, _)| source));
-    let mut voices: Vec<_> = std::iter::once(stage).chain(rest).take(heard.len()).collect();
-    thin_out(&mut voices, heard, ranking, most);
-    voices
+    std::iter::once(stage).chain(rest).take(heard.len()).collect()
 }
 
-/// Leaves `most` voices, those highest in the ranking. Floor and chair, when they speak, and the very first go before all
-/// others; else one who is heard now gives way only to somebody two places above, so that two who are as loud do not take
-/// the slot from each other at every look.
-fn thin_out(
-    voices: &mut [Option<SourceNumber>],
+/// The voices of a path that carries only `most`: the highest in the ranking. Floor and chair, when they speak, and the very
+/// first go before all others; else one who is heard now gives way only to somebody two places above, so that two who are as
+/// loud do not take the slot from each other at every look.
+fn choose(
+    own: PointNumber,
     heard: &[Option<SourceNumber>],
     ranking: &Ranking,
     most: usize,
-) {
-    let merit = |source: SourceNumber| {
-        let place = ranking.place(source).unwrap_or(usize::MAX / 4);
-        match place {
-            _ if place < ranking.leading.max(1) => (0, place),
-            _ if heard.contains(&Some(source)) => (1, 2 * place),
-            _ => (1, 2 * place + 3),
-        }
-    };
-    let mut order: Vec<usize> = (0..voices.len()).filter(|&slot| voices[slot].is_some()).collect();
-    order.sort_by_key(|&slot| voices[slot].map(merit));
-    for slot in order.into_iter().skip(most) {
-        voices[slot] = None;
-    }
+) -> Vec<SourceNumber> {
+    let others = ranking.sources.iter().filter(|source| source.point() != own);
+    let mut merits: Vec<_> = others
+        .enumerate()
+        .map(|(place, &source)| {
+            let merit = match place {
+                _ if place == 0 || ranking.leads(source) => (0, place),
+                _ if heard.contains(&Some(source)) => (1, 2 * place),
+                _ => (1, 2 * place + 3),
+            };
+            (merit, source)
+        })
+        .collect();
+    merits.sort_unstable();
+    merits.into_iter().take(most).map(|(_, source)| source).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Packets restored from the redundant blocks of a later one (RFC 2198).
 //!
 //! A block tells its time, not its number. It is taken only if it can be no other packet than the one that is missing: it
-//! ends where the later packet begins, or all packets from one before it on to the later one lie evenly in time, so that
-//! no pause of the sender can hide between them.
+//! ends where the later packet begins, or all packets from one before it on to the later one lie evenly in time and are as
+//! long, so that no pause of the sender can hide between them. (A sender would have to change the length of its packets to
+//! and fro within a third of a second, and pause for just the difference, to deceive this.)
 
 use super::{
     super::{
@@ -32,29 +33,42 @@ pub(super) struct Pending {
 
 /// Times of the packets of a stream that came last, by number.
 #[derive(Debug, Default)]
-pub(super) struct Times([Option<(Seq, RtpTime)>; TIMES]);
+pub(super) struct Times([Option<Known>; TIMES]);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Known {
+    sequence: Seq,
+    time: RtpTime,
+    /// How long it lasts.
+    ticks: u32,
+}
 
 /// An offset of 14 bits reaches 17 packets of 20 ms back; as many before it may be missing.
 const TIMES: usize = 32;
 
 impl Times {
-    fn note(&mut self, sequence: Seq, time: RtpTime) {
+    fn note(&mut self, sequence: Seq, time: RtpTime, payload: &[u8]) {
+        let Some(toc) = Toc::parse(payload) else { return };
         let place = &mut self.0[(sequence.0 % TIMES as u64) as usize];
-        if place.is_none_or(|(newer, _)| newer < sequence) {
-            *place = Some((sequence, time));
+        if place.is_none_or(|newer| newer.sequence < sequence) {
+            *place = Some(Known {
+                sequence,
+                time,
+                ticks: toc.ticks(),
+            });
         }
     }
 
     /// The nearest one below that number.
-    fn below(&self, sequence: Seq) -> Option<(Seq, RtpTime)> {
+    fn below(&self, sequence: Seq) -> Option<Known> {
         let known = self.0.iter().flatten().copied();
-        known.filter(|(seq, _)| *seq < sequence).max()
+        known.filter(|known| known.sequence < sequence).max()
     }
 
-    /// The number of a block of the packet `at` with that time; none if it is not certain.
-    fn number(&self, at: Seq, time: RtpTime, block: &Block<'_>) -> Option<Seq> {
-        let step = u64::from(Toc::parse(block.payload)?.ticks());
-        let offset = u64::from(block.offset);
+    /// The number of a block of the packet `at`, which is noted; none if it is not certain.
+    fn number(&self, at: Seq, block: &Block<'_>) -> Option<Seq> {
+        let ticks = Toc::parse(block.payload)?.ticks();
+        let (offset, step) = (u64::from(block.offset), u64::from(ticks));
         let back = offset / step;
         if back == 0 || offset % step != 0 {
             return None;
@@ -63,9 +77,10 @@ impl Times {
         if back == 1 {
             return Some(number);
         }
-        let (before, then) = self.below(number)?;
-        let even = time.0.checked_sub(then.0)? == (at.0 - before.0) * step;
-        even.then_some(number)
+        let (last, first) = (self.below(Seq(at.0 + 1))?, self.below(number)?);
+        let even = last.time.0.checked_sub(first.time.0)? == (at.0 - first.sequence.0) * step;
+        let alike = last.sequence == at && [first, last].iter().all(|known| known.ticks == ticks);
+        (even && alike).then_some(number)
     }
 }
 
@@ -88,7 +103,9 @@ impl Uplink {
             return;
         }
         let layer = &mut self.layers[identity.layer];
-        layer.times.note(arrival.sequence, arrival.timestamp);
+        layer
+            .times
+            .note(arrival.sequence, arrival.timestamp, arrival.payload);
         self.pending = identity.redundant.then_some(Pending {
             identity,
             sequence: arrival.sequence,
@@ -126,13 +143,13 @@ impl Uplink {
         }
         let nanos = self.nanos();
         let layer = &mut self.layers[identity.layer];
-        let sequence = layer.times.number(at, time, block)?;
+        let sequence = layer.times.number(at, block)?;
         let inbound = layer.inbound.as_mut()?;
         if !inbound.recover(sequence) {
             return None;
         }
         let timestamp = RtpTime(time.0.checked_sub(block.offset.into())?);
-        layer.times.note(sequence, timestamp);
+        layer.times.note(sequence, timestamp, block.payload);
         self.stats.packets += 1;
         self.stats.recovered += 1;
         let id = self.streams.layers()[identity.layer];

@@ -158,8 +158,8 @@ fn the_first_probes_are_three_and_six_times_the_start_and_what_they_show_is_used
     arrivals.extend(play(&mut estimator, six, now + ms(30), 4_120, 1.0));
     tell(&mut estimator, now + ms(100), &arrivals);
     let first = estimator.target().as_bps() as f64;
-    assert!((1.9..=2.1).contains(&(first / start)), "{first}");
-    for round in 1..10 {
+    assert!((1.65..=1.75).contains(&(first / start)), "{first}");
+    for round in 1..12 {
         tenth(&mut estimator, now + ms(100 * round), 4_000 + 400 * round as i64);
     }
     let then = estimator.target().as_bps() as f64;
@@ -203,4 +203,28 @@ fn a_probe_nobody_sends_is_given_up() {
     }
     assert!(!estimator.state().is_probing);
     assert_eq!(estimator.target(), before);
+}
+
+#[test]
+fn a_growing_queue_ends_a_probe_and_none_begins_for_five_seconds() {
+    let (mut estimator, _, now) = heard(Estimator::MAX);
+    let before = estimator.target();
+    estimator.poll_probe(now).unwrap();
+    // Each tenth of a second arrives half as fast as it is sent.
+    for round in 0..8 {
+        let at = now + ms(100 * round);
+        let numbers: Vec<(u16, i64)> = (0..10)
+            .map(|index| {
+                let number = estimator.handle_sent(at + ms(10 * index), 300, Sent::Media);
+                (number, 4_000 + 80 * (10 * round + index) as i64)
+            })
+            .collect();
+        tell(&mut estimator, at + ms(100), &numbers);
+    }
+    let state = estimator.state();
+    assert!(state.is_congested && !state.is_probing, "{state:?}");
+    assert!(state.target < before && state.wait > ms(100), "{state:?}");
+    for step in 0..49 {
+        assert_eq!(estimator.poll_probe(now + ms(800 + 100 * step)), None);
+    }
 }
