@@ -94,7 +94,10 @@ async fn answer(control: &Control, join: Join) -> String {
 }
 
 async fn open_room(control: &Control) {
-    let policy = RoomPolicy { points_max: 2 };
+    let policy = RoomPolicy {
+        points_max: 2,
+        ..RoomPolicy::default()
+    };
     let opened = control.call(Command::OpenRoom { room: room(), policy }).await;
     assert_eq!(opened, Ok(Reply::Done));
 }
