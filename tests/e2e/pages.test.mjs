@@ -33,6 +33,55 @@ async function look(page, name) {
   assert.ok(wide <= 0, `${name} is ${wide} px wider than the window`);
 }
 
+// Runs in the page before anything else: the test can speak as the server, and silences what the server itself says of quality.
+function catchSocket() {
+  const Native = globalThis.WebSocket;
+  globalThis.WebSocket = class extends Native {
+    set onmessage(hear) {
+      const own = ['quality', 'send'];
+      super.onmessage = (event) => { if (!globalThis.__silenced || !own.includes(JSON.parse(event.data).type)) hear(event); };
+      globalThis.__say = (message) => { globalThis.__silenced = true; hear({ data: JSON.stringify(message) }); };
+    }
+  };
+}
+
+const WHY = {
+  vi: { less: 'Hình giảm do đường truyền Cô Tô đã dùng hết mức cho phép', voices: 'Đường truyền yếu: tạm chỉ nhận tiếng nói', own: 'Đường truyền của bạn yếu: chỉ gửi hình nhỏ' },
+  en: { less: 'Smaller picture: line Cô Tô has used its budget', voices: 'Weak connection: voices only for now', own: 'Your connection is weak: only a small picture is sent' },
+};
+
+/** Less and less comes and goes: the page says why, by eye, by keyboard and for a screen reader, and nothing moves for it. */
+async function squeeze(page, language, name) {
+  const tile = page.locator('[data-testid=tile][data-seen=true]').first();
+  const slot = await tile.getAttribute('data-slot');
+  const before = await tile.boundingBox();
+  const quality = (height, cause, line) => page.evaluate((m) => globalThis.__say(m), { type: 'quality', slots: [
+    { slot, height, rate: height === null ? 0 : 100, cause, line: line && 'tinh.co-to--tinh', line_name: line }] });
+  await quality(90, 'line_budget', 'Cô Tô');
+  await page.evaluate((m) => globalThis.__say(m), { type: 'send', voice_ms: 60, sources: [{ source: 'camera', cause: 'sender_path', line: null, line_name: null,
+    layers: [true, false, false].map((active, i) => ({ active, bitrate: [100_000, 500_000, 1_800_000][i], fps: 15 })) }] });
+  const sign = page.getByRole('button', { name: WHY[language].less });
+  await sign.waitFor({ state: 'visible' });
+  await page.getByRole('button', { name: WHY[language].own }).waitFor({ state: 'visible' });
+  // A key before it, as a person would come there.
+  await page.keyboard.press('Tab');
+  await sign.focus();
+  await page.locator('[data-testid=reason] .text', { hasText: WHY[language].less }).waitFor({ state: 'visible' });
+  assert.deepEqual(await tile.boundingBox(), before, 'the sign moves nothing');
+  await look(page, `less-${name}`);
+  await page.getByTestId('quality').locator('summary').click();
+  await page.locator(`[data-testid=quality-slots] [data-slot=${slot}][data-cause=line_budget]`).waitFor({ state: 'visible' });
+  await look(page, `figures-${name}`);
+  await page.getByTestId('quality').locator('summary').click();
+  await quality(null, 'voices_only', null);
+  await page.getByTestId('withheld').getByText(WHY[language].voices).waitFor({ state: 'attached' });
+  assert.equal(await page.locator('[data-testid=tile][data-seen=true]').count(), 0, 'a picture that stands still is not shown');
+  await look(page, `voices-${name}`);
+  await quality(180, null, null);
+  await until('the picture again', () => page.locator('[data-testid=tile][data-seen=true]').count(), (n) => n === 1);
+  assert.equal(await page.getByTestId('withheld').count(), 0);
+}
+
 for (const language of ['vi', 'en']) {
   for (const theme of ['light', 'dark']) {
     for (const size of sizes) {
@@ -40,7 +89,7 @@ for (const language of ['vi', 'en']) {
       test(`pages in ${name}`, async () => {
         const url = new URL(server.join_url);
         url.searchParams.set('lang', language);
-        const page = await openPage(browser, url.href, { viewport: size, init: undefined });
+        const page = await openPage(browser, url.href, { viewport: size, init: catchSocket });
         await page.emulateMedia({ colorScheme: theme });
         await page.getByTestId('join-button').waitFor({ state: 'visible' });
         assert.equal(await page.evaluate(() => document.documentElement.lang), language);
@@ -48,6 +97,7 @@ for (const language of ['vi', 'en']) {
         await join(page, 'UBND phường Hồng Gai');
         await until('the other picture', () => page.evaluate(() => document.querySelector('[data-testid=tile][data-seen=true]') !== null), Boolean, 20);
         await look(page, `meeting-${name}`);
+        await squeeze(page, language, name);
         await page.getByTestId('leave').click();
         await page.getByTestId('rejoin').waitFor({ state: 'visible' });
         await look(page, `left-${name}`);
@@ -57,6 +107,23 @@ for (const language of ['vi', 'en']) {
     }
   }
 }
+
+test('a page that is hidden asks for voices only, and for its pictures again when it is shown', async () => {
+  const page = await openPage(browser, server.join_url);
+  await join(page, 'UBND phường Uông Bí');
+  const frames = () => page.evaluate(() => globalThis.diemcau.figures?.framesIn ?? -1);
+  await until('the other picture', frames, (n) => n > 0);
+  const show = (state) => page.evaluate((state) => {
+    Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, state);
+  await show('hidden');
+  await until('no picture', frames, (n) => n === 0);
+  await show('visible');
+  await until('the picture again', frames, (n) => n > 0);
+  assert.deepEqual(page.problems, []);
+  await page.context().close();
+});
 
 test('a link that no longer holds says so', async () => {
   const page = await openPage(browser, `${server.http}/p/demo#k=not-a-token`);

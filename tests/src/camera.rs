@@ -83,7 +83,7 @@ pub struct Camera {
     pub fps: u8,
     /// Makes three temporal layers.
     pub temporal: bool,
-    /// Never makes a key frame, except the first if `Some(false)` is not set; makes nothing else if true.
+    /// When it makes key frames.
     pub keys: Keys,
     payload_type: u8,
     timestamp_origin: u32,
@@ -149,6 +149,16 @@ impl Camera {
             budget: None,
             rng: ChaCha8Rng::seed_from_u64(seed),
         }
+    }
+
+    /// What a layer makes as long as nothing else is ordered.
+    pub fn set_usual(&mut self, layer: usize, rate: Bitrate) {
+        (self.layers[layer].usual, self.layers[layer].rate) = (rate, rate);
+    }
+
+    /// Its RTP clock jumps by that many ticks.
+    pub fn step_clock(&mut self, ticks: u32) {
+        self.timestamp_origin = self.timestamp_origin.wrapping_add(ticks);
     }
 
     /// Time between frames.

@@ -14,6 +14,7 @@ use sfu::{
     wire::{
         codec::{opus, vp8},
         ext::PlayoutDelay,
+        red::Red,
         rtp::RtpPacket,
     },
 };
@@ -172,11 +173,38 @@ impl Receiver {
             self.pictures
                 .set_least_delay(Duration::from_millis(u64::from(delay.min) * 10));
         }
-        let Some(packet) = self.read(now, rtp, rtp.payload()) else {
+        self.handle_new(now, number, rtp, rtp.payload());
+    }
+
+    fn handle_new(&mut self, now: Instant, number: u64, rtp: &RtpPacket<'_>, payload: &[u8]) {
+        let Some(packet) = self.read(now, rtp, payload) else {
             return;
         };
         self.note_gap(now, number);
         self.accept(now, number, packet);
+    }
+
+    /// A packet of voices with former packets in it. They are of the same source, or the slot mixes voices up.
+    pub fn handle_red(&mut self, now: Instant, rtp: &RtpPacket<'_>) {
+        let number = self.unwrap(rtp.sequence());
+        if self.was_seen(number) {
+            self.violations.duplicates += u32::from(!self.path_doubles);
+            return;
+        }
+        let Some(red) = Red::parse(rtp.payload()) else {
+            self.violations.bad_repairs += 1;
+            return;
+        };
+        for block in red.redundant().iter().filter(|block| !block.payload.is_empty()) {
+            match self.read(now, rtp, block.payload) {
+                Some(packet) => {
+                    let timestamp = packet.timestamp.wrapping_sub(u32::from(block.offset));
+                    self.voice.put_redundant(now, Packet { timestamp, ..packet });
+                }
+                None => self.violations.bad_repairs += 1,
+            }
+        }
+        self.handle_new(now, number, rtp, red.primary().payload);
     }
 
     /// A packet on the slot's RTX SSRC: two bytes of original number, then the payload. Padding alone is ignored.

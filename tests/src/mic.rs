@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-use sfu::{engine::id::SourceNumber, wire::rtp};
+use sfu::{
+    engine::id::SourceNumber,
+    wire::{
+        red::{self, Block},
+        rtp,
+    },
+};
 
 use crate::encoder::{Outgoing, Sender, Stamp};
 
@@ -29,6 +36,9 @@ pub struct Mic {
     /// Length of the packets: 20 or 60 ms.
     pub packet_ms: u8,
     payload_type: u8,
+    /// Payload type of RED: each packet carries the one before it too.
+    red: Option<u8>,
+    former: Option<(u32, Bytes)>,
     frame: u32,
     timestamp: u32,
     rng: ChaCha8Rng,
@@ -36,13 +46,15 @@ pub struct Mic {
 
 impl Mic {
     /// A microphone that speaks at -30 dBov.
-    pub fn new(source: SourceNumber, ssrc: u32, payload_type: u8, seed: u64) -> Self {
+    pub fn new(source: SourceNumber, ssrc: u32, payload_type: u8, red: Option<u8>, seed: u64) -> Self {
         Self {
             source,
             sender: Sender::new(ssrc, None, 40_000),
             level: 30,
             packet_ms: 20,
             payload_type,
+            red,
+            former: None,
             frame: 0,
             timestamp: ssrc,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -81,9 +93,10 @@ impl Mic {
             },
             0,
         );
+        let (payload_type, payload) = self.wrap(payload);
         let header = rtp::HeaderFields {
             marker: self.frame == 0,
-            payload_type: self.payload_type,
+            payload_type,
             sequence: self.sender.next_sequence(),
             timestamp: self.timestamp,
             ssrc: self.sender.ssrc,
@@ -92,5 +105,32 @@ impl Mic {
         self.timestamp = self.timestamp.wrapping_add(48 * u32::from(self.packet_ms));
         self.frame += 1;
         self.sender.send(header, payload, None, Some(self.level))
+    }
+
+    /// As RED with the former packet, if that is agreed and the former one is near.
+    fn wrap(&mut self, payload: Vec<u8>) -> (u8, Vec<u8>) {
+        let Some(red) = self.red else {
+            return (self.payload_type, payload);
+        };
+        let former = self
+            .former
+            .replace((self.timestamp, Bytes::from(payload.clone())));
+        let older = former.and_then(|(timestamp, bytes)| {
+            let offset = u16::try_from(self.timestamp.wrapping_sub(timestamp)).ok()?;
+            (offset <= red::OFFSET_MAX).then_some((offset, bytes))
+        });
+        let block = |offset, payload| Block {
+            payload_type: self.payload_type,
+            offset,
+            payload,
+        };
+        let older: Vec<Block<'_>> = older
+            .iter()
+            .map(|(offset, bytes)| block(*offset, &bytes[..]))
+            .collect();
+        let mut out = vec![0; 1_000];
+        let length = red::write(&older, &block(0, &payload), &mut out).expect("two packets of a voice fit");
+        out.truncate(length);
+        (red, out)
     }
 }

@@ -32,6 +32,9 @@ pub(crate) const VP8: PayloadType = PayloadType {
     rtx: Some(97),
 };
 
+/// Payload type of RED.
+pub(crate) const RED: u8 = 63;
+
 /// Sources and slots of a point whose SSRCs begin at `base`.
 pub(crate) fn negotiated(base: u32, script: Script) -> Negotiated {
     let id = |text: &str| ShortId::new(text.as_bytes()).expect("a short id");
@@ -42,7 +45,7 @@ pub(crate) fn negotiated(base: u32, script: Script) -> Negotiated {
             kind: SourceKind::Mic,
             mid: id("0"),
             payloads: vec![OPUS],
-            red: None,
+            red: script.red.then_some(RED),
             rids: Vec::new(),
             ssrcs,
         });
@@ -70,7 +73,7 @@ pub(crate) fn negotiated(base: u32, script: Script) -> Negotiated {
             ssrc: Ssrc(base + 100 + i as u32),
             rtx_ssrc,
             payloads,
-            red: None,
+            red: (script.red && rtx_ssrc.is_none()).then_some(RED),
         });
     let transport_cc = EXTENSIONS
         .transport_cc

@@ -25,7 +25,7 @@ use crate::{
     encoder::{Outgoing, Sender},
     feedback::{Arrivals, Feedback},
     mic::Mic,
-    negotiate::{OPUS, PLAYOUT_DELAY, TRANSPORT_CC, VP8, negotiated},
+    negotiate::{OPUS, PLAYOUT_DELAY, RED, TRANSPORT_CC, VP8, negotiated},
     uplink::Uplink,
 };
 
@@ -49,6 +49,8 @@ pub struct Script {
     pub temporal: bool,
     /// How it tells what reaches it.
     pub feedback: Feedback,
+    /// Sends RED, and takes it, as Chromium does.
+    pub red: bool,
     /// Sends what it is told to and no more; else all its layers, always.
     pub obeys: bool,
 }
@@ -63,6 +65,7 @@ impl Default for Script {
             fps: 15,
             temporal: true,
             feedback: Feedback::TransportWide,
+            red: true,
             obeys: true,
         }
     }
@@ -156,7 +159,8 @@ impl Peer {
             (camera.fps, camera.temporal) = (script.fps, script.temporal);
             camera
         };
-        let mic = || Mic::new(number.source(SourceKind::Mic), base + 2, OPUS.media, !seed);
+        let red = script.red.then_some(RED);
+        let mic = || Mic::new(number.source(SourceKind::Mic), base + 2, OPUS.media, red, !seed);
         Self {
             endpoint: EndpointId(number.get() + 100),
             number,
@@ -307,7 +311,9 @@ impl Peer {
             panic!("the node sent an SSRC that is no slot of this point");
         };
         let receiver = self.receivers.get_mut(&slot).expect("each slot has a receiver");
-        if repair {
+        if packet.payload_type() == RED {
+            receiver.handle_red(now, &packet);
+        } else if repair {
             receiver.handle_repair(now, &packet);
         } else {
             let delay = packet.extension(PLAYOUT_DELAY).and_then(PlayoutDelay::read);

@@ -20,7 +20,7 @@ use sfu::{
 use crate::{
     camera::Camera,
     encoder::Outgoing,
-    link::{Bottleneck, Fate, Link, Path},
+    link::{Bottleneck, Fate, Link, Path, QueueRecord},
     mic::Mic,
     peer::{Peer, Script},
     trace::Trace,
@@ -34,6 +34,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
 /// What the control protocol takes besides the path, from the node's word to the page's deed.
 const ORDER_TIME: Duration = Duration::from_millis(20);
+/// More happens at one time only if the room never comes to rest.
+const AT_ONCE_MAX: u32 = 100_000;
 /// Bytes of SRTP tag, UDP and IP header that travel with each packet.
 const OVERHEAD_BYTES: usize = 16 + 28;
 
@@ -60,6 +62,11 @@ pub struct World {
     rng: ChaCha8Rng,
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
+    /// The room was told something since it was asked when it wants to be called.
+    is_stirred: bool,
+    timeout: Option<Instant>,
+    /// Things that happened at this very time.
+    at_once: u32,
     forwards: Vec<Forward>,
     sealed: BTreeMap<(EndpointId, u32), u16>,
 }
@@ -216,6 +223,9 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             queue: BinaryHeap::new(),
             order: 0,
+            is_stirred: true,
+            timeout: None,
+            at_once: 0,
             forwards: Vec::new(),
             sealed: BTreeMap::new(),
         }
@@ -316,6 +326,16 @@ impl World {
         &mut self.paths[peer].down
     }
 
+    /// What waited on the way from the node to a point.
+    pub fn down_record(&self, peer: usize) -> &QueueRecord {
+        &self.paths[peer].down.record
+    }
+
+    /// A point sends these bytes, whatever they are.
+    pub fn inject(&mut self, peer: usize, rtcp: bool, bytes: Vec<u8>) {
+        self.send_up(peer, rtcp, bytes);
+    }
+
     /// Camera packets, sent first time, that the way up lost.
     pub fn pictures_lost(&self, peer: usize) -> u32 {
         self.paths[peer].pictures_lost
@@ -326,12 +346,21 @@ impl World {
         let end = self.now + time;
         loop {
             let event = self.queue.peek().map(|Reverse(scheduled)| scheduled.at);
-            let timeout = self.room.poll_timeout().map(|at| at.max(self.now));
+            if std::mem::take(&mut self.is_stirred) {
+                self.timeout = self.room.poll_timeout();
+            }
+            let timeout = self.timeout.map(|at| at.max(self.now));
             let next = [event, timeout].into_iter().flatten().min().unwrap_or(end);
             if next > end {
                 self.now = end;
                 return;
             }
+            self.at_once = if self.now == next { self.at_once + 1 } else { 0 };
+            assert!(
+                self.at_once < AT_ONCE_MAX,
+                "the room asks to be called again and again at one time: {:?}",
+                self.timeout.map(|at| at.saturating_duration_since(next))
+            );
             self.now = next;
             if timeout == Some(next) {
                 self.room.handle_timeout(next);
@@ -521,6 +550,7 @@ impl World {
     }
 
     fn drain(&mut self) {
+        self.is_stirred = true;
         while let Some(output) = self.room.poll_output() {
             match output {
                 Output::Forward(forward) => self.send_forward(&forward),

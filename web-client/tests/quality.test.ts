@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createTuner, withPacketTime } from '../src/driver/sender';
+import { adapted, createTuner } from '../src/driver/sender';
 import { CAUSES, type LayerOrder, type SlotQuality, type SourceOrder } from '../src/engine/protocol';
 import { reasonOf, withheld } from '../src/engine/quality';
 import { cutOf, newSteady, steady, tuned, type Encoding } from '../src/engine/sending';
@@ -172,14 +172,20 @@ describe('a slot that gets less', () => {
   });
 });
 
-describe('the length of voice packets', () => {
-  const answer = 'v=0\r\ns=-\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ptime:20\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n';
-  it('is asked for once, in the microphone’s section only', () => {
-    const long = withPacketTime(answer, 60);
-    expect(long).toBe('v=0\r\ns=-\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ptime:60\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n');
-    expect(withPacketTime(long, 20)).toBe(answer);
+describe('an answer given to the browser', () => {
+  const none = new Set<string>();
+  const answer =
+    'v=0\r\ns=-\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ptime:20\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\na=simulcast:recv q;h;f\r\n';
+  it('asks for the length of voice packets once, in the microphone’s section only', () => {
+    const long = adapted(answer, 60, none);
+    expect(long).toBe(answer.replace('ptime:20', 'ptime:60'));
+    expect(adapted(long, 20, none)).toBe(answer);
+    expect(adapted(answer.replace('a=ptime:20\r\n', ''), 60, none)).toBe(long);
   });
   it('also where there is no other section', () => {
-    expect(withPacketTime('v=0\r\nm=audio 9 X 0\r\na=mid:0\r\n', 60)).toBe('v=0\r\nm=audio 9 X 0\r\na=mid:0\r\na=ptime:60\r\n');
+    expect(adapted('v=0\r\nm=audio 9 X 0\r\na=mid:0\r\n', 60, none)).toBe('v=0\r\nm=audio 9 X 0\r\na=mid:0\r\na=ptime:60\r\n');
+  });
+  it('starts no encoding that is off', () => {
+    expect(adapted(answer, 20, new Set(['h', 'f']))).toBe(answer.replace('q;h;f', 'q;~h;~f'));
   });
 });

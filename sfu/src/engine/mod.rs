@@ -27,6 +27,7 @@ pub mod arrival;
 pub mod bwe;
 mod clock;
 mod drops;
+pub mod emodel;
 pub mod history;
 pub mod id;
 mod inbound;

@@ -4,7 +4,7 @@
 // again, with another `a=ptime`: nothing is sent, no stream, key or address changes, and the server never hears of it.
 import { AUDIO_SLOTS, VIDEO_SLOTS, type Kind, type Profile, type Sources } from '../engine/protocol';
 import type { SendOrder } from '../engine/session';
-import { createTuner, withPacketTime } from './sender';
+import { adapted, createTuner, offNow } from './sender';
 
 export interface Connection {
   readonly pc: RTCPeerConnection;
@@ -40,8 +40,9 @@ export function createConnection(
 
   const receivers = new Map<string, RTCRtpReceiver>();
   const slotsByMid = new Map<string, string>();
+  const camera = (senders.get('camera') as RTCRtpTransceiver).sender;
   const tuners = new Map([
-    ['camera', createTuner((senders.get('camera') as RTCRtpTransceiver).sender, 'maintain-framerate')],
+    ['camera', createTuner(camera, 'maintain-framerate')],
     ['screen', createTuner((senders.get('screen') as RTCRtpTransceiver).sender, 'maintain-resolution')],
   ]);
   let ordered: SendOrder | null = null;
@@ -60,17 +61,22 @@ export function createConnection(
     const { ms } = voice;
     try {
       await pc.setLocalDescription(await pc.createOffer());
-      await pc.setRemoteDescription({ type: 'answer', sdp: withPacketTime(answer, ms) });
+      await pc.setRemoteDescription({ type: 'answer', sdp: adapted(answer, ms, offNow(camera)) });
       voice.set = ms;
+      tune();
     } catch {
       // Voices stay as they are, which every receiver understands.
       await pc.setLocalDescription({ type: 'rollback' }).catch(() => undefined);
     }
   }
 
+  function tune(): void {
+    for (const { source, layers } of ordered?.sources ?? []) tuners.get(source)?.(layers);
+  }
+
   function obey(): void {
     if (ordered === null || answer === null) return;
-    for (const { source, layers } of ordered.sources) tuners.get(source)?.(layers);
+    tune();
     voice.ms = ordered.voice_ms;
     if (voice.ms !== voice.set) void inTurn(setVoice);
   }
@@ -103,7 +109,7 @@ export function createConnection(
       return { sdp: pc.localDescription?.sdp ?? '', sources };
     },
     async accept(sdp, slots) {
-      await inTurn(() => pc.setRemoteDescription({ type: 'answer', sdp: voice.set === VOICE_MS ? sdp : withPacketTime(sdp, voice.set) }));
+      await inTurn(() => pc.setRemoteDescription({ type: 'answer', sdp: adapted(sdp, voice.set, offNow(camera)) }));
       answer = sdp;
       if (slots !== null) {
         const byMid = new Map(pc.getTransceivers().map((t) => [t.mid, t.receiver]));

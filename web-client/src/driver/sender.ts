@@ -41,13 +41,24 @@ async function write(sender: RTCRtpSender, layers: readonly LayerOrder[], prefer
   await sender.setParameters({ ...parameters, encodings, degradationPreference: preference });
 }
 
-/** The answer with voice packets of this length asked for in its first m-section, the microphone's. */
-export function withPacketTime(answer: string, ms: number): string {
+/**
+ * The answer as this page gives it to its browser: with voice packets of this length asked for in its first m-section, the microphone's,
+ * and with the encodings that are off marked as paused, because an answer starts in Chromium whatever it does not pause.
+ */
+export function adapted(answer: string, voiceMs: number, off: ReadonlySet<string>): string {
   const first = answer.indexOf('\r\nm=');
   const next = answer.indexOf('\r\nm=', first + 1);
   const end = next < 0 ? answer.length : next + 2;
-  const section = answer.slice(first, end).replace(/a=ptime:\d+\r\n/g, '');
-  return `${answer.slice(0, first)}${section}a=ptime:${ms}\r\n${answer.slice(end)}`;
+  const voice = answer.slice(first, end).replace(/a=ptime:\d+\r\n/g, '');
+  const rest = answer.slice(end).replace(/a=simulcast:recv ([^\r\n]*)/g, (_, rids: string) => {
+    return `a=simulcast:recv ${rids.split(';').map((rid) => (off.has(rid) ? `~${rid}` : rid)).join(';')}`;
+  });
+  return `${answer.slice(0, first)}${voice}a=ptime:${voiceMs}\r\n${rest}`;
+}
+
+/** The encodings of a sender that are off, by their names. */
+export function offNow(sender: RTCRtpSender): Set<string> {
+  return new Set(sender.getParameters().encodings.flatMap(({ rid, active }) => (rid !== undefined && active === false ? [rid] : [])));
 }
 
 const TRIES = 2;

@@ -22,6 +22,7 @@ use super::{
         uplink::Uplink,
     },
     cpu::Cpu,
+    report::Window,
     source::Source,
     way::Way,
 };
@@ -66,6 +67,8 @@ pub(super) struct Endpoint {
     pub(super) need: Need,
     /// There is room for redundancy.
     pub(super) redundancy_fits: bool,
+    /// Loss since the last look.
+    pub(super) window: Window,
     extensions: ExtensionIds,
     /// Not yet told to the driver; at most one entry per slot.
     pub(super) changes: Vec<SlotChange>,
@@ -124,6 +127,7 @@ impl Endpoint {
             encodings: SourceKind::ALL.map(|kind| encodings(&new.media, kind)),
             need: Need::default(),
             redundancy_fits: true,
+            window: Window::default(),
             extensions: new.media.extensions,
             changes: Vec::new(),
             report_at: None,

@@ -9,6 +9,7 @@ mod endpoint;
 mod meter;
 mod plan;
 mod replay;
+mod report;
 mod rtcp;
 mod sound;
 mod source;
@@ -136,6 +137,7 @@ impl Room {
                 Some(())
             }
             Input::Client(endpoint, client) => self.set_client(now, endpoint, client),
+            Input::Way(endpoint, lines) => self.set_way(now, endpoint, lines),
         };
         if done.is_none() {
             self.stats.commands_refused += 1;

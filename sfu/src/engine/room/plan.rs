@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{
     super::{
         allocate::{self, Allocation, Demand, Kind, Line, Loss, Policy, Problem, Receiver, Sender},
-        id::{EndpointId, MediaKind, SlotId, SourceKind},
+        id::{EndpointId, LineIndex, MediaKind, SlotId, SourceKind},
         packet::{LineShare, Output, SlotGrade, SourceGrade, soonest},
         selector::Target,
         shortfall::Cause,
@@ -69,6 +69,13 @@ impl Room {
             })
             .collect();
         self.plan_now(now);
+    }
+
+    /// Other lines are on the way to an endpoint.
+    pub(super) fn set_way(&mut self, now: Instant, id: EndpointId, lines: Vec<LineIndex>) -> Option<()> {
+        self.endpoints.get_mut(&id)?.lines = lines;
+        self.plan_now(now);
+        Some(())
     }
 
     /// Something changed that decides who gets what: at once, or as soon as it can be afforded.

@@ -5,21 +5,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::{
-    allocate::{LAYERS_MAX, Offer, TEMPORAL_MAX},
-    arrival::{Arrival, Picture},
-    history::{History, HistoryLimit},
-    id::{EndpointId, MediaKind, SlotId, SourceNumber},
-    outbound::Raised,
-    packet::{Codec, PacketRef, soonest},
-    rewriter::Original,
-    selector::LayerStream,
-    seq::Seq,
-    silence::Silence,
-    slot::SourcePacket,
-    units::Bitrate,
+use super::{
+    super::{
+        allocate::{LAYERS_MAX, Offer, TEMPORAL_MAX},
+        arrival::{Arrival, Picture},
+        history::{History, HistoryLimit},
+        id::{EndpointId, MediaKind, SlotId, SourceNumber},
+        outbound::Raised,
+        packet::{Codec, PacketRef, soonest},
+        rewriter::Original,
+        selector::LayerStream,
+        seq::Seq,
+        silence::Silence,
+        slot::SourcePacket,
+        units::Bitrate,
+    },
+    meter::Meter,
 };
-use super::meter::Meter;
 use crate::wire::codec::{av1, h264, vp8, vp9};
 
 /// All histories of a room. Numbers are never used again, so that an old reference finds nothing.
@@ -151,17 +153,20 @@ impl Source {
             return None;
         }
         current.highest = current.highest.max(arrival.sequence);
-        let picture = arrival.video.unwrap_or_default();
-        if picture.starts_picture && picture.key_frame {
+        let begins = |picture: Picture| picture.key_frame && picture.starts_picture;
+        if arrival.video.is_some_and(begins) {
             current.key = Some((arrival.sequence, now));
         }
-        self.svc = picture.spatial.is_some();
-        let shown = picture.spatial.map_or(arrival.layer, |spatial| spatial.layer);
+        let spatial = arrival.video.and_then(|picture| picture.spatial);
+        self.svc = spatial.is_some();
+        let shown = spatial.map_or(arrival.layer, |spatial| spatial.layer);
         let grew = self.learn_heights(arrival);
         // A fourth spatial layer counts with the third.
         let layer = &mut self.layers[usize::from(shown).min(LAYERS_MAX - 1)];
-        let bytes = u64::from(packet.size) + PACKET_OVERHEAD;
-        layer.meter.add(now, picture.temporal, bytes);
+        let temporal = arrival.video.and_then(|picture| picture.temporal);
+        layer
+            .meter
+            .add(now, temporal, u64::from(packet.size) + PACKET_OVERHEAD);
         layer.last = layer.last.max(Some(now));
         let woke = !std::mem::replace(&mut layer.live, true);
         if woke && self.is_video() {
@@ -220,21 +225,23 @@ impl Source {
         self.is_video() && self.layers.iter().any(|layer| layer.live)
     }
 
-    /// What it has to offer, lowest layer first, of which `encodings` were agreed upon. A spatial layer costs what those
-    /// below it do as well.
+    /// Height of a layer's pictures, once a key frame told it.
+    pub(super) fn height(&self, layer: u8) -> Option<u16> {
+        self.layers.get(usize::from(layer))?.height
+    }
+
+    /// What it has to offer, lowest layer first, of which `encodings` were agreed upon.
     pub(super) fn offers(&self, encodings: u8) -> [Offer; LAYERS_MAX] {
-        let (mut index, mut below) = (0, [Bitrate::ZERO; TEMPORAL_MAX]);
+        let (mut index, mut below) = (0, Bitrate::ZERO);
         self.layers.each_ref().map(|layer| {
             index += 1;
-            let mut rates = layer.meter.rates();
+            // A spatial layer needs those below it; a simulcast layer stands alone.
+            let rates = layer.meter.rates().map(|rate| rate + below);
             if self.svc {
-                for (rate, below) in rates.iter_mut().zip(&mut below) {
-                    *rate = Bitrate::bps(rate.as_bps() + below.as_bps());
-                    *below = *rate;
-                }
+                below = rates[TEMPORAL_MAX - 1];
             }
             Offer {
-                can: index <= encodings || (self.svc && layer.live),
+                can: if self.svc { layer.live } else { index <= encodings },
                 live: layer.live,
                 height: layer.height,
                 rates,
@@ -250,7 +257,9 @@ impl Source {
         age: Duration,
         histories: &Histories,
     ) -> Option<SourcePacket> {
-        let layer = if self.svc { 0 } else { layer };
+        if self.svc {
+            return None; // its key frames are for all layers at once: more than is served in a burst
+        }
         let current = self.layers.get(usize::from(layer))?.current.as_ref()?;
         let (sequence, came) = current.key?;
         if now.saturating_duration_since(came) > age {

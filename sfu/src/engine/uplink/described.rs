@@ -32,3 +32,47 @@ impl Described {
         picture
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key frame that tells of two temporal layers: indications `SS` and `-D`, the second leaning on the frame before it.
+    const KEY: [u8; 8] = [0xC0, 0, 1, 0x80, 0x01, 0x7A, 0x14, 0x00];
+    const UPPER: [u8; 3] = [0xC1, 0, 2];
+    /// Aggregation header of a frame that begins a sequence, and of another; an OBU of a frame.
+    const BEGINS: [u8; 2] = [0x18, 0x30];
+    const GOES_ON: [u8; 2] = [0x10, 0x30];
+
+    #[test]
+    fn the_structure_of_a_key_frame_explains_what_follows() {
+        let mut described = Described::default();
+        let unknown = described
+            .read(Seq(1), Some(&UPPER), &GOES_ON, false)
+            .expect("read");
+        assert_eq!((unknown.temporal, unknown.key_frame), (None, false));
+        let key = described.read(Seq(2), Some(&KEY), &BEGINS, false).expect("read");
+        assert!(key.key_frame && key.starts_picture && key.switch_up);
+        let upper = described
+            .read(Seq(3), Some(&UPPER), &GOES_ON, true)
+            .expect("read");
+        assert_eq!((upper.temporal, upper.switch_up), (Some(1), false));
+        let spatial = upper.spatial.expect("one stream for all");
+        assert!(spatial.layer == 0 && spatial.ends_frame && !spatial.stands_alone);
+        let plain = described.read(Seq(4), None, &GOES_ON, false).expect("read");
+        assert_eq!(plain.temporal, None);
+    }
+
+    #[test]
+    fn a_late_structure_does_not_take_the_place_of_a_newer_one() {
+        let mut described = Described::default();
+        let mut other = KEY;
+        other[3] |= 0x01; // the ids of its templates begin at 32 and more
+        described.read(Seq(9), Some(&KEY), &BEGINS, false);
+        described.read(Seq(5), Some(&other), &BEGINS, false);
+        let upper = described
+            .read(Seq(10), Some(&UPPER), &GOES_ON, false)
+            .expect("read");
+        assert_eq!(upper.temporal, Some(1));
+    }
+}

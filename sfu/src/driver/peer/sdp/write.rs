@@ -174,12 +174,8 @@ fn accepted(section: &Section, payload_types: &[u8], direction: &str, body: Stri
     }
 }
 
-fn payload_types(payloads: &[PayloadType]) -> Vec<u8> {
-    payloads
-        .iter()
-        .flat_map(|p| [Some(p.media), p.rtx])
-        .flatten()
-        .collect()
+fn payload_types(payloads: &[PayloadType]) -> impl Iterator<Item = u8> {
+    payloads.iter().flat_map(|p| [Some(p.media), p.rtx]).flatten()
 }
 
 fn plan_source(section: &Section, ids: &ExtensionIds, source: &NegotiatedSource) -> Planned {
@@ -218,8 +214,11 @@ fn plan_source(section: &Section, ids: &ExtensionIds, source: &NegotiatedSource)
         line(&mut body, format_args!("a=simulcast:recv {}", list.join(";")));
     }
     // What stands first is what a browser sends: RED, so that a voice survives the way up.
-    let mut types = payload_types(&source.payloads);
-    types.splice(0..0, source.red);
+    let types: Vec<u8> = source
+        .red
+        .into_iter()
+        .chain(payload_types(&source.payloads))
+        .collect();
     accepted(section, &types, "recvonly", body)
 }
 
@@ -247,8 +246,7 @@ fn plan_slot(section: &Section, ids: &ExtensionIds, slot: &NegotiatedSlot) -> Pl
     for ssrc in [Some(slot.ssrc), slot.rtx_ssrc].into_iter().flatten() {
         line(&mut body, format_args!("a=ssrc:{} cname:{stream}", ssrc.0));
     }
-    let mut types = payload_types(&slot.payloads);
-    types.extend(slot.red);
+    let types: Vec<u8> = payload_types(&slot.payloads).chain(slot.red).collect();
     accepted(section, &types, "sendonly", body)
 }
 

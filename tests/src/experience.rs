@@ -1,0 +1,184 @@
+//! What a person at a point saw and heard in a span of time, in the figures a user would recognise.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use sfu::engine::id::{MediaKind, SlotId};
+
+use crate::{
+    decoder::{Receiver, Seen},
+    world::World,
+};
+
+/// Voices and pictures of one point.
+#[derive(Debug, Clone, Default)]
+pub struct Experience {
+    /// All voices together.
+    pub voices: Heard,
+    /// Each video slot in which anything was shown.
+    pub pictures: BTreeMap<SlotId, Watched>,
+}
+
+/// What was heard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Sound as it was spoken.
+    pub played: Duration,
+    /// Sound that had to be made up.
+    pub concealed: Duration,
+    /// Times that more than 100 ms on end had to be made up.
+    pub gaps: u32,
+    /// The longest of them, or of shorter ones.
+    pub longest_gap: Duration,
+    /// Whose voices.
+    pub sources: BTreeSet<u32>,
+}
+
+/// What was seen in a slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// Pictures shown.
+    pub frames: u32,
+    /// Times that the picture stood still, as browsers count: longer than three usual intervals, and than one and 150 ms.
+    pub freezes: u32,
+    /// How long all of them were, and the longest.
+    pub frozen: Duration,
+    /// The longest of them.
+    pub longest_freeze: Duration,
+    /// Changes of the simulcast layer of one source.
+    pub layer_changes: u32,
+    /// Times that the slot was emptied.
+    pub emptied: u32,
+    /// Heights over time: each with when it began.
+    pub heights: Vec<(Instant, u16)>,
+}
+
+/// A gap in a voice that a listener notices.
+const GAP: Duration = Duration::from_millis(100);
+/// Intervals of which the usual one is the mean.
+const USUAL_OF: usize = 30;
+/// More than this above the usual interval is a freeze.
+const FREEZE_MIN: Duration = Duration::from_millis(150);
+
+impl Heard {
+    /// Share of the sound that was heard as it was spoken; 1 if nobody spoke.
+    pub fn playable(&self) -> f64 {
+        let all = self.played + self.concealed;
+        if all.is_zero() {
+            return 1.0;
+        }
+        self.played.as_secs_f64() / all.as_secs_f64()
+    }
+}
+
+impl World {
+    /// What a point saw and heard from `from` to `to`.
+    pub fn experience(&self, peer: usize, from: Instant, to: Instant) -> Experience {
+        let mut experience = Experience::default();
+        for (slot, receiver) in &self.peers[peer].receivers {
+            match slot.kind {
+                MediaKind::Audio => experience.voices.add(receiver, from, to),
+                MediaKind::Video if receiver.seen.is_empty() => {}
+                MediaKind::Video => {
+                    experience.pictures.insert(*slot, Watched::of(receiver, from, to));
+                }
+            }
+        }
+        experience
+    }
+
+    /// What was shown in a slot; nothing if it never showed anything.
+    pub fn watched(&self, peer: usize, slot: u8, from: Instant, to: Instant) -> Watched {
+        Watched::of(self.peers[peer].receiver(SlotId::video(slot)), from, to)
+    }
+}
+
+impl Heard {
+    fn add(&mut self, receiver: &Receiver, from: Instant, to: Instant) {
+        for run in &receiver.voice.runs {
+            let end = (run.at + run.length).min(to);
+            let length = end.saturating_duration_since(run.at.max(from));
+            if run.concealed {
+                self.concealed += length;
+                self.gaps += u32::from(length > GAP);
+                self.longest_gap = self.longest_gap.max(length);
+            } else {
+                self.played += length;
+            }
+        }
+        let spoken = between(receiver, from, to).filter(|seen| !seen.stamp.silent);
+        self.sources.extend(spoken.map(|seen| seen.stamp.source));
+    }
+}
+
+fn between(receiver: &Receiver, from: Instant, to: Instant) -> impl Iterator<Item = &Seen> {
+    receiver
+        .seen
+        .iter()
+        .filter(move |seen| seen.shown >= from && seen.shown < to)
+}
+
+impl Watched {
+    fn of(receiver: &Receiver, from: Instant, to: Instant) -> Self {
+        let mut watched = Self::default();
+        let mut intervals: Vec<Duration> = Vec::new();
+        let mut last: Option<&Seen> = None;
+        let emptied =
+            |after: Instant, before: Instant| receiver.emptied.iter().any(|at| (after..before).contains(at));
+        for seen in between(receiver, from, to) {
+            watched.frames += 1;
+            if watched.heights.last().map(|(_, height)| *height) != Some(seen.height) {
+                watched.heights.push((seen.shown, seen.height));
+            }
+            if let Some(last) = last.replace(seen) {
+                let same = last.stamp.source == seen.stamp.source;
+                watched.layer_changes += u32::from(same && last.stamp.layer != seen.stamp.layer);
+                if !emptied(last.at, seen.shown) {
+                    watched.interval(seen.shown - last.shown, &mut intervals);
+                }
+            }
+        }
+        if let Some(last) = last.filter(|last| !emptied(last.at, to)) {
+            watched.interval(to.saturating_duration_since(last.shown), &mut intervals);
+        }
+        watched.emptied = receiver
+            .emptied
+            .iter()
+            .filter(|at| (from..to).contains(*at))
+            .count() as u32;
+        watched
+    }
+
+    fn interval(&mut self, interval: Duration, intervals: &mut Vec<Duration>) {
+        let recent = &intervals[intervals.len().saturating_sub(USUAL_OF)..];
+        if recent.len() >= 5 {
+            let usual = recent.iter().sum::<Duration>() / recent.len() as u32;
+            if interval >= (3 * usual).max(usual + FREEZE_MIN) {
+                self.freezes += 1;
+                self.frozen += interval;
+                self.longest_freeze = self.longest_freeze.max(interval);
+            }
+        }
+        intervals.push(interval);
+    }
+
+    /// Pictures a second over that span.
+    pub fn fps(&self, span: Duration) -> f64 {
+        f64::from(self.frames) / span.as_secs_f64().max(0.001)
+    }
+
+    /// Share of the span, which ends at `to`, in which the picture was at least that high.
+    pub fn share_at(&self, height: u16, from: Instant, to: Instant) -> f64 {
+        let ends = self.heights.iter().skip(1).map(|(at, _)| *at).chain([to]);
+        let high: Duration = self
+            .heights
+            .iter()
+            .zip(ends)
+            .filter(|((_, shown), _)| *shown >= height)
+            .map(|((at, _), end)| end.saturating_duration_since(*at))
+            .sum();
+        high.as_secs_f64() / (to - from).as_secs_f64()
+    }
+}

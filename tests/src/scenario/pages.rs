@@ -1,0 +1,112 @@
+//! A meeting of the whole province, and people who turn its pages.
+
+use std::time::Instant;
+
+use sfu::engine::id::{SlotId, SourceKind};
+
+use super::{SECOND, let_speak};
+use crate::{
+    link::Link,
+    peer::Script,
+    report::{Scenario, at_least, at_most},
+    world::World,
+};
+
+/// Points with cameras.
+const POINTS: usize = 239;
+/// Points that turn pages, and pictures on a page.
+const READERS: usize = 4;
+const PAGE: usize = 16;
+/// Page turns of each.
+const TURNS: usize = 8;
+
+/// Four points turn pages of sixteen through all cameras.
+pub const PAGES: Scenario = Scenario {
+    name: "239 demands, page flips every 2 s",
+    measures: &[
+        at_most("key frame requests to one source in a second", 2.0),
+        at_most("first picture, median, ms", 300.0),
+        at_most("first picture, worst, ms", 800.0),
+        at_least("pictures that came, %", 100.0),
+    ],
+    run: pages,
+};
+
+fn pages(seed: u64) -> Vec<f64> {
+    let mut world = World::new(seed);
+    for _ in 0..POINTS {
+        let point = Script {
+            mic: world.peers.len() < 3,
+            ..Script::publisher()
+        };
+        world.join(point, Link::good(), Link::good());
+    }
+    let_speak(&mut world, &[0]);
+    let readers: Vec<usize> = (0..READERS)
+        .map(|_| world.join(Script::watcher(PAGE as u8), Link::good(), Link::good()))
+        .collect();
+    world.run_for(4 * SECOND);
+    let from = world.now;
+    let mut waits: Vec<f64> = Vec::new();
+    let mut missing = 0;
+    for turn in 0..TURNS {
+        let since = world.now;
+        let page = |reader: usize| {
+            // Readers begin at different places, half a page apart so that sources are shared by some of them.
+            let first = (seed as usize * 7 + reader * PAGE / 2 + turn * PAGE) % POINTS;
+            (0..PAGE).map(move |i| (i as u8, (first + i) % POINTS))
+        };
+        for (place, &reader) in readers.iter().enumerate() {
+            let wants: Vec<(u8, usize, u16)> = page(place).map(|(slot, whose)| (slot, whose, 180)).collect();
+            world.view(reader, &wants);
+        }
+        world.run_for(2 * SECOND);
+        for (place, &reader) in readers.iter().enumerate() {
+            for (slot, whose) in page(place) {
+                match wait(&world, reader, slot, whose, since) {
+                    Some(wait) => waits.push(wait),
+                    None => missing += 1,
+                }
+            }
+        }
+    }
+    waits.sort_by(f64::total_cmp);
+    let came = waits.len() as f64 / (waits.len() + missing) as f64 * 100.0;
+    vec![
+        most_requests(&world, from),
+        waits.get(waits.len() / 2).copied().unwrap_or(f64::INFINITY),
+        waits.last().copied().unwrap_or(f64::INFINITY),
+        came,
+    ]
+}
+
+/// Milliseconds from the page turn to the first picture of that camera in the slot.
+fn wait(world: &World, reader: usize, slot: u8, whose: usize, since: Instant) -> Option<f64> {
+    let source = world.peers[whose].number.source(SourceKind::Camera).get();
+    let receiver = world.peers[reader].receiver(SlotId::video(slot));
+    let seen = receiver
+        .seen
+        .iter()
+        .find(|seen| seen.shown >= since && seen.stamp.source == source)?;
+    Some(super::millis(seen.shown - since))
+}
+
+/// The most key frame requests that any sender got within a second.
+fn most_requests(world: &World, from: Instant) -> f64 {
+    let of = |times: &[Instant]| {
+        let within = |at: Instant| {
+            times
+                .iter()
+                .filter(|other| **other >= at && **other < at + SECOND)
+                .count()
+        };
+        times
+            .iter()
+            .filter(|at| **at >= from)
+            .map(|at| within(*at))
+            .max()
+            .unwrap_or(0)
+    };
+    let most = world.peers.iter().map(|peer| of(&peer.plis_received)).max();
+    most.unwrap_or(0) as f64
+}
