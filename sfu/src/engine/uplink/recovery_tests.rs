@@ -148,10 +148,10 @@ fn what_was_lost_comes_before_the_packet_that_brings_it_and_only_once() {
     let mut give = |n: usize| feed(&mut uplink, &sender, t0 + ms(20 * n as u64), &packets[n]);
     assert_eq!(give(0), [0]);
     assert_eq!(give(3), [1, 2, 3]);
-    assert_eq!(give(2), []);
+    assert!(give(2).is_empty());
     assert_eq!(give(5), [4, 5]);
     assert_eq!(give(6), [6]);
-    assert_eq!(give(6), []);
+    assert!(give(6).is_empty());
     let stats = uplink.stats();
     assert_eq!((stats.packets, stats.recovered, stats.duplicates), (7, 3, 2));
 }
@@ -185,10 +185,7 @@ fn damaged_and_foreign_payloads_are_counted_and_their_numbers_stay_free() {
     let mut uplink = Uplink::new(t0, &negotiated(), OWN);
     let foreign = [96, MS20, 1, 2]; // a primary that is no Opus
     for payload in [&[0xEF, 0x0F][..], &foreign] {
-        assert_eq!(
-            feed(&mut uplink, &sender, t0, &packet(RED, FIRST, BEGIN, payload)),
-            []
-        );
+        assert!(feed(&mut uplink, &sender, t0, &packet(RED, FIRST, BEGIN, payload)).is_empty());
     }
     assert_eq!(uplink.stats().malformed, 2);
     // A redundant block of another type is left alone, the primary passes.
