@@ -131,8 +131,8 @@ pub struct Slot {
     rtx_next: u16,
     /// Highest number that went out first time.
     newest: Option<Seq>,
-    /// Its RTP time.
-    last_time: u32,
+    /// Its source and RTP time.
+    last: Option<(SourceNumber, u32)>,
     sent_packets: u32,
     sent_octets: u32,
     /// Something was sent since the last sender report.
@@ -165,7 +165,7 @@ impl Slot {
             ring: Ring::new(slot.slot),
             rtx_next: origin.rtx_sequence,
             newest: None,
-            last_time: 0,
+            last: None,
             sent_packets: 0,
             sent_octets: 0,
             unreported: false,
@@ -377,7 +377,7 @@ impl Slot {
             return self.repair(now, numbered).map(|header| (header, None));
         }
         self.newest = Some(numbered.sequence);
-        self.last_time = numbered.timestamp;
+        self.last = Some((numbered.source, numbered.timestamp));
         let mut header = self.header(numbered);
         let redundancy = redundancy.map(|(payload_type, redundancy)| {
             header.payload_type = payload_type;
@@ -441,24 +441,21 @@ impl Slot {
 
     /// Its stream of repairs may carry padding: something of it went out.
     pub fn takes_padding(&self) -> bool {
-        self.newest.is_some() && self.rtx_ssrc.is_some() && self.payloads.iter().any(|p| p.rtx.is_some())
+        self.last.is_some() && self.rtx_ssrc.is_some() && self.payloads.iter().any(|p| p.rtx.is_some())
     }
 
     /// A packet of nothing but so many bytes of padding, as a repair of nothing.
     pub fn padding(&mut self, to: EndpointId, bytes: u8) -> Option<Forward> {
         let ssrc = self.rtx_ssrc?;
         let payload_type = self.payloads.iter().find_map(|p| p.rtx)?;
-        let source = self
-            .shown()
-            .map(|shown| shown.source)
-            .or(self.told.map(|(source, _)| source))?;
+        let (source, timestamp) = self.last?;
         let sequence = self.rtx_next;
         self.rtx_next = sequence.wrapping_add(1);
         let header = OutgoingHeader {
             marker: false,
             payload_type,
             sequence,
-            timestamp: self.last_time,
+            timestamp,
             ssrc,
             source,
             mid: self.mid,
