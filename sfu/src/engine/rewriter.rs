@@ -122,11 +122,13 @@ impl Rewriter {
     }
 
     /// A packet of the stretch is not sent, on purpose: its number and the id of its picture are given to the next one.
-    /// If a later one has been sent already, its place stays empty.
-    pub fn leave_out(&mut self, sequence: Seq, packet: &Original) {
-        let Some(stretch) = &mut self.stretch else { return };
+    /// If a later one has been sent already, its place stays empty. False if it is from before the stretch.
+    pub fn leave_out(&mut self, sequence: Seq, packet: &Original) -> bool {
+        let Some(stretch) = &mut self.stretch else {
+            return false;
+        };
         if sequence < stretch.first || sequence.0 > stretch.highest.0 + JUMP_PACKETS {
-            return;
+            return sequence >= stretch.first;
         }
         stretch.highest = stretch.highest.max(sequence);
         stretch.drops.leave_out(sequence.0);
@@ -135,6 +137,7 @@ impl Rewriter {
         if let Some(id) = counted.and_then(|video| video.picture_id) {
             self.picture.leave_out(id.value, id.bits());
         }
+        true
     }
 
     /// Nothing is shown; what comes next begins a stretch.

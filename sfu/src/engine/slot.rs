@@ -271,8 +271,7 @@ impl Slot {
             Verdict::Foreign => return Offered::Foreign,
             Verdict::Drop => return Offered::NotShown,
             Verdict::Thin => {
-                self.rewriter.leave_out(packet.sequence, original);
-                return Offered::NotShown;
+                return thinned(self.rewriter.leave_out(packet.sequence, original));
             }
             Verdict::Forward => false,
             Verdict::Switch => true,
@@ -311,10 +310,7 @@ impl Slot {
         match verdict {
             Verdict::Foreign => Offered::Foreign,
             Verdict::Drop => Offered::NotShown,
-            Verdict::Thin => {
-                self.rewriter.leave_out(packet.sequence, original);
-                Offered::NotShown
-            }
+            Verdict::Thin => thinned(self.rewriter.leave_out(packet.sequence, original)),
             Verdict::Switch => Offered::Held,
             Verdict::Forward => {
                 self.selector.interrupt();
@@ -531,6 +527,15 @@ impl Numbered {
     /// Where its payload is.
     pub fn at(&self) -> PacketRef {
         self.at
+    }
+}
+
+/// A packet that is not sent on purpose.
+fn thinned(in_stretch: bool) -> Offered {
+    if in_stretch {
+        Offered::NotShown
+    } else {
+        Offered::Skipped(Reason::Place(Skip::BeforeStretch))
     }
 }
 

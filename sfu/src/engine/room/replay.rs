@@ -65,8 +65,12 @@ impl Room {
         let first = source.last_key(now, target.layer?, AGE_MAX, &self.histories)?;
         let mut packets = vec![first];
         packets.extend(source.behind(now, &first, &self.histories).take(PACKETS_MAX));
+        // What the way up still misses would come to a place in the burst that has no time left for it.
+        let span = packets.last()?.sequence.0 - first.sequence.0;
+        let whole = packets.len() as u64 == span + 1;
         let bytes: u64 = packets.iter().map(|packet| u64::from(packet.size)).sum();
-        let fits = packets.len() <= PACKETS_MAX
+        let fits = whole
+            && packets.len() <= PACKETS_MAX
             && bytes <= endpoint.way.planned().over(TIME_MAX).as_bytes()
             && !endpoint.way.is_full();
         fits.then(|| {

@@ -403,3 +403,20 @@ fn what_an_uplink_counted_stays_counted_when_its_endpoint_leaves() {
     kit.input(Input::Leave(EndpointId(2)));
     assert_eq!(kit.room.stats().uplinks, before);
 }
+
+#[test]
+fn a_tile_that_grows_and_shrinks_at_once_is_served_from_what_was_kept() {
+    let mut kit = Kit::new(2);
+    kit.view(0, &[want(0, camera(2), 300)]);
+    kit.run(15, |kit| {
+        let key = kit.take_asked(2);
+        kit.frames(&[2], key);
+    });
+    for height in [90, 300, 90, 300] {
+        kit.view(0, &[want(0, camera(2), height)]);
+    }
+    kit.run(3, |kit| kit.frames(&[2], false));
+    assert!(kit.room.stats().served_from_history >= 4);
+    assert_eq!(kit.sent(1).last().unwrap().layer, 1);
+    check_continuity(kit.sent(1), &kit.lost);
+}

@@ -105,7 +105,7 @@ fn of_thirty_percent_lost_in_bursts_a_receiver_of_redundancy_plays_most() {
     let mut kit = room(2, &[2]);
     talk_over(&mut kit, 2, 75, |n| n % 4 == 3);
     let from = slot(&kit).len();
-    talk(&mut kit, 2, 30, 1_000);
+    talk_over(&mut kit, 2, 1_000, |n| n % 4 == 3);
     let sent = slot(&kit).split_off(from);
     assert!(sent.iter().all(|r| r.payload_type == RED));
     let (mut plain, mut playable, runs) = (0, 0, 20);
