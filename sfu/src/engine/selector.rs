@@ -135,8 +135,8 @@ impl Selector {
     }
 
     /// A packet of what is shown is of a picture newer than any before.
-    pub fn is_new(&self, packet: LayerStream, time: RtpTime) -> bool {
-        self.shown == Some(packet) && self.thinning.newest().is_some_and(|newest| newest < time)
+    pub fn is_new(&self, time: RtpTime) -> bool {
+        self.thinning.newest().is_some_and(|newest| newest < time)
     }
 
     /// What flows while another source is awaited goes on as it is.

@@ -297,9 +297,13 @@ impl Slot {
     /// A packet of a source that this slot may show, while too much waits before the endpoint. A picture that has begun
     /// goes on, for its numbers are given; none begins.
     pub fn hold(&mut self, packet: &SourcePacket) -> Offered {
-        // Not every codec tells where a picture begins.
-        let begins = packet.original.video.is_some_and(|video| video.starts_picture)
-            || self.selector.is_new(packet.of, packet.original.timestamp);
+        // Of what is shown a picture begins that is newer than all before: a late one has its numbers reserved, and not
+        // every codec tells where one begins.
+        let begins = if self.shown() == Some(packet.of) {
+            self.selector.is_new(packet.original.timestamp)
+        } else {
+            packet.original.video.is_some_and(|video| video.starts_picture)
+        };
         if !begins {
             return self.offer(packet);
         }
