@@ -362,7 +362,9 @@ impl Slot {
         let piece = numbered.piece();
         let redundancy = self.recent.of(&piece).filter(|_| !overtaken);
         self.recent.note(piece);
-        if overtaken && self.rtx_ssrc.is_none() {
+        // Served from the history and then offered once more, as the newest packet of its source: it is on its way.
+        let sent = overtaken && self.ring.find(numbered.sequence).is_some();
+        if sent || overtaken && self.rtx_ssrc.is_none() {
             return None;
         }
         self.sent_packets = self.sent_packets.wrapping_add(1);
@@ -439,17 +441,24 @@ impl Slot {
 
     /// Its stream of repairs may carry padding: something of it went out.
     pub fn takes_padding(&self) -> bool {
-        self.newest.is_some() && self.rtx_ssrc.is_some() && self.payloads.iter().any(|p| p.rtx.is_some())
+        self.newest.is_some()
+            && self.padding_source().is_some()
+            && self.rtx_ssrc.is_some()
+            && self.payloads.iter().any(|p| p.rtx.is_some())
+    }
+
+    /// Whose name padding carries: what is shown, or was told last.
+    fn padding_source(&self) -> Option<SourceNumber> {
+        self.shown()
+            .map(|shown| shown.source)
+            .or(self.told.map(|(source, _)| source))
     }
 
     /// A packet of nothing but so many bytes of padding, as a repair of nothing.
     pub fn padding(&mut self, to: EndpointId, bytes: u8) -> Option<Forward> {
         let ssrc = self.rtx_ssrc?;
         let payload_type = self.payloads.iter().find_map(|p| p.rtx)?;
-        let source = self
-            .shown()
-            .map(|shown| shown.source)
-            .or(self.told.map(|(source, _)| source))?;
+        let source = self.padding_source()?;
         let sequence = self.rtx_next;
         self.rtx_next = sequence.wrapping_add(1);
         let header = OutgoingHeader {
