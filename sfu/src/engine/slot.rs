@@ -439,26 +439,22 @@ impl Slot {
         })
     }
 
-    /// Its stream of repairs may carry padding: something of it went out.
+    /// Its stream of repairs may carry padding; also before any picture: a way on which pictures do not fit yet is found out
+    /// by padding alone.
     pub fn takes_padding(&self) -> bool {
-        self.newest.is_some()
-            && self.padding_source().is_some()
-            && self.rtx_ssrc.is_some()
-            && self.payloads.iter().any(|p| p.rtx.is_some())
+        self.rtx_ssrc.is_some() && self.payloads.iter().any(|p| p.rtx.is_some())
     }
 
-    /// Whose name padding carries: what is shown, or was told last.
-    fn padding_source(&self) -> Option<SourceNumber> {
-        self.shown()
-            .map(|shown| shown.source)
-            .or(self.told.map(|(source, _)| source))
-    }
-
-    /// A packet of nothing but so many bytes of padding, as a repair of nothing.
-    pub fn padding(&mut self, to: EndpointId, bytes: u8) -> Option<Forward> {
+    /// A packet of nothing but so many bytes of padding, as a repair of nothing. It names what the slot shows or showed last,
+    /// else `nobody`.
+    pub fn padding(&mut self, to: EndpointId, nobody: SourceNumber, bytes: u8) -> Option<Forward> {
         let ssrc = self.rtx_ssrc?;
         let payload_type = self.payloads.iter().find_map(|p| p.rtx)?;
-        let source = self.padding_source()?;
+        let source = self
+            .shown()
+            .map(|shown| shown.source)
+            .or(self.told.map(|(source, _)| source))
+            .unwrap_or(nobody);
         let sequence = self.rtx_next;
         self.rtx_next = sequence.wrapping_add(1);
         let header = OutgoingHeader {

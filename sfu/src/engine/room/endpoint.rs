@@ -312,7 +312,8 @@ impl Endpoint {
         }
         let slot = self.video.iter_mut().find(|slot| slot.takes_padding());
         let padding = self.way.padding(now, slot.is_some())?;
-        let forward = slot?.padding(self.id, padding)?;
+        let nobody = self.number.source(SourceKind::Camera);
+        let forward = slot?.padding(self.id, nobody, padding)?;
         Some(self.way.depart_padding(now, forward))
     }
 
