@@ -210,13 +210,20 @@ impl Room {
         }
     }
 
-    /// How many voices of others there are for an endpoint, as many as it has slots.
+    /// How many voices of others there are for an endpoint, as many as it has slots: those that sound, and one more where
+    /// somebody is silent, so that whoever begins to speak is heard at once.
     fn voices_for(&self, endpoint: &Endpoint) -> usize {
-        let others = self
-            .sounds()
-            .filter(|(source, _)| source.point() != endpoint.number)
-            .count();
-        others.min(endpoint.audio.len())
+        let (mut sounding, mut silent) = (0, 0);
+        for (number, _) in self.sounds() {
+            if number.point() == endpoint.number {
+                continue;
+            }
+            match self.source(number) {
+                Some(source) if source.silence.is_withholding() => silent += 1,
+                _ => sounding += 1,
+            }
+        }
+        (sounding + silent.min(1)).min(endpoint.audio.len())
     }
 
     /// Does what the plan says of one endpoint. True if it is to hear more or fewer voices.
