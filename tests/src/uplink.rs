@@ -37,7 +37,7 @@ struct Window {
     delay_micros: i64,
 }
 
-const START: f64 = 1_000_000.0;
+const START: f64 = 300_000.0;
 const MOST: f64 = 6_000_000.0;
 const LEAST: f64 = 60_000.0;
 /// Time between two decisions.
@@ -72,6 +72,11 @@ impl Uplink {
     /// What the path is believed to take.
     pub fn estimate(&self) -> Bitrate {
         Bitrate::bps(self.estimate as u64)
+    }
+
+    /// More is to be sent than is known to fit: the path is tried out, as browsers probe when they are allowed more.
+    pub fn try_out(&mut self, wanted: Bitrate) {
+        self.doubling |= wanted > self.estimate();
     }
 
     fn unwrap(&self, number: u16) -> u64 {
