@@ -260,11 +260,10 @@ impl Peer {
         }
         let grade = sources.iter().find(|grade| grade.source == SourceKind::Camera);
         if let (Some(camera), Some(grade)) = (&mut self.camera, grade) {
-            let before = camera.wanted();
             camera.obey(now - self.started, &grade.layers);
-            if camera.wanted() > before {
-                self.uplink.try_out(camera.wanted());
-            }
+            // Headers and the voice besides.
+            let wanted = camera.wanted().as_bps() / 4 * 5 + 100_000;
+            self.uplink.try_out(Bitrate::bps(wanted));
         }
     }
 
