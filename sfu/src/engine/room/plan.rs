@@ -44,8 +44,6 @@ const VOICE: Bitrate = Bitrate::kbps(56);
 const REDUNDANCY: Bitrate = Bitrate::kbps(52);
 /// Sound of a screen may be stereo music.
 const SCREEN_SOUND: Bitrate = Bitrate::kbps(128);
-/// Pictures a second that a thumbnail wants; all there are for everything else.
-const THUMBNAIL_FPS: u8 = 15;
 /// An estimate that fell below this share of what was planned with is acted on at once, in percent.
 const FELL_PERCENT: u64 = 95;
 /// One that rose above this is acted on soon.
@@ -182,7 +180,7 @@ impl Room {
                 source: want.source,
                 kind,
                 height: want.height,
-                fps: if kind == Kind::Thumbnail { THUMBNAIL_FPS } else { 0 },
+                fps: 0, // a source that is a thumbnail everywhere is ordered to send fewer, and then all of them count
                 decodable: true,
             }
         };
