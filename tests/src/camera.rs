@@ -180,6 +180,11 @@ impl Camera {
         self.adapt(age);
     }
 
+    /// Bits a second that it would send if its path took it.
+    pub fn wanted(&self) -> Bitrate {
+        Bitrate::bps(self.layers.iter().map(|layer| layer.wanted().as_bps()).sum())
+    }
+
     /// Gives each layer its bitrate, the lowest first; where the path takes less than a layer's least, it and those above stop.
     fn adapt(&mut self, age: Duration) {
         let mut left = self.budget.unwrap_or(Bitrate::bps(u64::MAX)).as_bps();
@@ -199,11 +204,6 @@ impl Camera {
             left -= given;
             layer.run(age, Bitrate::bps(given));
         }
-    }
-
-    /// Bits a second of all its layers, as ordered and as its path takes.
-    pub fn rate(&self) -> Bitrate {
-        Bitrate::bps(self.layers.iter().map(|layer| layer.rate.as_bps()).sum())
     }
 
     /// The packets of the frame captured at `age` after the camera's start.

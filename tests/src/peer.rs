@@ -153,10 +153,14 @@ impl Peer {
                 slots.insert(rtx.0, (slot.slot, true));
             }
         }
+        let uplink = Uplink::new(now);
         let seed = seed.wrapping_mul(1_000_003) + u64::from(number.get());
         let camera = || {
             let mut camera = Camera::new(number.source(SourceKind::Camera), base + 10, VP8.media, seed);
             (camera.fps, camera.temporal) = (script.fps, script.temporal);
+            if script.feedback == Feedback::TransportWide {
+                camera.set_budget(Duration::ZERO, uplink.estimate());
+            }
             camera
         };
         let red = script.red.then_some(RED);
@@ -174,7 +178,7 @@ impl Peer {
             bytes_received: 0,
             feedback_received: 0,
             rtt: Duration::from_millis(50),
-            uplink: Uplink::new(now),
+            uplink,
             started: now,
             paced_until: now,
             arrivals: Arrivals::default(),
@@ -257,6 +261,9 @@ impl Peer {
         let grade = sources.iter().find(|grade| grade.source == SourceKind::Camera);
         if let (Some(camera), Some(grade)) = (&mut self.camera, grade) {
             camera.obey(now - self.started, &grade.layers);
+            // Headers and the voice besides.
+            let wanted = camera.wanted().as_bps() / 4 * 5 + 100_000;
+            self.uplink.try_out(Bitrate::bps(wanted));
         }
     }
 

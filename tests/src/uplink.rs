@@ -16,6 +16,9 @@ use sfu::{
 pub struct Uplink {
     estimate: f64,
     doubling: bool,
+    /// What is to be sent, and when it was last tried whether that fits.
+    wanted: f64,
+    tried: Duration,
     /// Share lost, over some second.
     loss: f64,
     sent: BTreeMap<u64, (Instant, u32)>,
@@ -37,7 +40,7 @@ struct Window {
     delay_micros: i64,
 }
 
-const START: f64 = 1_000_000.0;
+const START: f64 = 300_000.0;
 const MOST: f64 = 6_000_000.0;
 const LEAST: f64 = 60_000.0;
 /// Time between two decisions.
@@ -48,6 +51,8 @@ const QUEUE: i64 = 40_000;
 const LOSS: f64 = 0.1;
 /// Growth in a second.
 const GROWTH: f64 = 1.08;
+/// Time between two tries of a path that is believed to take less than wanted.
+const TRY_EVERY: Duration = Duration::from_secs(5);
 /// Packets remembered.
 const SENT_MAX: usize = 4_000;
 /// Units of the reference time in ticks.
@@ -59,6 +64,8 @@ impl Uplink {
         Self {
             estimate: START,
             doubling: true,
+            wanted: 0.0,
+            tried: Duration::ZERO,
             loss: 0.0,
             sent: BTreeMap::new(),
             highest: 65_536,
@@ -72,6 +79,13 @@ impl Uplink {
     /// What the path is believed to take.
     pub fn estimate(&self) -> Bitrate {
         Bitrate::bps(self.estimate as u64)
+    }
+
+    /// More is to be sent than is known to fit: the path is tried out, as browsers probe when they are allowed more.
+    pub fn try_out(&mut self, wanted: Bitrate) {
+        let wanted = wanted.as_bps() as f64;
+        self.doubling |= wanted > self.wanted && wanted > self.estimate;
+        self.wanted = wanted;
     }
 
     fn unwrap(&self, number: u16) -> u64 {
@@ -109,7 +123,7 @@ impl Uplink {
         if now - since < DECIDE_EVERY {
             return false;
         }
-        self.decide(now - since);
+        self.decide(now - self.began, now - since);
         self.window = Window {
             since: Some(now),
             ..Window::default()
@@ -133,7 +147,7 @@ impl Uplink {
         self.window.arrived_bytes += u64::from(bytes);
     }
 
-    fn decide(&mut self, passed: Duration) {
+    fn decide(&mut self, age: Duration, passed: Duration) {
         let window = &self.window;
         let packets = window.arrived + window.lost;
         if packets < 3 {
@@ -151,6 +165,9 @@ impl Uplink {
             self.estimate *= 1.0 - self.loss / 4.0;
         } else if self.doubling {
             self.estimate *= 2.0;
+        } else if self.estimate < self.wanted && age - self.tried >= TRY_EVERY {
+            self.tried = age;
+            self.estimate = (self.estimate * 1.5).min(self.wanted);
         } else {
             let grown = self.estimate * GROWTH.powf(passed.as_secs_f64()) + 1_000.0;
             // What is not used is not known: growth ends some way above what was seen, far enough for the next layer.

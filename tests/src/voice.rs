@@ -4,7 +4,7 @@
 //! there, playing waits, and all later sound is played later by that much until the buffer has shrunk again.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -46,6 +46,8 @@ pub struct Playout {
     /// The slot was emptied then: what is waited for will not come.
     ended: Option<Instant>,
     numbers: BTreeMap<u64, i64>,
+    /// What was passed over lately.
+    holes: BTreeSet<i64>,
 }
 
 /// What is made up at a time.
@@ -61,6 +63,8 @@ const TARGET_ROOM: i64 = 20_000;
 const FASTEST_OF: Duration = Duration::from_secs(2);
 /// Packets that the buffer learns from, some ten seconds.
 const LEARN_FROM: usize = 500;
+/// Passed over packets that are remembered.
+const HOLES_MAX: usize = 64;
 /// Packets between two looks at them.
 const LEARN_EVERY: u32 = 25;
 
@@ -105,11 +109,15 @@ impl Playout {
         fits
     }
 
-    /// A packet that came again inside a later one.
+    /// A packet that came again inside a later one. Where it fills a hole the buffer learns how long to wait for such.
     pub(crate) fn put_redundant(&mut self, now: Instant, packet: Packet) {
         let ticks = self.ticks(packet.timestamp);
-        if self.head.is_some_and(|head| ticks >= head) {
-            self.buffer.entry(ticks).or_insert(Packet { came: now, ..packet });
+        let Some(head) = self.head else { return };
+        if self.holes.remove(&ticks) {
+            self.learn(now, ticks);
+        } else if ticks >= head && !self.buffer.contains_key(&ticks) {
+            self.learn(now, ticks);
+            self.buffer.insert(ticks, Packet { came: now, ..packet });
         }
     }
 
@@ -227,6 +235,10 @@ impl Playout {
             head + step * 48 / 1_000
         });
         if !pause {
+            self.holes.insert(head);
+            if self.holes.len() > HOLES_MAX {
+                self.holes.pop_first();
+            }
             self.run(at, Duration::from_micros(step as u64), true);
         }
     }

@@ -36,6 +36,11 @@ pub struct Silence {
 }
 
 impl Silence {
+    /// Nothing of it goes on at the moment.
+    pub fn is_withholding(&self) -> bool {
+        self.withholds
+    }
+
     /// Judges a packet. Each goes on as long as its stream has not been silent for 300 ms.
     pub fn judge(&mut self, arrival: &Arrival<'_>) -> Verdict {
         let (stream, time) = (arrival.stream, arrival.timestamp);

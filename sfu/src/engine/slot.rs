@@ -364,7 +364,9 @@ impl Slot {
         let piece = numbered.piece();
         let redundancy = self.recent.of(&piece).filter(|_| !overtaken);
         self.recent.note(piece);
-        if overtaken && self.rtx_ssrc.is_none() {
+        // Served from the history and then offered once more, as the newest packet of its source: it is on its way.
+        let sent = overtaken && self.ring.find(numbered.sequence).is_some();
+        if sent || overtaken && self.rtx_ssrc.is_none() {
             return None;
         }
         self.sent_packets = self.sent_packets.wrapping_add(1);
@@ -439,16 +441,18 @@ impl Slot {
         })
     }
 
-    /// Its stream of repairs may carry padding: something of it went out.
+    /// Its stream of repairs may carry padding; also before any picture: a way on which pictures do not fit yet is found out
+    /// by padding alone.
     pub fn takes_padding(&self) -> bool {
-        self.last.is_some() && self.rtx_ssrc.is_some() && self.payloads.iter().any(|p| p.rtx.is_some())
+        self.rtx_ssrc.is_some() && self.payloads.iter().any(|p| p.rtx.is_some())
     }
 
-    /// A packet of nothing but so many bytes of padding, as a repair of nothing.
-    pub fn padding(&mut self, to: EndpointId, bytes: u8) -> Option<Forward> {
+    /// A packet of nothing but so many bytes of padding, as a repair of nothing. It names what the slot shows or showed last,
+    /// else `nobody`.
+    pub fn padding(&mut self, to: EndpointId, nobody: SourceNumber, bytes: u8) -> Option<Forward> {
         let ssrc = self.rtx_ssrc?;
         let payload_type = self.payloads.iter().find_map(|p| p.rtx)?;
-        let (source, timestamp) = self.last?;
+        let (source, timestamp) = self.last.unwrap_or((nobody, 0));
         let sequence = self.rtx_next;
         self.rtx_next = sequence.wrapping_add(1);
         let header = OutgoingHeader {

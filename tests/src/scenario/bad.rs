@@ -136,7 +136,7 @@ fn lying_times(world: &mut World, rng: &mut ChaCha8Rng, turn: u32) {
 
 fn remb(world: &mut World, _: &mut ChaCha8Rng, turn: u32) {
     let own = own(world);
-    let rate = if turn % 2 == 0 { 0 } else { 1 << 62 };
+    let rate = if turn.is_multiple_of(2) { 0 } else { 1 << 62 };
     let bytes = compound(|builder| {
         let _ = builder.remb(own, rate, &[1]);
     });
@@ -196,7 +196,7 @@ fn only_keys(world: &mut World, _: &mut ChaCha8Rng, _: u32) {
 }
 
 fn clock_steps(world: &mut World, rng: &mut ChaCha8Rng, turn: u32) {
-    if turn % 5 != 0 {
+    if !turn.is_multiple_of(5) {
         return;
     }
     let ssrcs: Vec<u32> = world.peers[CULPRIT]

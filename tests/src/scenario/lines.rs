@@ -1,6 +1,6 @@
 //! One receiver and its line.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sfu::engine::{id::SlotId, units::Bitrate};
 
@@ -69,22 +69,22 @@ fn squeeze(seed: u64) -> Vec<f64> {
         millis(at_once.voices.longest_gap),
         millis(world.down_record(watcher).max_between(squeezed + 2 * SECOND, end)),
         lower,
-        back_at_full(&world, watcher, wide_again),
+        back_at_full(&world, watcher, squeezed, wide_again),
         all.pictures.values().map(changes).sum(),
     ]
 }
 
-/// Seconds until the stage is at its highest layer and every slot shows its pictures, for a second each.
-fn back_at_full(world: &World, watcher: usize, since: std::time::Instant) -> f64 {
+/// Seconds until every slot shows what it showed in the ten seconds before the squeeze, for a second each.
+fn back_at_full(world: &World, watcher: usize, squeezed: Instant, since: Instant) -> f64 {
     let step = SECOND / 10;
-    let full = |from: std::time::Instant| {
-        (0..6).all(|slot| {
-            let watched = world.watched(watcher, slot, from, from + SECOND);
-            let high = if slot == 0 { 720 } else { 180 };
-            watched.frames >= 12 && watched.heights.iter().all(|(_, height)| *height >= high)
-        })
+    let is_full = |slot: u8, from: Instant| {
+        let before = world.watched(watcher, slot, squeezed - 10 * SECOND, squeezed);
+        let now = world.watched(watcher, slot, from, from + SECOND);
+        let highest = before.heights.iter().map(|(_, height)| *height).max();
+        let least = now.heights.iter().map(|(_, height)| *height).min();
+        now.fps(SECOND) >= before.fps(10 * SECOND) * 0.8 && least >= highest
     };
-    let found = (0..290).find(|i| full(since + *i * step));
+    let found = (0..290).find(|i| (0..6).all(|slot| is_full(slot, since + *i * step)));
     found.map_or(f64::INFINITY, |i| f64::from(i) / 10.0)
 }
 

@@ -183,8 +183,8 @@ impl Ladders {
 pub(super) const HOLD: Duration = Duration::from_secs(3);
 /// A step down so soon after a raise means that the raise was wrong: the next one waits twice as long.
 pub(super) const RAISE_PROVES_ITSELF: Duration = Duration::from_secs(30);
-/// No raise waits longer.
-pub(super) const HOLD_MAX: Duration = Duration::from_secs(24);
+/// No raise waits longer: a line that is whole again is used again within some ten seconds.
+pub(super) const HOLD_MAX: Duration = Duration::from_secs(8);
 /// For so long an aim is kept without room to spare although what is reached stays below it.
 pub(super) const AIM_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -301,7 +301,13 @@ impl Item<'_> {
         };
         let former = self.former.filter(|former| level > former.reached)?;
         let hold = former.hold?;
-        let is_over = now.saturating_duration_since(hold.from) >= hold.length;
+        // Nothing at all is worse than a picture that changes.
+        let length = if former.reached == Level::default() {
+            hold.length.min(HOLD)
+        } else {
+            hold.length
+        };
+        let is_over = now.saturating_duration_since(hold.from) >= length;
         let is_freed = hold.because.line.is_some_and(|line| freed.contains(&line));
         (!is_over && !is_freed).then_some(hold.because)
     }

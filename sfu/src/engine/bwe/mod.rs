@@ -330,8 +330,16 @@ impl Estimator {
 
     /// When [`Estimator::handle_timeout`] or [`Estimator::poll_probe`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let probe = self
-            .may_probe()
+        self.deadline(true)
+    }
+
+    /// The same where no probe can be sent: [`Estimator::poll_probe`] will not be called.
+    pub fn poll_timeout_without_probes(&self) -> Option<Instant> {
+        self.deadline(false)
+    }
+
+    fn deadline(&self, probes: bool) -> Option<Instant> {
+        let probe = (probes && self.may_probe())
             .then(|| self.probes.due(self.rate.target()))
             .flatten();
         let judged = self.probes.deadline(self.response());

@@ -311,7 +311,8 @@ impl Endpoint {
         }
         let slot = self.video.iter_mut().find(|slot| slot.takes_padding());
         let padding = self.way.padding(now, slot.is_some())?;
-        let forward = slot?.padding(self.id, padding)?;
+        let nobody = self.number.source(SourceKind::Camera);
+        let forward = slot?.padding(self.id, nobody, padding)?;
         Some(self.way.depart_padding(now, forward))
     }
 
@@ -388,7 +389,8 @@ impl Endpoint {
     /// When it next wants to be told the time.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let checks = self.sources.iter().filter_map(|source| source.check_at).min();
-        [self.report_at, checks, self.way.poll_timeout()]
+        let can_pad = self.video.iter().any(Slot::takes_padding);
+        [self.report_at, checks, self.way.poll_timeout(can_pad)]
             .into_iter()
             .fold(self.uplink.poll_timeout(), soonest)
     }

@@ -58,10 +58,20 @@ impl Meter {
         self.past[0] = Some(Rates { bits });
     }
 
-    /// What arrives up to each temporal layer, the greatest of the last three seconds; zero before it was measured.
+    /// What arrives up to each temporal layer, the greatest but one of the last three seconds; zero before it was measured.
+    ///
+    /// The greatest holds the key frame, if there was one, and with it half as much again. Were that taken for the layer's
+    /// rate, a layer that just began would be found too large at once, and given up.
     pub(super) fn rates(&self) -> [Bitrate; TEMPORAL_MAX] {
-        let most = |layer: usize| self.past.iter().flatten().map(|rates| rates.bits[layer]).max();
-        std::array::from_fn(|layer| Bitrate::bps(most(layer).unwrap_or(0)))
+        std::array::from_fn(|layer| {
+            let mut bits = [0; PAST];
+            for (place, rates) in bits.iter_mut().zip(self.past.iter().flatten()) {
+                *place = rates.bits[layer];
+            }
+            bits.sort_unstable_by(|a, b| b.cmp(a));
+            let [first, second, ..] = bits;
+            Bitrate::bps(if second > 0 { second } else { first })
+        })
     }
 }
 

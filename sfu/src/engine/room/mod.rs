@@ -266,7 +266,10 @@ impl Room {
         }
         match sound {
             Verdict::Forward => {}
-            Verdict::Resume => admitted.packet.resume(),
+            Verdict::Resume => {
+                admitted.packet.resume();
+                self.plan_now(now); // a voice more to be carried
+            }
             Verdict::Withhold => return self.stats.silent += 1,
         }
         self.distribute(now, from, &admitted.packet);

@@ -44,8 +44,6 @@ const VOICE: Bitrate = Bitrate::kbps(56);
 const REDUNDANCY: Bitrate = Bitrate::kbps(52);
 /// Sound of a screen may be stereo music.
 const SCREEN_SOUND: Bitrate = Bitrate::kbps(128);
-/// Pictures a second that a thumbnail wants; all there are for everything else.
-const THUMBNAIL_FPS: u8 = 15;
 /// An estimate that fell below this share of what was planned with is acted on at once, in percent.
 const FELL_PERCENT: u64 = 95;
 /// One that rose above this is acted on soon.
@@ -182,7 +180,7 @@ impl Room {
                 source: want.source,
                 kind,
                 height: want.height,
-                fps: if kind == Kind::Thumbnail { THUMBNAIL_FPS } else { 0 },
+                fps: 0, // a source that is a thumbnail everywhere is ordered to send fewer, and then all of them count
                 decodable: true,
             }
         };
@@ -210,13 +208,20 @@ impl Room {
         }
     }
 
-    /// How many voices of others there are for an endpoint, as many as it has slots.
+    /// How many voices of others there are for an endpoint, as many as it has slots: those that sound, and one more where
+    /// somebody is silent, so that whoever begins to speak is heard at once.
     fn voices_for(&self, endpoint: &Endpoint) -> usize {
-        let others = self
-            .sounds()
-            .filter(|(source, _)| source.point() != endpoint.number)
-            .count();
-        others.min(endpoint.audio.len())
+        let (mut sounding, mut silent) = (0, 0);
+        for (number, _) in self.sounds() {
+            if number.point() == endpoint.number {
+                continue;
+            }
+            match self.source(number) {
+                Some(source) if source.silence.is_withholding() => silent += 1,
+                _ => sounding += 1,
+            }
+        }
+        (sounding + silent.min(1)).min(endpoint.audio.len())
     }
 
     /// Does what the plan says of one endpoint. True if it is to hear more or fewer voices.

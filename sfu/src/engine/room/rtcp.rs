@@ -16,6 +16,8 @@ use crate::wire::rtcp::{self, Nack, ReportBlock, Rtcp, TransportFeedback};
 
 /// Packets sent again because of one datagram. The rest is refused and counted; the receiver asks again.
 const REPAIRS_MAX: usize = 256;
+/// Repairs that wait to be earned take no more than what the way carries in this time.
+const REPAIRS_TIME: Duration = Duration::from_millis(250);
 /// Statuses of transport-wide feedback that are read from one datagram; a lying header could name millions. The rest is left unread.
 const STATUSES_MAX: usize = 4_096;
 /// Packets of a compound that are looked at, more than an honest one has.
@@ -185,6 +187,8 @@ impl Room {
         if self.histories.get(now, packet.at()).is_none() {
             return refused.gone += 1;
         }
+        let carried = endpoint.way.planned().over(REPAIRS_TIME).as_bytes();
+        endpoint.outbound.limit_repairs(carried);
         if !endpoint.outbound.spend_repair(packet.size) {
             return refused.budget += 1;
         }

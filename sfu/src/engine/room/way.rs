@@ -195,16 +195,19 @@ impl Way {
         self.estimator.handle_timeout(now);
     }
 
-    /// When it next wants to be told the time.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        // While something waits the queue's own time is what counts: padding goes last.
-        let probing = self
-            .probe
-            .filter(|_| self.pacer.is_empty())
-            .map(|probe| probe.next());
+    /// When it next wants to be told the time. `can`: there is a stream that takes padding, as for [`Self::padding`];
+    /// without one no probe is due, nor while something waits that goes first.
+    pub(super) fn poll_timeout(&self, can: bool) -> Option<Instant> {
+        let pads = can && self.transport.is_some();
+        let probe = self.probe.filter(|_| pads && self.pacer.is_empty());
+        let estimator = if pads && self.probe.is_none() {
+            self.estimator.poll_timeout()
+        } else {
+            self.estimator.poll_timeout_without_probes()
+        };
         soonest(
-            soonest(self.pacer.poll_timeout(), probing),
-            self.estimator.poll_timeout(),
+            soonest(self.pacer.poll_timeout(), probe.map(|probe| probe.next())),
+            estimator,
         )
     }
 }
@@ -224,7 +227,8 @@ impl Running {
 
     /// When the next of its packets goes.
     fn next(&self) -> Instant {
-        let micros = self.bytes * 8_000_000 / self.rate.as_bps().max(1);
+        // Rounded up: at the time told it is owed.
+        let micros = (self.bytes * 8_000_000).div_ceil(self.rate.as_bps().max(1));
         self.begun + Duration::from_micros(micros).max(PROBE_TURN)
     }
 }
