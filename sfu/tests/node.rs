@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
 use sfu::{
     control::{
-        Command, ControlError, Event, Join, MediaState, Profile, Reply, RoomId, RoomPolicy, SeatId,
-        SlotChange, Want,
+        ClientState, Command, ControlError, Event, Join, LineBudget, MediaState, Network, Profile, Reply,
+        RoomId, RoomPolicy, RoomReport, SeatId, SlotChange, Want,
     },
     driver::{
         api::{Connector, Listener},
@@ -16,7 +16,10 @@ use sfu::{
         config::NodeConfig,
         node::{self, Ended, NodeError},
     },
-    engine::id::{PointNumber, SlotId, SourceKind, SourceNumber},
+    engine::{
+        id::{LineIndex, PointNumber, SlotId, SourceKind, SourceNumber},
+        units::Bitrate,
+    },
     wire::rtp::{HeaderFields, RtpPacket},
 };
 use support::Client;
@@ -374,6 +377,177 @@ async fn commands_are_idempotent_and_refusals_change_nothing() {
         Ok(Reply::Snapshot { rooms: Vec::new() })
     );
     assert_eq!(events.try_next(), None);
+}
+
+/// One line to the site `co-to`, of 8 Mb/s down and 2 Mb/s up.
+fn network() -> Network {
+    let id = "co-to--tinh".to_owned().try_into().expect("an id");
+    let (down, up) = (Bitrate::mbps(8), Bitrate::mbps(2));
+    Network {
+        lines: vec![LineBudget { id, down, up }],
+        sites: BTreeMap::from([("co-to".to_owned(), vec![LineIndex(0)])]),
+    }
+}
+
+async fn inspect(control: &Control) -> RoomReport {
+    match control.call(Command::Inspect { room: room() }).await {
+        Ok(Reply::Inspected { room }) => *room,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_inspected_with_its_share_of_the_lines_and_what_pages_say() {
+    let (_node, connector) = start();
+    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
+    let told = control.call(Command::SetNetwork { network: network() }).await;
+    assert_eq!(told, Ok(Reply::Done));
+    open_room(&control).await;
+    let mut an = Client::new(welcome.media[0]).await;
+    let far = Join {
+        site: Some("co-to".to_owned()),
+        ..join("an", 1, an.offer())
+    };
+    let to_an = answer(&control, far).await;
+    an.connect(&to_an).await;
+    connected(&mut events, "an").await;
+    let other = RoomId::try_from("khac".to_owned()).expect("a room");
+    let policy = RoomPolicy::default();
+    let opened = control
+        .call(Command::OpenRoom {
+            room: other.clone(),
+            policy,
+        })
+        .await;
+    assert_eq!(opened, Ok(Reply::Done));
+    let shares = |report: &RoomReport| {
+        let lines = report.lines.iter();
+        lines
+            .map(|line| (line.id.to_string(), line.budget_down, line.budget_up))
+            .collect::<Vec<_>>()
+    };
+    let all = ("co-to--tinh".to_owned(), Bitrate::mbps(8), Bitrate::mbps(2));
+    assert_eq!(shares(&inspect(&control).await), [all.clone()]);
+
+    // Somebody of another room behind the same line takes half of it, until it leaves.
+    let guest = Client::new(welcome.media[0]).await;
+    let near = Join {
+        room: other.clone(),
+        site: Some("co-to".to_owned()),
+        ..join("binh", 1, guest.offer())
+    };
+    answer(&control, near).await;
+    let half = ("co-to--tinh".to_owned(), Bitrate::mbps(4), Bitrate::mbps(1));
+    assert_eq!(shares(&inspect(&control).await), [half]);
+    let left = control
+        .call(Command::Leave {
+            room: other,
+            seat: seat("binh"),
+        })
+        .await;
+    assert_eq!(left, Ok(Reply::Done));
+    assert_eq!(shares(&inspect(&control).await), [all]);
+
+    let client = ClientState {
+        audio_delay_ms: 80,
+        concealed_ppm: 200_000,
+        ..ClientState::default()
+    };
+    let set_client = |client: &ClientState| Command::SetClient {
+        room: room(),
+        seat: seat("an"),
+        client: client.clone(),
+    };
+    assert_eq!(control.call(set_client(&client)).await, Ok(Reply::Done));
+    let report = inspect(&control).await;
+    let point = &report.points[0];
+    assert_eq!(
+        (point.number, point.connected, &point.client),
+        (number(1), true, &client)
+    );
+    assert!(
+        point.voice_mos < 2.5,
+        "a fifth of the voice was made up: {}",
+        point.voice_mos
+    );
+
+    let Ok(Reply::Metrics { text }) = control.call(Command::Metrics).await else {
+        panic!("no metrics")
+    };
+    for line in [
+        "diemcau_line_budget_bps{line=\"co-to--tinh\",direction=\"down\"} 8000000",
+        "diemcau_voice_mos_count 1",
+    ] {
+        assert!(
+            text.lines().any(|other| other == line),
+            "{line} is not in\n{text}"
+        );
+    }
+    // Another network: the seat keeps its site, which has no line any more.
+    let network = Network::default();
+    assert_eq!(
+        control.call(Command::SetNetwork { network }).await,
+        Ok(Reply::Done)
+    );
+    assert_eq!(shares(&inspect(&control).await), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn networks_and_figures_out_of_range_are_refused() {
+    let (_node, connector) = start();
+    let (control, _events, _) = client::connect_in_process(&connector).await.expect("a node");
+    let refused = |error| Err(CallError::Refused(error));
+    let broken: [fn(&mut Network); 5] = [
+        |network| network.lines.push(network.lines[0].clone()),
+        |network| {
+            network
+                .sites
+                .insert("x".to_owned(), vec![LineIndex(1)])
+                .map_or((), drop)
+        },
+        |network| {
+            network
+                .sites
+                .insert("x".to_owned(), vec![LineIndex(0); 2])
+                .map_or((), drop)
+        },
+        |network| network.sites.insert("x".repeat(97), Vec::new()).map_or((), drop),
+        |network| {
+            let line = |index: u16| LineBudget {
+                id: format!("l{index}").try_into().expect("an id"),
+                ..network.lines[0].clone()
+            };
+            network.lines = (0..9).map(line).collect();
+            network
+                .sites
+                .insert("x".to_owned(), (0..9).map(LineIndex).collect());
+        },
+    ];
+    for (index, change) in broken.into_iter().enumerate() {
+        let mut network = network();
+        change(&mut network);
+        let told = control.call(Command::SetNetwork { network }).await;
+        assert_eq!(told, refused(ControlError::BadValue), "{index}");
+    }
+    let inspected = control.call(Command::Inspect { room: room() }).await;
+    assert_eq!(inspected, refused(ControlError::UnknownRoom));
+    open_room(&control).await;
+    let set_client = |concealed_ppm| Command::SetClient {
+        room: room(),
+        seat: seat("an"),
+        client: ClientState {
+            concealed_ppm,
+            ..ClientState::default()
+        },
+    };
+    assert_eq!(
+        control.call(set_client(1_000_001)).await,
+        refused(ControlError::BadValue)
+    );
+    assert_eq!(
+        control.call(set_client(0)).await,
+        refused(ControlError::UnknownSeat)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

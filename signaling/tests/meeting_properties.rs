@@ -14,6 +14,7 @@ use signaling::{
     engine::{
         effect::{Effect, Grant, Op, SessionId},
         meeting::{Input, Meeting, Request},
+        network::LineNames,
         seat::{Claim, Person},
     },
     names::Role,
@@ -72,7 +73,12 @@ impl World {
     fn new() -> Self {
         let id = RoomId::try_from("demo".to_owned()).expect("an id");
         Self {
-            meeting: Meeting::new(id, "Demo".into(), RoomPolicy { points_max: 4 }),
+            meeting: Meeting::new(
+                id,
+                "Demo".into(),
+                RoomPolicy { points_max: 4 },
+                LineNames::default(),
+            ),
             now: Instant::now(),
             open: [None; 5],
             sessions: 0,

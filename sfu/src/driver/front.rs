@@ -1,7 +1,7 @@
 //! What of a request is done before the shard hears of it: reading offers and writing answers, 0.6 ms each, which would
 //! stall running streams.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use rand::RngExt;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,8 +17,14 @@ use super::{
     shard::{Done, Newcomer, Order, ToShard},
 };
 use crate::{
-    control::{Command, ControlError, Join, Reply, RoomId, SEAT_BYTES_MAX, SeatId, VERSION},
-    engine::{id::EndpointId, packet::StreamOrigin},
+    control::{
+        Command, ControlError, Join, LINES_MAX, LINES_ON_WAY_MAX, LineId, Network, Reply, RoomId,
+        SEAT_BYTES_MAX, SITES_MAX, SeatId, VERSION,
+    },
+    engine::{
+        id::{EndpointId, LineIndex},
+        packet::StreamOrigin,
+    },
 };
 
 /// Longest name of a site in a [`Join`], in bytes.
@@ -53,9 +59,12 @@ impl Handler for Front {
                 self.is_ending = true;
                 return Ok(Reply::Done);
             }
-            Command::SetNetwork { .. } | Command::SetClient { .. } | Command::Inspect { .. } => {
-                return Err(ControlError::State);
+            Command::SetNetwork { network } if is_network(&network) => Order::SetNetwork { network },
+            Command::SetClient { room, seat, client } if client.concealed_ppm <= 1_000_000 => {
+                Order::SetClient { room, seat, client }
             }
+            Command::SetNetwork { .. } | Command::SetClient { .. } => return Err(ControlError::BadValue),
+            Command::Inspect { room } => Order::Inspect { room },
             Command::Snapshot => Order::Snapshot,
             Command::Metrics => Order::Count,
             Command::OpenRoom { room, policy } => Order::OpenRoom { room, policy },
@@ -79,6 +88,7 @@ impl Handler for Front {
             Done::Counted(counted) => Ok(Reply::Metrics {
                 text: metrics::text(&counted),
             }),
+            Done::Inspected(room) => Ok(Reply::Inspected { room }),
             Done::Nothing | Done::Plan(..) => Ok(Reply::Done),
         }
     }
@@ -132,6 +142,8 @@ impl Front {
             seat: join.seat,
             number: join.number,
             note: join.seat_note,
+            site: join.site,
+            rank: join.rank,
             published: join.published,
             endpoint,
             credentials,
@@ -175,6 +187,25 @@ impl Front {
     async fn ask(&self, order: Order) -> Result<Done, ControlError> {
         ask(&self.shard, order).await
     }
+}
+
+/// Whether a network keeps its limits: as many lines and sites as are served, each line once, ways of lines that are
+/// there, none of them twice.
+fn is_network(network: &Network) -> bool {
+    let ids: BTreeSet<&LineId> = network.lines.iter().map(|line| &line.id).collect();
+    let is_way = |way: &[LineIndex]| {
+        let places: BTreeSet<LineIndex> = way.iter().copied().collect();
+        way.len() <= LINES_ON_WAY_MAX
+            && places.len() == way.len()
+            && way.iter().all(|line| usize::from(line.0) < network.lines.len())
+    };
+    network.lines.len() <= LINES_MAX
+        && ids.len() == network.lines.len()
+        && network.sites.len() <= SITES_MAX
+        && network
+            .sites
+            .iter()
+            .all(|(site, way)| site.len() <= SITE_BYTES_MAX && is_way(way))
 }
 
 /// Gives the shard an order and waits for what comes of it.

@@ -89,7 +89,9 @@ pub(crate) fn text(counted: &Counted) -> String {
     TextEncoder::new()
         .encode(&registry.gather(), &mut bytes)
         .expect("a vector takes all bytes");
-    String::from_utf8(bytes).expect("names and help are text")
+    let mut text = String::from_utf8(bytes).expect("names and help are text");
+    text.push_str(&counted.quality.text());
+    text
 }
 
 /// What came and what went.

@@ -11,6 +11,7 @@ pub mod gate;
 mod metrics;
 pub mod node;
 pub mod peer;
+mod quality;
 mod shard;
 pub mod system;
 mod timers;

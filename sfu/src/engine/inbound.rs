@@ -218,6 +218,12 @@ impl Inbound {
         self.reception.arrived(ticks as i64, time);
     }
 
+    /// Interarrival jitter (RFC 3550 §6.4.1).
+    pub(super) fn jitter(&self) -> Duration {
+        let ticks = u64::try_from(self.reception.jitter / 16).unwrap_or(0);
+        Duration::from_micros(ticks * 1_000_000 / u64::from(self.clock_rate.max(1)))
+    }
+
     /// The packet with that number begins a key frame.
     pub(super) fn handle_key_frame(&mut self, seq: Seq) {
         self.key_frame = self.key_frame.max(Some(seq));

@@ -25,6 +25,7 @@
 pub mod allocate;
 pub mod arrival;
 mod clock;
+pub mod emodel;
 pub mod history;
 pub mod id;
 mod inbound;

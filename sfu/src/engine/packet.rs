@@ -33,6 +33,8 @@ pub enum Input {
     Published(EndpointId, SourceKind, bool),
     /// What the room may take of each line; replaces what was told before. A line that is not here has no limit.
     Lines(Vec<LineShare>),
+    /// The lines on the way to the endpoint are others now, the nearest to the node first.
+    Way(EndpointId, Vec<LineIndex>),
     /// What the endpoint's page says of itself.
     Client(EndpointId, ClientState),
 }

@@ -221,6 +221,11 @@ impl Uplink {
         self.stats
     }
 
+    /// Greatest interarrival jitter of its streams; of one that ended it stays as it was.
+    pub fn jitter(&self) -> Duration {
+        self.inbounds().map(Inbound::jitter).max().unwrap_or_default()
+    }
+
     /// Does what is due; then call [`Self::poll_rtcp`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);

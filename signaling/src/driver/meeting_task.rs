@@ -107,12 +107,7 @@ pub fn start(
         };
         (
             room.id.clone(),
-            Meeting::new(
-                room.id.clone(),
-                room.title.clone(),
-                policy,
-                line_names.clone(),
-            ),
+            Meeting::new(room.id.clone(), room.title.clone(), policy, line_names.clone()),
         )
     });
     let task = Task {

@@ -69,9 +69,17 @@ pub fn seen_from(topology: &Topology, node_site: Option<&str>) -> Result<(Networ
     for site in &topology.sites {
         let down = climb(&above, &site.id)?;
         let shared: BTreeSet<&str> = down.iter().map(|line| line.id.as_str()).collect();
-        let leaving: Vec<&Line> = up.iter().copied().take_while(|l| !shared.contains(l.id.as_str())).collect();
+        let leaving: Vec<&Line> = up
+            .iter()
+            .copied()
+            .take_while(|l| !shared.contains(l.id.as_str()))
+            .collect();
         let own: BTreeSet<&str> = up.iter().map(|line| line.id.as_str()).collect();
-        let mut arriving: Vec<&Line> = down.iter().copied().take_while(|l| !own.contains(l.id.as_str())).collect();
+        let mut arriving: Vec<&Line> = down
+            .iter()
+            .copied()
+            .take_while(|l| !own.contains(l.id.as_str()))
+            .collect();
         arriving.reverse();
         let mut way = Vec::new();
         for line in leaving {
@@ -98,7 +106,11 @@ pub fn seen_from(topology: &Topology, node_site: Option<&str>) -> Result<(Networ
 
 /// The one site that has none above it.
 fn root(topology: &Topology) -> Result<&str, NoWays> {
-    let roots: Vec<_> = topology.sites.iter().filter(|site| site.parent.is_none()).collect();
+    let roots: Vec<_> = topology
+        .sites
+        .iter()
+        .filter(|site| site.parent.is_none())
+        .collect();
     match roots[..] {
         [root] => Ok(&root.id),
         _ => Err(NoWays::NoRoot(roots.len())),
@@ -249,8 +261,14 @@ mod tests {
             seen_from(&topology, from).expect_err("refused")
         };
         assert_eq!(refused(|_| {}, Some("q")), NoWays::UnknownSite("q".into()));
-        assert_eq!(refused(|t| t.sites.push(site("t2", None)), None), NoWays::NoRoot(2));
-        assert_eq!(refused(|t| t.lines[0].id = "Ü".into(), None), NoWays::BadLine("Ü".into()));
+        assert_eq!(
+            refused(|t| t.sites.push(site("t2", None)), None),
+            NoWays::NoRoot(2)
+        );
+        assert_eq!(
+            refused(|t| t.lines[0].id = "Ü".into(), None),
+            NoWays::BadLine("Ü".into())
+        );
         assert_eq!(
             refused(|t| t.lines[0].from = "a1".into(), None),
             NoWays::Circle("a".into())

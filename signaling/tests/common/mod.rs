@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use sfu::{
-    control::{Command, ControlError, Event, FromNode, Reply, Request, RoomSnapshot, SeatSnapshot, VERSION},
+    control::{
+        Command, ControlError, Event, FromNode, Reply, Request, RoomReport, RoomSnapshot, SeatSnapshot,
+        VERSION,
+    },
     engine::id::SlotId,
 };
 use signaling::{
@@ -119,6 +122,13 @@ impl Told {
                     rooms: self.rooms.values().cloned().collect(),
                 });
             }
+            Command::Inspect { room } => {
+                let known = self.rooms.contains_key(room.as_str());
+                let room = Box::new(RoomReport::default());
+                return known
+                    .then_some(Reply::Inspected { room })
+                    .ok_or(ControlError::UnknownRoom);
+            }
             Command::Metrics => {
                 return Ok(Reply::Metrics {
                     text: "diemcau_fake 1\n".into(),
@@ -209,11 +219,16 @@ pub(crate) fn nowhere() -> NodePlace {
 
 impl Bench {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With settings changed.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let node = FakeNode::start(data.path());
-        let server = serve::start(&settings(data.path()), nowhere())
-            .await
-            .expect("serves");
+        let mut config = settings(data.path());
+        change(&mut config);
+        let server = serve::start(&config, nowhere()).await.expect("serves");
         let keys = Keys::load_or_create(data.path()).expect("made by the server");
         Self {
             data,

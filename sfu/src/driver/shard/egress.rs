@@ -146,6 +146,7 @@ impl Shard {
                 self.egress.commit(path, length, &mut self.tally);
                 self.egress.flush(path, &mut self.tally);
                 self.tally.rtcp_sent += 1;
+                seat.sent.add(path.remote, length);
             }
             Err(_) => self.tally.not_sealed += 1,
         }
@@ -180,6 +181,7 @@ fn write_group(
         match seat.peer.seal_rtp(tail, length) {
             Ok(length) => {
                 egress.commit(path, length, tally);
+                seat.sent.add(path.remote, length);
                 tally.rtp_sent[forward.purpose as usize] += 1;
             }
             Err(_) => tally.not_sealed += 1,

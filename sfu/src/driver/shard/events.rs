@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 use crate::{
-    control::{Event, MediaState, RoomId, SeatId, SlotChange},
+    control::{Event, MediaState, RoomId, SeatId, SendOrder, SlotChange, SlotQuality},
     engine::id::{PointNumber, SlotId},
 };
 
@@ -21,6 +21,37 @@ pub(super) struct EventBook {
 struct Pending {
     media: Option<MediaState>,
     slots: BTreeMap<SlotId, SlotChange>,
+    quality: Option<Vec<SlotQuality>>,
+    order: Option<SendOrder>,
+}
+
+impl Pending {
+    /// What the media carried is of no interest any more.
+    fn forget_shown(&mut self) {
+        self.slots.clear();
+        self.quality = None;
+        self.order = None;
+    }
+
+    fn is_told(&self) -> bool {
+        self.media.is_none() && self.slots.is_empty() && self.quality.is_none() && self.order.is_none()
+    }
+
+    /// The next thing to tell of a seat.
+    fn next(&mut self, room: RoomId, seat: SeatId) -> Option<Event> {
+        if let Some(state) = self.media.take() {
+            return Some(Event::Media { room, seat, state });
+        }
+        if !self.slots.is_empty() {
+            let changes = std::mem::take(&mut self.slots).into_values().collect();
+            return Some(Event::Slots { room, seat, changes });
+        }
+        if let Some(slots) = self.quality.take() {
+            return Some(Event::Quality { room, seat, slots });
+        }
+        let order = self.order.take()?;
+        Some(Event::Send { room, seat, order })
+    }
 }
 
 impl EventBook {
@@ -53,7 +84,7 @@ impl EventBook {
                 let pending = self.seats.entry((room, seat)).or_default();
                 pending.media = Some(state);
                 if state == MediaState::Lost {
-                    pending.slots.clear();
+                    pending.forget_shown();
                 }
             }
             Event::Slots { room, seat, changes } => {
@@ -63,16 +94,21 @@ impl EventBook {
                     .extend(changes.into_iter().map(|change| (change.slot, change)));
             }
             Event::Speaker { room, number } => drop(self.speakers.insert(room, number)),
-            Event::Quality { .. } | Event::Send { .. } => {}
+            Event::Quality { room, seat, slots } => {
+                self.seats.entry((room, seat)).or_default().quality = Some(slots);
+            }
+            Event::Send { room, seat, order } => {
+                self.seats.entry((room, seat)).or_default().order = Some(order);
+            }
         }
     }
 
-    /// What the slots of a seat's former media showed is not told any more: the page has new ones.
-    pub(super) fn forget_slots(&mut self, room: &RoomId, seat: &SeatId) {
+    /// What the slots of a seat's former media showed and got is not told any more: the page has new ones.
+    pub(super) fn forget_shown(&mut self, room: &RoomId, seat: &SeatId) {
         let key = (room.clone(), seat.clone());
         if let Some(pending) = self.seats.get_mut(&key) {
-            pending.slots.clear();
-            if pending.media.is_none() {
+            pending.forget_shown();
+            if pending.is_told() {
                 self.seats.remove(&key);
             }
         }
@@ -89,13 +125,10 @@ impl EventBook {
             } else if let Some(mut entry) = self.seats.first_entry() {
                 let (room, seat) = entry.key().clone();
                 let pending = entry.get_mut();
-                if let Some(state) = pending.media.take() {
-                    permit.send(Event::Media { room, seat, state });
-                } else {
-                    let changes = std::mem::take(&mut pending.slots).into_values().collect();
-                    permit.send(Event::Slots { room, seat, changes });
+                if let Some(event) = pending.next(room, seat) {
+                    permit.send(event);
                 }
-                if pending.slots.is_empty() {
+                if pending.is_told() {
                     entry.remove();
                 }
             }
@@ -160,6 +193,49 @@ mod tests {
         assert_eq!(times, [(0, Some(99)), (1, Some(97)), (2, Some(98))]);
         book.flush();
         assert!(book.is_empty() && receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn of_quality_and_orders_only_the_newest_is_told() {
+        let quality = |height| {
+            let (room, seat) = names();
+            let slot = SlotQuality {
+                slot: SlotId::video(0),
+                height: Some(height),
+                rate_percent: 100,
+                cause: None,
+                line: None,
+            };
+            Event::Quality {
+                room,
+                seat,
+                slots: vec![slot],
+            }
+        };
+        let order = |voice_ms| {
+            let (room, seat) = names();
+            let order = SendOrder {
+                sources: Vec::new(),
+                voice_ms,
+            };
+            Event::Send { room, seat, order }
+        };
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut book = EventBook::new(sender);
+        for event in [quality(180), quality(360), order(20), quality(720), order(60)] {
+            book.tell(event);
+        }
+        for told in [quality(180), quality(720), order(60)] {
+            assert_eq!(receiver.try_recv(), Ok(told));
+            book.flush();
+        }
+        assert!(book.is_empty() && receiver.try_recv().is_err());
+        let (room, seat) = names();
+        for event in [quality(180), quality(360), order(20)] {
+            book.tell(event);
+        }
+        book.forget_shown(&room, &seat);
+        assert!(book.is_empty());
     }
 
     #[test]

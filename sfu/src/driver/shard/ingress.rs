@@ -39,6 +39,9 @@ impl Shard {
             self.tally.gate_refused[refused as usize] += 1;
             return;
         }
+        if let Some(seat) = owner.and_then(|owner| self.seats.get_mut(&owner)) {
+            seat.received.add(path.remote, datagram.len());
+        }
         match (class, owner) {
             (Class::Stun, _) => self.handle_stun(now, path, datagram),
             (Class::Dtls, Some(endpoint)) => self.queue_handshake(endpoint, path, datagram),

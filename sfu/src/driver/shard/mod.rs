@@ -7,7 +7,9 @@
 mod egress;
 mod events;
 mod ingress;
+mod lines;
 mod orders;
+mod quality;
 mod seats;
 
 use std::{
@@ -24,19 +26,20 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::orders::{Counted, Done, Newcomer, Order, ToShard};
-use self::{egress::Egress, events::EventBook, ingress::Handshake};
+use self::{egress::Egress, events::EventBook, ingress::Handshake, lines::Lines};
 use super::{
     demux::Demux,
     gate::Gate,
     metrics::Tally,
     peer::{Peer, PeerEvent, dtls::Identity, sdp::Plan},
+    quality::{Flow, Quality},
     timers::Timers,
     udp::{Batch, Bound, Socket},
 };
 use crate::{
-    control::{Event, RoomId, RoomPolicy, SeatId},
+    control::{Event, RoomId, RoomPolicy, SeatId, SendOrder, SlotQuality},
     engine::{
-        id::{EndpointId, PointNumber, SlotId, SourceKind},
+        id::{EndpointId, LineIndex, PointNumber, SlotId, SourceKind},
         packet::{Forward, Output, soonest},
         room::Room,
         stats::RoomStats,
@@ -82,6 +85,9 @@ struct Seat {
     id: SeatId,
     number: PointNumber,
     note: String,
+    site: Option<String>,
+    /// The lines on the way to that site.
+    way: Vec<LineIndex>,
     sources: Vec<SourceKind>,
     video_slots: Vec<SlotId>,
     plan: Box<Plan>,
@@ -90,6 +96,12 @@ struct Seat {
     handshakes: u8,
     is_connected: bool,
     is_touched: bool,
+    /// What its slots get, as told last.
+    quality: Option<Vec<SlotQuality>>,
+    /// What it is to send, as told last.
+    order: Option<SendOrder>,
+    sent: Flow,
+    received: Flow,
 }
 
 /// What a shard is made of.
@@ -163,6 +175,8 @@ struct Shard {
     endpoints_max: u32,
     rooms_max: u32,
     tally: Tally,
+    lines: Lines,
+    quality: Quality,
     /// Counters of rooms that are closed.
     closed: RoomStats,
     is_stopping: bool,
@@ -201,6 +215,8 @@ impl Shard {
             endpoints_max,
             rooms_max,
             tally: Tally::default(),
+            lines: Lines::default(),
+            quality: Quality::default(),
             closed: RoomStats::default(),
             is_stopping: false,
         }
@@ -310,6 +326,7 @@ impl Shard {
     /// Lets everything that was touched say what it wants, and sends it.
     fn drain(&mut self, now: Instant) {
         loop {
+            self.share_lines(now);
             while let Some(key) = self.touched.pop() {
                 match key {
                     Key::Seat(endpoint) => self.drain_seat(now, endpoint),
@@ -317,8 +334,11 @@ impl Shard {
                 }
             }
             self.forward();
-            let Some(room) = self.broken.pop() else { break };
-            self.bury(now, room);
+            if let Some(room) = self.broken.pop() {
+                self.bury(now, room);
+            } else if !self.lines.is_stale() {
+                break;
+            }
         }
         self.events.flush();
     }
@@ -381,7 +401,12 @@ impl Shard {
                 let (room, seat) = (entry.id.clone(), seat.id.clone());
                 self.events.tell(Event::Slots { room, seat, changes });
             }
-            Output::Quality { .. } | Output::Send { .. } => {}
+            Output::Quality { endpoint, slots } => self.tell_quality(key, endpoint, &slots),
+            Output::Send {
+                endpoint,
+                sources,
+                voice_ms,
+            } => self.tell_order(key, endpoint, sources, voice_ms),
             Output::Speaker(number) => {
                 let Some(entry) = self.rooms.get(&key) else { return };
                 self.events.tell(Event::Speaker {

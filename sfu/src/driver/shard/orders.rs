@@ -6,8 +6,14 @@ use tokio::sync::oneshot;
 
 use super::{Key, RoomEntry, RoomKey, Seat, Shard, Tally};
 use crate::{
-    control::{ControlError, RoomId, RoomPolicy, RoomSnapshot, SEAT_BYTES_MAX, SeatId, SeatSnapshot, Want},
-    driver::peer::{Fingerprint, Peer, ice::IceCredentials, sdp::Plan},
+    control::{
+        ClientState, ControlError, Network, RoomId, RoomPolicy, RoomReport, RoomSnapshot, SEAT_BYTES_MAX,
+        SeatId, SeatSnapshot, Want,
+    },
+    driver::{
+        peer::{Fingerprint, Peer, ice::IceCredentials, sdp::Plan},
+        quality::{Flow, Quality},
+    },
     engine::{
         id::{EndpointId, MediaKind, PointNumber, Rank, SourceKind},
         packet::{Input, Negotiated, NewEndpoint, StreamOrigin},
@@ -67,6 +73,17 @@ pub(crate) enum Order {
         source: SourceKind,
         on: bool,
     },
+    SetNetwork {
+        network: Network,
+    },
+    SetClient {
+        room: RoomId,
+        seat: SeatId,
+        client: ClientState,
+    },
+    Inspect {
+        room: RoomId,
+    },
     Snapshot,
     Count,
     Stop,
@@ -79,6 +96,7 @@ pub(crate) enum Done {
     Plan(EndpointId, Box<Plan>),
     Snapshot(Vec<RoomSnapshot>),
     Counted(Box<Counted>),
+    Inspected(Box<RoomReport>),
 }
 
 /// Somebody whose offer was answered.
@@ -87,6 +105,8 @@ pub(crate) struct Newcomer {
     pub(crate) seat: SeatId,
     pub(crate) number: PointNumber,
     pub(crate) note: String,
+    pub(crate) site: Option<String>,
+    pub(crate) rank: Rank,
     pub(crate) published: Vec<SourceKind>,
     pub(crate) endpoint: EndpointId,
     pub(crate) credentials: IceCredentials,
@@ -104,6 +124,7 @@ pub(crate) struct Counted {
     pub(crate) rooms_open: u64,
     pub(crate) endpoints: u64,
     pub(crate) endpoints_connected: u64,
+    pub(crate) quality: Quality,
 }
 
 impl Shard {
@@ -160,13 +181,26 @@ impl Shard {
                 });
                 Ok(Done::Nothing)
             }
+            Order::SetNetwork { network } => self.set_network(now, network).map(|()| Done::Nothing),
+            Order::SetClient { room, seat, client } => {
+                let (key, endpoint) = self.find(&room, &seat)?;
+                self.tell_room(key, |room| room.handle(now, Input::Client(endpoint, client)));
+                Ok(Done::Nothing)
+            }
+            Order::Inspect { room } => self.inspect(now, &room),
             Order::Snapshot => Ok(Done::Snapshot(self.snapshot())),
-            Order::Count => Ok(Done::Counted(Box::new(self.count()))),
+            Order::Count => Ok(Done::Counted(Box::new(self.count(now)))),
             Order::Stop => {
                 self.is_stopping = true;
                 Ok(Done::Nothing)
             }
         }
+    }
+
+    fn inspect(&mut self, now: Instant, room: &RoomId) -> Result<Done, ControlError> {
+        let key = self.names.get(room).copied().ok_or(ControlError::UnknownRoom)?;
+        let report = self.report(now, key).ok_or(ControlError::Unavailable)?;
+        Ok(Done::Inspected(Box::new(report)))
     }
 
     fn open_room(&mut self, now: Instant, id: RoomId, policy: RoomPolicy) -> Result<Done, ControlError> {
@@ -249,6 +283,8 @@ impl Shard {
             id: id.clone(),
             number,
             note: newcomer.note,
+            way: self.lines.way(newcomer.site.as_deref()),
+            site: newcomer.site,
             sources,
             video_slots: slots.filter(|slot| slot.kind == MediaKind::Video).collect(),
             plan: newcomer.plan,
@@ -256,7 +292,13 @@ impl Shard {
             handshakes: 0,
             is_connected: false,
             is_touched: false,
+            quality: None,
+            order: None,
+            sent: Flow::new(now),
+            received: Flow::new(now),
         };
+        let lines = seat.way.clone();
+        self.lines.handle_change();
         self.seats.insert(endpoint, seat);
         self.endpoints.send_replace(self.seats.len() as u32);
         if let Some(entry) = self.rooms.get_mut(&key) {
@@ -268,8 +310,8 @@ impl Shard {
             endpoint,
             number,
             published,
-            rank: Rank::default(),
-            lines: Vec::new(),
+            rank: newcomer.rank,
+            lines,
             media,
             origins,
         });
@@ -342,13 +384,18 @@ impl Shard {
         Ok((key, endpoint))
     }
 
-    fn tell_room(&mut self, key: RoomKey, work: impl FnOnce(&mut Room)) {
+    pub(super) fn tell_room(&mut self, key: RoomKey, work: impl FnOnce(&mut Room)) {
         self.with_room(key, work);
         self.touch(Key::Room(key));
     }
 
+    /// Everything, and after it what every seat was told last of its quality: a new signaling knows none of it.
     fn snapshot(&mut self) -> Vec<RoomSnapshot> {
         self.events.clear();
+        let endpoints: Vec<EndpointId> = self.seats.keys().copied().collect();
+        endpoints
+            .into_iter()
+            .for_each(|endpoint| self.tell_again(endpoint));
         let rooms = self.names.values().filter_map(|key| self.rooms.get(key));
         let seats = |entry: &RoomEntry| {
             let seats = entry.seats.values().filter_map(|endpoint| {
@@ -374,7 +421,8 @@ impl Shard {
             .collect()
     }
 
-    fn count(&self) -> Counted {
+    fn count(&mut self, now: Instant) -> Counted {
+        self.look_at_quality(now);
         let mut rooms = self.closed;
         for entry in self.rooms.values() {
             rooms += entry.room.stats();
@@ -385,6 +433,7 @@ impl Shard {
             rooms_open: self.rooms.len() as u64,
             endpoints: self.seats.len() as u64,
             endpoints_connected: self.seats.values().filter(|seat| seat.is_connected).count() as u64,
+            quality: self.quality.clone(),
         }
     }
 }

@@ -31,6 +31,8 @@ impl Shard {
                 state: MediaState::Connected,
             });
         }
+        // What was told before the seat was answered found nobody who knew the seat.
+        self.tell_again(endpoint);
     }
 
     /// The transport of an endpoint is gone: it leaves, and signaling is told.
@@ -56,6 +58,7 @@ impl Shard {
             self.demux.release(&path, endpoint);
         }
         self.timers.set(Key::Seat(endpoint), None);
+        self.lines.handle_change();
         if let Some(entry) = self.rooms.get_mut(&seat.room) {
             if entry.seats.get(&seat.id) == Some(&endpoint) {
                 entry.seats.remove(&seat.id);
@@ -63,7 +66,7 @@ impl Shard {
             self.with_room(seat.room, |room| room.handle(now, Input::Leave(endpoint)));
             self.touch(Key::Room(seat.room));
             if let Some(entry) = self.rooms.get(&seat.room) {
-                self.events.forget_slots(&entry.id, &seat.id);
+                self.events.forget_shown(&entry.id, &seat.id);
             }
         }
         self.endpoints.send_replace(self.seats.len() as u32);

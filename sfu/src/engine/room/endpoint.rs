@@ -16,10 +16,11 @@ use super::{
         units::Bitrate,
         uplink::Uplink,
     },
+    report::Window,
     source::Source,
 };
 use crate::{
-    control::{SlotChange, Want},
+    control::{ClientState, SlotChange, Want},
     wire::rtcp::{Builder, SenderInfo},
 };
 
@@ -40,6 +41,10 @@ pub(super) struct Endpoint {
     pub(super) wants: BTreeMap<u8, Want>,
     pub(super) outbound: Outbound,
     pub(super) estimate: Option<Bitrate>,
+    /// As its page said last.
+    pub(super) client: ClientState,
+    /// Loss since the last look.
+    pub(super) window: Window,
     extensions: ExtensionIds,
     /// Not yet told to the driver; at most one entry per slot.
     pub(super) changes: Vec<SlotChange>,
@@ -88,6 +93,8 @@ impl Endpoint {
             wants: BTreeMap::new(),
             outbound: Outbound::new(),
             estimate: None,
+            client: ClientState::default(),
+            window: Window::default(),
             extensions: new.media.extensions,
             changes: Vec::new(),
             report_at: None,

@@ -5,6 +5,7 @@
 //! view, a source or a layer changes ([`view`]), never per packet.
 
 mod endpoint;
+mod report;
 mod rtcp;
 mod source;
 mod view;
@@ -121,7 +122,8 @@ impl Room {
             Input::View(endpoint, wants) => self.set_view(now, endpoint, &wants),
             Input::Published(endpoint, kind, on) => self.set_published(now, endpoint, kind, on),
             Input::Lines(_) => Some(()),
-            Input::Client(endpoint, _) => self.endpoints.get(&endpoint).map(|_| ()),
+            Input::Way(endpoint, _) => self.endpoints.get(&endpoint).map(|_| ()),
+            Input::Client(endpoint, client) => self.endpoints.get_mut(&endpoint).map(|e| e.client = client),
         };
         if done.is_none() {
             self.stats.commands_refused += 1;

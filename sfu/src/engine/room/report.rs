@@ -1,0 +1,158 @@
+//! What is known of each point of a room, for operators and figures: read now and then, never per packet.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    super::{
+        emodel::{self, Impairment},
+        outbound::PathLoss,
+        selector::LayerStream,
+        slot::Slot,
+        units::Bitrate,
+        uplink::UplinkStats,
+    },
+    Endpoint, Room,
+};
+use crate::control::{PointReport, SendOrder, SlotQuality};
+
+/// Losses are those since the last look, if that is this long ago; else those of the look before.
+const WINDOW_MIN: Duration = Duration::from_secs(1);
+/// Jitter buffer of voices where the page said nothing of it yet.
+const AUDIO_DELAY: Duration = Duration::from_millis(60);
+
+/// Loss both ways since the last look.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    since: Option<Instant>,
+    path: PathLoss,
+    uplink: UplinkStats,
+    loss_permille: u32,
+    loss_up_permille: u32,
+}
+
+impl Window {
+    /// Looks, and begins anew if it is time to.
+    fn look(&mut self, now: Instant, path: PathLoss, uplink: UplinkStats) {
+        if self.since.is_some_and(|since| now < since + WINDOW_MIN) {
+            return;
+        }
+        let was = &self.path;
+        // What was said to be lost and came after all was not.
+        let lost = (path.lost - was.lost).saturating_sub(path.late - was.late);
+        let known = (path.arrived - was.arrived) + (path.lost - was.lost);
+        self.loss_permille = permille(lost, known);
+        let was = &self.uplink;
+        let given_up = uplink.given_up - was.given_up;
+        let missed = given_up + (uplink.repaired - was.repaired);
+        self.loss_up_permille = permille(missed, given_up + (uplink.packets - was.packets));
+        (self.since, self.path, self.uplink) = (Some(now), path, uplink);
+    }
+}
+
+fn permille(part: u64, whole: u64) -> u32 {
+    (part.min(whole) * 1_000 / whole.max(1)) as u32
+}
+
+impl Room {
+    /// Everybody, by number. Losses are those since the last look, at least a second.
+    pub fn report(&mut self, now: Instant) -> Vec<PointReport> {
+        let now = self.advance(now);
+        for endpoint in self.endpoints.values_mut() {
+            let (path, uplink) = (endpoint.outbound.loss(), endpoint.uplink.stats());
+            endpoint.window.look(now, path, uplink);
+        }
+        let everybody = self.numbers.values().filter_map(|id| self.endpoints.get(id));
+        everybody.map(|endpoint| self.report_of(endpoint)).collect()
+    }
+
+    fn report_of(&self, endpoint: &Endpoint) -> PointReport {
+        let slots = endpoint.video.iter().filter(|slot| slot.target().is_some());
+        PointReport {
+            number: endpoint.number,
+            connected: endpoint.connected,
+            estimate: endpoint.estimate,
+            allocated: Bitrate::ZERO,
+            wanted: Bitrate::ZERO,
+            rtt_ms: endpoint.outbound.round_trip().as_millis() as u32,
+            loss_permille: endpoint.window.loss_permille,
+            loss_up_permille: endpoint.window.loss_up_permille,
+            jitter_up_ms: endpoint.uplink.jitter().as_millis() as u32,
+            voice_mos: voice_mos(endpoint),
+            client: endpoint.client.clone(),
+            slots: slots.map(|slot| self.quality_of(slot)).collect(),
+            send: SendOrder::default(),
+        }
+    }
+
+    fn quality_of(&self, slot: &Slot) -> SlotQuality {
+        let height = |shown: LayerStream| {
+            let offers = self.source(shown.source)?.offers();
+            offers.get(usize::from(shown.layer))?.height
+        };
+        SlotQuality {
+            slot: slot.id,
+            height: slot.shown().and_then(height),
+            rate_percent: if slot.shown().is_some() { 100 } else { 0 },
+            cause: None,
+            line: None,
+        }
+    }
+}
+
+/// Score of the voices that an endpoint hears. What its page says was made up counts, after all repair; before it says
+/// anything, loss on the way. The delay is half a round trip and the jitter buffer.
+fn voice_mos(endpoint: &Endpoint) -> f32 {
+    let client = &endpoint.client;
+    let said = client.audio_delay_ms > 0;
+    let (loss_ppm, buffer) = if said {
+        let buffer = Duration::from_millis(client.audio_delay_ms.into());
+        (client.concealed_ppm, buffer)
+    } else {
+        (endpoint.window.loss_permille * 1_000, AUDIO_DELAY)
+    };
+    let impairment = if said {
+        Impairment::OPUS
+    } else {
+        Impairment::OPUS_FEC
+    };
+    emodel::voice(loss_ppm, endpoint.outbound.round_trip() / 2 + buffer, impairment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::super::testing::{base, ms},
+        *,
+    };
+
+    fn path(arrived: u64, lost: u64, late: u64) -> PathLoss {
+        PathLoss {
+            arrived,
+            lost,
+            late,
+            unknown: 0,
+        }
+    }
+
+    fn uplink(packets: u64, repaired: u64, given_up: u64) -> UplinkStats {
+        UplinkStats {
+            packets,
+            repaired,
+            given_up,
+            ..UplinkStats::default()
+        }
+    }
+
+    #[test]
+    fn losses_are_those_since_the_last_look_of_a_second_ago() {
+        let mut window = Window::default();
+        window.look(base(), path(90, 10, 0), uplink(100, 0, 0));
+        assert_eq!((window.loss_permille, window.loss_up_permille), (100, 0));
+        window.look(base() + ms(999), path(90, 110, 0), uplink(100, 0, 0));
+        assert_eq!(window.loss_permille, 100, "too soon");
+        window.look(base() + ms(1_000), path(150, 50, 20), uplink(190, 10, 10));
+        assert_eq!((window.loss_permille, window.loss_up_permille), (200, 200));
+        window.look(base() + ms(2_000), path(150, 50, 50), uplink(190, 10, 10));
+        assert_eq!((window.loss_permille, window.loss_up_permille), (0, 0));
+    }
+}
