@@ -20,6 +20,7 @@ const EXTENSIONS: ExtensionIds = ExtensionIds {
     abs_send_time: None,
     orientation: None,
     playout_delay: Some(PLAYOUT_DELAY),
+    dependency: None,
 };
 pub(crate) const OPUS: PayloadType = PayloadType {
     codec: Codec::Opus,

@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn numbers_below_five_take_two_or_three_bits() {
         // 0, 1, 2 in two bits, 3 and 4 in three.
-        let mut bits = Bits::new(&[0b00_01_10_11, 0b0_111_0000]);
+        let mut bits = Bits::new(&[0b0001_1011, 0b0111_0000]);
         let read: Vec<_> = (0..5).map(|_| bits.below(5)).collect();
         assert_eq!(read, [0, 1, 2, 3, 4].map(Some));
         assert_eq!(bits.below(1), Some(0));

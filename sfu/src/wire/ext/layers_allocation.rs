@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn three_streams_of_three_temporal_layers() {
         // Stream 1 of 3 says it; one spatial layer each; 3 temporal layers each; rates; sizes.
-        let mut value = vec![0b01_10_0001, 0b10_10_10_00];
+        let mut value = vec![0b0110_0001, 0b1010_1000];
         for kbps in [50u8, 70, 100] {
             value.push(kbps);
         }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn masks_of_their_own_and_nothing_at_all() {
         // Two streams: spatial layers 0 and 1 of the first, none of the second; one temporal layer each.
-        let value = [0b00_01_0000, 0b0011_0000, 0, 10, 20];
+        let value = [0b0001_0000, 0b0011_0000, 0, 10, 20];
         let read = LayersAllocation::read(&value).expect("whole");
         let layers: Vec<_> = read
             .layers()
