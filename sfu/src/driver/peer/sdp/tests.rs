@@ -250,7 +250,7 @@ fn every_ssrc_of_an_endpoint_is_its_own() {
             candidates: &[],
             profile: Profile::Tv,
             sources: &sources,
-            video: &[],
+            video: &[VideoCodec::Vp8],
             random: &mut random,
         };
         let media = answer(CHROMIUM, &mut config).expect("answers").media;
