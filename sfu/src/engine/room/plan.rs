@@ -19,7 +19,7 @@ use super::{
     endpoint::Endpoint,
     source::Source,
 };
-use crate::control::LayerOrder;
+use crate::control::{LayerOrder, Want};
 
 /// What the room last decided, and when it decides again.
 #[derive(Debug, Default)]
@@ -167,7 +167,12 @@ impl Room {
             .wants
             .values()
             .filter(|want| want.source.point() != endpoint.number && is_on(want.source));
-        let demand = |want: &crate::control::Want| {
+        let takes = |want: &Want| {
+            let codec = self.source(want.source).and_then(|source| source.codec);
+            let slot = endpoint.slot(want.slot);
+            codec.is_none_or(|codec| slot.is_some_and(|slot| slot.takes(codec)))
+        };
+        let demand = |want: &Want| {
             let kind = match want.source.kind() {
                 _ if want.slot == SlotId::video(0) => Kind::Stage,
                 _ if want.pinned => Kind::Pinned,
@@ -181,7 +186,7 @@ impl Room {
                 kind,
                 height: want.height,
                 fps: 0, // a source that is a thumbnail everywhere is ordered to send fewer, and then all of them count
-                decodable: true,
+                decodable: takes(want),
             }
         };
         wants.map(demand).collect()

@@ -70,6 +70,8 @@ pub(super) struct Source {
     pub(super) check_at: Option<Instant>,
     /// It sends its spatial layers in one stream, which is that of layer 0.
     svc: bool,
+    /// Of what came last.
+    pub(super) codec: Option<Codec>,
     layers: [Layer; LAYERS_MAX],
     /// Of sound.
     pub(super) silence: Silence,
@@ -119,6 +121,7 @@ impl Source {
             late: Raised::default(),
             check_at: None,
             svc: false,
+            codec: None,
             layers: Default::default(),
             silence: Silence::default(),
         }
@@ -159,6 +162,7 @@ impl Source {
         }
         let spatial = arrival.video.and_then(|picture| picture.spatial);
         self.svc = spatial.is_some();
+        self.codec = Some(arrival.codec);
         let shown = spatial.map_or(arrival.layer, |spatial| spatial.layer);
         let grew = self.learn_heights(arrival);
         // A fourth spatial layer counts with the third.

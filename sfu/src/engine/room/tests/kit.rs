@@ -662,7 +662,7 @@ fn check_slot(packets: &[&Received], video: bool, lost: &Lost) {
                 // What came late may have its place in a later stretch, that began again with the same key frame.
                 let later = |r: &&Received| (r.source, r.layer, r.sequence_in) == (a.source, a.layer, number);
                 assert!(
-                    lost.contains(&(a.slot, a.source, a.layer, number)) || packets.iter().any(|r| later(r)),
+                    lost.contains(&(a.slot, a.source, a.layer, number)) || packets.iter().any(later),
                     "not forwarded: {number} of {a:?}"
                 );
             }
