@@ -10,7 +10,7 @@ use super::{
         allocate::{LAYERS_MAX, Offer, TEMPORAL_MAX},
         arrival::{Arrival, Picture},
         history::{History, HistoryLimit},
-        id::{EndpointId, MediaKind, SlotId, SourceNumber},
+        id::{EndpointId, MediaKind, SlotId, SourceKind, SourceNumber},
         outbound::Raised,
         packet::{Codec, PacketRef, soonest},
         rewriter::Original,
@@ -105,6 +105,8 @@ pub(super) struct Admitted {
     pub(super) layers_changed: bool,
 }
 
+/// The lowest layer of a camera that nobody watches has a key frame so often.
+const WARM: Duration = Duration::from_secs(2);
 /// Bytes around a payload on the wire: IP and UDP, RTP header with CSRC and extensions, SRTP tag.
 const PACKET_OVERHEAD: u64 = 80;
 /// A layer without a packet for so long is dead.
@@ -316,6 +318,17 @@ impl Source {
             }
         }
         news
+    }
+
+    /// A camera that nobody watches, and whose lowest layer had no key frame for so long that a page which turns to it
+    /// would have to wait for one.
+    pub(super) fn is_cold(&self, now: Instant) -> bool {
+        let lowest = &self.layers[0];
+        let key = lowest.current.as_ref().and_then(|current| current.key);
+        self.number.kind() == SourceKind::Camera
+            && self.subscribers.is_empty()
+            && lowest.live
+            && key.is_none_or(|(_, at)| now.saturating_duration_since(at) >= WARM)
     }
 
     /// Finds layers that died. True if any did. Sets the time of the next look at the living ones.

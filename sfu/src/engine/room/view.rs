@@ -148,10 +148,14 @@ impl Room {
             return;
         }
         let (number, died) = (source.number, source.check_layers(now));
+        let cold = source.is_cold(now);
         if died {
             self.plan_now(now);
         }
         self.ask_for_waiting(now, number);
+        if cold {
+            self.ask(now, number, 0);
+        }
     }
 
     fn empty_if_stale(&mut self, now: Instant, id: EndpointId, slot_id: SlotId) {
