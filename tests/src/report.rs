@@ -196,9 +196,10 @@ mod tests {
 
     #[test]
     fn a_goal_is_held_only_if_every_seed_meets_it() {
+        const MEASURES: &[Measure] = &[at_most("the seed", 2.0), at_least("one more", 1.0)];
         let scenario = Scenario {
             name: "seeds",
-            measures: &[at_most("the seed", 2.0), at_least("one more", 1.0)],
+            measures: MEASURES,
             run: |seed| vec![seed as f64, seed as f64 + 1.0],
         };
         let rows = scenario.play(&[1, 2, 3]);
@@ -212,9 +213,10 @@ mod tests {
 
     #[test]
     fn a_figure_that_is_missing_is_short() {
+        const MEASURES: &[Measure] = &[at_most("a figure", 2.0)];
         let scenario = Scenario {
             name: "nothing",
-            measures: &[at_most("a figure", 2.0)],
+            measures: MEASURES,
             run: |_| Vec::new(),
         };
         assert!(!scenario.play(&[1]).iter().any(|row| row.held));

@@ -1,7 +1,11 @@
 //! What of a request is done before the shard hears of it: reading offers and writing answers, 0.6 ms each, which would
 //! stall running streams.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use rand::RngExt;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,7 +23,7 @@ use super::{
 use crate::{
     control::{
         Command, ControlError, Join, LINES_MAX, LINES_ON_WAY_MAX, LineId, Network, Reply, RoomId,
-        SEAT_BYTES_MAX, SITES_MAX, SeatId, VERSION,
+        SEAT_BYTES_MAX, SITES_MAX, SeatId, VERSION, VIDEO_CODECS_MAX, VideoCodec,
     },
     engine::{
         id::{EndpointId, LineIndex},
@@ -44,6 +48,8 @@ pub(crate) struct Front {
     pub(crate) served: watch::Sender<bool>,
     /// The last endpoint; the next has the next number, so that none is used again while its packets are under way.
     pub(crate) last_endpoint: u32,
+    /// Codecs of the rooms that are open.
+    pub(crate) video: BTreeMap<RoomId, Vec<VideoCodec>>,
     /// [`Command::Shutdown`] was given.
     pub(crate) is_ending: bool,
 }
@@ -67,8 +73,23 @@ impl Handler for Front {
             Command::Inspect { room } => Order::Inspect { room },
             Command::Snapshot => Order::Snapshot,
             Command::Metrics => Order::Count,
-            Command::OpenRoom { room, policy } => Order::OpenRoom { room, policy },
-            Command::CloseRoom { room } => Order::CloseRoom { room },
+            Command::OpenRoom { policy, .. } if policy.video.len() > VIDEO_CODECS_MAX => {
+                return Err(ControlError::BadValue);
+            }
+            Command::OpenRoom { room, policy } => {
+                let video = policy.video.clone();
+                let order = Order::OpenRoom {
+                    room: room.clone(),
+                    policy,
+                };
+                self.ask(order).await?;
+                self.video.insert(room, video);
+                return Ok(Reply::Done);
+            }
+            Command::CloseRoom { room } => {
+                self.video.remove(&room);
+                Order::CloseRoom { room }
+            }
             Command::Leave { room, seat } => Order::Leave { room, seat },
             Command::SetView { room, seat, wants } => Order::SetView { room, seat, wants },
             Command::SetPublished {
@@ -132,6 +153,7 @@ impl Front {
             fingerprint: self.identity.fingerprint(),
             candidates: &self.announced,
             profile: join.profile,
+            video: self.video.get(&join.room).map_or(&[], Vec::as_slice),
             sources: &join.sources,
             random: &mut || rng.random(),
         };

@@ -112,6 +112,7 @@ pub async fn run(
         epoch,
         served,
         last_endpoint: rand::random(),
+        video: Default::default(),
         is_ending: false,
     };
     let (greeted, greeted_receiver) = mpsc::channel(GREETED_LEN);

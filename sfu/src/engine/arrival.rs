@@ -7,8 +7,11 @@ use super::{
     packet::Codec,
     seq::{RtpTime, Seq},
 };
-use crate::wire::codec::{h264, vp8, vp9};
 pub use crate::wire::ext::AudioLevel;
+use crate::wire::{
+    codec::{av1, h264, vp8, vp9},
+    ext::dependency_descriptor::{Descriptor, Indication, Structure},
+};
 
 /// A media packet seen for the first time, or restored from RTX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +121,44 @@ impl Picture {
                 stands_alone: descriptor.starts_frame && !descriptor.inter_picture,
                 ends_frame: descriptor.ends_frame,
             }),
+        })
+    }
+}
+
+impl Picture {
+    /// From an AV1 payload, and its dependency descriptor where the sender writes one. Without it the layers are known, but
+    /// not where a decoder may step up: that is at key frames then. `svc` as in [`Self::of_vp9`].
+    pub fn of_av1(payload: &[u8], described: Option<(&Descriptor, &Structure)>, svc: bool) -> Option<Self> {
+        let head = av1::Head::parse(payload)?;
+        let picture = Self {
+            starts_picture: head.starts_sequence,
+            key_frame: head.starts_sequence,
+            temporal: head.temporal,
+            ..Self::default()
+        };
+        let Some((frame, structure)) = described else {
+            return Some(picture);
+        };
+        let mut above = (0..)
+            .zip(structure.targets())
+            .filter(|(_, target)| target.spatial == frame.spatial && target.temporal > frame.temporal)
+            .peekable();
+        let is_switch = |(index, _)| frame.indications.get(index) == Indication::Switch;
+        Some(Self {
+            temporal: Some(frame.temporal),
+            switch_up: above.peek().is_some() && above.all(is_switch),
+            spatial: svc.then(|| Spatial {
+                layer: frame.spatial,
+                // The frames of one picture follow each other.
+                stands_alone: frame.starts_frame
+                    && frame
+                        .references
+                        .distances()
+                        .iter()
+                        .all(|&distance| distance <= frame.spatial.into()),
+                ends_frame: frame.ends_frame,
+            }),
+            ..picture
         })
     }
 }

@@ -78,13 +78,15 @@ const TURN: Duration = Duration::from_millis(2);
 impl<P> Pacer<P> {
     /// With an empty queue before a way that carries `rate`.
     pub fn new(now: Instant, rate: Bitrate) -> Self {
-        Self {
+        let mut pacer = Self {
             rate,
-            budget: BURST_BYTES_MIN,
+            budget: 0,
             updated: now,
             queues: std::array::from_fn(|_| VecDeque::new()),
             bytes: 0,
-        }
+        };
+        pacer.budget = pacer.burst();
+        pacer
     }
 
     /// What the way carries from now on.
@@ -184,10 +186,14 @@ impl<P> Pacer<P> {
             return; // less than a byte: the time is kept for later
         }
         self.updated = now;
-        let most = i64::try_from(pace.over(BURST).as_bytes())
-            .unwrap_or(i64::MAX)
-            .max(BURST_BYTES_MIN);
+        let most = self.burst();
         self.budget = self.budget.saturating_add_unsigned(earned).min(most);
+    }
+
+    /// What may go at once after a pause.
+    fn burst(&self) -> i64 {
+        let bytes = self.pace().over(BURST).as_bytes();
+        i64::try_from(bytes).unwrap_or(i64::MAX).max(BURST_BYTES_MIN)
     }
 
     /// What goes out: faster than the way if the queue would not be empty in time.

@@ -11,7 +11,7 @@ use super::{
     units::Bitrate,
 };
 use crate::{
-    control::{ClientState, LayerOrder, SlotChange, Want},
+    control::{ClientState, LayerOrder, SlotChange, VideoCodec, Want},
     wire::{
         codec::{vp8, vp9},
         ext,
@@ -117,6 +117,8 @@ pub struct ExtensionIds {
     pub orientation: Option<u8>,
     /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`
     pub playout_delay: Option<u8>,
+    /// `https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension`
+    pub dependency: Option<u8>,
 }
 
 /// A codec that the engine knows.
@@ -130,6 +132,8 @@ pub enum Codec {
     H264,
     /// RFC 9628.
     Vp9,
+    /// RTP Payload Format For AV1.
+    Av1,
 }
 
 impl Codec {
@@ -137,7 +141,18 @@ impl Codec {
     pub const fn clock_rate(self) -> u32 {
         match self {
             Self::Opus => 48_000,
-            Self::Vp8 | Self::H264 | Self::Vp9 => 90_000,
+            Self::Vp8 | Self::H264 | Self::Vp9 | Self::Av1 => 90_000,
+        }
+    }
+}
+
+impl From<VideoCodec> for Codec {
+    fn from(codec: VideoCodec) -> Self {
+        match codec {
+            VideoCodec::Vp8 => Self::Vp8,
+            VideoCodec::H264 => Self::H264,
+            VideoCodec::Vp9 => Self::Vp9,
+            VideoCodec::Av1 => Self::Av1,
         }
     }
 }

@@ -168,7 +168,7 @@ impl Rewriter {
                 picture_id,
                 tl0_pic_idx,
             },
-            Codec::Opus | Codec::H264 => PayloadPatch::None,
+            Codec::Opus | Codec::H264 | Codec::Av1 => PayloadPatch::None,
         };
         Rewritten {
             sequence,

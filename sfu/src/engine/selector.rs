@@ -134,6 +134,11 @@ impl Selector {
         self.thinning.ends(time, picture)
     }
 
+    /// A packet of what is shown is of a picture newer than any before.
+    pub fn is_new(&self, packet: LayerStream, time: RtpTime) -> bool {
+        self.shown == Some(packet) && self.thinning.newest().is_some_and(|newest| newest < time)
+    }
+
     /// What flows while another source is awaited goes on as it is.
     fn wanted(&self, source: SourceNumber) -> Wanted {
         self.target

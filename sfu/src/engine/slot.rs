@@ -131,8 +131,8 @@ pub struct Slot {
     rtx_next: u16,
     /// Highest number that went out first time.
     newest: Option<Seq>,
-    /// Its RTP time.
-    last_time: u32,
+    /// Its source and RTP time.
+    last: Option<(SourceNumber, u32)>,
     sent_packets: u32,
     sent_octets: u32,
     /// Something was sent since the last sender report.
@@ -165,7 +165,7 @@ impl Slot {
             ring: Ring::new(slot.slot),
             rtx_next: origin.rtx_sequence,
             newest: None,
-            last_time: 0,
+            last: None,
             sent_packets: 0,
             sent_octets: 0,
             unreported: false,
@@ -298,7 +298,9 @@ impl Slot {
     /// A packet of a source that this slot may show, while too much waits before the endpoint. A picture that has begun
     /// goes on, for its numbers are given; none begins.
     pub fn hold(&mut self, packet: &SourcePacket) -> Offered {
-        let begins = packet.original.video.is_some_and(|video| video.starts_picture);
+        // Not every codec tells where a picture begins.
+        let begins = packet.original.video.is_some_and(|video| video.starts_picture)
+            || self.selector.is_new(packet.of, packet.original.timestamp);
         if !begins {
             return self.offer(packet);
         }
@@ -377,7 +379,7 @@ impl Slot {
             return self.repair(now, numbered).map(|header| (header, None));
         }
         self.newest = Some(numbered.sequence);
-        self.last_time = numbered.timestamp;
+        self.last = Some((numbered.source, numbered.timestamp));
         let mut header = self.header(numbered);
         let redundancy = redundancy.map(|(payload_type, redundancy)| {
             header.payload_type = payload_type;
@@ -450,18 +452,14 @@ impl Slot {
     pub fn padding(&mut self, to: EndpointId, nobody: SourceNumber, bytes: u8) -> Option<Forward> {
         let ssrc = self.rtx_ssrc?;
         let payload_type = self.payloads.iter().find_map(|p| p.rtx)?;
-        let source = self
-            .shown()
-            .map(|shown| shown.source)
-            .or(self.told.map(|(source, _)| source))
-            .unwrap_or(nobody);
+        let (source, timestamp) = self.last.unwrap_or((nobody, 0));
         let sequence = self.rtx_next;
         self.rtx_next = sequence.wrapping_add(1);
         let header = OutgoingHeader {
             marker: false,
             payload_type,
             sequence,
-            timestamp: self.last_time,
+            timestamp,
             ssrc,
             source,
             mid: self.mid,

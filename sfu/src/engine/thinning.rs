@@ -73,12 +73,18 @@ impl Thinning {
         self.level
     }
 
+    /// The newest picture judged.
+    pub(super) fn newest(&self) -> Option<RtpTime> {
+        self.judged.back().map(|judged| judged.time)
+    }
+
     /// May this packet of what is shown pass?
     pub(super) fn judge(&mut self, time: RtpTime, picture: &Picture, wanted: Wanted) -> bool {
         let mut at = self.judged.partition_point(|judged| judged.time < time);
         if self.judged.get(at).is_none_or(|judged| judged.time != time) {
             let Some(judged) = self.first_seen(at, time, picture, wanted) else {
-                return false;
+                // From before the stretch, which its numbers tell, or older than all that is remembered.
+                return self.judged.len() < PICTURES;
             };
             self.judged.insert(at, judged);
             if self.judged.len() > PICTURES {

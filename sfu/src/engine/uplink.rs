@@ -1,5 +1,6 @@
 //! What one endpoint sends: streams learnt, repaired, reported.
 
+mod described;
 mod feedback;
 mod recovery;
 
@@ -61,6 +62,7 @@ struct Layer {
     inbound: Option<Inbound>,
     begun: Option<Instant>,
     times: recovery::Times,
+    described: described::Described,
 }
 
 /// A layer that lost a packet for good: its pictures are broken until the next key frame.
@@ -388,6 +390,11 @@ impl Uplink {
             Codec::Vp8 => Some(Picture::of_vp8(payload)),
             Codec::H264 => Some(Picture::of_h264(payload)),
             Codec::Vp9 => Some(Picture::of_vp9(payload, id.layers == 1)),
+            Codec::Av1 => {
+                let value = self.extension(packet, self.extensions.dependency);
+                let described = &mut self.layers[identity.layer].described;
+                Some(described.read(sequence, value, payload, id.layers == 1))
+            }
         };
         if video == Some(None) {
             self.stats.malformed += 1;

@@ -65,8 +65,6 @@ pub(super) struct Endpoint {
     encodings: [u8; SourceKind::ALL.len()],
     /// Whether its path loses so much that its voices need redundancy.
     pub(super) need: Need,
-    /// There is room for redundancy.
-    pub(super) redundancy_fits: bool,
     /// Loss since the last look.
     pub(super) window: Window,
     extensions: ExtensionIds,
@@ -126,7 +124,6 @@ impl Endpoint {
             voices: usize::MAX,
             encodings: SourceKind::ALL.map(|kind| encodings(&new.media, kind)),
             need: Need::default(),
-            redundancy_fits: true,
             window: Window::default(),
             extensions: new.media.extensions,
             changes: Vec::new(),
@@ -274,16 +271,13 @@ impl Endpoint {
     }
 
     /// Of `all` packets more that the receiver speaks of `lost` did not arrive.
-    pub(super) fn note_loss(&mut self, now: Instant, lost: u64, all: u64) {
-        if self.need.note(now, lost, all) {
-            self.set_redundancy(self.redundancy_fits);
-        }
+    /// True if its voices need redundancy from now on, or do not any more.
+    pub(super) fn note_loss(&mut self, now: Instant, lost: u64, all: u64) -> bool {
+        self.need.note(now, lost, all)
     }
 
-    /// Its voices may be redundant if they need to be.
-    pub(super) fn set_redundancy(&mut self, fits: bool) {
-        self.redundancy_fits = fits;
-        let on = self.need.is_on() && fits;
+    /// Its voices are redundant from now on, or not.
+    pub(super) fn set_redundancy(&mut self, on: bool) {
         self.audio.iter_mut().for_each(|slot| slot.set_redundancy(on));
     }
 
@@ -303,6 +297,11 @@ impl Endpoint {
         let header = self.slot_mut(id)?.repair(now, numbered)?;
         let forward = numbered.forward(self.id, id, self.finish(now, id.kind, late, header));
         Some(self.way.pace(now, Class::Repair, forward, numbered.size))
+    }
+
+    /// There is a stream that padding can go in.
+    pub(super) fn takes_padding(&self) -> bool {
+        self.video.iter().any(Slot::takes_padding)
     }
 
     /// The next packet whose time to go has come, or padding for a probe.

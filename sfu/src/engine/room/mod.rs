@@ -261,9 +261,6 @@ impl Room {
         }
         let number = source.number;
         let sound = source.judge_sound(arrival);
-        if admitted.layers_changed && arrival.source.media() == MediaKind::Video {
-            self.plan_now(now);
-        }
         if arrival.source == SourceKind::Mic {
             self.hear(now, number.point(), arrival);
         }
@@ -277,7 +274,12 @@ impl Room {
         }
         self.distribute(now, from, &admitted.packet);
         if admitted.layers_changed {
-            self.ask_for_waiting(now, number); // after the packet had its chance: it may be the key frame
+            // After the packet had its chance. Whoever turns to the layer now is served from what was kept, this packet
+            // included.
+            if arrival.source.media() == MediaKind::Video {
+                self.plan_now(now);
+            }
+            self.ask_for_waiting(now, number);
         }
     }
 

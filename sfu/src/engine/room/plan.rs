@@ -200,8 +200,8 @@ impl Room {
             redundancy: endpoint.wants_redundancy().then_some(REDUNDANCY),
             loss: match state.is_random_loss {
                 _ if state.is_congested && state.loss > 0.0 => Loss::Queueing,
-                true => Loss::Random,
-                false => Loss::None,
+                random if random || endpoint.need.is_on() => Loss::Random,
+                _ => Loss::None,
             },
             cpu_steps: endpoint.cpu.decoding.steps(),
             demands,
@@ -280,7 +280,8 @@ impl Room {
         let (Some(grant), Some(endpoint)) = (grant, self.endpoints.get_mut(&id)) else {
             return false;
         };
-        endpoint.way.set_wanted(now, grant.wanted);
+        let can = endpoint.takes_padding();
+        endpoint.way.set_wanted(now, grant.wanted, can);
         let voices = usize::from(grant.voices);
         let changed = endpoint.set_voices(voices);
         endpoint.set_redundancy(grant.redundancy);

@@ -115,7 +115,7 @@ impl Room {
         }
         // Who tells of single packets tells more than a report does.
         if slot.kind == MediaKind::Audio && !endpoint.tells_packets() {
-            endpoint.note_loss(now, block.fraction_lost.into(), 256);
+            self.loss_noted(now, from, block.fraction_lost.into(), 256);
         }
         self.estimate_changed(now, from);
     }
@@ -134,8 +134,19 @@ impl Room {
         budget.statuses -= endpoint.way.handle_feedback(now, feedback, budget.statuses);
         let after = endpoint.way.loss();
         let lost = after.lost - before.lost;
-        endpoint.note_loss(now, lost, lost + after.arrived - before.arrived);
+        self.loss_noted(now, from, lost, lost + after.arrived - before.arrived);
         self.estimate_changed(now, from);
+    }
+
+    /// Of `all` packets more that a receiver speaks of `lost` did not arrive.
+    fn loss_noted(&mut self, now: Instant, from: EndpointId, lost: u64, all: u64) {
+        if self
+            .endpoints
+            .get_mut(&from)
+            .is_some_and(|e| e.note_loss(now, lost, all))
+        {
+            self.plan_now(now);
+        }
     }
 
     fn handle_nack(&mut self, now: Instant, from: EndpointId, nack: &Nack<'_>, budget: &mut Budget) {

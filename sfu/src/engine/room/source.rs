@@ -22,7 +22,7 @@ use super::{
     },
     meter::Meter,
 };
-use crate::wire::codec::{h264, vp8, vp9};
+use crate::wire::codec::{av1, h264, vp8, vp9};
 
 /// All histories of a room. Numbers are never used again, so that an old reference finds nothing.
 #[derive(Debug, Default)]
@@ -297,6 +297,7 @@ impl Source {
             }
             Codec::Vp8 => vp8::frame_size(arrival.payload).map(|size| ([size; vp9::SPATIAL_MAX], 1)),
             Codec::H264 => h264::frame_size(arrival.payload).map(|size| ([size; vp9::SPATIAL_MAX], 1)),
+            Codec::Av1 => av1::frame_size(arrival.payload).map(|size| ([size; vp9::SPATIAL_MAX], 1)),
             Codec::Opus => None,
         };
         let Some((sizes, count)) = sizes else {

@@ -49,7 +49,7 @@ fn the_old_source_flows_until_the_new_one_has_a_key_frame() {
     let mut kit = Kit::new(3);
     kit.view(0, &[want(0, camera(2), 180)]);
     kit.frames(&[2, 3], true);
-    kit.run(5, |kit| kit.frames(&[2, 3], false));
+    kit.run(40, |kit| kit.frames(&[2, 3], false)); // until the key frame is too old to be served
     kit.view(0, &[want(0, camera(3), 180)]);
     assert!(kit.asked(3));
     kit.run(5, |kit| kit.frames(&[2, 3], false));

@@ -104,7 +104,7 @@ impl Way {
     /// How much padding a packet should have that goes out now for a probe; none if none should. `can`: there is a stream
     /// that takes padding. Whatever waits goes first.
     pub(super) fn padding(&mut self, now: Instant, can: bool) -> Option<u8> {
-        if self.transport.is_none() || !can {
+        if !can {
             return None;
         }
         if self.probe.is_none()
@@ -156,9 +156,11 @@ impl Way {
         self.estimator.handle_round_trip(now, round_trip);
     }
 
-    /// What the endpoint could use in all.
-    pub(super) fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
-        self.estimator.set_wanted(now, wanted);
+    /// What the endpoint could use in all. `can`: there is a stream that takes padding, else nothing is probed.
+    pub(super) fn set_wanted(&mut self, now: Instant, wanted: Bitrate, can: bool) {
+        let can = can && self.transport.is_some();
+        self.estimator
+            .set_wanted(now, if can { wanted } else { Bitrate::ZERO });
     }
 
     /// The estimate is planned with from now on.

@@ -7,7 +7,7 @@ use super::{
     offer::{Direction, Extension, Offer, Section},
 };
 use crate::{
-    control::AUDIO_SLOTS,
+    control::{AUDIO_SLOTS, VIDEO_CODECS_MAX},
     engine::{
         id::{MediaKind, ShortId, SlotId, SourceKind, Ssrc},
         packet::{Codec, ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, PayloadType},
@@ -26,6 +26,8 @@ pub(super) const RRID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stre
 pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub(super) const TRANSPORT_CC: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+pub(super) const DEPENDENCY: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 pub(super) const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
 /// What an m-section becomes.
@@ -53,10 +55,12 @@ pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Cho
         extensions: extension_ids(offer)?,
         ..Negotiated::default()
     };
+    let wanted = config.video.iter().take(VIDEO_CODECS_MAX);
+    let wanted: Vec<Codec> = wanted.copied().map(Codec::from).collect();
     let mut slots = (0, 0);
     let mut roles = Vec::with_capacity(offer.sections.len());
     for section in &offer.sections {
-        let payloads = payloads(section);
+        let payloads = payloads(section, &wanted, named.contains_key(&section.mid));
         roles.push(match (named.get(&section.mid), media_kind(section)) {
             _ if !section.is_open || payloads.is_empty() => Role::Refused,
             (Some(&kind), _) => {
@@ -83,6 +87,10 @@ pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Cho
     }
     if media.sources.is_empty() && media.slots.is_empty() {
         return Err(SdpError::Nothing);
+    }
+    let described = |source: &NegotiatedSource| source.payloads.iter().any(|p| p.codec == Codec::Av1);
+    if !offer.allows_mixed || !media.sources.iter().any(described) {
+        media.extensions.dependency = None;
     }
     Ok(Chosen { roles, media })
 }
@@ -144,35 +152,80 @@ fn extension_ids(offer: &Offer) -> Result<ExtensionIds, SdpError> {
         abs_send_time: None,
         orientation: None,
         playout_delay: id(PLAYOUT_DELAY),
+        dependency: id(DEPENDENCY),
     })
 }
 
-/// The codec we know, with its RTX: the first of its kind that the m-line lists.
-fn payloads(section: &Section) -> Vec<PayloadType> {
-    let (codec, name) = match section.media.as_str() {
-        "audio" => (Codec::Opus, "opus/48000/2"),
-        "video" => (Codec::Vp8, "VP8/90000"),
+/// The codecs accepted, each with its RTX. A slot takes VP8 and all that the room wants; a source is given one to send
+/// with, the first of those that the client has.
+fn payloads(section: &Section, wanted: &[Codec], is_source: bool) -> Vec<PayloadType> {
+    let mut codecs = match section.media.as_str() {
+        "audio" => vec![Codec::Opus],
+        "video" if is_source => [wanted, &[Codec::Vp8]].concat(),
+        "video" => [&[Codec::Vp8], wanted].concat(),
         _ => return Vec::new(),
     };
+    let mut seen = BTreeSet::new();
+    codecs.retain(|codec| seen.insert(*codec));
+    let found = codecs
+        .into_iter()
+        .filter_map(|codec| payload_type(section, codec));
+    found.take(if is_source { 1 } else { usize::MAX }).collect()
+}
+
+/// The first payload type of that codec that the m-line lists, in a form that we know.
+fn payload_type(section: &Section, codec: Codec) -> Option<PayloadType> {
     let is = |pt: u8, name: &str| {
         section
             .of_payload("rtpmap", pt)
             .any(|map| map.eq_ignore_ascii_case(name))
     };
-    let repairs = |pt: u8, media: u8| {
-        let parameters = section.of_payload("fmtp", pt).flat_map(|fmtp| fmtp.split(';'));
-        parameters
-            .filter_map(|p| p.trim().strip_prefix("apt="))
-            .any(|apt| apt.parse() == Ok(media))
-    };
     let types = || section.payload_types.iter().copied();
-    let media = types().find(|&pt| is(pt, name));
-    let accepted = media.map(|media| PayloadType {
+    let media = types().find(|&pt| is(pt, name(codec)) && is_known_form(section, codec, pt))?;
+    let repairs = |pt: u8| parameter(section, pt, "apt").is_some_and(|apt| apt.parse() == Ok(media));
+    Some(PayloadType {
         codec,
         media,
-        rtx: types().find(|&pt| codec == Codec::Vp8 && is(pt, "rtx/90000") && repairs(pt, media)),
-    });
-    accepted.into_iter().collect()
+        rtx: types().find(|&pt| codec != Codec::Opus && is(pt, "rtx/90000") && repairs(pt)),
+    })
+}
+
+/// Name, clock and channels as `a=rtpmap` has them.
+pub(super) const fn name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Opus => "opus/48000/2",
+        Codec::Vp8 => "VP8/90000",
+        Codec::H264 => "H264/90000",
+        Codec::Vp9 => "VP9/90000",
+        Codec::Av1 => "AV1/90000",
+    }
+}
+
+/// A parameter of `a=fmtp`.
+pub(super) fn parameter<'a>(section: &'a Section, payload_type: u8, name: &'a str) -> Option<&'a str> {
+    let parameters = section
+        .of_payload("fmtp", payload_type)
+        .flat_map(|fmtp| fmtp.split(';'));
+    parameters
+        .filter_map(|p| p.trim().split_once('='))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+}
+
+/// The profile that all senders and receivers of the codec have.
+fn is_known_form(section: &Section, codec: Codec, payload_type: u8) -> bool {
+    let value = |name| parameter(section, payload_type, name);
+    match codec {
+        Codec::Opus | Codec::Vp8 => true,
+        // RFC 6184 §8.1: constrained baseline is profile 66 with constraint_set1; fragments need mode 1.
+        Codec::H264 => {
+            let profile = value("profile-level-id").and_then(|id| u32::from_str_radix(id, 16).ok());
+            value("packetization-mode") == Some("1")
+                && profile.is_some_and(|id| id >> 16 == 0x42 && id & 0x4000 != 0)
+        }
+        Codec::Vp9 => value("profile-id").is_none_or(|profile| profile == "0"),
+        Codec::Av1 => value("profile").is_none_or(|profile| profile == "0"),
+    }
 }
 
 /// RED over the Opus that is accepted, if the m-line lists it: `red/48000/2` whose blocks are all of that type (RFC 2198 §5).

@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{Fingerprint, ice::IceCredentials};
 use crate::{
-    control::Profile,
+    control::{Profile, VideoCodec},
     engine::{
         id::{SlotId, SourceKind},
         packet::Negotiated,
@@ -40,6 +40,8 @@ pub struct AnswerConfig<'a> {
     pub candidates: &'a [SocketAddr],
     /// How many slots it gets.
     pub profile: Profile,
+    /// Codecs of pictures that the room has, the wanted first. VP8 is always one of them.
+    pub video: &'a [VideoCodec],
     /// Which m-section is which source.
     pub sources: &'a BTreeMap<SourceKind, String>,
     /// Random numbers: SSRCs are made of them, each unlike any other of this endpoint.

@@ -15,6 +15,8 @@ pub(super) struct Offer {
     pub(super) fingerprint: Fingerprint,
     /// The client's. The node never checks, so it needs the ufrag only to know an ICE restart.
     pub(super) ufrag: String,
+    /// The client takes both forms of header extensions in one stream (RFC 8285 §6).
+    pub(super) allows_mixed: bool,
     pub(super) sections: Vec<Section>,
 }
 
@@ -136,6 +138,7 @@ impl Offer {
         Ok(Self {
             fingerprint: read_fingerprint(&session)?,
             ufrag,
+            allows_mixed: has(&session.attributes, "extmap-allow-mixed"),
             sections,
         })
     }

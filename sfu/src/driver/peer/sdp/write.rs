@@ -4,7 +4,9 @@ use std::{fmt::Write, net::SocketAddr};
 
 use super::{
     AnswerConfig, CANDIDATES_MAX, SdpError,
-    choose::{AUDIO_LEVEL, Chosen, MID, PLAYOUT_DELAY, RID, RRID, Role, TRANSPORT_CC},
+    choose::{
+        AUDIO_LEVEL, Chosen, DEPENDENCY, MID, PLAYOUT_DELAY, RID, RRID, Role, TRANSPORT_CC, name, parameter,
+    },
     offer::{Offer, Section},
 };
 use crate::{
@@ -29,6 +31,8 @@ pub struct Plan {
     ufrag: String,
     fingerprint: Fingerprint,
     candidates: Vec<SocketAddr>,
+    /// Dependency descriptors do not fit the short form of header extensions.
+    mixed: bool,
     sections: Vec<Planned>,
 }
 
@@ -55,6 +59,7 @@ impl Plan {
         });
         Self {
             sections: sections.collect(),
+            mixed: chosen.media.extensions.dependency.is_some(),
             session: (config.random)(),
             version: 1,
             remote: offer.fingerprint,
@@ -91,6 +96,9 @@ impl Plan {
             out.push_str(section.mid.as_str());
         }
         out.push_str("\r\na=ice-lite\r\na=msid-semantic: WMS *\r\n");
+        if self.mixed {
+            out.push_str("a=extmap-allow-mixed\r\n");
+        }
         line(
             &mut out,
             format_args!("a=fingerprint:sha-256 {}", self.fingerprint),
@@ -183,6 +191,11 @@ fn plan_source(section: &Section, ids: &ExtensionIds, source: &NegotiatedSource)
             (RID, ids.rid),
             (RRID, ids.rrid),
             (TRANSPORT_CC, ids.transport_cc),
+            (
+                DEPENDENCY,
+                ids.dependency
+                    .filter(|_| source.payloads.iter().any(|p| p.codec == Codec::Av1)),
+            ),
         ],
     };
     extensions(&mut body, section, wanted);
@@ -277,15 +290,24 @@ fn redundant(out: &mut String, red: Option<u8>, payloads: &[PayloadType]) {
 
 fn codecs(out: &mut String, section: &Section, payloads: &[PayloadType], opus: &str) {
     for PayloadType { codec, media, rtx } in payloads {
-        let (name, feedback): (_, &[&str]) = match codec {
-            Codec::Opus => ("opus/48000/2", &AUDIO_FEEDBACK),
-            Codec::Vp8 => ("VP8/90000", &VIDEO_FEEDBACK),
-            Codec::Vp9 => ("VP9/90000", &VIDEO_FEEDBACK),
-            Codec::H264 => ("H264/90000", &VIDEO_FEEDBACK),
+        let feedback: &[&str] = match codec {
+            Codec::Opus => &AUDIO_FEEDBACK,
+            Codec::Vp8 | Codec::H264 | Codec::Vp9 | Codec::Av1 => &VIDEO_FEEDBACK,
         };
-        line(out, format_args!("a=rtpmap:{media} {name}"));
-        if *codec == Codec::Opus {
-            line(out, format_args!("a=fmtp:{media} {opus}"));
+        line(out, format_args!("a=rtpmap:{media} {}", name(*codec)));
+        match codec {
+            Codec::Opus => line(out, format_args!("a=fmtp:{media} {opus}")),
+            Codec::H264 => {
+                let level = parameter(section, *media, "profile-level-id").unwrap_or("42e01f");
+                let form = "level-asymmetry-allowed=1;packetization-mode=1";
+                line(
+                    out,
+                    format_args!("a=fmtp:{media} {form};profile-level-id={level}"),
+                );
+            }
+            Codec::Vp9 => line(out, format_args!("a=fmtp:{media} profile-id=0")),
+            Codec::Av1 => line(out, format_args!("a=fmtp:{media} profile=0")),
+            Codec::Vp8 => {}
         }
         for wanted in feedback {
             if section

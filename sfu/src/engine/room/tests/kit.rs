@@ -31,6 +31,7 @@ const EXTENSIONS: ExtensionIds = ExtensionIds {
     abs_send_time: None,
     orientation: None,
     playout_delay: Some(6),
+    dependency: None,
 };
 pub(super) const OPUS: u8 = 111;
 pub(super) const RED: u8 = 63;
