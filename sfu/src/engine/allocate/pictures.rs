@@ -185,8 +185,8 @@ pub(super) const HOLD: Duration = Duration::from_secs(3);
 pub(super) const HOLD_UNSEEN: Duration = Duration::from_millis(500);
 /// A step down so soon after a raise means that the raise was wrong: the next one waits twice as long.
 pub(super) const RAISE_PROVES_ITSELF: Duration = Duration::from_secs(30);
-/// No raise waits longer: a line that is whole again is used again within some ten seconds.
-pub(super) const HOLD_MAX: Duration = Duration::from_secs(8);
+/// No raise waits longer.
+pub(super) const HOLD_MAX: Duration = Duration::from_secs(24);
 /// For so long an aim is kept without room to spare although what is reached stays below it.
 pub(super) const AIM_PATIENCE: Duration = Duration::from_secs(10);
 
