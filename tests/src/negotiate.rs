@@ -19,6 +19,7 @@ const EXTENSIONS: ExtensionIds = ExtensionIds {
     transport_cc: Some(TRANSPORT_CC),
     abs_send_time: None,
     orientation: None,
+    dependency: None,
     playout_delay: Some(PLAYOUT_DELAY),
     dependency: None,
 };

@@ -15,6 +15,10 @@ pub struct Assembler {
     last: Option<Last>,
     /// Frames decoded of the stream that is shown, from its last key frame on.
     decoded: VecDeque<u32>,
+    /// Frames of it that were there and could not be decoded, because they miss what was lost.
+    undecoded: VecDeque<u32>,
+    /// The first frame after the last hole: what refers to one before it may miss it.
+    after_hole: u32,
     has_key: bool,
     least_delay: Duration,
     timing: Timing,
@@ -179,6 +183,18 @@ impl Assembler {
             || self.has_key && same_stream && stamp.refers_to().all(|frame| self.decoded.contains(&frame))
     }
 
+    /// The frame misses something that was neither lost nor undecodable: the node left out what it should not have.
+    fn is_broken(&self, first: &Packet) -> bool {
+        let stamp = first.stamp;
+        let follows = self.last.is_some_and(|last| {
+            last.packet.stamp.source == stamp.source && last.packet.stamp.layer == stamp.layer
+        });
+        let is_missing = |frame: u32| {
+            frame >= self.after_hole && !self.decoded.contains(&frame) && !self.undecoded.contains(&frame)
+        };
+        !stamp.key && (!follows || stamp.refers_to().any(is_missing))
+    }
+
     /// Passes over a frame that is not whole and never will be.
     fn pass(&mut self, frame: &Frame) -> Step {
         let next_is_key = self
@@ -207,6 +223,7 @@ impl Assembler {
     }
 
     fn leave(&mut self, frame: &Frame, faults: Faults) -> Step {
+        self.after_hole = frame.first.stamp.frame + 1;
         self.forget(frame);
         Step::Passed(faults)
     }
@@ -230,14 +247,21 @@ impl Assembler {
             faults.time_back = step <= 0;
             // Only where no number is missing between them is a jump the node's.
             if last.next == frame.start && self.has_key {
-                faults.broken_reference = !decodable;
+                faults.broken_reference = self.is_broken(&first);
                 faults.picture_id_jump = jumps(last.packet.picture, &first);
             }
         } else if !first.stamp.key {
             faults.began_without_key = true; // the path may have lost the first packets; on a good one it must not be
         }
+        if self.next != Some(frame.start) {
+            self.after_hole = first.stamp.frame;
+        }
         self.forget(frame);
         if !decodable {
+            self.undecoded.push_back(first.stamp.frame);
+            if self.undecoded.len() > DECODED_MAX {
+                self.undecoded.pop_front();
+            }
             // A picture of an upper temporal layer that misses something is left out; below it all waits for a key frame.
             self.has_key &= first.stamp.temporal > 0;
             return Step::Passed(faults);
@@ -245,6 +269,8 @@ impl Assembler {
         if first.stamp.key {
             self.has_key = true;
             self.decoded.clear();
+            self.undecoded.clear();
+            self.after_hole = first.stamp.frame;
         }
         self.decoded.push_back(first.stamp.frame);
         if self.decoded.len() > DECODED_MAX {

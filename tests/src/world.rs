@@ -1,7 +1,7 @@
 //! A meeting in virtual time: one real room, scripted peers, simulated paths.
 
 use std::{
-    cmp::{Ordering, Reverse},
+    cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
     time::{Duration, Instant},
 };
@@ -11,8 +11,8 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use sfu::{
     control::{RoomPolicy, Want},
     engine::{
-        id::{EndpointId, LineIndex, PointNumber, Rank, SlotId, SourceKind},
-        packet::{Forward, Input, LineShare, Output, SlotGrade, SourceGrade},
+        id::{EndpointId, PointNumber, SlotId, SourceKind},
+        packet::{Forward, Input, LineShare, Output, SourceGrade},
         room::Room,
     },
 };
@@ -20,11 +20,14 @@ use sfu::{
 use crate::{
     camera::Camera,
     encoder::Outgoing,
+    event::{Event, Scheduled},
     link::{Bottleneck, Fate, Link, Path, QueueRecord},
     mic::Mic,
     peer::{Peer, Script},
     trace::Trace,
 };
+
+pub use crate::record::{Grades, Orders, Place, SharedLine};
 
 /// Time between a peer's looks for lost packets.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
@@ -71,50 +74,6 @@ pub struct World {
     sealed: BTreeMap<(EndpointId, u32), u16>,
 }
 
-/// A line that several points are behind, in both directions.
-#[derive(Debug)]
-pub struct SharedLine {
-    /// From the points towards the node.
-    pub up: Bottleneck,
-    /// From the node towards the points.
-    pub down: Bottleneck,
-}
-
-/// Where a point stands.
-#[derive(Debug, Clone, Default)]
-pub struct Place {
-    /// How much it counts.
-    pub rank: Rank,
-    /// The lines that the node knows to be on its way.
-    pub known: Vec<LineIndex>,
-    /// The shared line that it truly is behind, by its place in [`World::lines`].
-    pub behind: Option<usize>,
-}
-
-/// What the slots of a point got.
-#[derive(Debug, Clone)]
-pub struct Grades {
-    /// When it was told.
-    pub at: Instant,
-    /// Whose, by index.
-    pub peer: usize,
-    /// All slots that something is wanted in.
-    pub slots: Vec<SlotGrade>,
-}
-
-/// What a point was told to send.
-#[derive(Debug, Clone)]
-pub struct Orders {
-    /// When it was told.
-    pub at: Instant,
-    /// Who, by index.
-    pub peer: usize,
-    /// All its pictures.
-    pub sources: Vec<SourceGrade>,
-    /// Length of its voice packets.
-    pub voice_ms: u8,
-}
-
 #[derive(Debug)]
 struct Paths {
     up: Path,
@@ -124,77 +83,6 @@ struct Paths {
     gone: bool,
     pictures_lost: u32,
 }
-
-#[derive(Debug, Clone)]
-enum Event {
-    Frame(usize),
-    Voice(usize),
-    Ask(usize),
-    Report(usize),
-    Feedback(usize),
-    Trace(usize),
-    Obey {
-        peer: usize,
-        sources: Vec<SourceGrade>,
-        voice_ms: u8,
-    },
-    Leave(usize, Outgoing),
-    Up {
-        peer: usize,
-        rtcp: bool,
-        bytes: Bytes,
-    },
-    Down {
-        peer: usize,
-        rtcp: bool,
-        bytes: Bytes,
-    },
-}
-
-impl Event {
-    fn peer(&self) -> usize {
-        match self {
-            Self::Frame(peer)
-            | Self::Voice(peer)
-            | Self::Ask(peer)
-            | Self::Report(peer)
-            | Self::Feedback(peer)
-            | Self::Trace(peer)
-            | Self::Leave(peer, _)
-            | Self::Obey { peer, .. }
-            | Self::Up { peer, .. }
-            | Self::Down { peer, .. } => *peer,
-        }
-    }
-}
-
-/// An event with its time; those of one time happen in the order they were thought of.
-#[derive(Debug)]
-struct Scheduled {
-    at: Instant,
-    order: u64,
-    event: Event,
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Scheduled {}
 
 /// Seeds to run: `SIM_SEED` alone if it is set, else `SIM_SEEDS` of them, else `count`.
 pub fn seeds(count: u64) -> Vec<u64> {

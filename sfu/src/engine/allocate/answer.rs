@@ -71,7 +71,12 @@ impl Answer<'_> {
                 source: item.demand.source,
                 picture: given.map(picture),
                 shortfall: self.shortfall(item, given, aim, &orders, sees[item.desk]),
-                memory: item.memory(self.now, reached, aim.level),
+                memory: item.memory(
+                    self.now,
+                    reached,
+                    given.map_or(Level::NOTHING, |rung| rung.level),
+                    aim.level,
+                ),
             }
         };
         let mut allocation = Allocation {

@@ -121,6 +121,8 @@ pub(super) struct SlotMemory {
     pub(super) demand: Demand,
     /// What was reached, layers that are still to come included.
     pub(super) reached: Level,
+    /// What was given.
+    pub(super) given: Level,
     /// What would be reached if all layers were sent, at their least rates.
     pub(super) aim: Level,
     /// What the next aim may be without room to spare.

@@ -181,10 +181,12 @@ impl Ladders {
 
 /// After a step down no raise for so long.
 pub(super) const HOLD: Duration = Duration::from_secs(3);
+/// After a layer was asked for and found too large before it came.
+pub(super) const HOLD_UNSEEN: Duration = Duration::from_millis(500);
 /// A step down so soon after a raise means that the raise was wrong: the next one waits twice as long.
 pub(super) const RAISE_PROVES_ITSELF: Duration = Duration::from_secs(30);
-/// No raise waits longer: a line that is whole again is used again within some ten seconds.
-pub(super) const HOLD_MAX: Duration = Duration::from_secs(8);
+/// No raise waits longer.
+pub(super) const HOLD_MAX: Duration = Duration::from_secs(24);
 /// For so long an aim is kept without room to spare although what is reached stays below it.
 pub(super) const AIM_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -335,11 +337,12 @@ impl Item<'_> {
     }
 
     /// What the next call has to know.
-    pub(super) fn memory(&self, now: Instant, reached: Level, aim: Level) -> SlotMemory {
+    pub(super) fn memory(&self, now: Instant, reached: Level, given: Level, aim: Level) -> SlotMemory {
         let is_missed = aim.layer() > reached.layer();
         let fresh = SlotMemory {
             demand: *self.demand,
             reached,
+            given,
             aim,
             entitled: aim,
             missed_since: is_missed.then_some(now),
@@ -352,7 +355,13 @@ impl Item<'_> {
             .refusal
             .filter(|refusal| matches!(refusal.cause, Cause::Path | Cause::LineBudget | Cause::OneVoice));
         let hold = match for_want_of_room {
-            Some(because) if reached < former.reached => Some(former.lowered(now, because)),
+            Some(because) if given < former.given => Some(former.lowered(now, because)),
+            // Only a layer that was still to come is given up: nobody saw a step down.
+            Some(because) if reached < former.reached => Some(Hold {
+                from: now,
+                length: HOLD_UNSEEN,
+                because,
+            }),
             _ => former.hold,
         };
         SlotMemory {
