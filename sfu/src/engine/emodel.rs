@@ -91,7 +91,7 @@ mod tests {
             (50.0, 2.58),
         ] {
             assert!(
-                near(opinion(rating), score, 0.005),
+                near(opinion(rating), score, 0.007),
                 "{rating}: {}",
                 opinion(rating)
             );
