@@ -42,17 +42,7 @@ struct LineRow {
     up_mbps: f64,
     budget_pct: u8,
     /// `primary` or `backup`; no column: all are primary.
-    #[serde(default)]
-    role: LineRole,
-}
-
-/// What a line is for.
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum LineRole {
-    #[default]
-    Primary,
-    Backup,
+    role: Option<String>,
 }
 
 /// Reads both files and checks them against each other: ids are unique, parents and ends exist, parents form a tree,
@@ -115,6 +105,11 @@ fn parse(
         if !ids.insert(row.id.clone()) {
             return Err(wrong("id", format!("line {} is there twice", row.id)));
         }
+        let is_backup = match row.role.as_deref() {
+            None | Some("primary") => false,
+            Some("backup") => true,
+            Some(_) => return Err(wrong("role", "a line is primary or backup".into())),
+        };
         let rate = |key: &str, mbps: f64| match mbps {
             _ if mbps.is_finite() && (0.0..=1_000_000.0).contains(&mbps) => {
                 Ok(Bitrate::bps((mbps * 1e6) as u64))
@@ -128,7 +123,7 @@ fn parse(
             from: row.from.into(),
             to: row.to.into(),
             budget_percent: row.budget_pct,
-            is_backup: row.role == LineRole::Backup,
+            is_backup,
         });
     }
     Ok(topology)
@@ -266,7 +261,7 @@ mod tests {
             (
                 sites.into(),
                 lines.replace("primary", "r"),
-                "l, line 2, column 5: ",
+                "l, line 2, column 5: a line is primary or backup",
             ),
             (
                 sites.into(),

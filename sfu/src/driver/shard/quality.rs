@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{RoomKey, Seat, Shard};
 use crate::{
-    control::{Event, LineReport, RoomReport, SendOrder, SlotQuality, SourceOrder},
+    control::{Event, LineReport, PointReport, RoomReport, SendOrder, SlotQuality, SourceOrder},
     engine::{
         id::{EndpointId, LineIndex},
         packet::{LineShare, SlotGrade, SourceGrade},
@@ -80,23 +80,15 @@ impl Shard {
     /// What is known of a room; none if there is none, or if it failed.
     pub(super) fn report(&mut self, now: Instant, key: RoomKey) -> Option<RoomReport> {
         let mut points = self.with_room(key, |room| room.report(now))?;
-        let mut seats: Vec<&mut Seat> = self.seats.values_mut().filter(|seat| seat.room == key).collect();
-        seats.sort_unstable_by_key(|seat| seat.number);
-        for point in &mut points {
-            let Ok(place) = seats.binary_search_by_key(&point.number, |seat| seat.number) else {
-                continue;
-            };
-            // What was told says why; before anything was, the room says what flows.
-            if let Some(quality) = &seats[place].quality {
-                point.slots.clone_from(quality);
-            }
-            if let Some(order) = &seats[place].order {
-                point.send.clone_from(order);
-            }
-        }
         let mut used: Vec<(LineShare, u64, u64)> =
             self.lines.told(key).iter().map(|&share| (share, 0, 0)).collect();
-        for seat in seats {
+        for endpoint in self.rooms.get(&key)?.seats.values() {
+            let Some(seat) = self.seats.get_mut(endpoint) else {
+                continue;
+            };
+            if let Ok(place) = points.binary_search_by_key(&seat.number, |point| point.number) {
+                seat.complete(&mut points[place]);
+            }
             let (down, up) = (seat.sent.look(now).as_bps(), seat.received.look(now).as_bps());
             for (_, all_down, all_up) in used
                 .iter_mut()
@@ -132,6 +124,18 @@ impl Shard {
                 .lines
                 .into_iter()
                 .for_each(|line| self.quality.add_line(line));
+        }
+    }
+}
+
+impl Seat {
+    /// What was told says why; before anything was, the room says what flows.
+    fn complete(&self, point: &mut PointReport) {
+        if let Some(quality) = &self.quality {
+            point.slots.clone_from(quality);
+        }
+        if let Some(order) = &self.order {
+            point.send.clone_from(order);
         }
     }
 }
