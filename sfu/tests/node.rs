@@ -427,7 +427,7 @@ async fn a_room_is_inspected_with_its_share_of_the_lines_and_what_pages_say() {
             .collect::<Vec<_>>()
     };
     let all = ("co-to--tinh".to_owned(), Bitrate::mbps(8), Bitrate::mbps(2));
-    assert_eq!(shares(&inspect(&control).await), [all.clone()]);
+    assert_eq!(shares(&inspect(&control).await), std::slice::from_ref(&all));
 
     // Somebody of another room behind the same line takes half of it, until it leaves.
     let guest = Client::new(welcome.media[0]).await;
