@@ -21,7 +21,6 @@ const EXTENSIONS: ExtensionIds = ExtensionIds {
     orientation: None,
     dependency: None,
     playout_delay: Some(PLAYOUT_DELAY),
-    dependency: None,
 };
 pub(crate) const OPUS: PayloadType = PayloadType {
     codec: Codec::Opus,

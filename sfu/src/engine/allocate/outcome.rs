@@ -139,6 +139,8 @@ pub(super) struct Hold {
     pub(super) from: Instant,
     pub(super) length: Duration,
     pub(super) because: Shortfall,
+    /// What the way was taken to carry then.
+    pub(super) estimate: u64,
 }
 
 /// A rung of all ladders: layer and temporal layer as one number that grows with quality. 0 is nothing.

@@ -9,6 +9,7 @@ use super::{
     super::{
         id::LineIndex,
         shortfall::{Cause, Shortfall},
+        units::Bitrate,
     },
     ladder::{Ladder, Rung, layer_for, temporal_for},
     outcome::{Allocation, Hold, Level, SlotGrant, SlotMemory},
@@ -56,6 +57,8 @@ pub(super) struct Item<'a> {
     top: u8,
     /// What stopped it.
     pub(super) refusal: Option<Shortfall>,
+    /// What its receiver's way carries.
+    estimate: u64,
 }
 
 /// What a picture would get if all layers were sent.
@@ -105,6 +108,7 @@ impl<'a> Pictures<'a> {
                     climbed: 0,
                     top: 0,
                     refusal: None,
+                    estimate: desk.receiver.estimate.map_or(u64::MAX, Bitrate::as_bps),
                 };
                 item.look(problem, desk, source.ok().map(|at| sources[at].1));
                 found.push(item);
@@ -187,6 +191,8 @@ pub(super) const HOLD_UNSEEN: Duration = Duration::from_millis(500);
 pub(super) const RAISE_PROVES_ITSELF: Duration = Duration::from_secs(30);
 /// No raise waits longer.
 pub(super) const HOLD_MAX: Duration = Duration::from_secs(24);
+/// A way that carries so many times what it did at the step down ends the wait.
+const WIDE: u64 = 2;
 /// For so long an aim is kept without room to spare although what is reached stays below it.
 pub(super) const AIM_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -311,7 +317,10 @@ impl Item<'_> {
         };
         let is_over = now.saturating_duration_since(hold.from) >= length;
         let is_freed = hold.because.line.is_some_and(|line| freed.contains(&line));
-        (!is_over && !is_freed).then_some(hold.because)
+        // No noise of an estimate: the way itself is another one.
+        let is_wide =
+            hold.because.cause == Cause::Path && self.estimate >= hold.estimate.saturating_mul(WIDE);
+        (!is_over && !is_freed && !is_wide).then_some(hold.because)
     }
 
     /// What the climbed rungs take.
@@ -355,12 +364,13 @@ impl Item<'_> {
             .refusal
             .filter(|refusal| matches!(refusal.cause, Cause::Path | Cause::LineBudget | Cause::OneVoice));
         let hold = match for_want_of_room {
-            Some(because) if given < former.given => Some(former.lowered(now, because)),
+            Some(because) if given < former.given => Some(former.lowered(now, because, self.estimate)),
             // Only a layer that was still to come is given up: nobody saw a step down.
             Some(because) if reached < former.reached => Some(Hold {
                 from: now,
                 length: HOLD_UNSEEN,
                 because,
+                estimate: self.estimate,
             }),
             _ => former.hold,
         };
@@ -401,7 +411,7 @@ impl SlotMemory {
         }
     }
 
-    fn lowered(&self, now: Instant, because: Shortfall) -> Hold {
+    fn lowered(&self, now: Instant, because: Shortfall, estimate: u64) -> Hold {
         let too_soon = self
             .raised_at
             .is_some_and(|raised| now.saturating_duration_since(raised) < RAISE_PROVES_ITSELF);
@@ -413,6 +423,7 @@ impl SlotMemory {
             from: now,
             length,
             because,
+            estimate,
         }
     }
 }
