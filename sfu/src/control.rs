@@ -5,18 +5,19 @@
 //! restart it reconciles from [`Command::Snapshot`]. Signaling keeps people; the node keeps media and, for each seat,
 //! an opaque note ([`Join::seat_note`]) that lets a restarted signaling know who sits where.
 
+mod policy;
 mod quality;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::policy::{RoomPolicy, VIDEO_CODECS_MAX, VideoCodec};
 pub use self::quality::{
     ClientState, LINES_MAX, LINES_ON_WAY_MAX, LayerOrder, LineBudget, LineReport, Network, PointReport,
     RoomReport, SITES_MAX, SendOrder, SlotQuality, SourceOrder,
 };
 use crate::engine::id::{PointNumber, SlotId, SourceKind, SourceNumber};
-use crate::engine::units::Bitrate;
 pub use crate::engine::{id::Rank, shortfall::Cause};
 
 /// Version of this protocol. A node answers [`ControlError::Version`] to any other.
@@ -201,57 +202,6 @@ pub struct Want {
     /// The person at the point chose this picture: it comes right after the stage.
     #[serde(default)]
     pub pinned: bool,
-}
-
-/// How a room behaves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RoomPolicy {
-    /// Newcomers above this number of seats are refused. 1 to 1,000.
-    pub points_max: u16,
-    /// What the way to a newcomer is taken to carry until it was measured, a second or so after its join.
-    #[serde(default = "way_start")]
-    pub way_start: Bitrate,
-    /// Codecs of pictures, the wanted first: a point sends with the first it can, VP8 being what all can. Other points get
-    /// what they can show of them. More than [`VIDEO_CODECS_MAX`] are refused. It counts for those who join from then on.
-    #[serde(default = "video_default")]
-    pub video: Vec<VideoCodec>,
-}
-
-/// Most codecs of [`RoomPolicy::video`].
-pub const VIDEO_CODECS_MAX: usize = 4;
-
-fn video_default() -> Vec<VideoCodec> {
-    vec![VideoCodec::Vp8]
-}
-
-/// A codec of pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VideoCodec {
-    /// The common ground: every browser has it.
-    Vp8,
-    /// Constrained baseline. A Firefox without its plugin has it not.
-    H264,
-    /// Profile 0.
-    Vp9,
-    /// Main profile.
-    Av1,
-}
-
-impl Default for RoomPolicy {
-    fn default() -> Self {
-        Self {
-            points_max: 300,
-            video: video_default(),
-            way_start: way_start(),
-        }
-    }
-}
-
-/// Voices and a small picture, without harm to the thinnest lines.
-fn way_start() -> Bitrate {
-    Bitrate::kbps(300)
 }
 
 /// A point's form, which fixes how many video slots it has.

@@ -44,6 +44,7 @@ pub mod seq;
 pub mod shortfall;
 pub mod silence;
 pub mod slot;
+mod source_packet;
 pub mod speaker;
 pub mod stats;
 mod streams;

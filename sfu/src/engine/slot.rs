@@ -2,71 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+pub use super::source_packet::{Lost, Reason, SourcePacket};
 use super::{
-    arrival::Arrival,
     id::{EndpointId, MediaKind, ShortId, SlotId, SourceNumber, Ssrc},
     packet::{
         Codec, ExtensionIds, Forward, NegotiatedSlot, OutgoingHeader, PacketRef, PayloadPatch, PayloadType,
         Purpose, StreamOrigin,
     },
     redundancy::{Piece, Recent, Redundancy},
-    rewriter::{Original, Rewriter, Rewritten, Skip},
+    rewriter::{Rewriter, Rewritten, Skip},
     ring::Ring,
     selector::{LayerStream, Selector, Target, Verdict},
     seq::{RtpTime, Seq},
 };
-
-/// A packet of a source on its way to slots.
-#[derive(Debug, Clone, Copy)]
-pub struct SourcePacket {
-    /// Of which stream.
-    pub of: LayerStream,
-    /// Its number there.
-    pub sequence: Seq,
-    /// Where its payload is.
-    pub at: PacketRef,
-    /// Bytes of payload.
-    pub size: u16,
-    /// What is rewritten.
-    pub original: Original,
-    /// The first of its source after silence that was not forwarded: it begins a stretch.
-    pub resumes: bool,
-}
-
-impl SourcePacket {
-    /// From what the uplink gave.
-    pub fn new(of: LayerStream, at: PacketRef, arrival: &Arrival<'_>) -> Self {
-        let original = Original {
-            timestamp: arrival.timestamp,
-            capture: arrival.capture,
-            marker: arrival.marker,
-            codec: arrival.codec,
-            video: arrival.video,
-        };
-        let size = u16::try_from(arrival.payload.len()).unwrap_or(u16::MAX);
-        Self {
-            of,
-            sequence: arrival.sequence,
-            at,
-            size,
-            original,
-            resumes: false,
-        }
-    }
-
-    /// It is the first after silence: it begins a talk spurt (RFC 3551 §4.1).
-    pub fn resume(&mut self) {
-        self.resumes = true;
-        self.original.marker = true;
-    }
-
-    /// A decoder can begin with it.
-    fn starts(&self) -> bool {
-        self.original
-            .video
-            .is_none_or(|video| video.key_frame && video.starts_picture)
-    }
-}
 
 /// What came of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,15 +32,6 @@ pub enum Offered {
     Skipped(Reason),
     /// The slot has nothing to do with the source.
     Foreign,
-}
-
-/// Why a packet of what the slot shows is not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// It has no place in the slot's numbers or time.
-    Place(Skip),
-    /// The receiver does not take this codec.
-    Codec,
 }
 
 /// A packet with its place in the slot.
@@ -493,15 +432,6 @@ impl Slot {
 
 /// A source that does not begin for so long leaves the slot empty: no old face in its tile for ever.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Why a packet is not sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// Not in the ring, or the receiver takes no RTX.
-    Unknown,
-    /// Sent again a moment ago.
-    Recent,
-}
 
 impl Numbered {
     /// The packet as it goes out with that header.

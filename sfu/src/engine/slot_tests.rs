@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{
     super::{
         arrival::{Picture, PictureId, Spatial},
+        rewriter::Original,
         selector::ALL_TEMPORAL,
         testing::ms,
     },

@@ -191,8 +191,8 @@ pub(super) const HOLD_UNSEEN: Duration = Duration::from_millis(500);
 pub(super) const RAISE_PROVES_ITSELF: Duration = Duration::from_secs(30);
 /// No raise waits longer.
 pub(super) const HOLD_MAX: Duration = Duration::from_secs(24);
-/// A way that carries so many times what it did at the step down ends the wait.
-const WIDE: u64 = 2;
+/// A way that carries so many times what it did at the step down waits no longer than [`HOLD`].
+const WIDE: u64 = 3;
 /// For so long an aim is kept without room to spare although what is reached stays below it.
 pub(super) const AIM_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -309,18 +309,18 @@ impl Item<'_> {
         };
         let former = self.former.filter(|former| level > former.reached)?;
         let hold = former.hold?;
+        // No noise of an estimate: the way itself is another one.
+        let is_wide =
+            hold.because.cause == Cause::Path && self.estimate >= hold.estimate.saturating_mul(WIDE);
         // Nothing at all is worse than a picture that changes.
-        let length = if former.reached == Level::default() {
+        let length = if is_wide || former.reached == Level::default() {
             hold.length.min(HOLD)
         } else {
             hold.length
         };
         let is_over = now.saturating_duration_since(hold.from) >= length;
         let is_freed = hold.because.line.is_some_and(|line| freed.contains(&line));
-        // No noise of an estimate: the way itself is another one.
-        let is_wide =
-            hold.because.cause == Cause::Path && self.estimate >= hold.estimate.saturating_mul(WIDE);
-        (!is_over && !is_freed && !is_wide).then_some(hold.because)
+        (!is_over && !is_freed).then_some(hold.because)
     }
 
     /// What the climbed rungs take.

@@ -1,0 +1,79 @@
+//! A packet of a source, with what a slot has to know of it, and why it may not be sent.
+
+use super::{
+    arrival::Arrival,
+    packet::PacketRef,
+    rewriter::{Original, Skip},
+    selector::LayerStream,
+    seq::Seq,
+};
+
+/// A packet of a source on its way to slots.
+#[derive(Debug, Clone, Copy)]
+pub struct SourcePacket {
+    /// Of which stream.
+    pub of: LayerStream,
+    /// Its number there.
+    pub sequence: Seq,
+    /// Where its payload is.
+    pub at: PacketRef,
+    /// Bytes of payload.
+    pub size: u16,
+    /// What is rewritten.
+    pub original: Original,
+    /// The first of its source after silence that was not forwarded: it begins a stretch.
+    pub resumes: bool,
+}
+
+impl SourcePacket {
+    /// From what the uplink gave.
+    pub fn new(of: LayerStream, at: PacketRef, arrival: &Arrival<'_>) -> Self {
+        let original = Original {
+            timestamp: arrival.timestamp,
+            capture: arrival.capture,
+            marker: arrival.marker,
+            codec: arrival.codec,
+            video: arrival.video,
+        };
+        let size = u16::try_from(arrival.payload.len()).unwrap_or(u16::MAX);
+        Self {
+            of,
+            sequence: arrival.sequence,
+            at,
+            size,
+            original,
+            resumes: false,
+        }
+    }
+
+    /// It is the first after silence: it begins a talk spurt (RFC 3551 §4.1).
+    pub fn resume(&mut self) {
+        self.resumes = true;
+        self.original.marker = true;
+    }
+
+    /// A decoder can begin with it.
+    pub(super) fn starts(&self) -> bool {
+        self.original
+            .video
+            .is_none_or(|video| video.key_frame && video.starts_picture)
+    }
+}
+
+/// Why a packet of what the slot shows is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It has no place in the slot's numbers or time.
+    Place(Skip),
+    /// The receiver does not take this codec.
+    Codec,
+}
+
+/// Why a packet is not sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Not in the ring, or the receiver takes no RTX.
+    Unknown,
+    /// Sent again a moment ago.
+    Recent,
+}
