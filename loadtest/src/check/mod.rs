@@ -428,12 +428,19 @@ impl SlotCheck {
                     mark.counter, mark.source, before.counter
                 )
             });
-        } else if passed.abs_diff(units.wrapping_mul(ticks)) > ticks / 2 {
+        } else if passed.abs_diff(units.wrapping_mul(ticks)) > ticks / 2
+            && !self.is_served(passed, units, ticks)
+        {
             self.violate(Violation::Time, || {
                 format!("{passed} ticks for {units} units of {}", mark.source)
             });
         }
         Follows::GoesOn
+    }
+
+    /// Pictures that the node kept come in one burst with times squeezed to end now, a millisecond apart.
+    fn is_served(&self, passed: u32, units: u32, ticks: u32) -> bool {
+        self.kind != SlotKind::Voice && (90..units.saturating_mul(ticks)).contains(&passed)
     }
 
     fn compare_names(&mut self, until_us: u64) {
@@ -444,7 +451,8 @@ impl SlotCheck {
                 named,
                 unexplained,
             } = compared;
-            if unexplained {
+            // Silence of a voice is not forwarded: what is left out of it needs no word.
+            if unexplained && self.kind != SlotKind::Voice {
                 self.violate(Violation::Skipped, || {
                     format!("{csrc:?} left something out before {time}")
                 });
