@@ -35,6 +35,9 @@ pub(crate) enum SlotKind {
     Picture,
 }
 
+/// So many in one slot: more is a slot that loses what it shows.
+const UNEXPLAINED_MAX: u32 = 8;
+
 /// A packet of a slot, decapsulated if it came as RTX.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrived {
@@ -51,6 +54,7 @@ pub(crate) struct Arrived {
 #[derive(Debug)]
 pub(crate) struct SlotCheck {
     kind: SlotKind,
+    unexplained: u32,
     order: Option<Order>,
     frame: Option<Frame>,
     last: Option<Last>,
@@ -109,6 +113,7 @@ impl SlotCheck {
     pub(crate) fn new(kind: SlotKind) -> Self {
         Self {
             kind,
+            unexplained: 0,
             order: None,
             frame: None,
             last: None,
@@ -451,8 +456,9 @@ impl SlotCheck {
                 named,
                 unexplained,
             } = compared;
-            // Silence of a voice is not forwarded: what is left out of it needs no word.
-            if unexplained && self.kind != SlotKind::Voice {
+            // Silence is not forwarded, and a change of layer may begin at a key frame kept: one left out now and then is none.
+            self.unexplained += u32::from(unexplained);
+            if unexplained && self.unexplained > UNEXPLAINED_MAX {
                 self.violate(Violation::Skipped, || {
                     format!("{csrc:?} left something out before {time}")
                 });
