@@ -54,6 +54,8 @@ after(async () => {
 });
 
 const pictures = async () => (await received(viewer)).filter((s) => s.kind === 'video' && s.frames > 0);
+/** What the tiles get by the server's word: heights and causes. */
+const slots = () => viewer.evaluate(() => globalThis.diemcau.figures?.slots ?? []);
 const shown = async () => (await viewer.evaluate(() => globalThis.diemcau.quality ?? []));
 const highest = async () => Math.max(0, ...(await shown()).map((s) => s.height ?? 0));
 const causes = async () => [...new Set((await shown()).map((s) => s.cause).filter(Boolean))];
@@ -99,4 +101,5 @@ test('a thin line gives a smaller picture with its reason, and voices all the wh
   t.diagnostic(`whole again after ${((Date.now() - began) / 1000).toFixed(1)} s`);
   await wait(2);
   await viewer.screenshot({ path: path.join(output, 'quality-wide-again.png') });
+  assert.ok((await slots()).length > 0);
 });

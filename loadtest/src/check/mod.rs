@@ -35,9 +35,6 @@ pub(crate) enum SlotKind {
     Picture,
 }
 
-/// So many in one slot: more is a slot that loses what it shows.
-const UNEXPLAINED_MAX: u32 = 8;
-
 /// A packet of a slot, decapsulated if it came as RTX.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrived {
@@ -54,7 +51,6 @@ pub(crate) struct Arrived {
 #[derive(Debug)]
 pub(crate) struct SlotCheck {
     kind: SlotKind,
-    unexplained: u32,
     order: Option<Order>,
     frame: Option<Frame>,
     last: Option<Last>,
@@ -113,7 +109,6 @@ impl SlotCheck {
     pub(crate) fn new(kind: SlotKind) -> Self {
         Self {
             kind,
-            unexplained: 0,
             order: None,
             frame: None,
             last: None,
@@ -433,19 +428,12 @@ impl SlotCheck {
                     mark.counter, mark.source, before.counter
                 )
             });
-        } else if passed.abs_diff(units.wrapping_mul(ticks)) > ticks / 2
-            && !self.is_served(passed, units, ticks)
-        {
+        } else if passed.abs_diff(units.wrapping_mul(ticks)) > ticks / 2 {
             self.violate(Violation::Time, || {
                 format!("{passed} ticks for {units} units of {}", mark.source)
             });
         }
         Follows::GoesOn
-    }
-
-    /// Pictures that the node kept come in one burst with times squeezed to end now, a millisecond apart.
-    fn is_served(&self, passed: u32, units: u32, ticks: u32) -> bool {
-        self.kind != SlotKind::Voice && (90..units.saturating_mul(ticks)).contains(&passed)
     }
 
     fn compare_names(&mut self, until_us: u64) {
@@ -456,9 +444,7 @@ impl SlotCheck {
                 named,
                 unexplained,
             } = compared;
-            // Silence is not forwarded, and a change of layer may begin at a key frame kept: one left out now and then is none.
-            self.unexplained += u32::from(unexplained);
-            if unexplained && self.unexplained > UNEXPLAINED_MAX {
+            if unexplained {
                 self.violate(Violation::Skipped, || {
                     format!("{csrc:?} left something out before {time}")
                 });
