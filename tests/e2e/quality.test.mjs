@@ -55,7 +55,7 @@ after(async () => {
 
 const pictures = async () => (await received(viewer)).filter((s) => s.kind === 'video' && s.frames > 0);
 /** What the tiles get by the server's word: heights and causes. */
-const slots = () => viewer.evaluate(() => globalThis.diemcau.figures?.slots ?? []);
+const slots = () => viewer.evaluate(() => [...(globalThis.diemcau.figures?.slots.values() ?? [])]);
 const shown = async () => (await viewer.evaluate(() => globalThis.diemcau.quality ?? []));
 const highest = async () => Math.max(0, ...(await shown()).map((s) => s.height ?? 0));
 const causes = async () => [...new Set((await shown()).map((s) => s.cause).filter(Boolean))];

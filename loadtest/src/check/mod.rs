@@ -7,6 +7,7 @@
 mod counts;
 mod names;
 mod order;
+mod succession;
 
 use bytes::{Bytes, BytesMut};
 
@@ -14,9 +15,10 @@ pub(crate) use self::counts::{SlotCounts, Violation};
 use self::{
     names::{Compared, Names},
     order::Order,
+    succession::{Follows, Stretch, Unit},
 };
 use crate::{
-    clip::{Clips, FRAME_TICKS, SOUND_TICKS, is_key_frame},
+    clip::{Clips, is_key_frame},
     media::{CLIP_SPEECH, Mark, read_descriptor, unmark_frame, unmark_sound},
     report::Histogram,
 };
@@ -53,7 +55,9 @@ pub(crate) struct SlotCheck {
     kind: SlotKind,
     order: Option<Order>,
     frame: Option<Frame>,
-    last: Option<Last>,
+    stretch: Stretch,
+    /// PictureID and TL0PICIDX of the last whole frame.
+    picture: Option<(u16, u8)>,
     /// Something was lost since the last whole unit.
     hole: bool,
     /// A decoder could go on: nothing was lost since the last key frame.
@@ -62,6 +66,8 @@ pub(crate) struct SlotCheck {
     names: Names,
     counts: SlotCounts,
     latency: Histogram,
+    /// Of the last frame, as long as the next has not told whether it was served from what the node had kept.
+    latencies_us: Vec<u64>,
     log: Vec<String>,
 }
 
@@ -79,25 +85,6 @@ struct Frame {
     arrivals_us: Vec<u64>,
 }
 
-/// How a unit follows the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Follows {
-    GoesOn,
-    /// The first of a source or layer.
-    Begins,
-    /// The same source after a while without it: right if the slot was empty meanwhile, which the slot message tells.
-    Resumes,
-}
-
-/// The last whole unit.
-#[derive(Debug, Clone, Copy)]
-struct Last {
-    time: u32,
-    csrc: Option<u32>,
-    picture: (u16, u8),
-    mark: Option<Mark>,
-}
-
 /// Whether one picture follows another. Frames of upper temporal layers keep TL0PICIDX (RFC 7741 §4.2): browsers send them,
 /// the points of this load tester do not.
 fn follows_picture((last_id, last_tl0): (u16, u8), (id, tl0): (u16, u8), layered: bool) -> bool {
@@ -111,13 +98,15 @@ impl SlotCheck {
             kind,
             order: None,
             frame: None,
-            last: None,
+            stretch: Stretch::default(),
+            picture: None,
             hole: false,
             decodable: true,
             last_pli_us: 0,
             names: Names::default(),
             counts: SlotCounts::default(),
             latency: Histogram::default(),
+            latencies_us: Vec::new(),
             log: Vec::new(),
         }
     }
@@ -190,6 +179,7 @@ impl SlotCheck {
     /// The end: what is still missing is lost, what has no name yet gets none.
     pub(crate) fn finish(&mut self, ours: &dyn Fn(u32) -> bool) {
         self.give_up(None, ours);
+        self.note_latencies(false, Vec::new());
         self.compare_names(u64::MAX);
     }
 
@@ -240,8 +230,8 @@ impl SlotCheck {
             self.frame = None;
             if descriptor.start && is_key_frame(data) {
                 // A switch went between the packets of a frame of the former source or layer: a decoder drops that frame.
-                if let Some(last) = &mut self.last {
-                    last.picture = picture;
+                if self.picture.is_some() {
+                    self.picture = Some(picture);
                 }
             } else {
                 self.violate(Violation::Torn, || format!("the frame at {time} has no end"));
@@ -249,7 +239,7 @@ impl SlotCheck {
         }
         if self.frame.is_none() {
             if !descriptor.start {
-                if self.last.is_none() && !self.hole {
+                if self.stretch.is_new() && !self.hole {
                     // The slot began before the first packet that came.
                     self.counts.lost += 1;
                     self.hole = true;
@@ -299,19 +289,19 @@ impl SlotCheck {
             }
         };
         let picture = (frame.picture_id, frame.tl0_picture);
-        let last = self.last.replace(Last {
+        let unit = Unit {
             time: frame.time,
             csrc: frame.csrc,
-            picture,
             mark,
-        });
-        let follows = self.judge_succession(last, frame.time, frame.csrc, mark, key, hole, FRAME_TICKS);
-        if let Some(last) = last
+            key,
+        };
+        let follows = self.follow(unit, hole);
+        if let Some(last) = self.picture.replace(picture)
             && !hole
-            && !follows_picture(last.picture, picture, mark.is_none())
+            && !follows_picture(last, picture, mark.is_none())
         {
             self.violate(Violation::Picture, || {
-                format!("picture {picture:?} after {:?}", last.picture)
+                format!("picture {picture:?} after {last:?}")
             });
         }
         if key {
@@ -324,13 +314,21 @@ impl SlotCheck {
         }
         self.counts.undecodable += u64::from(!self.decodable);
         self.counts.units += 1;
-        if let Some(mark) = mark {
-            for at_us in &frame.arrivals_us {
-                self.latency.record(at_us.saturating_sub(mark.sent_us));
-            }
-        }
+        let latency = |at_us: &u64| mark.map(|mark| at_us.saturating_sub(mark.sent_us));
+        let latencies_us = frame.arrivals_us.iter().filter_map(latency).collect();
+        self.note_latencies(follows == Follows::Served, latencies_us);
         let resumes = follows == Follows::Resumes;
         self.names.observe(frame.csrc, frame.time, now_us, resumes);
+    }
+
+    /// What was kept tells how old it is and not how long the way took; the frame before a served one was served too.
+    fn note_latencies(&mut self, served: bool, latencies_us: Vec<u64>) {
+        let before = std::mem::replace(&mut self.latencies_us, latencies_us);
+        if served {
+            self.latencies_us.clear();
+        } else {
+            before.into_iter().for_each(|us| self.latency.record(us));
+        }
     }
 
     fn judge_sound(&mut self, packet: Arrived, ours: &dyn Fn(u32) -> bool) {
@@ -348,13 +346,13 @@ impl SlotCheck {
                 None
             }
         };
-        let last = self.last.replace(Last {
+        let unit = Unit {
             time: packet.time,
             csrc: packet.csrc,
-            picture: (0, 0),
             mark,
-        });
-        let follows = self.judge_succession(last, packet.time, packet.csrc, mark, false, hole, SOUND_TICKS);
+            key: false,
+        };
+        let follows = self.follow(unit, hole);
         self.counts.units += 1;
         let resumes = follows == Follows::Resumes;
         self.names
@@ -385,55 +383,16 @@ impl SlotCheck {
         }
     }
 
-    /// How a unit follows the one before.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one comparison, used in two places"
-    )]
-    fn judge_succession(
-        &mut self,
-        last: Option<Last>,
-        time: u32,
-        csrc: Option<u32>,
-        mark: Option<Mark>,
-        key: bool,
-        hole: bool,
-        ticks: u32,
-    ) -> Follows {
-        let Some(last) = last else {
-            return Follows::Begins;
-        };
-        let passed = time.wrapping_sub(last.time);
-        if passed == 0 || passed > i32::MAX as u32 {
-            self.violate(Violation::Time, || format!("{time} after {}", last.time));
+    fn follow(&mut self, unit: Unit, hole: bool) -> Follows {
+        let (first, mut faults) = (self.stretch.is_new(), Vec::new());
+        let follows = self.stretch.follow(self.kind, unit, hole, |violation, words| {
+            faults.push((violation, words))
+        });
+        for (violation, words) in faults {
+            self.violate(violation, || words);
         }
-        let started = last.csrc != csrc || last.mark.map(|mark| mark.clip) != mark.map(|mark| mark.clip);
-        if started {
-            self.counts.switches += 1;
-            return Follows::Begins;
-        }
-        let (Some(mark), Some(before)) = (mark, last.mark) else {
-            return Follows::GoesOn;
-        };
-        let units = mark.counter.wrapping_sub(before.counter);
-        let forward = units != 0 && units <= i32::MAX as u32;
-        let may_resume = self.kind == SlotKind::Voice || key;
-        if forward && units > 1 && !hole && may_resume {
-            return Follows::Resumes;
-        }
-        if !forward || (units > 1 && !hole) {
-            self.violate(Violation::Skipped, || {
-                format!(
-                    "unit {} of {} after {}",
-                    mark.counter, mark.source, before.counter
-                )
-            });
-        } else if passed.abs_diff(units.wrapping_mul(ticks)) > ticks / 2 {
-            self.violate(Violation::Time, || {
-                format!("{passed} ticks for {units} units of {}", mark.source)
-            });
-        }
-        Follows::GoesOn
+        self.counts.switches += u64::from(follows == Follows::Begins && !first);
+        follows
     }
 
     fn compare_names(&mut self, until_us: u64) {

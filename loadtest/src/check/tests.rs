@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::{order::NACKS_MAX, *};
-use crate::media::{cut, marked_frame, marked_sound};
+use crate::{
+    clip::{FRAME_TICKS, SOUND_TICKS},
+    media::{cut, marked_frame, marked_sound},
+};
 
 const CAMERA: u32 = 9;
 const OTHER: u32 = 13;
@@ -345,6 +348,60 @@ fn a_source_may_come_back_only_where_the_slot_message_says_so() {
         check.finish(&ours);
         assert_clean(&check);
     }
+}
+
+#[test]
+fn frames_that_were_kept_may_come_in_haste_behind_the_key_frame_and_nowhere_else() {
+    let hasty = |hasty: std::ops::Range<u16>| {
+        let mut slot = Slot::new();
+        let packets = (0..20).flat_map(|index| {
+            if hasty.contains(&index) {
+                slot.time = slot.time.wrapping_sub(FRAME_TICKS - 90);
+            }
+            slot.frame(CAMERA, 1, u32::from(index), index)
+        });
+        packets.collect::<Vec<_>>()
+    };
+    let mut packets = hasty(1..12);
+    let kept = |packet: &&mut Arrived| packet.time.wrapping_sub(0xffff_0000) <= 11 * 90;
+    packets
+        .iter_mut()
+        .filter(kept)
+        .for_each(|packet| packet.at_us += 50_000);
+    let check = judge(SlotKind::Picture, packets);
+    assert_clean(&check);
+    let most = check.latency().quantile_ms(1.0);
+    assert!(
+        most.is_some_and(|ms| ms < 4.0),
+        "what was kept tells nothing of the way: {most:?}"
+    );
+    assert_only(&judge(SlotKind::Picture, hasty(1..18)), Violation::Time);
+    assert_only(&judge(SlotKind::Picture, hasty(2..5)), Violation::Time);
+}
+
+#[test]
+fn silence_may_be_kept_back_and_speech_not() {
+    let speech = &Clips::builtin().speech;
+    let spoken = speech.iter().position(|sound| sound.level < 127).unwrap() as u32;
+    let rest = speech.len() as u32;
+    let heard = |counters: &[u32]| {
+        let mut slot = Slot::new();
+        let mut last = counters[0];
+        let packets = counters.iter().map(|&counter| {
+            slot.time = slot
+                .time
+                .wrapping_add((counter - last).saturating_sub(1) * SOUND_TICKS);
+            last = counter;
+            slot.sound(MIC, counter)
+        });
+        judge(SlotKind::Voice, packets.collect::<Vec<_>>())
+    };
+    // The clip ends with silence and begins with some.
+    assert_clean(&heard(&[rest - 9, rest - 8, rest + spoken, rest + spoken + 1]));
+    let early = heard(&[rest - 9, rest - 8, rest + spoken - 1, rest + spoken]);
+    assert_only(&early, Violation::Skipped);
+    let late = heard(&[rest - 9, rest - 8, rest + spoken + 1]);
+    assert_only(&late, Violation::Skipped);
 }
 
 #[test]

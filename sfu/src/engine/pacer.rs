@@ -143,7 +143,13 @@ impl<P> Pacer<P> {
 
     /// A picture that begins now would wait too long.
     pub fn is_full(&self) -> bool {
-        self.bytes > self.rate.over(QUEUE_MAX).as_bytes().max(QUEUE_BYTES_MIN) || self.len() >= PACKETS_MAX
+        !self.takes(0)
+    }
+
+    /// With so many bytes more, pictures could still begin.
+    pub fn takes(&self, bytes: u64) -> bool {
+        let most = self.rate.over(QUEUE_MAX).as_bytes().max(QUEUE_BYTES_MIN);
+        self.bytes + bytes <= most && self.len() < PACKETS_MAX
     }
 
     /// Nothing of a class that goes before padding waits.

@@ -87,6 +87,19 @@ impl Rewriter {
     /// The first packet of a stretch.
     pub fn begin(&mut self, sequence: Seq, packet: &Original) -> Result<Rewritten, Skip> {
         let timestamp = self.time.begin(packet)?;
+        Ok(self.start(sequence, packet, timestamp))
+    }
+
+    /// The first packet after silence that was not sent, of the stream that is shown: numbers begin anew, time goes on.
+    pub fn resume(&mut self, sequence: Seq, packet: &Original) -> Result<Rewritten, Skip> {
+        let timestamp = match self.stretch {
+            Some(_) => self.time.resume(packet)?,
+            None => self.time.begin(packet)?,
+        };
+        Ok(self.start(sequence, packet, timestamp))
+    }
+
+    fn start(&mut self, sequence: Seq, packet: &Original, timestamp: u64) -> Rewritten {
         self.picture.interrupt();
         self.tl0.interrupt();
         let mut drops = Drops::from(sequence.0);
@@ -97,7 +110,7 @@ impl Rewriter {
             first_out: self.next,
             drops,
         });
-        Ok(self.number(self.next, timestamp, packet))
+        self.number(self.next, timestamp, packet)
     }
 
     /// A further packet of it.
@@ -244,6 +257,24 @@ impl TimeLine {
         match self.kind {
             MediaKind::Audio => self.follow_sound(packet, newest),
             MediaKind::Video => self.follow_picture(packet),
+        }
+    }
+
+    /// A voice goes on by its sender's ticks, unless they have parted from the line meanwhile.
+    fn resume(&mut self, packet: &Original) -> Result<u64, Skip> {
+        let (newest_in, newest_out) = self.newest;
+        let passed = packet
+            .timestamp
+            .0
+            .checked_sub(newest_in.0)
+            .filter(|&passed| passed > 0);
+        let kept = passed.map(|passed| newest_out + passed);
+        match kept.filter(|out| out.abs_diff(self.line(packet.capture)) <= self.ms(DRIFT_MS)) {
+            Some(out) => {
+                self.run(packet, out);
+                Ok(out)
+            }
+            None => self.begin(packet),
         }
     }
 

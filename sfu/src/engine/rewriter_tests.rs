@@ -109,6 +109,20 @@ fn sound_keeps_its_ticks_and_a_pause_brings_it_back_onto_the_line() {
 }
 
 #[test]
+fn a_voice_after_its_silence_goes_on_by_its_own_ticks_unless_they_parted_from_the_line() {
+    let mut rewriter = Rewriter::new(MediaKind::Audio, 48_000, ORIGIN);
+    let first = rewriter.begin(Seq(1), &sound(0, 100)).unwrap();
+    let second = rewriter.resume(Seq(51), &sound(50 * 960, 1_112)).unwrap();
+    assert_eq!(second.sequence.0, first.sequence.0 + 1);
+    assert_eq!(second.timestamp.0, first.timestamp.0 + 50 * 960);
+    let parted = rewriter.resume(Seq(101), &sound(100 * 960, 2_160)).unwrap();
+    assert_eq!(parted.timestamp.0, first.timestamp.0 + 2_060 * 48);
+    // A sender that turned its time back begins anew.
+    let back = rewriter.resume(Seq(102), &sound(960, 2_500)).unwrap();
+    assert_eq!(back.timestamp.0, first.timestamp.0 + 2_400 * 48);
+}
+
+#[test]
 fn a_new_voice_follows_the_former_one_without_a_gap_or_an_overlap() {
     let begin = |capture| {
         let mut rewriter = Rewriter::new(MediaKind::Audio, 48_000, ORIGIN);

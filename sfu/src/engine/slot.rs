@@ -265,7 +265,12 @@ impl Slot {
 
     fn number(&mut self, packet: &SourcePacket, switch: bool) -> Result<Rewritten, Skip> {
         if switch || packet.resumes {
-            let rewritten = self.begin(packet)?;
+            let rewritten = if switch {
+                self.rewriter.begin(packet.sequence, &packet.original)?
+            } else {
+                self.rewriter.resume(packet.sequence, &packet.original)?
+            };
+            self.recent.begin();
             let original = &packet.original;
             self.selector
                 .switched(packet.of, original.timestamp, original.video.as_ref());
@@ -281,12 +286,6 @@ impl Slot {
             }
             result => result,
         }
-    }
-
-    fn begin(&mut self, packet: &SourcePacket) -> Result<Rewritten, Skip> {
-        let rewritten = self.rewriter.begin(packet.sequence, &packet.original)?;
-        self.recent.begin();
-        Ok(rewritten)
     }
 
     /// Remembers a packet as sent now, and gives what is to go out, still without the transport's number.

@@ -208,7 +208,7 @@ impl Endpoint {
         stats: &mut RoomStats,
         out: &mut VecDeque<Forward>,
     ) -> Offered {
-        let full = self.way.is_full();
+        let full = id.kind == MediaKind::Video && self.way.is_full(); // voices never wait
         let Some(slot) = self.slot_mut(id) else {
             return Offered::Foreign;
         };

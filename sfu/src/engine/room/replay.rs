@@ -72,7 +72,7 @@ impl Room {
         let fits = whole
             && packets.len() <= PACKETS_MAX
             && bytes <= endpoint.way.planned().over(TIME_MAX).as_bytes()
-            && !endpoint.way.is_full();
+            && endpoint.way.takes(packets.len(), bytes);
         fits.then(|| {
             squeeze(&mut packets);
             (target.source, packets)

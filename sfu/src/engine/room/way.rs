@@ -81,6 +81,12 @@ impl Way {
         self.pacer.is_full()
     }
 
+    /// So many packets with so many bytes of payload may go together: none of them finds the queue full.
+    pub(super) fn takes(&self, packets: usize, payload: u64) -> bool {
+        let around = u64::from(WIRE_OVERHEAD) * u64::try_from(packets).unwrap_or(u64::MAX >> 16);
+        self.pacer.takes(payload + around)
+    }
+
     /// The transport's number is given when a packet leaves.
     fn depart(&mut self, now: Instant, mut forward: Forward, bytes: u16) -> Forward {
         let kind = match (forward.purpose, self.probe) {

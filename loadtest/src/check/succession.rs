@@ -1,0 +1,139 @@
+//! How a unit follows the one before it in a slot.
+
+use super::{SlotKind, Violation};
+use crate::{
+    clip::{Clips, FRAME_TICKS, FRAMES_PER_SECOND, SOUND_TICKS},
+    media::Mark,
+};
+
+/// Frames that a node had kept come at least this far apart (1 ms at 90 kHz), so that the newest of them is shown at once;
+/// and later frames as well, until a slot whose time stood behind another source's has caught up.
+const SERVED_TICKS: u32 = 90;
+/// So many of them at most: a node serves none that are older than a second.
+const SERVED_MAX: u32 = FRAMES_PER_SECOND;
+/// RFC 6464 section 3: digital silence.
+const SILENT: u8 = 127;
+
+/// The place of a unit in its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// The next one.
+    GoesOn,
+    /// The next one, sent in haste: of those that the node had kept when a picture began.
+    Served,
+    /// The first of a source or layer.
+    Begins,
+    /// The same source after a while without it: right if the slot was empty meanwhile, which the slot message tells.
+    Resumes,
+}
+
+/// A whole unit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unit {
+    pub(super) time: u32,
+    pub(super) csrc: Option<u32>,
+    pub(super) mark: Option<Mark>,
+    /// A decoder can begin with it.
+    pub(super) key: bool,
+}
+
+/// What a slot shows since it began to, or came back.
+#[derive(Debug, Default)]
+pub(super) struct Stretch {
+    last: Option<Unit>,
+    /// So many more of its units may be served from what was kept. None can once one came at its pace.
+    servable: u32,
+}
+
+impl Stretch {
+    /// Nothing came yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Takes the next unit. `hole`: something was lost before it, which excuses what is missing. Faults go to `violate`.
+    pub(super) fn follow(
+        &mut self,
+        kind: SlotKind,
+        unit: Unit,
+        hole: bool,
+        mut violate: impl FnMut(Violation, String),
+    ) -> Follows {
+        let Some(last) = self.last.replace(unit) else {
+            self.servable = SERVED_MAX;
+            return Follows::Begins;
+        };
+        let passed = unit.time.wrapping_sub(last.time);
+        if passed == 0 || passed > i32::MAX as u32 {
+            violate(Violation::Time, format!("{} after {}", unit.time, last.time));
+        }
+        let follows = self.place(kind, &last, &unit, hole, passed, &mut violate);
+        self.servable = match follows {
+            Follows::Begins | Follows::Resumes => SERVED_MAX,
+            Follows::Served => self.servable - 1,
+            Follows::GoesOn => 0,
+        };
+        follows
+    }
+
+    fn place(
+        &self,
+        kind: SlotKind,
+        last: &Unit,
+        unit: &Unit,
+        hole: bool,
+        passed: u32,
+        violate: &mut impl FnMut(Violation, String),
+    ) -> Follows {
+        let clip = |unit: &Unit| unit.mark.map(|mark| mark.clip);
+        if last.csrc != unit.csrc || clip(last) != clip(unit) {
+            return Follows::Begins;
+        }
+        let (Some(mark), Some(before)) = (unit.mark, last.mark) else {
+            return Follows::GoesOn;
+        };
+        let units = mark.counter.wrapping_sub(before.counter);
+        let forward = units != 0 && units <= i32::MAX as u32;
+        let left_out = forward && units > 1 && !hole;
+        let silence = kind == SlotKind::Voice && left_out && is_silence(&before, &mark, units - 1);
+        if left_out && !silence && (kind == SlotKind::Voice || unit.key) {
+            return Follows::Resumes;
+        }
+        if !forward || (left_out && !silence) {
+            let (now, source, then) = (mark.counter, mark.source, before.counter);
+            violate(Violation::Skipped, format!("unit {now} of {source} after {then}"));
+            return Follows::GoesOn;
+        }
+        let ticks = match kind {
+            SlotKind::Voice => SOUND_TICKS,
+            SlotKind::Picture => FRAME_TICKS,
+        };
+        let due = units.wrapping_mul(ticks);
+        let hasty = passed >= units.wrapping_mul(SERVED_TICKS) && passed < due.saturating_sub(ticks / 8);
+        if kind == SlotKind::Picture && self.servable > 0 && hasty {
+            return Follows::Served;
+        }
+        if passed.abs_diff(due) > ticks / 2 {
+            let source = mark.source;
+            violate(
+                Violation::Time,
+                format!("{passed} ticks for {units} units of {source}"),
+            );
+        }
+        Follows::GoesOn
+    }
+}
+
+/// Whether what is missing between two units of a voice was silent: a node may keep silence back, and nothing else. The first
+/// unit is then silent itself, for the node tells of silence before it keeps it back, and the second ends it.
+fn is_silence(before: &Mark, mark: &Mark, missing: u32) -> bool {
+    let speech = &Clips::builtin().speech;
+    let silent = |index: usize| speech.get(index).is_some_and(|sound| sound.level >= SILENT);
+    let index = usize::from(mark.index);
+    if !silent(before.index.into()) || silent(index) {
+        return false;
+    }
+    // Before the first unit of speech there is the silence in which the point listened, however long.
+    let run = (0..index).rev().take_while(|&index| silent(index)).count();
+    run == index || u32::try_from(run).is_ok_and(|run| run >= missing)
+}
