@@ -11,6 +11,9 @@ use crate::{
 const SERVED_TICKS: u32 = 90;
 /// So many of them at most: a node serves none that are older than a second.
 const SERVED_MAX: u32 = FRAMES_PER_SECOND;
+/// A voice may come back from silence in the slot it left or begin there anew, on the node's own line of time: so far beside its
+/// sender's ticks at most (30 ms at 48 kHz).
+const AFTER_SILENCE_TICKS: u32 = 1_440;
 /// RFC 6464 section 3: digital silence.
 const SILENT: u8 = 127;
 
@@ -113,7 +116,8 @@ impl Stretch {
         if kind == SlotKind::Picture && self.servable > 0 && hasty {
             return Follows::Served;
         }
-        if passed.abs_diff(due) > ticks / 2 {
+        let slack = if silence { AFTER_SILENCE_TICKS } else { ticks / 2 };
+        if passed.abs_diff(due) > slack {
             let source = mark.source;
             violate(
                 Violation::Time,

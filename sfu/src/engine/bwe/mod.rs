@@ -10,6 +10,7 @@
 
 mod acked;
 mod delay;
+mod dispersion;
 mod loss;
 mod probe;
 mod queue;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use acked::Acked;
 use delay::{Clock, Delay};
+use dispersion::Dispersion;
 use loss::Loss;
 use probe::{Probes, Shown};
 use rate::Rate;
@@ -124,6 +126,7 @@ pub struct Estimator {
     sent_rate: Acked,
     acked: Acked,
     delay: Delay,
+    dispersion: Dispersion,
     loss: Loss,
     rate: Rate,
     probes: Probes,
@@ -140,6 +143,8 @@ pub struct Estimator {
     waited: Micros,
     /// Since when packets wait too long to grow.
     standing: Option<Micros>,
+    /// When an application-limited rate was lowered last.
+    softened: Option<Micros>,
     /// The queue that does not answer to a lower rate.
     stubborn: Option<Stubborn>,
     /// Kept for its memory.
@@ -176,6 +181,7 @@ impl Estimator {
             sent_rate: Acked::new(),
             acked: Acked::new(),
             delay: Delay::new(),
+            dispersion: Dispersion::default(),
             loss: Loss::new(),
             rate: Rate::new(start),
             probes: Probes::new(),
@@ -187,6 +193,7 @@ impl Estimator {
             congested: false,
             waited: 0,
             standing: None,
+            softened: None,
             stubborn: None,
             news: Vec::new(),
         }
@@ -419,7 +426,10 @@ impl Estimator {
             let probing = report.probe.is_some();
             if self.delay.add(report.number, report.sent, arrived, probing) == Clock::Jumped {
                 self.acked.reset();
+                self.dispersion = Dispersion::default();
             }
+            let base = self.delay.queue.base();
+            self.dispersion.add(report.sent, arrived, report.bytes, base);
             self.acked.add(arrived, report.bytes);
         }
         if !matches!(report.news, News::Late(_)) {
@@ -453,7 +463,7 @@ impl Estimator {
         self.waited = wait;
         self.congested = grows || stands || loss.congestion;
         if self.congested {
-            self.rate.back_off(at, acked, wait);
+            self.back_off(at, acked, wait, stands || loss.congestion);
             self.probes.abort(at);
         } else if trend == Trend::Steady && wait <= WAIT_GROW_MAX {
             if wait <= rate::DRAINED {
@@ -466,6 +476,28 @@ impl Estimator {
             self.rate.lower(limit);
         }
         self.doubt_queue(at, wait);
+    }
+
+    /// The line is full. What arrives tells what it takes, unless less is sent than may be: then the queue is that of one burst,
+    /// or of others, and the way that our own bursts are spread tells more.
+    fn back_off(&mut self, at: Micros, acked: f64, wait: Micros, stands: bool) {
+        let target = self.rate.target();
+        let sent = self.sent_rate.rate(ACKED_SPAN).unwrap_or(0.0);
+        let limited = sent < target * LIMITED_BELOW && wait <= WAIT_MAX;
+        let spread = self.dispersion.rate().filter(|_| wait <= WAIT_MAX);
+        if !limited {
+            let takes = spread.map_or(acked, |spread| acked.max(spread.min(target)));
+            return self.rate.back_off(at, takes, wait);
+        }
+        let takes_more = spread.is_some_and(|spread| spread * rate::BACKOFF > target);
+        let own_burst = takes_more && !stands && wait <= WAIT_PROBED;
+        let soon = self.softened.is_some_and(|last| at - last < self.response());
+        if own_burst || soon {
+            return;
+        }
+        self.softened = Some(at);
+        let takes = spread.map_or(target, |spread| spread.min(target));
+        self.rate.back_off(at, acked.max(takes), wait);
     }
 
     /// Does a queue stand that does not grow? What is sent is just what the line takes, with a queue before it: no trend

@@ -66,7 +66,8 @@ impl Queue {
         self.recent = [0; RECENT];
     }
 
-    fn base(&self) -> Option<Micros> {
+    /// The delay of an empty queue, by two clocks that have nothing to do with each other.
+    pub(super) fn base(&self) -> Option<Micros> {
         self.bases.iter().flatten().copied().min()
     }
 }

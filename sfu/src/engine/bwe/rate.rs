@@ -4,7 +4,7 @@
 use super::{Micros, RATE_MAX, RATE_MIN};
 
 /// Share of the acknowledged rate that is kept when a queue grows (§5.5 β): low enough to drain it.
-const BACKOFF: f64 = 0.85;
+pub(super) const BACKOFF: f64 = 0.85;
 /// A longer wait is drained faster: each second of it takes a whole from the share, so that it is gone in about one.
 const DRAIN_FROM: Micros = 60_000;
 const DRAIN_OVER: f64 = 1e6;
