@@ -18,6 +18,7 @@ pub mod picture;
 mod record;
 pub mod report;
 pub mod scenario;
+mod tell;
 pub mod trace;
 pub mod uplink;
 pub mod voice;

@@ -60,6 +60,8 @@ pub struct World {
     /// The time.
     pub now: Instant,
     seed: u64,
+    began: Instant,
+    trace_every: Option<Duration>,
     paths: Vec<Paths>,
     indices: BTreeMap<EndpointId, usize>,
     rng: ChaCha8Rng,
@@ -86,11 +88,14 @@ struct Paths {
 
 /// Seeds to run: `SIM_SEED` alone if it is set, else `SIM_SEEDS` of them, else `count`.
 pub fn seeds(count: u64) -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match (number("SIM_SEED"), number("SIM_SEEDS")) {
         (Some(one), _) => vec![one],
         (None, many) => (1..=many.unwrap_or(count)).collect(),
     }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 impl World {
@@ -106,6 +111,8 @@ impl World {
             orders: Vec::new(),
             now,
             seed,
+            began: now,
+            trace_every: number("SIM_TRACE").map(|ms| Duration::from_millis(ms.max(1))),
             paths: Vec::new(),
             indices: BTreeMap::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -229,9 +236,37 @@ impl World {
         self.paths[peer].pictures_lost
     }
 
-    /// Lets time pass.
+    /// What it was made from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Since it began.
+    pub fn passed(&self) -> Duration {
+        self.now.saturating_duration_since(self.began)
+    }
+
+    /// The longest wait of the last second on the way down to a point, its shared line included.
+    pub fn wait_of(&self, peer: usize) -> Duration {
+        let from = self.now - Duration::from_secs(1).min(self.passed());
+        let line = self.paths[peer].behind.and_then(|line| self.lines.get(line));
+        let own = self.down_record(peer).max_between(from, self.now);
+        line.map_or(own, |line| own.max(line.down.record.max_between(from, self.now)))
+    }
+
+    /// Lets time pass. With `SIM_TRACE=MS` the figures of every point are printed each so many milliseconds.
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
+        if let Some(step) = self.trace_every {
+            while self.now + step < end {
+                self.run_until(self.now + step);
+                crate::tell::tell(self);
+            }
+        }
+        self.run_until(end);
+    }
+
+    fn run_until(&mut self, end: Instant) {
         loop {
             let event = self.queue.peek().map(|Reverse(scheduled)| scheduled.at);
             if std::mem::take(&mut self.is_stirred) {

@@ -40,6 +40,8 @@ impl Class {
 #[derive(Debug)]
 pub struct Pacer<P> {
     rate: Bitrate,
+    /// The rate is what the line takes.
+    is_limit: bool,
     /// Bytes that may go now; below zero it has to wait.
     budget: i64,
     updated: Instant,
@@ -57,6 +59,9 @@ struct Waiting<P> {
 
 /// Pictures go out so much faster than the estimate: frames are bursts, and what is sent evenly is sent late.
 const HEADROOM_PERCENT: u64 = 200;
+/// The same where the estimate is known to be what the line takes: the burst would wait there instead of here, before the
+/// voices and not behind them, and pass for a line that is too full.
+const HEADROOM_FULL_PERCENT: u64 = 125;
 /// A queue is emptied within that time, whatever the estimate says.
 const DRAIN: Duration = Duration::from_millis(300);
 /// A queue that takes longer at the rate of the estimate takes no picture that begins now.
@@ -80,6 +85,7 @@ impl<P> Pacer<P> {
     pub fn new(now: Instant, rate: Bitrate) -> Self {
         let mut pacer = Self {
             rate,
+            is_limit: false,
             budget: 0,
             updated: now,
             queues: std::array::from_fn(|_| VecDeque::new()),
@@ -89,10 +95,10 @@ impl<P> Pacer<P> {
         pacer
     }
 
-    /// What the way carries from now on.
-    pub fn set_rate(&mut self, now: Instant, rate: Bitrate) {
+    /// What the way carries from now on. `is_limit`: more was tried, and it did not carry it.
+    pub fn set_rate(&mut self, now: Instant, rate: Bitrate, is_limit: bool) {
         self.refill(now);
-        self.rate = rate;
+        (self.rate, self.is_limit) = (rate, is_limit);
     }
 
     /// A packet of `stream`. Given back if it may go at once; else it waits for [`Self::poll`].
@@ -204,7 +210,12 @@ impl<P> Pacer<P> {
 
     /// What goes out: faster than the way if the queue would not be empty in time.
     fn pace(&self) -> Bitrate {
-        let wanted = self.rate.as_bps().saturating_mul(HEADROOM_PERCENT) / 100;
+        let headroom = if self.is_limit {
+            HEADROOM_FULL_PERCENT
+        } else {
+            HEADROOM_PERCENT
+        };
+        let wanted = self.rate.as_bps().saturating_mul(headroom) / 100;
         let draining = self.bytes * 8_000 / DRAIN.as_millis() as u64;
         Bitrate::bps(wanted.max(draining).max(1))
     }

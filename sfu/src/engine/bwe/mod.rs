@@ -289,6 +289,11 @@ impl Estimator {
         self.congested && self.told.is_some_and(|told| self.at - told < self.patience())
     }
 
+    /// The line was seen full not far above the target: the target is what it takes.
+    pub fn knows_limit(&self) -> bool {
+        self.rate.is_near()
+    }
+
     /// What feedback said of all packets so far.
     pub fn loss(&self) -> PathLoss {
         self.sent.loss()

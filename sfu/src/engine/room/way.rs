@@ -182,7 +182,7 @@ impl Way {
     /// The estimate as it is now; the queue follows it.
     pub(super) fn follow_estimate(&mut self, now: Instant) -> Bitrate {
         let target = self.estimator.target();
-        self.pacer.set_rate(now, target);
+        self.pacer.set_rate(now, target, self.estimator.knows_limit());
         target
     }
 
