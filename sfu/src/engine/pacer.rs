@@ -42,6 +42,8 @@ pub struct Pacer<P> {
     rate: Bitrate,
     /// The rate is what the line takes.
     is_limit: bool,
+    /// Its part of a line that it shares.
+    share: Option<Bitrate>,
     /// Bytes that may go now; below zero it has to wait.
     budget: i64,
     updated: Instant,
@@ -86,6 +88,7 @@ impl<P> Pacer<P> {
         let mut pacer = Self {
             rate,
             is_limit: false,
+            share: None,
             budget: 0,
             updated: now,
             queues: std::array::from_fn(|_| VecDeque::new()),
@@ -99,6 +102,12 @@ impl<P> Pacer<P> {
     pub fn set_rate(&mut self, now: Instant, rate: Bitrate, is_limit: bool) {
         self.refill(now);
         (self.rate, self.is_limit) = (rate, is_limit);
+    }
+
+    /// Not faster than that: others send through the same line, and bursts of all of them together must not exceed it.
+    pub fn set_share(&mut self, now: Instant, share: Option<Bitrate>) {
+        self.refill(now);
+        self.share = share;
     }
 
     /// A packet of `stream`. Given back if it may go at once; else it waits for [`Self::poll`].
@@ -216,6 +225,7 @@ impl<P> Pacer<P> {
             HEADROOM_PERCENT
         };
         let wanted = self.rate.as_bps().saturating_mul(headroom) / 100;
+        let wanted = self.share.map_or(wanted, |share| wanted.min(share.as_bps()));
         let draining = self.bytes * 8_000 / DRAIN.as_millis() as u64;
         Bitrate::bps(wanted.max(draining).max(1))
     }

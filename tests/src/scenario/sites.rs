@@ -6,7 +6,7 @@ use sfu::{
     control::Cause,
     engine::{
         id::{LineIndex, Rank},
-        packet::LineShare,
+        packet::{LineShare, SlotGrade},
         units::Bitrate,
     },
 };
@@ -114,7 +114,7 @@ pub const SITE_KNOWN: Scenario = Scenario {
         at_least("chair at 720p, % of the time", 95.0),
         at_most("packets lost by congestion", 0.0),
         at_most("shortfalls that name anything but the line", 0.0),
-        at_least("points told why they get less", 9.0),
+        at_most("points that get less and are not told of the line", 0.0),
     ],
     run: site_known,
 };
@@ -138,7 +138,7 @@ fn site_known(seed: u64) -> Vec<f64> {
         watched.share_at(height, from, to) * 100.0
     };
     let worst_stage = points.iter().map(|&point| stage(point, 360));
-    let (told, others) = causes(&world, &points, from, Cause::LineBudget);
+    let (untold, others) = causes(&world, &points, from, Cause::LineBudget);
     vec![
         busiest_second(line, from, to) / bps(DOWN) * 100.0,
         voices.min().unwrap_or(0) as f64,
@@ -146,19 +146,21 @@ fn site_known(seed: u64) -> Vec<f64> {
         stage(points[0], 720),
         drops(line, from, to),
         others,
-        told,
+        untold,
     ]
 }
 
-/// How many of the points were told of that cause last, and how often another cause was named since `from`.
+/// How many of the points get less than they want and were last told of another cause or of none, and how often another cause was
+/// named since `from`.
 fn causes(world: &World, points: &[usize], from: Instant, cause: Cause) -> (f64, f64) {
     let named = |grades: &crate::world::Grades| -> Vec<Cause> {
         let shortfalls = grades.slots.iter().filter_map(|slot| slot.shortfall);
         shortfalls.map(|shortfall| shortfall.cause).collect()
     };
-    let told = points.iter().filter(|&&point| {
+    let untold = points.iter().filter(|&&point| {
         let last = world.grades.iter().rfind(|grades| grades.peer == point);
-        last.is_some_and(|grades| named(grades).contains(&cause))
+        let is_met = |grade: &SlotGrade| grade.height >= Some(720) && grade.rate_percent == 100;
+        last.is_none_or(|grades| !grades.slots.iter().all(is_met) && !named(grades).contains(&cause))
     });
     let others = world
         .grades
@@ -166,7 +168,7 @@ fn causes(world: &World, points: &[usize], from: Instant, cause: Cause) -> (f64,
         .filter(|grades| grades.at >= from && points.contains(&grades.peer))
         .flat_map(named)
         .filter(|named| *named != cause);
-    (told.count() as f64, others.count() as f64)
+    (untold.count() as f64, others.count() as f64)
 }
 
 /// Ten cameras send through one thin line; one is on everybody's stage.

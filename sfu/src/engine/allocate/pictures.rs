@@ -191,8 +191,8 @@ pub(super) const HOLD_UNSEEN: Duration = Duration::from_millis(500);
 pub(super) const RAISE_PROVES_ITSELF: Duration = Duration::from_secs(30);
 /// No raise waits longer.
 pub(super) const HOLD_MAX: Duration = Duration::from_secs(24);
-/// A way that carries so many times what it did at the step down waits no longer than [`HOLD`].
-const WIDE: u64 = 3;
+/// A way that carries so much of what it did at the step down waits no longer than [`HOLD`].
+const WIDE_PERCENT: u64 = 150;
 /// For so long an aim is kept without room to spare although what is reached stays below it.
 pub(super) const AIM_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -311,7 +311,7 @@ impl Item<'_> {
         let hold = former.hold?;
         // No noise of an estimate: the way itself is another one.
         let is_wide =
-            hold.because.cause == Cause::Path && self.estimate >= hold.estimate.saturating_mul(WIDE);
+            hold.because.cause == Cause::Path && self.estimate / 100 >= hold.estimate / 10_000 * WIDE_PERCENT;
         // Nothing at all is worse than a picture that changes.
         let length = if is_wide || former.reached == Level::default() {
             hold.length.min(HOLD)

@@ -128,14 +128,15 @@ impl<'a> Purse<'a> {
     /// Why so much more does not fit.
     pub(super) fn refusal(&self, lines: &Lines, more: u64, room: Room) -> Option<Shortfall> {
         let after = self.used.saturating_add(more);
+        // A line that is full first: with it a better way of one's own would change nothing.
+        if let Some(line) = lines.refusing(self.lines, more) {
+            return Some(line_shortfall(Cause::LineBudget, line));
+        }
         if after > self.estimate {
             return Some(Cause::Path.into());
         }
         if after > self.policy {
             return Some(Cause::Policy.into());
-        }
-        if let Some(line) = lines.refusing(self.lines, more) {
-            return Some(line_shortfall(Cause::LineBudget, line));
         }
         if room == Room::Just || more == 0 {
             return None;

@@ -59,6 +59,12 @@ const WAIT_GROW_MAX: Micros = 40_000;
 /// A wait beyond it that grew by so much since the last feedback needs no trend, which takes twenty groups to see it.
 const WAIT_RISING: Micros = 40_000;
 const RISE: Micros = 15_000;
+/// A trend is believed from this wait on: it is seen late, and what grew and is gone was a burst, not a queue. A line
+/// that is overfilled by a tenth is here after a quarter of a second.
+const WAIT_GROWS: Micros = 25_000;
+/// The same where somebody plans for the line that all of it stays within: what waits there is a burst of several points at
+/// once, until the line proves thinner than it was said to be.
+const WAIT_GROWS_PLANNED: Micros = 60_000;
 /// A growing wait below this, right after a probe, is the one that the probe made.
 const WAIT_PROBED: Micros = 60_000;
 /// The next stride to what a probe showed is taken below this wait only.
@@ -143,6 +149,8 @@ pub struct Estimator {
     waited: Micros,
     /// Since when packets wait too long to grow.
     standing: Option<Micros>,
+    /// Somebody plans for the thinnest line, that all of it stays within.
+    planned: bool,
     /// When an application-limited rate was lowered last.
     softened: Option<Micros>,
     /// The queue that does not answer to a lower rate.
@@ -193,6 +201,7 @@ impl Estimator {
             congested: false,
             waited: 0,
             standing: None,
+            planned: false,
             softened: None,
             stubborn: None,
             news: Vec::new(),
@@ -270,6 +279,11 @@ impl Estimator {
     pub fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
         self.tick(now);
         self.probes.set_wanted(wanted.as_bps() as f64);
+    }
+
+    /// Whether somebody plans for the thinnest line that everything in it together stays within what it takes.
+    pub fn set_planned(&mut self, planned: bool) {
+        self.planned = planned;
     }
 
     /// What may be sent in all, within [`Estimator::MIN`] and [`Estimator::MAX`].
@@ -464,12 +478,17 @@ impl Estimator {
         self.judge_probes(at);
         let own = wait < WAIT_PROBED && self.probes.disturbs(at, self.response());
         let stands = self.stands(at, wait, trend);
-        let grows = trend == Trend::Growing && !own || wait > WAIT_RISING && wait > self.waited + RISE;
+        let (grows_from, rising_from) = if self.planned {
+            (WAIT_GROWS_PLANNED, WAIT_GROWS_PLANNED)
+        } else {
+            (WAIT_GROWS, WAIT_RISING)
+        };
+        let trends = trend == Trend::Growing && wait >= grows_from && !own;
+        let grows = trends || wait > rising_from && wait > self.waited + RISE;
         self.waited = wait;
         self.congested = grows || stands || loss.congestion;
         if self.congested {
             self.back_off(at, acked, wait, stands || loss.congestion);
-            self.probes.abort(at);
         } else if trend == Trend::Steady && wait <= WAIT_GROW_MAX {
             if wait <= rate::DRAINED {
                 self.rate.drained();
@@ -492,8 +511,10 @@ impl Estimator {
         let spread = self.dispersion.rate().filter(|_| wait <= WAIT_MAX);
         if !limited {
             let takes = spread.map_or(acked, |spread| acked.max(spread.min(target)));
+            self.probes.abort(at);
             return self.rate.back_off(at, takes, wait);
         }
+        let spread = spread.filter(|_| !self.planned);
         let takes_more = spread.is_some_and(|spread| spread * rate::BACKOFF > target);
         let own_burst = takes_more && !stands && wait <= WAIT_PROBED;
         let soon = self.softened.is_some_and(|last| at - last < self.response());
@@ -501,6 +522,7 @@ impl Estimator {
             return;
         }
         self.softened = Some(at);
+        self.probes.abort(at);
         let takes = spread.map_or(target, |spread| spread.min(target));
         self.rate.back_off(at, acked.max(takes), wait);
     }

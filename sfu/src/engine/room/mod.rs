@@ -11,6 +11,7 @@ mod plan;
 mod replay;
 mod report;
 mod rtcp;
+mod share;
 mod sound;
 mod source;
 mod view;

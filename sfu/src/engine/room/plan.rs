@@ -25,7 +25,7 @@ use crate::control::{LayerOrder, Want};
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) allocation: Allocation,
-    lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
     made: Option<Instant>,
     due: Option<Instant>,
 }
@@ -44,6 +44,8 @@ const VOICE: Bitrate = Bitrate::kbps(56);
 const REDUNDANCY: Bitrate = Bitrate::kbps(52);
 /// Sound of a screen may be stereo music.
 const SCREEN_SOUND: Bitrate = Bitrate::kbps(128);
+/// So much of a line is given out, in percent: pictures take more in one second than in another.
+const LINE_PERCENT: u64 = 90;
 /// An estimate that fell below this share of what was planned with is acted on at once, in percent.
 const FELL_PERCENT: u64 = 95;
 /// One that rose above this is acted on soon.
@@ -62,7 +64,7 @@ impl Room {
             .iter()
             .map(|share| Line {
                 line: share.line,
-                down: share.down,
+                down: Bitrate::bps(share.down.as_bps() / 100 * LINE_PERCENT),
                 up: share.up,
             })
             .collect();
@@ -116,6 +118,7 @@ impl Room {
         self.plan.made = Some(now);
         let allocation = self.allocate(now);
         self.plan.allocation = allocation;
+        self.share_lines(now);
         let ids: Vec<EndpointId> = self.endpoints.values().map(|endpoint| endpoint.id).collect();
         let mut voices_changed = false;
         for id in ids {

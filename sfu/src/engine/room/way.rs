@@ -17,10 +17,20 @@ pub(super) struct Way {
     /// With the size of each packet on the wire.
     pacer: Pacer<(Forward, u16)>,
     probe: Option<Running>,
+    share: Option<Share>,
     /// Id of the transport-wide number's extension.
     transport: Option<u8>,
     /// The estimate that was planned with last.
     planned: Bitrate,
+}
+
+/// Its part of the thinnest line that is planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Pictures leave no faster.
+    pub(super) pace: Bitrate,
+    /// More than that is not probed for: the line has no room for it.
+    pub(super) most: Bitrate,
 }
 
 /// A probe that is being sent.
@@ -53,6 +63,7 @@ impl Way {
             planned: estimator.target(),
             estimator,
             probe: None,
+            share: None,
             transport,
         }
     }
@@ -165,8 +176,9 @@ impl Way {
     /// What the endpoint could use in all. `can`: there is a stream that takes padding, else nothing is probed.
     pub(super) fn set_wanted(&mut self, now: Instant, wanted: Bitrate, can: bool) {
         let can = can && self.transport.is_some();
+        let most = self.share.map_or(wanted, |share| wanted.min(share.most));
         self.estimator
-            .set_wanted(now, if can { wanted } else { Bitrate::ZERO });
+            .set_wanted(now, if can { most } else { Bitrate::ZERO });
     }
 
     /// The estimate is planned with from now on.
@@ -184,6 +196,13 @@ impl Way {
         let target = self.estimator.target();
         self.pacer.set_rate(now, target, self.estimator.knows_limit());
         target
+    }
+
+    /// Its part of a line that is planned for; none if it has none.
+    pub(super) fn set_share(&mut self, now: Instant, share: Option<Share>) {
+        self.share = share;
+        self.pacer.set_share(now, share.map(|share| share.pace));
+        self.estimator.set_planned(share.is_some());
     }
 
     /// All of the estimate.

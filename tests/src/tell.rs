@@ -1,0 +1,31 @@
+//! The figures of everybody, now and then, for whoever wants to see why a meeting went as it went.
+
+use std::fmt::Write;
+
+use crate::world::World;
+
+/// One line for each point on standard error.
+pub(crate) fn tell(world: &mut World) {
+    let (seed, passed) = (world.seed(), world.passed().as_secs_f64());
+    let mut out = String::new();
+    for (peer, point) in world.room.report(world.now).iter().enumerate() {
+        let kbps = |rate: sfu::engine::units::Bitrate| rate.as_bps() / 1_000;
+        let _ = write!(
+            out,
+            "{seed} {passed:7.2} s {:3}: estimate {:5} given {:5} wanted {:5}",
+            point.number.get(),
+            point.estimate.map_or(0, kbps),
+            kbps(point.allocated),
+            kbps(point.wanted),
+        );
+        let wait = world.peers.get(peer).map(|_| world.wait_of(peer));
+        let _ = write!(out, " wait {:4} ms ", wait.unwrap_or_default().as_millis());
+        for slot in &point.slots {
+            let height = slot.height.map_or("-".to_owned(), |height| height.to_string());
+            let cause = slot.cause.map_or(String::new(), |cause| format!(" {cause:?}"));
+            let _ = write!(out, " {} {height}/{}{cause}", slot.slot, slot.rate_percent);
+        }
+        out.push('\n');
+    }
+    eprint!("{out}");
+}
