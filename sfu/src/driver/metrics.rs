@@ -210,6 +210,7 @@ fn add_dropped(registry: &Registry, counted: &Counted) {
             ("recent", rooms.refused.recent),
             ("budget", rooms.refused.budget),
             ("gone", rooms.refused.gone),
+            ("past", rooms.refused.past),
         ],
     );
 }

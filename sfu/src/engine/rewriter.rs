@@ -158,6 +158,11 @@ impl Rewriter {
         self.stretch = None;
     }
 
+    /// The first number of the stretch.
+    pub fn began(&self) -> Option<Seq> {
+        self.stretch.as_ref().map(|stretch| stretch.first_out)
+    }
+
     /// One above the highest number given.
     pub fn next(&self) -> Seq {
         self.next

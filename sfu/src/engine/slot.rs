@@ -361,6 +361,11 @@ impl Slot {
         }
     }
 
+    /// It shows pictures, and that packet is from before the key frame that it went over to last.
+    pub fn is_past(&self, sequence: Seq) -> bool {
+        self.id.kind == MediaKind::Video && self.rewriter.began().is_some_and(|began| sequence < began)
+    }
+
     /// The repair of a packet that [`Slot::lost`] gave, still without the transport's number.
     pub fn repair(&mut self, now: Instant, packet: &Numbered) -> Option<OutgoingHeader> {
         let media = packet.payload_type;

@@ -71,6 +71,8 @@ pub struct Refused {
     pub budget: u64,
     /// The bytes are gone.
     pub gone: u64,
+    /// Of a picture from before the key frame that the slot went over to, while the way was full.
+    pub past: u64,
 }
 
 impl AddAssign for RoomStats {
@@ -140,11 +142,13 @@ impl AddAssign for Refused {
             recent,
             budget,
             gone,
+            past,
         } = other;
         self.unknown += unknown;
         self.recent += recent;
         self.budget += budget;
         self.gone += gone;
+        self.past += past;
     }
 }
 

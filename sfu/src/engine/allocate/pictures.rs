@@ -192,7 +192,7 @@ pub(super) const RAISE_PROVES_ITSELF: Duration = Duration::from_secs(30);
 /// No raise waits longer.
 pub(super) const HOLD_MAX: Duration = Duration::from_secs(24);
 /// A way that carries so much of what it did at the step down waits no longer than [`HOLD`].
-const WIDE_PERCENT: u64 = 150;
+const WIDE_PERCENT: u64 = 250;
 /// For so long an aim is kept without room to spare although what is reached stays below it.
 pub(super) const AIM_PATIENCE: Duration = Duration::from_secs(10);
 

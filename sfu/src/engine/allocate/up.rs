@@ -163,7 +163,8 @@ impl<'a> Uplinks<'a> {
             wish.kind = Some(wish.kind.map_or(kind, |other| other.min(kind)));
             wish.is_brisk |= kind != Kind::Thumbnail && !(1..=15).contains(&item.demand.fps);
             let wanted = &mut wish.layers[usize::from(layer)];
-            *wanted = Some(wanted.unwrap_or(0).max(takes));
+            // What all of them can take: a bitrate that only the widest way carries throws the others down a layer.
+            *wanted = Some(wanted.unwrap_or(u64::MAX).min(takes));
         }
         let feeds = &self.feeds;
         self.order

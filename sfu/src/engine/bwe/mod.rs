@@ -10,7 +10,6 @@
 
 mod acked;
 mod delay;
-mod dispersion;
 mod loss;
 mod probe;
 mod queue;
@@ -24,7 +23,6 @@ use std::time::{Duration, Instant};
 
 use acked::Acked;
 use delay::{Clock, Delay};
-use dispersion::Dispersion;
 use loss::Loss;
 use probe::{Probes, Shown};
 use rate::Rate;
@@ -132,7 +130,6 @@ pub struct Estimator {
     sent_rate: Acked,
     acked: Acked,
     delay: Delay,
-    dispersion: Dispersion,
     loss: Loss,
     rate: Rate,
     probes: Probes,
@@ -189,7 +186,6 @@ impl Estimator {
             sent_rate: Acked::new(),
             acked: Acked::new(),
             delay: Delay::new(),
-            dispersion: Dispersion::default(),
             loss: Loss::new(),
             rate: Rate::new(start),
             probes: Probes::new(),
@@ -445,10 +441,7 @@ impl Estimator {
             let probing = report.probe.is_some();
             if self.delay.add(report.number, report.sent, arrived, probing) == Clock::Jumped {
                 self.acked.reset();
-                self.dispersion = Dispersion::default();
             }
-            let base = self.delay.queue.base();
-            self.dispersion.add(report.sent, arrived, report.bytes, base);
             self.acked.add(arrived, report.bytes);
         }
         if !matches!(report.news, News::Late(_)) {
@@ -488,7 +481,7 @@ impl Estimator {
         self.waited = wait;
         self.congested = grows || stands || loss.congestion;
         if self.congested {
-            self.back_off(at, acked, wait, stands || loss.congestion);
+            self.back_off(at, acked, wait);
         } else if trend == Trend::Steady && wait <= WAIT_GROW_MAX {
             if wait <= rate::DRAINED {
                 self.rate.drained();
@@ -502,29 +495,21 @@ impl Estimator {
         self.doubt_queue(at, wait);
     }
 
-    /// The line is full. What arrives tells what it takes, unless less is sent than may be: then the queue is that of one burst,
-    /// or of others, and the way that our own bursts are spread tells more.
-    fn back_off(&mut self, at: Micros, acked: f64, wait: Micros, stands: bool) {
+    /// The line is full. What arrives tells what it takes, unless less is sent than may be: then it tells nothing of the line, and
+    /// the queue is that of one burst, or of others. The target goes down by its share, once in a response time.
+    fn back_off(&mut self, at: Micros, acked: f64, wait: Micros) {
         let target = self.rate.target();
         let sent = self.sent_rate.rate(ACKED_SPAN).unwrap_or(0.0);
-        let limited = sent < target * LIMITED_BELOW && wait <= WAIT_MAX;
-        let spread = self.dispersion.rate().filter(|_| wait <= WAIT_MAX);
-        if !limited {
-            let takes = spread.map_or(acked, |spread| acked.max(spread.min(target)));
+        if sent >= target * LIMITED_BELOW || wait > WAIT_MAX {
             self.probes.abort(at);
-            return self.rate.back_off(at, takes, wait);
+            return self.rate.back_off(at, acked, wait);
         }
-        let spread = spread.filter(|_| !self.planned);
-        let takes_more = spread.is_some_and(|spread| spread * rate::BACKOFF > target);
-        let own_burst = takes_more && !stands && wait <= WAIT_PROBED;
-        let soon = self.softened.is_some_and(|last| at - last < self.response());
-        if own_burst || soon {
+        if self.softened.is_some_and(|last| at - last < self.response()) {
             return;
         }
         self.softened = Some(at);
         self.probes.abort(at);
-        let takes = spread.map_or(target, |spread| spread.min(target));
-        self.rate.back_off(at, acked.max(takes), wait);
+        self.rate.back_off(at, acked.max(target), wait);
     }
 
     /// Does a queue stand that does not grow? What is sent is just what the line takes, with a queue before it: no trend

@@ -66,8 +66,7 @@ impl Queue {
         self.recent = [0; RECENT];
     }
 
-    /// The delay of an empty queue, by two clocks that have nothing to do with each other.
-    pub(super) fn base(&self) -> Option<Micros> {
+    fn base(&self) -> Option<Micros> {
         self.bases.iter().flatten().copied().min()
     }
 }

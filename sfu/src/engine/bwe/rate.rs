@@ -4,7 +4,7 @@
 use super::{Micros, RATE_MAX, RATE_MIN};
 
 /// Share of the acknowledged rate that is kept when a queue grows (§5.5 β): low enough to drain it.
-pub(super) const BACKOFF: f64 = 0.85;
+const BACKOFF: f64 = 0.85;
 /// A longer wait is drained faster: each second of it takes a whole from the share, so that it is gone in about one.
 const DRAIN_FROM: Micros = 60_000;
 const DRAIN_OVER: f64 = 1e6;
@@ -19,10 +19,13 @@ const GROWTH_NEAR: f64 = 0.01;
 /// Bits by which the rate grows in each response time near what the line takes: one packet of 1,500 bytes (§5.5). All flows of
 /// a line grow by the same number and shrink by the same share: so they become equal.
 const STEP: f64 = 12_000.0;
+/// On thin lines packets are smaller: one for each of so many pictures a second, and no less than that, bits.
+const PICTURES: f64 = 30.0;
+const STEP_MIN: f64 = 4_000.0;
 /// The rate never grows above this multiple of what arrives: beyond it nothing was ever seen.
 const SEEN: f64 = 1.5;
-/// And this, so that a silent line can begin, bits per second.
-const SEEN_MORE: f64 = 10_000.0;
+/// Up to this it always may, bits per second: three voices. Who gets one voice because there is no more would never get more.
+const SEEN_LEAST: f64 = 200e3;
 /// The rate grows at most by this multiple in a response time.
 const STRIDE: f64 = 1.7;
 /// Share of what the line is known to take that a probe may claim which filled it.
@@ -97,10 +100,10 @@ impl Rate {
         {
             self.capacity = None; // the line takes more than it did
         }
-        let step = STEP * 1e6 / response.max(10_000) as f64;
+        let step = (self.target / PICTURES).clamp(STEP_MIN, STEP) * 1e6 / response.max(10_000) as f64;
         let growth = if self.is_near() { GROWTH_NEAR } else { GROWTH };
         let wanted = self.target + passed * step.max(self.target * growth);
-        let seen = acked * SEEN + SEEN_MORE;
+        let seen = (acked * SEEN).max(SEEN_LEAST);
         self.raise(wanted.min(seen));
     }
 

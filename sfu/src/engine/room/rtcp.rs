@@ -175,6 +175,7 @@ impl Room {
         };
         let refused = &mut self.stats.refused;
         let pause = endpoint.outbound.round_trip();
+        let is_full = endpoint.way.is_congested();
         let lost = endpoint
             .slot_mut(slot)
             .map_or(Err(Lost::Unknown), |slot| slot.lost(now, number, pause));
@@ -184,6 +185,14 @@ impl Room {
             Err(Lost::Recent) => return refused.recent += 1,
         };
         endpoint.outbound.handle_loss(now);
+        // The key frame takes the decoder past it; what little the way carries is for what comes behind that.
+        if is_full
+            && endpoint
+                .slot(slot)
+                .is_some_and(|slot| slot.is_past(packet.sequence))
+        {
+            return refused.past += 1;
+        }
         if self.histories.get(now, packet.at()).is_none() {
             return refused.gone += 1;
         }

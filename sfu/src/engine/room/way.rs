@@ -92,6 +92,11 @@ impl Way {
         self.pacer.is_full()
     }
 
+    /// A queue grows or stands on the way, or here before it.
+    pub(super) fn is_congested(&self) -> bool {
+        self.estimator.is_congested() || !self.pacer.is_empty()
+    }
+
     /// So many packets with so many bytes of payload may go together: none of them finds the queue full.
     pub(super) fn takes(&self, packets: usize, payload: u64) -> bool {
         let around = u64::from(WIRE_OVERHEAD) * u64::try_from(packets).unwrap_or(u64::MAX >> 16);
