@@ -25,6 +25,14 @@ pub(crate) fn tell(world: &mut World) {
             let cause = slot.cause.map_or(String::new(), |cause| format!(" {cause:?}"));
             let _ = write!(out, " {} {height}/{}{cause}", slot.slot, slot.rate_percent);
         }
+        let ordered = world.orders.iter().rfind(|orders| orders.peer == peer);
+        for source in ordered.iter().flat_map(|orders| &orders.sources) {
+            let layers = source.layers.iter().map(|layer| match layer.active {
+                true => format!("{}@{}", kbps(layer.bitrate_max), layer.fps_max),
+                false => "-".to_owned(),
+            });
+            let _ = write!(out, " sends {}", layers.collect::<Vec<_>>().join(" "));
+        }
         out.push('\n');
     }
     eprint!("{out}");
