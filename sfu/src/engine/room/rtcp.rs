@@ -140,11 +140,12 @@ impl Room {
 
     /// Of `all` packets more that a receiver speaks of `lost` did not arrive.
     fn loss_noted(&mut self, now: Instant, from: EndpointId, lost: u64, all: u64) {
-        if self
-            .endpoints
-            .get_mut(&from)
-            .is_some_and(|e| e.note_loss(now, lost, all))
-        {
+        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+            return;
+        };
+        // What a full queue drops ends with a lower rate; redundancy would make the queue longer.
+        let lost = if endpoint.way.is_queueing() { 0 } else { lost };
+        if endpoint.note_loss(now, lost, all) {
             self.plan_now(now);
         }
     }

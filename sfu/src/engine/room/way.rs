@@ -51,6 +51,8 @@ const WIRE_OVERHEAD: u16 = 28 + 36 + 16;
 const PADDING: u8 = 255;
 /// A probe that could not be sent by then is given up.
 const PROBE_TIME: Duration = Duration::from_millis(200);
+/// A wait that is more than jitter.
+const QUEUEING: Duration = Duration::from_millis(40);
 /// Padding goes out so often.
 const PROBE_TURN: Duration = Duration::from_millis(1);
 
@@ -95,6 +97,11 @@ impl Way {
     /// A queue grows or stands on the way, or here before it.
     pub(super) fn is_congested(&self) -> bool {
         self.estimator.is_congested() || !self.pacer.is_empty()
+    }
+
+    /// Packets wait on the way.
+    pub(super) fn is_queueing(&self) -> bool {
+        self.estimator.is_congested() || self.estimator.state().wait > QUEUEING
     }
 
     /// So many packets with so many bytes of payload may go together: none of them finds the queue full.
