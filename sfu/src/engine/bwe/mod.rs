@@ -79,6 +79,8 @@ const SILENCE_STEP: Micros = 500_000;
 const SILENCE_SHARE: f64 = 0.7;
 /// What is sent, below this share of the target: the application, not the line, is the limit.
 const LIMITED_BELOW: f64 = 0.65;
+/// For so long: a target that just rose is not sent yet.
+const LIMITED_LONG: Micros = 1_000_000;
 
 /// What a packet is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +148,8 @@ pub struct Estimator {
     waited: Micros,
     /// Since when packets wait too long to grow.
     standing: Option<Micros>,
+    /// Since when less is sent than may be.
+    limited: Option<Micros>,
     /// Somebody plans for the thinnest line, that all of it stays within.
     planned: bool,
     /// When an application-limited rate was lowered last.
@@ -197,6 +201,7 @@ impl Estimator {
             congested: false,
             waited: 0,
             standing: None,
+            limited: None,
             planned: false,
             softened: None,
             stubborn: None,
@@ -469,6 +474,9 @@ impl Estimator {
         let loss = self.loss.verdict();
         let trend = self.delay.trend();
         self.judge_probes(at);
+        let sent = self.sent_rate.rate(ACKED_SPAN).unwrap_or(0.0);
+        let limited = sent < self.rate.target() * LIMITED_BELOW;
+        self.limited = limited.then(|| self.limited.unwrap_or(at));
         let own = wait < WAIT_PROBED && self.probes.disturbs(at, self.response());
         let stands = self.stands(at, wait, trend);
         let (grows_from, rising_from) = if self.planned {
@@ -482,6 +490,7 @@ impl Estimator {
         self.congested = grows || stands || loss.congestion;
         if self.congested {
             self.back_off(at, acked, wait);
+            self.probes.abort(at);
         } else if trend == Trend::Steady && wait <= WAIT_GROW_MAX {
             if wait <= rate::DRAINED {
                 self.rate.drained();
@@ -498,18 +507,15 @@ impl Estimator {
     /// The line is full. What arrives tells what it takes, unless less is sent than may be: then it tells nothing of the line, and
     /// the queue is that of one burst, or of others. The target goes down by its share, once in a response time.
     fn back_off(&mut self, at: Micros, acked: f64, wait: Micros) {
-        let target = self.rate.target();
-        let sent = self.sent_rate.rate(ACKED_SPAN).unwrap_or(0.0);
-        if sent >= target * LIMITED_BELOW || wait > WAIT_MAX {
-            self.probes.abort(at);
+        let is_limited = self.limited.is_some_and(|since| at - since > LIMITED_LONG);
+        if !is_limited || wait > WAIT_MAX {
             return self.rate.back_off(at, acked, wait);
         }
         if self.softened.is_some_and(|last| at - last < self.response()) {
             return;
         }
         self.softened = Some(at);
-        self.probes.abort(at);
-        self.rate.back_off(at, acked.max(target), wait);
+        self.rate.back_off(at, acked.max(self.rate.target()), wait);
     }
 
     /// Does a queue stand that does not grow? What is sent is just what the line takes, with a queue before it: no trend
