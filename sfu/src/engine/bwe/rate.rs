@@ -21,7 +21,7 @@ const GROWTH_NEAR: f64 = 0.01;
 const STEP: f64 = 12_000.0;
 /// On thin lines packets are smaller: one for each of so many pictures a second, and no less than that, bits.
 const PICTURES: f64 = 30.0;
-const STEP_MIN: f64 = 4_000.0;
+const STEP_MIN: f64 = 6_000.0;
 /// The rate never grows above this multiple of what arrives: beyond it nothing was ever seen.
 const SEEN: f64 = 1.5;
 /// Up to this it always may, bits per second: three voices. Who gets one voice because there is no more would never get more.
