@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Shortest time between two requests.
 const REPEAT: Duration = Duration::from_millis(300);
-/// No more than two requests within this time: a key frame is some ten times as large as another picture.
-const PERIOD: Duration = Duration::from_secs(1);
+/// No more than two requests within this time: a key frame is some ten times as large as another picture. A tenth above a second, for
+/// requests that the way to the sender holds up.
+const PERIOD: Duration = Duration::from_millis(1_100);
 /// A layer that begins does so with a key frame by itself; so long it is waited for.
 const BEGINNING: Duration = Duration::from_millis(150);
 
