@@ -1,12 +1,13 @@
 //! The figures of everybody, now and then, for whoever wants to see why a meeting went as it went.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use crate::world::World;
 
 /// One line for each point on standard error.
 pub(crate) fn tell(world: &mut World) {
-    let (seed, passed) = (world.seed(), world.passed().as_secs_f64());
+    let passed = world.now.saturating_duration_since(world.began).as_secs_f64();
+    let seed = world.seed;
     let mut out = String::new();
     for (peer, point) in world.room.report(world.now).iter().enumerate() {
         let kbps = |rate: sfu::engine::units::Bitrate| rate.as_bps() / 1_000;
@@ -18,7 +19,7 @@ pub(crate) fn tell(world: &mut World) {
             kbps(point.allocated),
             kbps(point.wanted),
         );
-        let wait = world.peers.get(peer).map(|_| world.wait_of(peer));
+        let wait = world.peers.get(peer).map(|_| wait_of(world, peer));
         let _ = write!(out, " wait {:4} ms ", wait.unwrap_or_default().as_millis());
         for slot in &point.slots {
             let height = slot.height.map_or("-".to_owned(), |height| height.to_string());
@@ -36,4 +37,13 @@ pub(crate) fn tell(world: &mut World) {
         out.push('\n');
     }
     eprint!("{out}");
+}
+
+/// The longest wait of the last second on the way down to a point, its shared line included.
+fn wait_of(world: &World, peer: usize) -> Duration {
+    let passed = world.now.saturating_duration_since(world.began);
+    let from = world.now - Duration::from_secs(1).min(passed);
+    let line = world.paths[peer].behind.and_then(|line| world.lines.get(line));
+    let own = world.down_record(peer).max_between(from, world.now);
+    line.map_or(own, |line| own.max(line.down.record.max_between(from, world.now)))
 }

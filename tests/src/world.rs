@@ -59,10 +59,10 @@ pub struct World {
     pub orders: Vec<Orders>,
     /// The time.
     pub now: Instant,
-    seed: u64,
-    began: Instant,
+    pub(crate) seed: u64,
+    pub(crate) began: Instant,
     trace_every: Option<Duration>,
-    paths: Vec<Paths>,
+    pub(crate) paths: Vec<Paths>,
     indices: BTreeMap<EndpointId, usize>,
     rng: ChaCha8Rng,
     queue: BinaryHeap<Reverse<Scheduled>>,
@@ -77,25 +77,13 @@ pub struct World {
 }
 
 #[derive(Debug)]
-struct Paths {
+pub(crate) struct Paths {
     up: Path,
     down: Path,
-    behind: Option<usize>,
+    pub(crate) behind: Option<usize>,
     trace: Option<(Instant, Trace)>,
     gone: bool,
     pictures_lost: u32,
-}
-
-/// Seeds to run: `SIM_SEED` alone if it is set, else `SIM_SEEDS` of them, else `count`.
-pub fn seeds(count: u64) -> Vec<u64> {
-    match (number("SIM_SEED"), number("SIM_SEEDS")) {
-        (Some(one), _) => vec![one],
-        (None, many) => (1..=many.unwrap_or(count)).collect(),
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 impl World {
@@ -112,7 +100,7 @@ impl World {
             now,
             seed,
             began: now,
-            trace_every: number("SIM_TRACE").map(|ms| Duration::from_millis(ms.max(1))),
+            trace_every: crate::seeds::number("SIM_TRACE").map(|ms| Duration::from_millis(ms.max(1))),
             paths: Vec::new(),
             indices: BTreeMap::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -234,24 +222,6 @@ impl World {
     /// Camera packets, sent first time, that the way up lost.
     pub fn pictures_lost(&self, peer: usize) -> u32 {
         self.paths[peer].pictures_lost
-    }
-
-    /// What it was made from.
-    pub fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    /// Since it began.
-    pub fn passed(&self) -> Duration {
-        self.now.saturating_duration_since(self.began)
-    }
-
-    /// The longest wait of the last second on the way down to a point, its shared line included.
-    pub fn wait_of(&self, peer: usize) -> Duration {
-        let from = self.now - Duration::from_secs(1).min(self.passed());
-        let line = self.paths[peer].behind.and_then(|line| self.lines.get(line));
-        let own = self.down_record(peer).max_between(from, self.now);
-        line.map_or(own, |line| own.max(line.down.record.max_between(from, self.now)))
     }
 
     /// Lets time pass. With `SIM_TRACE=MS` the figures of every point are printed each so many milliseconds.

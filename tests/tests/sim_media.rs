@@ -3,7 +3,7 @@
 use testkit::{
     report::{Goal, Row, Scenario},
     scenario,
-    world::seeds,
+    seeds::seeds,
 };
 
 /// Figures that do not reach their goal yet, each with a bound that it must not get worse than. `make sim-report` says `short` for

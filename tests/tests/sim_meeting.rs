@@ -16,7 +16,8 @@ use testkit::{
     decoder::{Receiver, Seen, Violations},
     link::Link,
     peer::Script,
-    world::{World, seeds},
+    seeds::seeds,
+    world::World,
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@
 use testkit::{
     report::{Scenario, head},
     scenario,
-    world::seeds,
+    seeds::seeds,
 };
 
 fn main() {
