@@ -25,6 +25,8 @@ struct Given {
     down: u64,
     /// Sum of the parts.
     parts: u64,
+    /// An equal part of it: so much everybody may find out about.
+    fair: u64,
     /// Nobody has it.
     left: u64,
     /// The first of those who would get more of it if their own way were known to carry it.
@@ -67,6 +69,7 @@ impl Room {
                 .map(|endpoint| self.used(endpoint).max(PART_MIN))
                 .sum::<u64>()
                 .max(1),
+            fair: down.as_bps() / (behind().count() as u64).max(1),
             left: down.as_bps().saturating_sub(used),
             next: waiting
                 .max_by_key(|endpoint| (endpoint.rank, std::cmp::Reverse(endpoint.number)))
@@ -80,11 +83,12 @@ impl Room {
         let shares = mine.map(|given| {
             let part = u128::from(given.down) * u128::from(used.max(PART_MIN)) / u128::from(given.parts);
             let pace = u64::try_from(part).unwrap_or(u64::MAX);
-            let most = if given.next == Some(endpoint.id) {
-                pace.max(used + given.left)
+            let left = if given.next == Some(endpoint.id) {
+                given.left
             } else {
-                pace
+                0
             };
+            let most = pace.max(given.fair).max(used + left);
             Share {
                 pace: Bitrate::bps(pace),
                 most: Bitrate::bps(most),
