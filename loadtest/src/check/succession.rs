@@ -11,9 +11,9 @@ use crate::{
 const SERVED_TICKS: u32 = 90;
 /// So many of them at most: a node serves none that are older than a second.
 const SERVED_MAX: u32 = FRAMES_PER_SECOND;
-/// A voice may come back from silence in the slot it left or begin there anew, on the node's own line of time: so far beside its
-/// sender's ticks at most (30 ms at 48 kHz).
-const AFTER_SILENCE_TICKS: u32 = 1_440;
+/// A voice may come back from silence in the slot it left or begin there anew, on the node's own line of time. Its sender's ticks may lie
+/// 30 ms beside that, and the line itself is learnt: 50 ms at 48 kHz, less than lips and voice may part.
+const AFTER_SILENCE_TICKS: u32 = 2_400;
 /// RFC 6464 section 3: digital silence.
 const SILENT: u8 = 127;
 

@@ -59,76 +59,109 @@ fn play(trace: &Trace, seed: u64) -> Vec<Sample> {
     samples
 }
 
-fn draw(samples: &[Sample]) -> Result<String, std::fmt::Error> {
-    let last = samples.last().map_or(1.0, |sample| sample.at);
-    let most = samples
-        .iter()
-        .flat_map(|sample| [sample.line, sample.estimate])
-        .fold(1.0, f64::max);
-    let top = (most / 1_000.0).ceil() * 1_000.0;
-    let x = |at: f64| EDGE + at / last * WIDTH;
-    let y = |kbps: f64| 12.0 + HEIGHT - kbps.min(top) / top * HEIGHT;
-    let path = |of: fn(&Sample) -> f64| {
+/// A curve: its colour, its name, what it shows of a moment.
+struct Curve {
+    color: &'static str,
+    name: &'static str,
+    of: fn(&Sample) -> f64,
+}
+
+const CURVES: [Curve; 2] = [
+    Curve {
+        color: "#1565c0",
+        name: "sent",
+        of: |sample| sample.sent,
+    },
+    Curve {
+        color: "#c62828",
+        name: "estimate",
+        of: |sample| sample.estimate,
+    },
+];
+
+/// From seconds and kb/s to places in the drawing.
+struct Scale {
+    last: f64,
+    top: f64,
+}
+
+impl Scale {
+    fn of(samples: &[Sample]) -> Self {
+        let figures = samples.iter().flat_map(|sample| [sample.line, sample.estimate]);
+        Self {
+            last: samples.last().map_or(1.0, |sample| sample.at),
+            top: (figures.fold(1.0, f64::max) / 1_000.0).ceil() * 1_000.0,
+        }
+    }
+
+    fn x(&self, at: f64) -> f64 {
+        EDGE + at / self.last * WIDTH
+    }
+
+    fn y(&self, kbps: f64) -> f64 {
+        12.0 + HEIGHT - kbps.min(self.top) / self.top * HEIGHT
+    }
+
+    fn path(&self, samples: &[Sample], of: fn(&Sample) -> f64) -> String {
         let points = samples
             .iter()
-            .map(|sample| format!("{:.1},{:.1}", x(sample.at), y(of(sample))));
+            .map(|sample| format!("{:.1},{:.1}", self.x(sample.at), self.y(of(sample))));
         points.collect::<Vec<_>>().join(" ")
-    };
+    }
+}
+
+fn draw(samples: &[Sample]) -> Result<String, std::fmt::Error> {
+    let scale = Scale::of(samples);
     let (width, height) = (WIDTH + 2.0 * EDGE, HEIGHT + 60.0);
-    let mut svg = String::new();
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" \
+         font-size=\"12\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
+    );
+    draw_scales(&mut svg, &scale)?;
+    let (left, right, ground) = (scale.x(0.0), scale.x(scale.last), scale.y(0.0));
+    let line = scale.path(samples, |sample| sample.line);
     writeln!(
         svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">"
+        "<polygon points=\"{left:.1},{ground:.1} {line} {right:.1},{ground:.1}\" fill=\"#cfd8dc\"/>"
     )?;
-    writeln!(svg, "<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>")?;
-    for mbps in 0..=(top / 1_000.0) as u32 {
-        let at = y(f64::from(mbps) * 1_000.0);
+    let name = |place: f64, color: &str, words: &str| {
+        let (at, y) = (EDGE + 160.0 * place, HEIGHT + 43.0);
+        format!(
+            "<rect x=\"{at}\" y=\"{y:.1}\" width=\"14\" height=\"6\" fill=\"{color}\"/><text x=\"{:.1}\" \
+             y=\"{:.1}\">{words}</text>",
+            at + 20.0,
+            y + 7.0
+        )
+    };
+    let mut names = name(0.0, "#cfd8dc", "what the line takes");
+    for (place, curve) in (1u8..).zip(&CURVES) {
+        names.push_str(&name(place.into(), curve.color, curve.name));
+        let points = scale.path(samples, curve.of);
+        let color = curve.color;
+        writeln!(
+            svg,
+            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.5\"/>"
+        )?;
+    }
+    writeln!(svg, "{names}\n</svg>")?;
+    Ok(svg)
+}
+
+fn draw_scales(svg: &mut String, scale: &Scale) -> std::fmt::Result {
+    for mbps in 0..=(scale.top / 1_000.0) as u32 {
+        let at = scale.y(f64::from(mbps) * 1_000.0);
         writeln!(
             svg,
             "<path d=\"M{EDGE} {at:.1}h{WIDTH}\" stroke=\"#ddd\"/><text x=\"8\" y=\"{:.1}\">{mbps} Mb/s</text>",
             at + 4.0
         )?;
     }
-    for tens in 0..=(last / 20.0) as u32 {
-        let at = x(f64::from(tens) * 20.0);
+    for seconds in (0..=scale.last as u32).step_by(20) {
+        let (at, y) = (scale.x(seconds.into()), HEIGHT + 30.0);
         writeln!(
             svg,
-            "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{} s</text>",
-            HEIGHT + 30.0,
-            tens * 20
+            "<text x=\"{at:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{seconds} s</text>"
         )?;
     }
-    let (left, right, ground) = (x(0.0), x(last), y(0.0));
-    writeln!(
-        svg,
-        "<polygon points=\"{left:.1},{ground:.1} {} {right:.1},{ground:.1}\" fill=\"#cfd8dc\"/>",
-        path(|sample| sample.line)
-    )?;
-    let lines: [(&str, &str, fn(&Sample) -> f64); 2] = [
-        ("#1565c0", "sent", |sample| sample.sent),
-        ("#c62828", "estimate", |sample| sample.estimate),
-    ];
-    writeln!(
-        svg,
-        "<rect x=\"{EDGE}\" y=\"{:.1}\" width=\"14\" height=\"8\" fill=\"#cfd8dc\"/><text x=\"68\" y=\"{:.1}\">what the line takes</text>",
-        HEIGHT + 42.0,
-        HEIGHT + 50.0
-    )?;
-    for (place, (color, name, of)) in (1u8..).zip(lines) {
-        let at = EDGE + 160.0 * f64::from(place);
-        writeln!(
-            svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.5\"/>",
-            path(of)
-        )?;
-        writeln!(
-            svg,
-            "<rect x=\"{at}\" y=\"{:.1}\" width=\"14\" height=\"3\" fill=\"{color}\"/><text x=\"{}\" y=\"{:.1}\">{name}</text>",
-            HEIGHT + 44.0,
-            at + 20.0,
-            HEIGHT + 50.0
-        )?;
-    }
-    writeln!(svg, "</svg>")?;
-    Ok(svg)
+    Ok(())
 }
