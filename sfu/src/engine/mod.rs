@@ -32,6 +32,7 @@ pub mod history;
 pub mod id;
 mod inbound;
 mod keyframe;
+mod numbered;
 pub mod outbound;
 pub mod pacer;
 pub mod packet;

@@ -2,18 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-pub use super::source_packet::{Lost, Reason, SourcePacket};
 use super::{
     id::{EndpointId, MediaKind, ShortId, SlotId, SourceNumber, Ssrc},
     packet::{
-        Codec, ExtensionIds, Forward, NegotiatedSlot, OutgoingHeader, PacketRef, PayloadPatch, PayloadType,
-        Purpose, StreamOrigin,
+        Codec, ExtensionIds, Forward, NegotiatedSlot, OutgoingHeader, PayloadPatch, PayloadType, Purpose,
+        StreamOrigin,
     },
-    redundancy::{Piece, Recent, Redundancy},
+    redundancy::{Recent, Redundancy},
     rewriter::{Rewriter, Rewritten, Skip},
     ring::Ring,
     selector::{LayerStream, Selector, Target, Verdict},
     seq::{RtpTime, Seq},
+};
+pub use super::{
+    numbered::Numbered,
+    source_packet::{Lost, Reason, SourcePacket},
 };
 
 /// What came of a packet.
@@ -32,22 +35,6 @@ pub enum Offered {
     Skipped(Reason),
     /// The slot has nothing to do with the source.
     Foreign,
-}
-
-/// A packet with its place in the slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Numbered {
-    /// Number in the slot.
-    pub sequence: Seq,
-    /// RTP time.
-    pub timestamp: u32,
-    marker: bool,
-    payload_type: u8,
-    source: SourceNumber,
-    at: PacketRef,
-    patch: PayloadPatch,
-    /// Bytes of payload.
-    pub size: u16,
 }
 
 /// One receive stream of an endpoint.
@@ -82,6 +69,8 @@ pub struct Slot {
     aimed: Option<Instant>,
     /// The source told to the client last, and since when.
     told: Option<(SourceNumber, u32)>,
+    /// Pictures were left out since: when it goes on it is told again.
+    interrupted: bool,
 }
 
 impl Slot {
@@ -111,6 +100,7 @@ impl Slot {
             report_due: false,
             aimed: None,
             told: None,
+            interrupted: false,
         }
     }
 
@@ -187,9 +177,11 @@ impl Slot {
         self.told
     }
 
-    /// The source shown is another one than the client was told: notes it. None if there is nothing new.
+    /// The source shown is another one than the client was told, or comes back after pictures were left out: notes it. None
+    /// if there is nothing new.
     pub fn tell(&mut self, first: &Numbered) -> Option<(SourceNumber, u32)> {
-        if self.told.is_some_and(|(source, _)| source == first.source) {
+        let goes_on = !std::mem::take(&mut self.interrupted);
+        if goes_on && self.told.is_some_and(|(source, _)| source == first.source) {
             return None;
         }
         self.told = Some((first.source, first.timestamp));
@@ -220,7 +212,7 @@ impl Slot {
         };
         match self.number(packet, switch) {
             Ok(rewritten) => {
-                let mut numbered = numbered(packet, rewritten, payload_type);
+                let mut numbered = Numbered::new(packet, rewritten, payload_type);
                 let (time, picture) = (packet.original.timestamp, packet.original.video);
                 numbered.marker |= picture.is_some_and(|p| self.selector.ends_picture(time, &p));
                 if switch {
@@ -256,11 +248,17 @@ impl Slot {
             Verdict::Thin => thinned(self.rewriter.leave_out(packet.sequence, original)),
             Verdict::Switch => Offered::Held,
             Verdict::Forward => {
-                self.selector.interrupt();
-                self.rewriter.end();
+                self.interrupt();
                 Offered::Held
             }
         }
+    }
+
+    /// Nothing goes on before a key frame.
+    fn interrupt(&mut self) {
+        self.selector.interrupt();
+        self.rewriter.end();
+        self.interrupted = true;
     }
 
     fn number(&mut self, packet: &SourcePacket, switch: bool) -> Result<Rewritten, Skip> {
@@ -280,8 +278,7 @@ impl Slot {
         match self.rewriter.follow(packet.sequence, &packet.original) {
             Err(Skip::Jump) if packet.starts() => self.number(packet, true),
             Err(Skip::Jump) => {
-                self.selector.interrupt(); // a key frame of the target heals it
-                self.rewriter.end();
+                self.interrupt(); // a key frame of the target heals it
                 Err(Skip::Jump)
             }
             result => result,
@@ -437,60 +434,12 @@ impl Slot {
 /// A source that does not begin for so long leaves the slot empty: no old face in its tile for ever.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-impl Numbered {
-    /// The packet as it goes out with that header.
-    pub fn forward(&self, to: EndpointId, slot: SlotId, header: OutgoingHeader) -> Forward {
-        let purpose = match (header.original_sequence, slot.kind) {
-            (Some(_), _) => Purpose::Repair,
-            (None, MediaKind::Audio) => Purpose::Audio,
-            (None, MediaKind::Video) => Purpose::Video,
-        };
-        Forward {
-            to,
-            slot,
-            purpose,
-            header,
-            payload: Some(self.at),
-            patch: self.patch,
-            redundancy: None,
-        }
-    }
-
-    fn piece(&self) -> Piece {
-        Piece {
-            sequence: self.sequence,
-            timestamp: self.timestamp,
-            payload_type: self.payload_type,
-            position: self.at.position,
-            size: self.size,
-        }
-    }
-
-    /// Where its payload is.
-    pub fn at(&self) -> PacketRef {
-        self.at
-    }
-}
-
 /// A packet that is not sent on purpose.
 fn thinned(in_stretch: bool) -> Offered {
     if in_stretch {
         Offered::NotShown
     } else {
         Offered::Skipped(Reason::Place(Skip::BeforeStretch))
-    }
-}
-
-fn numbered(packet: &SourcePacket, rewritten: Rewritten, payload_type: u8) -> Numbered {
-    Numbered {
-        sequence: rewritten.sequence,
-        timestamp: rewritten.timestamp.wire(),
-        marker: packet.original.marker,
-        payload_type,
-        source: packet.of.source,
-        at: packet.at,
-        patch: rewritten.patch,
-        size: packet.size,
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{
     super::{
         arrival::{Picture, PictureId, Spatial},
+        packet::PacketRef,
         rewriter::Original,
         selector::ALL_TEMPORAL,
         testing::ms,
@@ -213,6 +214,28 @@ fn the_rate_comes_back_at_a_layer_sync() {
         .chain(33..40)
         .collect();
     assert_eq!(pictures, expected);
+}
+
+#[test]
+fn pictures_left_out_while_too_much_waits_end_with_a_key_frame_that_is_told_again() {
+    let mut slot = slot();
+    slot.set_target(super::super::testing::base(), target(0, ALL_TEMPORAL));
+    let packets = send(0, &[1; 12], 8);
+    let mut told = Vec::new();
+    for (n, sent) in packets.iter().enumerate() {
+        let offered = if n == 4 {
+            slot.hold(&sent.packet)
+        } else {
+            slot.offer(&sent.packet)
+        };
+        match offered {
+            Offered::Switched(numbered) => told.push((n, slot.tell(&numbered).is_some())),
+            Offered::Sent(_) => assert!(!(4..8).contains(&n), "{n} needs what was left out"),
+            Offered::Held => assert_eq!(n, 4),
+            _ => assert!((5..8).contains(&n), "{n}"),
+        }
+    }
+    assert_eq!(told, [(0, true), (8, true)]);
 }
 
 #[test]
