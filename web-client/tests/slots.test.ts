@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { NEW_TIMELINE, changed, current, owner, type Timeline } from '../src/engine/slots';
+import { NEW_TIMELINE, changed, owner, painted, type Timeline } from '../src/engine/slots';
 
 const A = 5;
 const B = 9;
@@ -23,9 +23,9 @@ describe('a message says from which time on', () => {
   });
   it('lets late frames of the old source keep their name after the slot was emptied', () => {
     const e = timeline([A, 1_000], [null, null]);
-    expect(current(e)).toBeNull();
+    expect(e.said).toBeNull();
     expect(owner(e, 2_000, [])).toBe(A);
-    expect(current(changed(e, { slot: 'v1', source: B, time: 7_000 }))).toBe(B);
+    expect(changed(e, { slot: 'v1', source: B, time: 7_000 }).said).toBe(B);
   });
   it('forgets nothing that is still on its way among many changes', () => {
     const many = timeline(...Array.from({ length: 50 }, (_, i): [number, number] => [i, i * 100]));
@@ -53,5 +53,32 @@ describe('packets say whose they are', () => {
   });
   it('name frames without any message', () => {
     expect(owner(NEW_TIMELINE, 5, [{ source: B, rtpTimestamp: 0xffff_fffe }])).toBe(B);
+  });
+});
+
+describe('the next frame has come before this one is painted (a busy page)', () => {
+  const ahead = [{ source: A, rtpTimestamp: 4_900 }, { source: B, rtpTimestamp: 5_100 }];
+  it('names nobody while no message says where the other source began', () => {
+    expect(owner(timeline([A, 1_000]), 5_000, ahead)).toBeNull();
+  });
+  it('names by a message in time', () => {
+    expect(owner(timeline([A, 1_000], [B, 5_000]), 5_000, ahead)).toBe(B);
+    expect(owner(timeline([A, 1_000], [B, 5_100]), 5_000, ahead)).toBe(A);
+  });
+  it('goes on with the name that the frames before had from their own packets', () => {
+    const seen = painted(timeline([A, 1_000]), 4_950, [{ source: A, rtpTimestamp: 4_900 }, { source: B, rtpTimestamp: 4_950 }]);
+    expect(owner(seen, 5_000, ahead)).toBe(B);
+  });
+  it('remembers one fact for each change, whatever number of frames', () => {
+    let t = timeline([A, 1_000]);
+    for (let time = 2_000; time < 9_000; time += 100) t = painted(t, time, [{ source: time < 5_000 ? A : B, rtpTimestamp: time }]);
+    expect(t.entries).toEqual([{ source: A, time: 1_000 }, { source: B, time: 5_000 }]);
+    expect(t.said).toBe(A);
+  });
+  it('late messages of what was painted already change nothing', () => {
+    const seen = painted(timeline([A, 1_000]), 5_000, [{ source: B, rtpTimestamp: 5_000 }]);
+    const told = changed(seen, { slot: 'v1', source: B, time: 4_950 });
+    expect(owner(told, 4_900, [])).toBe(A);
+    expect(owner(told, 5_000, [])).toBe(B);
   });
 });

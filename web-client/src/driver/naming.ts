@@ -1,5 +1,5 @@
 // Whose frames each slot paints: joins the `slots` messages with the frames as they are painted.
-import { NEW_TIMELINE, changed, current, owner, type Timeline } from '../engine/slots';
+import { NEW_TIMELINE, changed, owner, painted, type Timeline } from '../engine/slots';
 import type { SlotChange } from '../engine/protocol';
 import type { Elements } from './elements';
 import { canWatch, watchFrames } from './frames';
@@ -40,7 +40,10 @@ export function createNaming(
   const stops = elements.slots.flatMap((slot) => {
     const video = elements.video(slot);
     if (video === null || !canWatch(video)) return [];
-    return [watchFrames(video, () => receiver(slot), (time, contributing) => paint(slot, owner(timeline(slot), time, contributing)))];
+    return [watchFrames(video, () => receiver(slot), (time, contributing) => {
+      paint(slot, owner(timeline(slot), time, contributing));
+      timelines.set(slot, painted(timeline(slot), time, contributing));
+    })];
   });
 
   return {
@@ -53,11 +56,11 @@ export function createNaming(
         const next = changed(timeline(change.slot), change);
         timelines.set(change.slot, next);
         const video = elements.video(change.slot);
-        if (video !== null && (next.empty || !canWatch(video))) paint(change.slot, current(next));
+        if (video !== null && (next.said === null || !canWatch(video))) paint(change.slot, next.said);
       }
     },
     painted: (slot) => shown.get(slot) ?? null,
-    occupied: () => new Set([...timelines].flatMap(([slot, of]) => (of.empty ? [] : [slot]))),
+    occupied: () => new Set([...timelines].flatMap(([slot, of]) => (of.said === null ? [] : [slot]))),
     forget: (slot) => paint(slot, null),
     clear,
     stop: () => stops.forEach((stop) => stop()),
