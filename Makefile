@@ -4,7 +4,7 @@ CARGO ?= cargo
 APT_PACKAGES := chromium firefox-esr build-essential fonts-noto-core
 BIN := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help deps run test rust-test web web-test e2e lint bench sim-report plots clean
+.PHONY: help deps run test rust-test web web-test e2e lint bench sim-report compare plots clean
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,10 @@ sim-nightly: ## the simulated meetings over 500 seeds each (SIM_SEEDS=n for more
 
 sim-report: ## the goals of the media engine in virtual time, as a table (SIM_SEEDS=200; ONLY=words of a name)
 	SIM_SEEDS=$(or $(SIM_SEEDS),200) $(CARGO) run --release --quiet --locked --package testkit --bin sim-report -- "$(ONLY)"
+
+compare: web ## against two browsers that call each other directly, over the same line (RATES=1500,3000 SPAN=60 RUNS=1); reports
+	$(CARGO) build --workspace --locked --bins
+	cd tests/e2e && node direct.report.mjs
 
 plots: ## draws the estimate over the traces for docs/estimation.md
 	for trace in mobile microwave; do $(CARGO) run --quiet --locked --package testkit --bin sim-plot -- tests/traces/$$trace.csv > docs/plots/estimate-$$trace.svg || exit 1; done

@@ -48,9 +48,10 @@ const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
   '--autoplay-policy=no-user-gesture-required', '--disable-backgrounding-occluded-windows', '--disable-renderer-backgrounding',
   '--disable-background-timer-throttling'];
 
-/** A headless Chromium with fake camera and microphone. */
-export function startChromium() {
-  return chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args: flags });
+/** A headless Chromium with fake camera and microphone. `camera`: a file (Y4M) that the camera plays, again and again. */
+export function startChromium({ camera } = {}) {
+  const args = camera === undefined ? flags : [...flags, `--use-file-for-fake-video-capture=${camera}`];
+  return chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args });
 }
 
 /** One that can be killed as a crash or a power cut would: nothing is closed, nobody is told. */
@@ -129,7 +130,7 @@ export function received(page) {
       if (s.type !== 'inbound-rtp' || !s.packetsReceived) return;
       streams.push({ kind: s.kind, ssrc: s.ssrc, mid: s.mid, packets: s.packetsReceived, lost: s.packetsLost, frames: s.framesDecoded ?? 0,
         height: s.frameHeight ?? 0, freezes: s.freezeCount ?? 0, freezeSeconds: s.totalFreezesDuration ?? 0, plis: s.pliCount ?? 0,
-        nacks: s.nackCount ?? 0, repaired: s.retransmittedPacketsReceived ?? 0, concealed: s.concealedSamples ?? 0,
+        nacks: s.nackCount ?? 0, repaired: s.retransmittedPacketsReceived ?? 0, concealed: s.concealedSamples ?? 0, silent: s.silentConcealedSamples ?? 0,
         samples: s.totalSamplesReceived ?? 0, energy: s.totalAudioEnergy ?? 0, playout: s.estimatedPlayoutTimestamp ?? null,
         bytes: s.bytesReceived, dropped: s.framesDropped ?? 0, keys: s.keyFramesDecoded ?? 0 });
     });

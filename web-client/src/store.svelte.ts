@@ -2,10 +2,10 @@
 import { newAnnouncer, note, take, type Announcement } from './engine/announce';
 import { arrange, keepOrder, type Area, type Layout, type Stage } from './engine/layout';
 import { VIDEO_SLOTS, type SlotQuality } from './engine/protocol';
-import { reasonOf, withheld, type Reason } from './engine/quality';
+import { lineGrade, newSettling, reasonOf, settle, withheld, type Reason } from './engine/quality';
 import { cutOf, newSteady, steady, type Cut } from './engine/sending';
 import { askScreen, canShare, createDevices, displayName, kindOf, pointOf, sourceOf } from './sdk';
-import type { ClientStats, DevicesState, Figures, InputKind, Meeting, Point, Profile, SendOrder, State } from './sdk';
+import type { ClientStats, DevicesState, Figures, Grade, InputKind, Meeting, Point, Profile, SendOrder, State } from './sdk';
 import { SvelteMap } from 'svelte/reactivity';
 import { recall, remember } from './driver/storage';
 import { keepAwake } from './driver/wake';
@@ -21,6 +21,7 @@ export function createStore(meeting: Meeting, profile: Profile) {
   let quality = $state.raw<ReadonlyMap<string, SlotQuality>>(new Map());
   let sendOrder = $state.raw<SendOrder | null>(null);
   let cut = $state.raw<Cut | null>(null);
+  let grade = $state<Grade>(0);
   let blocked = $state(false);
   let area = $state.raw<Area>({ width: 0, height: 0, density: 1 });
   let page = $state(0);
@@ -66,10 +67,21 @@ export function createStore(meeting: Meeting, profile: Profile) {
   }
   const sent = new Map<InputKind, MediaStreamTrack | null>([['mic', null], ['camera', null]]);
 
+  /** How good the line is, by what was measured and by what the server says that it is too thin for. */
+  function gradeNow(): Grade {
+    const pictures = layout.wishes.flatMap(({ slot, height: wanted }) => {
+      const got = quality.get(slot);
+      return got === undefined ? [] : [{ quality: got, wanted }];
+    });
+    return lineGrade(figures?.grade ?? 0, pictures, cut);
+  }
+
   const cutting = newSteady<Cut>();
+  let grading = newSettling();
   const announcer = newAnnouncer();
   const ticker = setInterval(() => {
     cut = steady(cutting, performance.now(), input.camera.wanted ? cutOf(sendOrder) : null);
+    grade = settle(grading, performance.now(), gradeNow());
     const said = take(announcer, performance.now());
     if (said.length > 0) announced = said;
   }, 500);
@@ -119,6 +131,8 @@ export function createStore(meeting: Meeting, profile: Profile) {
   function leaveBehind(): void {
     quality = new Map();
     sendOrder = null;
+    figures = null;
+    grading = newSettling();
     since = null;
     letSleep?.();
     letSleep = null;
@@ -149,6 +163,8 @@ export function createStore(meeting: Meeting, profile: Profile) {
     /** What the page told the server of itself a second ago. */
     get stats() { return stats; },
     get quality() { return quality; },
+    /** How good the line is for what is wanted of it. */
+    get grade() { return grade; },
     get sendOrder() { return sendOrder; },
     /** What of one's own camera is not sent; null: all that is wanted goes out. */
     get cut() { return cut; },

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { adapted, createTuner } from '../src/driver/sender';
 import { CAUSES, type LayerOrder, type SlotQuality, type SourceOrder } from '../src/engine/protocol';
-import { reasonOf, withheld } from '../src/engine/quality';
-import { cutOf, newSteady, steady, tuned, type Encoding } from '../src/engine/sending';
+import { lineGrade, newSettling, reasonOf, settle, withheld } from '../src/engine/quality';
+import type { Grade } from '../src/engine/stats';
+import { cutOf, newSteady, steady, tuned, type Cut, type Encoding } from '../src/engine/sending';
 import { cutText, reasonText, reasonWord } from '../src/i18n/reasons';
 
 const layer = (active: boolean, bitrate = 150_000, fps = 15): LayerOrder => ({ active, bitrate, fps });
@@ -145,7 +146,8 @@ describe('a slot that gets less', () => {
   it('is covered when its picture is held back, not when it merely does not come', () => {
     const held = (patch: Partial<SlotQuality>): boolean => withheld(reasonOf(slot(patch), 0));
     expect(held({ height: null, cause: 'line_budget' })).toBe(true);
-    expect(held({ height: 180, cause: 'one_voice' })).toBe(true);
+    expect(held({ height: null, cause: 'one_voice' })).toBe(true);
+    expect(held({ height: 180, cause: 'one_voice' })).toBe(false);
     expect(held({ height: null, cause: 'not_sent' })).toBe(false);
     expect(held({ height: 180, cause: 'path' })).toBe(false);
     expect(held({})).toBe(false);
@@ -157,6 +159,7 @@ describe('a slot that gets less', () => {
     };
     expect(text({ height: 180, cause: 'line_budget', line: 'co-to', line_name: 'Cô Tô' })).toBe('Hình giảm do đường truyền Cô Tô đã dùng hết mức cho phép');
     expect(text({ height: 180, cause: 'line_budget', line: 'co-to' })).toBe('Hình giảm do đường truyền chung đã dùng hết mức cho phép');
+    expect(text({ height: 180, cause: 'one_voice' })).toBe('Hình giảm do đường truyền của bạn yếu');
     expect(text({ height: null, cause: 'not_sent' })).toBe('Chưa nhận được hình của điểm cầu này');
   });
   it('has words for every cause, with no blank left open', () => {
@@ -169,6 +172,46 @@ describe('a slot that gets less', () => {
         expect(cutText({ sends: 'less', cause, line: null })).toMatch(/^\p{Lu}[^{}]{10,}$/u);
       }
     }
+  });
+});
+
+describe('the line in one word', () => {
+  const got = (wanted: number, patch: Partial<SlotQuality>) => ({ wanted, quality: slot(patch) });
+  const path = (wanted: number, height: number | null, rate = 100) => got(wanted, { cause: 'path', height, rate });
+  const cut = (sends: Cut['sends'], cause: Cut['cause']): Cut => ({ sends, cause, line: null });
+  type Row = [what: string, measured: Grade, pictures: ReturnType<typeof got>[], cut: Cut | null, grade: Grade];
+  it.each<Row>([
+    ['nothing is measured yet', 0, [], null, 0],
+    ['alone on a clean line', 4, [], null, 4],
+    ['all as wanted', 4, [got(360, {}), got(720, { height: 720 })], null, 4],
+    ['loss on a line that carries all', 2, [got(360, {})], null, 2],
+    // What a squeeze to 300 kb/s gives in a meeting of three, measured: no loss, a round trip of 50 ms.
+    ['the first second of a squeeze', 4, [path(309, 180, 25), path(309, null, 0)], null, 1],
+    ['a squeeze that lasts', 4, [path(309, 180, 25), path(309, 180, 50)], null, 1],
+    ['its best second', 4, [path(309, 180), path(309, 180, 50)], null, 1],
+    ['voices only', 4, [got(360, { height: null, rate: 0, cause: 'voices_only' })], null, 1],
+    ['one voice', 4, [got(360, { height: null, rate: 0, cause: 'one_voice' })], null, 1],
+    ['a picture that comes back after one voice', 4, [got(360, { height: 180, cause: 'one_voice' })], null, 1],
+    ['360 lines for a large picture', 4, [path(640, 360)], null, 2],
+    ['a small picture whole, but slower', 4, [path(150, 180, 50)], null, 2],
+    ['720 lines for a screen of 1080', 4, [path(1080, 720)], null, 3],
+    ['one of many is away', 4, [path(360, 360), path(180, null, 0), got(180, { height: 180 })], null, 1],
+    ['a sound line that is full', 4, [got(360, { height: null, rate: 0, cause: 'line_budget' })], null, 2],
+    ['others’ lines and machines', 4, [got(720, { cause: 'sender_path' }), got(720, { cause: 'sender_cpu' }), got(720, { cause: 'not_sent', height: null })], null, 4],
+    ['one’s own machine', 4, [got(720, { cause: 'receiver_cpu' })], null, 4],
+    ['one’s own picture does not get out', 4, [], cut('nothing', 'sender_path'), 1],
+    ['one’s own picture is small', 4, [], cut('small', 'sender_path'), 1],
+    ['one’s own picture is less', 4, [], cut('less', 'sender_path'), 2],
+    ['one’s own picture, where the line is full', 4, [], cut('small', 'sender_line'), 2],
+    ['one’s own picture, by the machine', 4, [], cut('small', 'sender_cpu'), 4],
+    ['the measure is worse', 1, [path(640, 360)], null, 1],
+    ['no path at all', 0, [path(640, 360)], null, 0],
+  ])('%s', (_, measured, pictures, own, grade) => expect(lineGrade(measured, pictures, own)).toBe(grade));
+  it('falls at once and rises when it has been better for a while', () => {
+    const s = newSettling();
+    const told = ([at, grade]: [number, Grade]): Grade => settle(s, at, grade);
+    const seconds: [number, Grade][] = [[0, 0], [500, 4], [1_000, 1], [1_500, 2], [3_000, 1], [3_500, 4], [7_000, 3], [7_500, 3]];
+    expect(seconds.map(told)).toEqual([0, 4, 1, 1, 1, 1, 1, 3]);
   });
 });
 

@@ -30,6 +30,10 @@ const chromium = (second: number): Snapshot =>
 describe('figures of a second in Chromium', () => {
   const figures = figuresOf(chromium(3), chromium(4));
   it('are of the chosen path', () => expect(figures).toMatchObject({ rttMs: 42, roomOutKbps: 2_400, lossOut: 0.02, grade: 3 }));
+  it('are also there while the chosen path is checked', () => {
+    const pair = (state: string, nominated = true): Entry => ({ id: 'P', type: 'candidate-pair', timestamp: 0, nominated, state, currentRoundTripTime: 0.042 });
+    expect([at(1, pair('in-progress')).rttMs, at(1, pair('failed')).rttMs, at(1, pair('in-progress', false)).rttMs]).toEqual([42, null, null]);
+  });
   it('are rates', () => expect(figures).toMatchObject({ kbpsIn: 1_000, kbpsOut: 500, framesIn: 40, voiceDelayMs: 60 }));
   it('say what each slot brings', () => expect([...figures.slots]).toEqual([['v0', { height: 720, fps: 25 }], ['v1', { height: 180, fps: 15 }]]));
   it('count loss among all that was sent', () => expect(figures.lossIn).toBeCloseTo(1 / 201));

@@ -80,6 +80,7 @@ export interface Figures {
   framesIn: number;
   /** Mean jitter buffer of voices. */
   voiceDelayMs: number;
+  /** By round trip and loss alone; see `lineGrade` of quality.ts. */
   grade: Grade;
   /** The video slots that bring pictures: their height and how many per second. */
   slots: ReadonlyMap<string, { height: number; fps: number }>;
@@ -98,7 +99,8 @@ export function readReport(entries: readonly Entry[], slotOf: (mid: string) => s
   for (const entry of entries) {
     switch (entry.type) {
       case 'candidate-pair':
-        if (entry.nominated !== true || entry.state !== 'succeeded') break;
+        // Chromium calls a chosen pair in progress while a check of it is under way, every few seconds.
+        if (entry.nominated !== true || (entry.state !== 'succeeded' && entry.state !== 'in-progress')) break;
         if (entry.currentRoundTripTime !== undefined) rttMs = Math.round(entry.currentRoundTripTime * 1_000);
         if (entry.availableOutgoingBitrate !== undefined) roomOutKbps = Math.round(entry.availableOutgoingBitrate / 1_000);
         break;

@@ -5,11 +5,11 @@ import { t, type Key } from './index.svelte';
 
 /** Why this picture is less than wanted, as a sentence. */
 export function reasonText({ what, cause, line }: Reason): string {
-  if (cause === 'voices_only' || cause === 'one_voice' || what === 'voices_only' || what === 'one_voice') {
-    return t(cause === 'one_voice' ? 'less_one_voice' : 'less_voices_only');
-  }
+  if (what === 'voices_only' || what === 'one_voice') return t(`less_${what}`);
   if (what === 'none' && cause === 'not_sent') return t('less_not_sent');
-  return t(`less_${what}`, { why: t(`why_${cause}`, { line: lineText(line) }) });
+  // While only voices pass, a picture that is still there or there again is less for the same reason.
+  const why = cause === 'voices_only' || cause === 'one_voice' ? 'path' : cause;
+  return t(`less_${what}`, { why: t(`why_${why}`, { line: lineText(line) }) });
 }
 
 /** The same for a tile with little room; null if there is no short form. */
