@@ -296,6 +296,7 @@ impl Bot {
             | ServerMessage::Quality { .. }
             | ServerMessage::Send { .. }
             | ServerMessage::Speaker { .. }
+            | ServerMessage::Floor { .. }
             | ServerMessage::Pong { .. } => {}
             other => self.protocol_error(format!("not expected: {other:?}")),
         }

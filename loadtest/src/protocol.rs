@@ -55,6 +55,13 @@ pub(crate) enum ClientMessage {
         source: Kind,
         on: bool,
     },
+    GiveFloor {
+        id: u32,
+        point: u32,
+    },
+    TakeFloor {
+        id: u32,
+    },
     Stats {
         cpu_limited: bool,
         encoder_limited: bool,
@@ -143,6 +150,7 @@ pub(crate) enum ServerMessage {
         slots: BTreeMap<String, String>,
         points: Vec<Point>,
         sequence: u64,
+        floor: Option<u32>,
     },
     Resumed {
         number: u32,
@@ -151,6 +159,7 @@ pub(crate) enum ServerMessage {
         slots: Vec<SlotChange>,
         points: Vec<Point>,
         sequence: u64,
+        floor: Option<u32>,
     },
     Restarted {
         id: u32,
@@ -172,6 +181,9 @@ pub(crate) enum ServerMessage {
         sources: Vec<SourceOrder>,
     },
     Speaker {
+        number: Option<u32>,
+    },
+    Floor {
         number: Option<u32>,
     },
     Media {

@@ -163,6 +163,13 @@ pub enum Command {
         /// On or off.
         on: bool,
     },
+    /// Who has the floor: heard before all others when it speaks, and with a slot kept for it. Whoever it is need not have media now.
+    SetFloor {
+        /// Where.
+        room: RoomId,
+        /// Who, or nobody.
+        number: Option<PointNumber>,
+    },
     /// The lines on the way to each site and what meetings may take of them. Replaces the former network; seats keep
     /// the site they joined from.
     SetNetwork {
@@ -326,6 +333,9 @@ pub struct RoomSnapshot {
     pub policy: RoomPolicy,
     /// The highest number a seat ever had here; 0 if none.
     pub number_max: u32,
+    /// As set by [`Command::SetFloor`].
+    #[serde(default)]
+    pub floor: Option<PointNumber>,
     /// Everybody with media.
     pub seats: Vec<SeatSnapshot>,
 }

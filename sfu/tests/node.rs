@@ -350,6 +350,16 @@ async fn commands_are_idempotent_and_refusals_change_nothing() {
         refused(ControlError::BadValue)
     );
     assert_eq!(control.call(publish(SourceKind::Camera)).await, Ok(Reply::Done));
+    let floor = |room: RoomId| Command::SetFloor {
+        room,
+        number: Some(number(2)),
+    };
+    let elsewhere = "elsewhere".to_owned().try_into().expect("an id");
+    assert_eq!(
+        control.call(floor(elsewhere)).await,
+        refused(ControlError::UnknownRoom)
+    );
+    assert_eq!(control.call(floor(room())).await, Ok(Reply::Done));
     let restart = Command::Restart {
         room: room(),
         seat: seat("an"),
@@ -369,6 +379,7 @@ async fn commands_are_idempotent_and_refusals_change_nothing() {
         panic!("no snapshot")
     };
     assert_eq!((rooms[0].number_max, rooms[0].seats.len()), (2, 1));
+    assert_eq!(rooms[0].floor, Some(number(2)));
     for _ in 0..2 {
         assert_eq!(
             control.call(Command::CloseRoom { room: room() }).await,

@@ -80,6 +80,18 @@ pub enum ClientMessage {
         /// On or off.
         on: bool,
     },
+    /// Gives the floor to a point; whoever had it has it no more.
+    GiveFloor {
+        /// Repeated in an `error`.
+        id: u32,
+        /// Who is to have it.
+        point: PointNumber,
+    },
+    /// Takes the floor from whoever has it.
+    TakeFloor {
+        /// Repeated in an `error`.
+        id: u32,
+    },
     /// What the page says of itself, once a second.
     Stats(Stats),
     /// Gives up the seat.
@@ -231,6 +243,8 @@ pub enum ServerMessage {
         points: Vec<Point>,
         /// Of the last change that `points` has in it.
         sequence: u64,
+        /// Who has the floor.
+        floor: Option<PointNumber>,
     },
     /// The seat is this session's again.
     Resumed {
@@ -246,6 +260,8 @@ pub enum ServerMessage {
         points: Vec<Point>,
         /// Of the last change that `points` has in it.
         sequence: u64,
+        /// Who has the floor.
+        floor: Option<PointNumber>,
     },
     /// ICE restart done.
     Restarted {
@@ -283,6 +299,11 @@ pub enum ServerMessage {
     /// Whoever is loudest.
     Speaker {
         /// Or nobody.
+        number: Option<PointNumber>,
+    },
+    /// Somebody was given the floor, or it was taken.
+    Floor {
+        /// Who has it now, or nobody.
         number: Option<PointNumber>,
     },
     /// The node's view of this client's media path.

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use sfu::control::{
     Command, ControlError, Event, MediaState, Reply, RoomId, RoomPolicy, RoomSnapshot, SeatId, SeatSnapshot,
 };
+use sfu::engine::id::PointNumber;
 use signaling::{
     engine::{
         effect::{Effect, Grant, Op, SessionId},
@@ -21,12 +22,17 @@ use signaling::{
     protocol::{Change, ClientMessage, Point, ServerMessage},
 };
 
+/// What a page knows: points by number, the last change in them, who has the floor.
+type Known = (BTreeMap<u32, Point>, u64, Option<PointNumber>);
+
 #[derive(Debug, Clone)]
 enum Step {
     Enter(u8),
     Resume(u8, u8),
     Join(u8),
     Publish(u8, bool),
+    GiveFloor(u8, u8),
+    TakeFloor(u8),
     Leave(u8),
     Gone(u8),
     Reply(bool),
@@ -43,6 +49,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (session.clone(), 0..4_u8).prop_map(|(s, c)| Step::Resume(s, c)),
         4 => session.clone().prop_map(Step::Join),
         2 => (session.clone(), any::<bool>()).prop_map(|(s, on)| Step::Publish(s, on)),
+        2 => (session.clone(), 1..8_u8).prop_map(|(s, n)| Step::GiveFloor(s, n)),
+        1 => session.clone().prop_map(Step::TakeFloor),
         1 => session.clone().prop_map(Step::Leave),
         2 => session.clone().prop_map(Step::Gone),
         6 => any::<bool>().prop_map(Step::Reply),
@@ -60,7 +68,9 @@ struct World {
     /// Session of each of the five people, and how many there were.
     open: [Option<SessionId>; 5],
     sessions: u64,
-    copies: BTreeMap<SessionId, (BTreeMap<u32, Point>, u64)>,
+    copies: BTreeMap<SessionId, Known>,
+    /// Who has the floor, as the node was told.
+    floor: Option<PointNumber>,
     waiting: Vec<(Op, Command)>,
     seats: BTreeMap<SeatId, SeatSnapshot>,
     owners: BTreeMap<u32, SeatId>,
@@ -85,6 +95,7 @@ impl World {
             open: [None; 5],
             sessions: 0,
             copies: BTreeMap::new(),
+            floor: None,
             waiting: Vec::new(),
             seats: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -119,6 +130,11 @@ impl World {
                     },
                 );
             }
+            Step::GiveFloor(who, number) => {
+                let point = PointNumber::try_from(u32::from(number)).expect("a number");
+                self.ask(who, Request::GiveFloor { id: 7, point });
+            }
+            Step::TakeFloor(who) => self.ask(who, Request::TakeFloor { id: 7 }),
             Step::Leave(who) => self.ask(who, Request::Leave),
             Step::Gone(who) => {
                 if let Some(session) = self.open[usize::from(who)].take() {
@@ -169,7 +185,7 @@ impl World {
             subject: "s".into(),
             name: None,
             site: None,
-            role: Role::Delegate,
+            role: Role::Secretary,
         };
         self.tell(Input::Enter {
             session,
@@ -223,6 +239,7 @@ impl World {
             room: RoomId::try_from("demo".to_owned()).expect("an id"),
             policy: policy(),
             number_max: 0,
+            floor: self.floor,
             seats: self.seats.values().cloned().collect(),
         }
     }
@@ -245,8 +262,18 @@ impl World {
                     }
                 }
                 Effect::Grant { to, claim, grant } => {
-                    let (Grant::Joined { points, sequence, .. } | Grant::Resumed { points, sequence, .. }) =
-                        *grant;
+                    let (Grant::Joined {
+                        points,
+                        sequence,
+                        floor,
+                        ..
+                    }
+                    | Grant::Resumed {
+                        points,
+                        sequence,
+                        floor,
+                        ..
+                    }) = *grant;
                     assert!(
                         points.iter().any(|point| point.number == claim.number),
                         "oneself is in the list"
@@ -255,7 +282,7 @@ impl World {
                         .into_iter()
                         .map(|point| (point.number.get(), point))
                         .collect();
-                    self.copies.insert(to, (points, sequence));
+                    self.copies.insert(to, (points, sequence, floor));
                     self.claims.push(*claim);
                 }
                 Effect::Close { session, .. } => {
@@ -270,6 +297,11 @@ impl World {
     }
 
     fn deliver(&mut self, session: SessionId, message: &ServerMessage) {
+        if let ServerMessage::Floor { number } = message {
+            let (.., floor) = self.copies.get_mut(&session).expect("has a seat");
+            assert_ne!(floor, number, "only news are told");
+            *floor = *number;
+        }
         let ServerMessage::Point {
             sequence,
             change,
@@ -278,7 +310,7 @@ impl World {
         else {
             return;
         };
-        let Some((points, known)) = self.copies.get_mut(&session) else {
+        let Some((points, known, _)) = self.copies.get_mut(&session) else {
             panic!("who has no seat learns nothing of the roster");
         };
         assert_eq!(*sequence, *known + 1, "no gap, nothing twice");
@@ -305,6 +337,7 @@ impl World {
                 // The node takes commands in order: a join that it has not answered yet came before this.
                 self.left.insert(seat.clone());
             }
+            Command::SetFloor { number, .. } => self.floor = *number,
             _ => {}
         }
         if let Some(op) = op {
@@ -315,8 +348,10 @@ impl World {
     fn check(&self) {
         let copies: BTreeSet<String> = self.copies.values().map(|copy| format!("{copy:?}")).collect();
         assert!(copies.len() <= 1, "all pages see the same: {copies:#?}");
-        if let Some((points, _)) = self.copies.values().next() {
+        if let Some((points, _, floor)) = self.copies.values().next() {
             assert_eq!(points.len(), self.meeting.points());
+            assert!(floor.is_none_or(|number| points.contains_key(&number.get())));
+            assert_eq!(*floor, self.floor, "the node knows what the pages know");
         }
         assert!(self.meeting.points() <= 4, "the cap holds");
     }
@@ -335,9 +370,9 @@ proptest! {
             world.check();
         }
         world.step(Step::NodeUp);
-        let before: Vec<_> = world.copies.values().map(|(_, sequence)| *sequence).collect();
+        let before: Vec<_> = world.copies.values().map(|(_, sequence, floor)| (*sequence, *floor)).collect();
         world.step(Step::NodeUp);
-        let after: Vec<_> = world.copies.values().map(|(_, sequence)| *sequence).collect();
+        let after: Vec<_> = world.copies.values().map(|(_, sequence, floor)| (*sequence, *floor)).collect();
         prop_assert_eq!(before, after);
     }
 }

@@ -8,7 +8,7 @@ use sfu::{
     control::{Command, Event, MediaState, SeatId, SlotChange},
     engine::id::{SlotId, SourceKind},
 };
-use signaling::driver::serve;
+use signaling::{driver::serve, names::Role};
 
 #[tokio::test]
 async fn everybody_learns_who_comes_changes_and_goes() {
@@ -234,4 +234,83 @@ async fn a_camera_that_is_ready_before_the_answer_counts() {
         )
     };
     assert!(told.commands.iter().any(on), "{:?}", told.commands.len());
+}
+
+#[tokio::test]
+async fn the_floor_is_given_by_who_leads_and_everybody_knows_who_has_it() {
+    let bench = Bench::start().await;
+    let (mut chair, joined) = bench.seated_as(Role::Chair, "demo", "Chủ trì").await;
+    assert_eq!(joined["floor"], json!(null));
+    let (mut second, _) = bench.seated("demo", "Bình").await;
+    let refused = |id: u32, code: &str| json!({"type": "error", "id": id, "code": code});
+    second
+        .send(&json!({"type": "give_floor", "id": 1, "point": 2}))
+        .await;
+    assert_eq!(second.expect("error").await, refused(1, "not_allowed"));
+    second.send(&json!({"type": "take_floor", "id": 2})).await;
+    assert_eq!(second.expect("error").await, refused(2, "not_allowed"));
+    let (_observer, seen) = bench.seated_as(Role::Observer, "demo", "Dự thính").await;
+    for nobody in [seen["number"].clone(), json!(9)] {
+        chair
+            .send(&json!({"type": "give_floor", "id": 3, "point": nobody}))
+            .await;
+        assert_eq!(chair.expect("error").await, refused(3, "state"));
+    }
+    chair
+        .send(&json!({"type": "give_floor", "id": 4, "point": 2}))
+        .await;
+    for client in [&mut chair, &mut second] {
+        assert_eq!(client.expect("floor").await["number"], 2);
+    }
+    let (_, late) = bench.seated("demo", "Chi").await;
+    assert_eq!(late["floor"], 2);
+    assert_eq!(
+        bench.node.told.lock().await.rooms["demo"].floor.map(|n| n.get()),
+        Some(2)
+    );
+    // Who leaves has it no more.
+    second.send(&json!({"type": "leave"})).await;
+    assert_eq!(chair.expect("floor").await["number"], json!(null));
+    assert_eq!(chair.expect("point").await["change"], "left");
+}
+
+#[tokio::test]
+async fn the_floor_outlives_a_broken_link_and_a_restart_of_signaling() {
+    let bench = Bench::start().await;
+    let (mut secretary, _) = bench.seated_as(Role::Secretary, "demo", "Thư ký").await;
+    let (mut second, joined) = bench.seated("demo", "Bình").await;
+    secretary
+        .send(&json!({"type": "give_floor", "id": 1, "point": 2}))
+        .await;
+    assert_eq!(second.expect("floor").await["number"], 2);
+    let resume = joined["resume"].as_str().expect("a token").to_owned();
+    let _ = second.0.close(None).await;
+    let mut again = bench.connect().await;
+    again.hello(&bench.token("demo"), Some(&resume)).await;
+    assert_eq!(again.expect("resumed").await["floor"], 2);
+    let Bench {
+        data, node, server, ..
+    } = bench;
+    drop(server);
+    let server = serve::start(&settings(data.path()), nowhere())
+        .await
+        .expect("serves again");
+    let keys = signaling::driver::auth::Keys::load_or_create(data.path()).expect("the same key");
+    let bench = Bench {
+        data,
+        node,
+        server,
+        keys,
+    };
+    let mut again = Client::connect(&bench.server.http, Some(&bench.server.http))
+        .await
+        .expect("upgraded");
+    again.hello(&bench.token("demo"), Some(&resume)).await;
+    let resumed = again.expect("resumed").await;
+    // The node may be heard before the page or after it.
+    let floor = match &resumed["floor"] {
+        serde_json::Value::Null => again.expect("floor").await["number"].clone(),
+        told => told.clone(),
+    };
+    assert_eq!(floor, 2);
 }

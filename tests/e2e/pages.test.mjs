@@ -1,18 +1,22 @@
 // Every page in both languages, both themes and both sizes: a screenshot each, no accessibility fault, nothing wider than the window.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { join, openPage, output, startChromium, startServer, until } from './harness.mjs';
+import { promisify } from 'node:util';
+import { join, openPage, output, startChromium, startServer, target, until } from './harness.mjs';
 
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const sizes = [{ width: 1366, height: 768 }, { width: 360, height: 640 }];
 const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
-let server, browser, other;
+let server, browser, other, chairToken;
 
 before(async () => {
   server = await startServer();
+  const { stdout } = await promisify(execFile)(path.join(target, 'diemcau'), ['token', '--data', server.data, '--room', 'demo', '--role', 'chair']);
+  chairToken = stdout.trim();
   browser = await startChromium();
   other = await openPage(browser, server.join_url, { viewport: { width: 500, height: 400 } });
   await join(other, 'UBND đặc khu Cô Tô');
@@ -82,13 +86,36 @@ async function squeeze(page, language, name) {
   assert.equal(await page.getByTestId('withheld').count(), 0);
 }
 
+const FLOOR = {
+  vi: { give: 'Mời UBND đặc khu Cô Tô phát biểu', has: 'Đang phát biểu: UBND đặc khu Cô Tô', take: 'Thu quyền' },
+  en: { give: 'Give UBND đặc khu Cô Tô the floor', has: 'Has the floor: UBND đặc khu Cô Tô', take: 'Withdraw floor' },
+};
+
+/** The chair gives the floor to the other point and takes it: both pages say so. */
+async function giveFloor(page, language, name) {
+  const number = await other.evaluate(() => globalThis.diemcau.state.number);
+  const both = (holds) => Promise.all([page, other].map((p) => until('the floor', () => p.evaluate(() => globalThis.diemcau.floor), holds)));
+  await page.getByRole('button', { name: FLOOR[language].give }).focus();
+  await page.keyboard.press('Enter');
+  await both((n) => n === number);
+  await page.getByTestId('floor').getByText(FLOOR[language].has).waitFor({ state: 'visible' });
+  await page.locator(`[data-testid=tile][data-floor=true][data-wanted="${number * 4 + 1}"]`).waitFor({ state: 'visible' });
+  await other.locator('[data-testid=self][data-floor=true]').waitFor({ state: 'visible' });
+  assert.equal(await other.getByTestId('give-floor').count(), 0, 'who does not lead gives nothing');
+  await look(page, `floor-${name}`);
+  await other.screenshot({ path: path.join(output, `floor-own-${name}.png`) });
+  await page.getByTestId('take-floor').getByText(FLOOR[language].take).click();
+  await both((n) => n === null);
+}
+
 for (const language of ['vi', 'en']) {
   for (const theme of ['light', 'dark']) {
     for (const size of sizes) {
       const name = `${language}-${theme}-${size.width}x${size.height}`;
       test(`pages in ${name}`, async () => {
-        const url = new URL(server.join_url);
+        const url = new URL(`${server.http}/p/demo`);
         url.searchParams.set('lang', language);
+        url.hash = `k=${chairToken}`;
         const page = await openPage(browser, url.href, { viewport: size, init: catchSocket });
         await page.emulateMedia({ colorScheme: theme });
         await page.getByTestId('join-button').waitFor({ state: 'visible' });
@@ -97,6 +124,7 @@ for (const language of ['vi', 'en']) {
         await join(page, 'UBND phường Hồng Gai');
         await until('the other picture', () => page.evaluate(() => document.querySelector('[data-testid=tile][data-seen=true]') !== null), Boolean, 20);
         await look(page, `meeting-${name}`);
+        await giveFloor(page, language, name);
         await squeeze(page, language, name);
         await page.getByTestId('leave').click();
         await page.getByTestId('rejoin').waitFor({ state: 'visible' });

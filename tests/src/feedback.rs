@@ -21,6 +21,8 @@ pub enum Feedback {
 
 /// Largest compound of feedback.
 const FEEDBACK_BYTES_MAX: usize = 1_200;
+/// A receiver tells its estimate so often: what came in less time is chance.
+const REMB_INTERVAL: Duration = Duration::from_secs(1);
 /// Arrivals that are remembered for a packet that comes out of order.
 const BEHIND_MAX: u64 = 500;
 
@@ -55,6 +57,13 @@ impl Arrivals {
         if !behind {
             let ticks = (now - began).as_micros() as u64 / TICK_MICROS;
             self.waiting.entry(number).or_insert(ticks as i64);
+        }
+    }
+
+    /// Tells other times of what was not told yet.
+    pub fn bend(&mut self, mut bend: impl FnMut(i64) -> i64) {
+        for ticks in self.waiting.values_mut() {
+            *ticks = bend(*ticks);
         }
     }
 
@@ -99,7 +108,7 @@ impl Arrivals {
     /// The estimate as REMB, once a second: what arrived and some more, less when much was lost.
     pub fn remb(&mut self, now: Instant, own_ssrc: u32, ssrcs: &[u32], lost: f64) -> Option<Vec<u8>> {
         let passed = now - *self.told.get_or_insert(now);
-        if passed < Duration::from_millis(200) {
+        if passed < REMB_INTERVAL {
             return None;
         }
         let received = self.bytes as f64 * 8.0 / passed.as_secs_f64();

@@ -10,7 +10,7 @@ use std::{
 use sfu::{
     control::SlotChange,
     engine::{
-        id::{EndpointId, LineIndex, PointNumber, Rank, SlotId, SourceKind},
+        id::{EndpointId, LineIndex, MediaKind, PointNumber, Rank, SlotId, SourceKind},
         packet::{Negotiated, NewEndpoint, SourceGrade, StreamOrigin},
         units::Bitrate,
     },
@@ -29,6 +29,7 @@ use crate::{
     mic::Mic,
     negotiate::{OPUS, PLAYOUT_DELAY, RED, TRANSPORT_CC, VP8, negotiated},
     uplink::Uplink,
+    world::OVERHEAD_BYTES,
 };
 
 /// Largest RTCP compound a peer makes.
@@ -116,6 +117,10 @@ pub struct Peer {
     pub plis_received: Vec<Instant>,
     /// Bytes received, all kinds.
     pub bytes_received: u64,
+    /// Bytes of sound on the wire, IP and UDP headers and the tag included.
+    pub sound_received: u64,
+    /// Packets that were padding alone.
+    pub padding_received: u32,
     /// Transport-wide feedback packets received for what it sends.
     pub feedback_received: u32,
     /// Round trip, as it would have measured it.
@@ -178,6 +183,8 @@ impl Peer {
             nacks_received: 0,
             plis_received: Vec::new(),
             bytes_received: 0,
+            sound_received: 0,
+            padding_received: 0,
             feedback_received: 0,
             rtt: Duration::from_millis(50),
             uplink,
@@ -319,6 +326,10 @@ impl Peer {
         let Some((slot, repair)) = self.slots.get(&packet.ssrc()).copied() else {
             panic!("the node sent an SSRC that is no slot of this point");
         };
+        self.padding_received += u32::from(packet.payload().is_empty() && packet.padding_len() > 0);
+        if slot.kind == MediaKind::Audio {
+            self.sound_received += (bytes.len() + OVERHEAD_BYTES) as u64;
+        }
         let receiver = self.receivers.get_mut(&slot).expect("each slot has a receiver");
         if packet.payload_type() == RED {
             receiver.handle_red(now, &packet);

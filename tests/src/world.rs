@@ -40,7 +40,7 @@ const ORDER_TIME: Duration = Duration::from_millis(20);
 /// More happens at one time only if the room never comes to rest.
 const AT_ONCE_MAX: u32 = 100_000;
 /// Bytes of SRTP tag, UDP and IP header that travel with each packet.
-const OVERHEAD_BYTES: usize = 16 + 28;
+pub(crate) const OVERHEAD_BYTES: usize = 16 + 28;
 
 /// A meeting.
 #[derive(Debug)]

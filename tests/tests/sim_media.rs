@@ -83,6 +83,20 @@ fn a_higher_layer_is_reached_soon_after_a_quiet_minute() {
 }
 
 #[test]
+fn receivers_that_tell_little_get_voices_and_a_picture() {
+    for scenario in [&scenario::REMB, &scenario::REPORTS, &scenario::REMB_EXTREMES] {
+        assert_holds(scenario, 3);
+    }
+}
+
+#[test]
+fn where_headers_count_voices_come_in_long_packets() {
+    for scenario in [&scenario::LONG_PACKETS, &scenario::LONG_PACKETS_KNOWN] {
+        assert_holds(scenario, 3);
+    }
+}
+
+#[test]
 fn nothing_bad_that_a_point_sends_reaches_the_others() {
     for scenario in scenario::BAD {
         assert_holds(scenario, 3);

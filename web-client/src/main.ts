@@ -65,6 +65,8 @@ function expose(opened: Store): void {
     },
     /** Each video slot: the source of the frame it paints now, and that source's name. */
     get slots() { return opened.slots(); },
+    /** The number of the point that has the floor, or null. */
+    get floor() { return opened.floor; },
     /** The last second's figures, or null. */
     get figures() { return opened.figures; },
     /** What each slot gets and why it is not more, as the server said last. */

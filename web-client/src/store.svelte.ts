@@ -16,6 +16,7 @@ export function createStore(meeting: Meeting, profile: Profile) {
   let session = $state.raw<State>(meeting.state);
   let points = $state.raw<ReadonlyMap<number, Point>>(new Map());
   let speaker = $state<number | null>(null);
+  let floor = $state<number | null>(null);
   let figures = $state.raw<Figures | null>(null);
   let stats = $state.raw<ClientStats | null>(null);
   let quality = $state.raw<ReadonlyMap<string, SlotQuality>>(new Map());
@@ -41,6 +42,7 @@ export function createStore(meeting: Meeting, profile: Profile) {
   let input = $state.raw<DevicesState>(devices.state);
 
   const number = $derived('number' in session ? session.number : null);
+  const own = $derived(number === null ? undefined : points.get(number));
   const inside = $derived(session.at === 'in' || session.at === 'reconnecting');
   /** A pinned point, else the newest screen. */
   const stage = $derived.by((): Stage | null => {
@@ -108,6 +110,7 @@ export function createStore(meeting: Meeting, profile: Profile) {
     }),
     meeting.on('painted', ({ slot, source }) => painted.set(slot, source)),
     meeting.on('speaker', (next) => (speaker = next)),
+    meeting.on('floor', (next) => (floor = next)),
     meeting.on('figures', (next) => (figures = next)),
     meeting.on('stats', (next) => (stats = next)),
     meeting.on('quality', (next) => (quality = new Map(next.map((q) => [q.slot, q])))),
@@ -140,6 +143,7 @@ export function createStore(meeting: Meeting, profile: Profile) {
     devices.release();
     painted.clear();
     pinned = null;
+    floor = null;
     page = 0;
     order = [];
   }
@@ -159,6 +163,9 @@ export function createStore(meeting: Meeting, profile: Profile) {
     get layout() { return layout; },
     get stage() { return stage; },
     get speaker() { return speaker; },
+    get floor() { return floor; },
+    /** This person gives the floor and takes it. */
+    get leads() { return own !== undefined && leads(own); },
     get figures() { return figures; },
     /** What the page told the server of itself a second ago. */
     get stats() { return stats; },
@@ -232,6 +239,12 @@ export function createStore(meeting: Meeting, profile: Profile) {
     pin(next: number) {
       turned = true;
       pinned = pinned === next ? null : next;
+    },
+    /** Gives the floor to a point, or takes it from it if it has it. */
+    giveFloor: (next: number) => meeting.giveFloor(floor === next ? null : next),
+    mayHaveFloor(of: number): boolean {
+      const point = points.get(of);
+      return point !== undefined && maySpeak(point);
     },
     turn(by: number) {
       turned = true;

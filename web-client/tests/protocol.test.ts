@@ -52,6 +52,7 @@ const SENT: Readonly<Record<string, ClientMessage>> = {
     type: 'join', id: 1, name: 'Nguyễn Thị Ánh', profile: 'laptop',
     sources: { mic: '0', camera: '1', screen: '2', screen_sound: '3' }, published: ['mic', 'camera'], offer,
   },
+  'give_floor.json': { type: 'give_floor', id: 8, point: 12 },
   'leave.json': { type: 'leave' },
   'ping.json': { type: 'ping', id: 7 },
   'publish_on.json': { type: 'publish', source: 'screen', on: true },
@@ -59,6 +60,7 @@ const SENT: Readonly<Record<string, ClientMessage>> = {
   'stats.json': {
     type: 'stats', cpu_limited: false, encoder_limited: false, frames_decoded: 178, freezes: 0, freeze_ms: 0, concealed_ppm: 1_200, audio_delay_ms: 60,
   },
+  'take_floor.json': { type: 'take_floor', id: 9 },
   'view_pinned.json': { type: 'view', slots: [{ slot: 'v0', source: 49, height: 720, pinned: true }, { slot: 'v26', source: 54, height: 2160 }] },
   'view.json': { type: 'view', slots: [{ slot: 'v0', source: 49, height: 720 }, { slot: 'v26', source: 54, height: 2160 }] },
 };

@@ -49,7 +49,7 @@ const offer = (): Effect[] => {
 };
 const joined = (number = me): Effect[] => {
   const id = s.connection?.asked ?? 0;
-  return server({ type: 'joined', id, number, resume: 'R1', answer: 'v=0 a', slots: { v0: '9' }, points: [point(number)], sequence: 10 });
+  return server({ type: 'joined', id, number, resume: 'R1', answer: 'v=0 a', slots: { v0: '9' }, points: [point(number)], sequence: 10, floor: null });
 };
 const media = (state: 'connected' | 'disconnected' | 'failed'): Effect[] => give({ on: 'media', connection: s.connection?.id ?? 0, state });
 const enter = (): void => {
@@ -158,7 +158,7 @@ describe('the link', () => {
     expect(sent('hello')?.resume).toBe('R1');
     server(welcome);
     expect(sent('join')).toBeUndefined();
-    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me), point(9)], sequence: 40 });
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me), point(9)], sequence: 40, floor: null });
     expect(did('connect')).toBeUndefined();
     expect(did('keep')?.seat?.resume).toBe('R2');
     expect(s.roster.points.has(9)).toBe(true);
@@ -171,7 +171,7 @@ describe('the link', () => {
     comeBack();
     server(welcome);
     expect(sent('publish')).toBeUndefined();
-    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me)], sequence: 40 });
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me)], sequence: 40, floor: null });
     expect(sent('publish')).toEqual({ type: 'publish', source: 'mic', on: true });
     expect(sent('view')?.slots).toHaveLength(1);
   });
@@ -179,7 +179,7 @@ describe('the link', () => {
     drop();
     comeBack();
     server(welcome);
-    server({ type: 'resumed', number: me, resume: 'R2', media: 'lost', slots: [], points: [point(me)], sequence: 40 });
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'lost', slots: [], points: [point(me)], sequence: 40, floor: null });
     expect(did('connect')).toBeDefined();
     offer();
     expect(sent('join')).toBeDefined();
@@ -310,7 +310,7 @@ describe('a reload', () => {
     offer();
     server(welcome);
     expect(sent('join')).toBeUndefined();
-    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me, ['mic'])], sequence: 4 });
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me, ['mic'])], sequence: 4, floor: null });
     expect(sent('join')).toMatchObject({ name: 'An' });
     expect(at()).toBe('joining');
     joined();
@@ -402,5 +402,32 @@ describe('quality', () => {
     joined();
     drop();
     expect(give({ on: 'stats', stats })).toEqual([]);
+  });
+});
+
+describe('the floor', () => {
+  const told = (): (number | null)[] => last.flatMap((e) => (e.do === 'tell' && e.event.tell === 'floor' ? [e.event.number] : []));
+  it('is what the seat begins with and what comes later', () => {
+    enter();
+    server({ type: 'floor', number: 9 });
+    expect(told()).toEqual([9]);
+    drop();
+    comeBack();
+    server(welcome);
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me)], sequence: 40, floor: null });
+    expect(told()).toEqual([null]);
+  });
+  it('is given and taken now or never', () => {
+    enter();
+    give({ on: 'floor', number: 9 });
+    expect(sent('give_floor')).toMatchObject({ point: 9 });
+    give({ on: 'floor', number: null });
+    expect(sent('take_floor')).toBeDefined();
+    drop();
+    give({ on: 'floor', number: 9 });
+    comeBack();
+    server(welcome);
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me)], sequence: 40, floor: null });
+    expect(sent('give_floor')).toBeUndefined();
   });
 });

@@ -103,6 +103,7 @@ impl Handler for Front {
                 source,
                 on,
             },
+            Command::SetFloor { room, number } => Order::SetFloor { room, number },
         };
         match self.ask(order).await? {
             Done::Snapshot(rooms) => Ok(Reply::Snapshot { rooms }),

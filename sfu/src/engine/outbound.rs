@@ -35,16 +35,19 @@ impl Outbound {
         }
     }
 
-    /// From a report block: middle NTP bits of now, of the report spoken of, and the delay since it (RFC 3550 §6.4.1).
-    pub fn handle_round_trip(&mut self, now_ntp: u32, last_sr: u32, delay: u32) {
+    /// From a report block: middle NTP bits of now, of the report spoken of, and the delay since it (RFC 3550 §6.4.1). The round trip;
+    /// none if the block does not tell it.
+    pub fn handle_round_trip(&mut self, now_ntp: u32, last_sr: u32, delay: u32) -> Option<Duration> {
         if last_sr == 0 {
-            return; // no report heard yet
+            return None; // no report heard yet
         }
         let units = now_ntp.wrapping_sub(last_sr).wrapping_sub(delay);
         let round_trip = Duration::from_micros(u64::from(units) * 1_000_000 / 65_536);
-        if round_trip <= ROUND_TRIP_MAX {
-            self.round_trip = Some(round_trip);
+        if round_trip > ROUND_TRIP_MAX {
+            return None;
         }
+        self.round_trip = Some(round_trip);
+        self.round_trip
     }
 
     /// As measured last, within bounds; 100 ms before the first measure.

@@ -32,6 +32,8 @@ pub enum Input {
     View(EndpointId, Vec<Want>),
     /// A source of it goes on or off.
     Published(EndpointId, SourceKind, bool),
+    /// Who has the floor, or nobody. It may be somebody who is not in yet, or is not for the moment.
+    Floor(Option<PointNumber>),
     /// What the room may take of each line; replaces what was told before. A line that is not here has no limit.
     Lines(Vec<LineShare>),
     /// The lines on the way to the endpoint are others now, the nearest to the node first.

@@ -249,6 +249,8 @@ impl<'a> Session<'a> {
             ClientMessage::Restart { id, offer } => Request::Restart { id, offer },
             ClientMessage::View { slots } => Request::View(slots),
             ClientMessage::Publish { source, on } => Request::Publish { source, on },
+            ClientMessage::GiveFloor { id, point } => Request::GiveFloor { id, point },
+            ClientMessage::TakeFloor { id } => Request::TakeFloor { id },
             ClientMessage::Stats(stats) => {
                 // The next one says more than this one.
                 if self.stats_rate.check().is_err() {
@@ -259,12 +261,7 @@ impl<'a> Session<'a> {
             ClientMessage::Leave {} => Request::Leave,
         };
         if !self.entered {
-            let id = match &request {
-                Request::Join { join, .. } => Some(join.id),
-                Request::Restart { id, .. } => Some(*id),
-                Request::View(_) | Request::Publish { .. } | Request::Stats(_) | Request::Leave => None,
-            };
-            self.refuse(id, ErrorCode::State);
+            self.refuse(request.id(), ErrorCode::State);
             return None;
         }
         self.to_meetings(Message::Ask {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sfu::{
     control::{Command, SlotChange},
-    engine::id::SlotId,
+    engine::id::{PointNumber, SlotId},
 };
 
 use super::seat::Claim;
@@ -71,6 +71,8 @@ pub enum Grant {
         points: Vec<Point>,
         /// Of the last change in `points`.
         sequence: u64,
+        /// Who has the floor.
+        floor: Option<PointNumber>,
     },
     /// Becomes [`ServerMessage::Resumed`].
     Resumed {
@@ -82,6 +84,8 @@ pub enum Grant {
         points: Vec<Point>,
         /// Of the last change in `points`.
         sequence: u64,
+        /// Who has the floor.
+        floor: Option<PointNumber>,
     },
 }
 
@@ -96,6 +100,7 @@ impl Grant {
                 slots,
                 points,
                 sequence,
+                floor,
             } => ServerMessage::Joined {
                 id,
                 number,
@@ -104,12 +109,14 @@ impl Grant {
                 slots,
                 points,
                 sequence,
+                floor,
             },
             Self::Resumed {
                 media,
                 slots,
                 points,
                 sequence,
+                floor,
             } => ServerMessage::Resumed {
                 number,
                 resume,
@@ -117,6 +124,7 @@ impl Grant {
                 slots,
                 points,
                 sequence,
+                floor,
             },
         }
     }

@@ -92,6 +92,18 @@ pub enum Request {
         /// On or off.
         on: bool,
     },
+    /// The floor for a point.
+    GiveFloor {
+        /// Repeated in an `error`.
+        id: u32,
+        /// Who is to have it.
+        point: PointNumber,
+    },
+    /// The floor from whoever has it.
+    TakeFloor {
+        /// Repeated in an `error`.
+        id: u32,
+    },
     /// What the page says of itself.
     Stats(Stats),
     /// Give up the seat.
@@ -111,6 +123,8 @@ pub struct Meeting {
     /// The highest number ever given: numbers are never used again.
     pub(super) number_max: u32,
     pub(super) speaker: Option<PointNumber>,
+    /// Who has the floor: always somebody who is in.
+    pub(super) floor: Option<PointNumber>,
     /// At most one per session.
     pub(super) joining: BTreeMap<Op, Joining>,
     /// At most one per seat.
@@ -140,6 +154,7 @@ impl Meeting {
             sessions: BTreeMap::new(),
             number_max: 0,
             speaker: None,
+            floor: None,
             joining: BTreeMap::new(),
             restarting: BTreeMap::new(),
             reconciled: false,
@@ -275,6 +290,7 @@ impl Meeting {
             slots,
             points,
             sequence,
+            floor: self.floor,
         };
         self.effects.push_back(Effect::Grant {
             to: session,
@@ -368,6 +384,9 @@ impl Meeting {
         });
         if let Some(known) = seat.session.and_then(|session| self.sessions.get_mut(&session)) {
             known.seat = None;
+        }
+        if self.floor == Some(seat.number) {
+            self.set_floor(None);
         }
         let delta = self.roster.remove(seat.number);
         self.broadcast(delta, seat.session);

@@ -10,6 +10,7 @@
 
 pub mod admission;
 pub mod effect;
+mod floor;
 pub mod meeting;
 pub mod network;
 pub mod permissions;

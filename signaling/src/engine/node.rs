@@ -80,6 +80,7 @@ impl Meeting {
             slots,
             points,
             sequence,
+            floor: self.floor,
         };
         self.push(Effect::Grant {
             to: session,
@@ -175,7 +176,9 @@ impl Meeting {
             room: self.id.clone(),
             policy: self.policy.clone(),
         });
+        let floor = room.as_ref().and_then(|room| room.floor);
         let (number_max, listed) = room.map_or((0, Vec::new()), |room| (room.number_max, room.seats));
+        let is_first = !self.reconciled;
         self.number_max = self.number_max.max(number_max);
         let mut missing: Vec<SeatId> = self
             .seats
@@ -200,6 +203,7 @@ impl Meeting {
         for seat in missing {
             self.media_event(&seat, MediaState::Lost);
         }
+        self.reconcile_floor(floor, is_first);
     }
 
     /// A seat of ours: the node is right about media, we about what is published and wanted.

@@ -9,6 +9,8 @@ pub enum Action {
     TakeSeat,
     /// Send sound or pictures.
     Publish,
+    /// Give the floor to somebody, and take it.
+    GiveFloor,
 }
 
 /// Whether `role` may do `action`.
@@ -17,6 +19,7 @@ pub const fn may(role: Role, action: Action) -> bool {
         Action::TakeSeat => true,
         // An observer sees and hears.
         Action::Publish => !matches!(role, Role::Observer),
+        Action::GiveFloor => matches!(role, Role::Chair | Role::Secretary),
     }
 }
 
@@ -25,10 +28,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_observers_are_silent() {
+    fn only_observers_are_silent_and_chair_and_secretary_lead() {
         for role in Role::ALL {
             assert!(may(role, Action::TakeSeat));
             assert_eq!(may(role, Action::Publish), role != Role::Observer, "{role:?}");
+            let leads = role == Role::Chair || role == Role::Secretary;
+            assert_eq!(may(role, Action::GiveFloor), leads, "{role:?}");
         }
     }
 }

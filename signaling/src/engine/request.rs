@@ -26,6 +26,8 @@ impl Meeting {
             Request::Restart { id, offer } => self.restart(session, id, offer),
             Request::View(wants) => self.view(session, wants),
             Request::Publish { source, on } => self.publish(session, source, on),
+            Request::GiveFloor { point, .. } => self.give_floor(session, point),
+            Request::TakeFloor { .. } => self.take_floor(session),
             Request::Stats(stats) => self.stats(session, stats),
             Request::Leave => {
                 self.leave(session);
@@ -191,10 +193,10 @@ impl Meeting {
 
 impl Request {
     /// Repeated in an `error`.
-    pub(super) fn id(&self) -> Option<u32> {
+    pub fn id(&self) -> Option<u32> {
         match self {
             Self::Join { join, .. } => Some(join.id),
-            Self::Restart { id, .. } => Some(*id),
+            Self::Restart { id, .. } | Self::GiveFloor { id, .. } | Self::TakeFloor { id } => Some(*id),
             Self::View(_) | Self::Publish { .. } | Self::Stats(_) | Self::Leave => None,
         }
     }

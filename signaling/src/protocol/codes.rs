@@ -24,6 +24,8 @@ pub enum ErrorCode {
     BadSdp,
     /// Not now.
     State,
+    /// Not with this role.
+    NotAllowed,
     /// The media node is away; try again.
     Unavailable,
     /// Our fault; nothing was changed.
@@ -43,6 +45,7 @@ impl ErrorCode {
             Self::BadName => "bad_name",
             Self::BadSdp => "bad_sdp",
             Self::State => "state",
+            Self::NotAllowed => "not_allowed",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }

@@ -142,6 +142,7 @@ impl Told {
                     room: room.clone(),
                     policy: policy.clone(),
                     number_max: 0,
+                    floor: None,
                     seats: vec![],
                 };
                 self.rooms.entry(room.to_string()).or_insert_with(fresh);
@@ -180,6 +181,13 @@ impl Told {
                 return Ok(Reply::Restarted {
                     answer: "v=0\r\n".into(),
                 });
+            }
+            Command::SetFloor { room, number } => {
+                let room = self
+                    .rooms
+                    .get_mut(room.as_str())
+                    .ok_or(ControlError::UnknownRoom)?;
+                room.floor = number;
             }
             Command::Leave { room, seat } => {
                 if let Some(room) = self.rooms.get_mut(room.as_str()) {
@@ -267,8 +275,13 @@ impl Bench {
 
     /// A client that has a seat in `room`.
     pub(crate) async fn seated(&self, room: &str, name: &str) -> (Client, Value) {
+        self.seated_as(Role::Delegate, room, name).await
+    }
+
+    /// The same in that role.
+    pub(crate) async fn seated_as(&self, role: Role, room: &str, name: &str) -> (Client, Value) {
         let mut client = self.connect().await;
-        client.hello(&self.token(room), None).await;
+        client.hello(&self.signed(room, role, 0, 3600), None).await;
         assert_eq!(client.next().await["type"], "welcome");
         client.send(&join(1, name)).await;
         let joined = client.expect("joined").await;

@@ -10,6 +10,9 @@ use sfu::{
 use super::{COMPOUND_BYTES_MAX, Peer};
 use crate::{encoder::Sender, feedback::Feedback};
 
+/// Shares of fewer packets are chance.
+const LOSS_OF_MIN: u64 = 20;
+
 impl Peer {
     /// What arrived since the last time, if it tells that.
     pub fn feedback(&mut self, now: Instant) -> Vec<Vec<u8>> {
@@ -25,7 +28,12 @@ impl Peer {
         }
     }
 
-    /// Share of what was sent to all its slots that is missing, since the last report.
+    /// It lies about when those packets arrived that it has not spoken of yet.
+    pub fn bend_arrivals(&mut self, bend: impl FnMut(i64) -> i64) {
+        self.arrivals.bend(bend);
+    }
+
+    /// Share of what was sent to all its slots that is missing, since the last report; nothing is said of fewer than [`LOSS_OF_MIN`] packets.
     fn lost_share(&self) -> f64 {
         let (mut expected, mut received) = (0, 0);
         for (slot, receiver) in &self.receivers {
@@ -38,7 +46,10 @@ impl Peer {
             expected += highest - before;
             received += receiver.received - got;
         }
-        1.0 - (received as f64 / expected.max(1) as f64).min(1.0)
+        if expected < LOSS_OF_MIN {
+            return 0.0;
+        }
+        1.0 - (received as f64 / expected as f64).min(1.0)
     }
 
     /// Requests that are due: lost packets and key frames.

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-use sfu::wire::{
-    rtcp::{Builder, SenderInfo},
-    rtp::{self, HeaderFields},
+use sfu::{
+    engine::{bwe::Estimator, stats::RoomStats},
+    wire::{
+        rtcp::{Builder, SenderInfo},
+        rtp::{self, HeaderFields},
+    },
 };
 
-use super::{SECOND, let_speak};
+use super::{SECOND, let_speak, most_within_a_second};
 use crate::{
     camera::Keys,
     decoder::Violations,
@@ -24,17 +27,41 @@ const MEASURES: &[Measure] = &[
     at_most("freezes of the others", 0.0),
     at_most("gaps > 100 ms in voices of the others", 0.0),
     at_most("what must never happen in a slot of the others", 0.0),
+    at_most("key frame requests to the culprit in a second", 3.0),
+];
+
+/// The same where the room refuses something and says how often.
+const COUNTED: &[Measure] = &[
+    MEASURES[0],
+    MEASURES[1],
+    MEASURES[2],
+    MEASURES[3],
+    MEASURES[4],
+    at_least("counted", 1.0),
 ];
 
 /// All of them.
 pub const BAD: &[Scenario] = &[
-    bad("feedback for packets never sent", |seed| play(seed, never_sent)),
+    counted("feedback for packets never sent", |seed| {
+        play_counted(seed, never_sent, |stats| stats.paths.unknown)
+    }),
     bad("feedback with lying timestamps", |seed| play(seed, lying_times)),
     bad("REMB of 0 and of 2^62", |seed| play(seed, remb)),
-    bad("NACK for 65,536 packets", |seed| play(seed, nack_all)),
-    bad("RTX of nothing", |seed| play(seed, rtx_of_nothing)),
+    counted("NACK for 65,536 packets", |seed| {
+        play_counted(seed, nack_all, |stats| {
+            stats.refused.unknown + stats.refused.budget + stats.refused.recent
+        })
+    }),
+    counted("RTX of nothing", |seed| {
+        play_counted(seed, rtx_of_nothing, |stats| {
+            stats.uplinks.probes + stats.uplinks.padding + stats.uplinks.unknown
+        })
+    }),
     bad("layers that appear and vanish", |seed| {
         play(seed, flapping_layers)
+    }),
+    bad("a publisher that sends no more key frame", |seed| {
+        play(seed, no_more_keys)
     }),
     bad("a publisher that never sends a key frame", |seed| {
         play(seed, never_a_key)
@@ -56,12 +83,33 @@ const fn bad(name: &'static str, run: fn(u64) -> Vec<f64>) -> Scenario {
     }
 }
 
+const fn counted(name: &'static str, run: fn(u64) -> Vec<f64>) -> Scenario {
+    Scenario {
+        name,
+        measures: COUNTED,
+        run,
+    }
+}
+
 /// The one who misbehaves; 0 and 1 are the others, who see and hear each other and it.
 const CULPRIT: usize = 2;
 /// What it does is done so often.
 const TURN: Duration = Duration::from_millis(100);
 
-fn play(seed: u64, misbehave: fn(&mut World, &mut ChaCha8Rng, u32)) -> Vec<f64> {
+/// What a point does wrong, called at each turn: with 0 when it joins, before it sent anything, then from 1 on.
+type Misbehave = fn(&mut World, &mut ChaCha8Rng, u32);
+
+fn play(seed: u64, misbehave: Misbehave) -> Vec<f64> {
+    play_world(seed, misbehave).0
+}
+
+fn play_counted(seed: u64, misbehave: Misbehave, count: fn(&RoomStats) -> u64) -> Vec<f64> {
+    let (mut figures, world) = play_world(seed, misbehave);
+    figures.push(count(&world.room.stats()) as f64);
+    figures
+}
+
+fn play_world(seed: u64, misbehave: Misbehave) -> (Vec<f64>, World) {
     let mut world = World::new(seed);
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xBAD);
     for _ in 0..3 {
@@ -71,11 +119,15 @@ fn play(seed: u64, misbehave: fn(&mut World, &mut ChaCha8Rng, u32)) -> Vec<f64> 
     world.view(0, &[(0, 1, 360), (1, CULPRIT, 180)]);
     world.view(1, &[(0, 0, 360), (1, CULPRIT, 180)]);
     world.view(CULPRIT, &[(0, 0, 360), (1, 1, 720)]);
+    misbehave(&mut world, &mut rng, 0);
     world.run_for(4 * SECOND);
     let from = world.now;
-    for turn in 0..100 {
+    for turn in 1..=100 {
         misbehave(&mut world, &mut rng, turn);
         world.run_for(TURN);
+        let now = world.now;
+        let estimate = world.room.report(now)[CULPRIT].estimate;
+        assert!(estimate.is_some_and(|rate| (Estimator::MIN..=Estimator::MAX).contains(&rate)));
     }
     let to = world.now;
     let (mut frames, mut freezes, mut gaps, mut violations) = (0, 0, 0, 0);
@@ -88,12 +140,14 @@ fn play(seed: u64, misbehave: fn(&mut World, &mut ChaCha8Rng, u32)) -> Vec<f64> 
         violations += u32::from(slot.violations != Violations::default());
     }
     let expected = 2.0 * 15.0 * (to - from).as_secs_f64();
-    vec![
+    let figures = vec![
         f64::from(frames) / expected * 100.0,
         f64::from(freezes),
         f64::from(gaps),
         f64::from(violations),
-    ]
+        most_within_a_second(&world.peers[CULPRIT].plis_received, from),
+    ];
+    (figures, world)
 }
 
 fn compound(write: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
@@ -118,20 +172,14 @@ fn never_sent(world: &mut World, rng: &mut ChaCha8Rng, _: u32) {
     world.inject(CULPRIT, true, bytes);
 }
 
-fn lying_times(world: &mut World, rng: &mut ChaCha8Rng, turn: u32) {
-    let base = 60_000_u16.wrapping_add(turn as u16 * 40);
-    let start = i64::from(rng.random::<u32>());
-    let arrivals: Vec<(u16, i64)> = (0..100u16)
-        .map(|i| {
-            let back = i64::from(rng.random::<u16>() >> 2) - 8_000;
-            (base.wrapping_add(i), start + back)
-        })
-        .collect();
-    let own = own(world);
-    let bytes = compound(|builder| {
-        let _ = builder.transport_feedback(own, 0, turn as u8, base, &arrivals);
+/// What it tells of packets that it did get.
+fn lying_times(world: &mut World, rng: &mut ChaCha8Rng, _: u32) {
+    world.peers[CULPRIT].bend_arrivals(|ticks| match rng.random_range(0..4) {
+        0 => ticks - i64::from(rng.random::<u16>() >> 2),
+        1 => ticks + i64::from(rng.random::<u16>() >> 2),
+        2 => 0,
+        _ => ticks,
     });
-    world.inject(CULPRIT, true, bytes);
 }
 
 fn remb(world: &mut World, _: &mut ChaCha8Rng, turn: u32) {
@@ -180,6 +228,12 @@ fn flapping_layers(world: &mut World, rng: &mut ChaCha8Rng, _: u32) {
         for layer in &mut camera.layers {
             layer.is_running = rng.random::<bool>();
         }
+    }
+}
+
+fn no_more_keys(world: &mut World, rng: &mut ChaCha8Rng, turn: u32) {
+    if turn > 0 {
+        never_a_key(world, rng, turn);
     }
 }
 

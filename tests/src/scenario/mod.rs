@@ -2,8 +2,10 @@
 
 mod bad;
 mod lines;
+mod long;
 mod pages;
 mod sites;
+mod told;
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +15,10 @@ use crate::{link::QueueRecord, report::Scenario, world::World};
 
 pub use bad::BAD;
 pub use lines::{APPLICATION_LIMITED, BURSTS, SATELLITE, SQUEEZE};
+pub use long::{LONG_PACKETS, LONG_PACKETS_KNOWN};
 pub use pages::PAGES;
 pub use sites::{CAMERAS_BEHIND, SITE_KNOWN, SITE_UNKNOWN};
+pub use told::{REMB, REMB_EXTREMES, REPORTS};
 
 /// All of them, in the order of the table.
 pub const ALL: &[&Scenario] = &[
@@ -26,6 +30,11 @@ pub const ALL: &[&Scenario] = &[
     &CAMERAS_BEHIND,
     &PAGES,
     &APPLICATION_LIMITED,
+    &REMB,
+    &REPORTS,
+    &REMB_EXTREMES,
+    &LONG_PACKETS,
+    &LONG_PACKETS_KNOWN,
 ];
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -66,6 +75,19 @@ pub(crate) fn busiest_second(record: &QueueRecord, from: Instant, to: Instant) -
 pub(crate) fn drops(record: &QueueRecord, from: Instant, to: Instant) -> f64 {
     let ticks = record.between(from, to);
     ticks.iter().map(|tick| f64::from(tick.dropped)).sum()
+}
+
+/// The most of these that are within one second, from `from` on.
+pub(crate) fn most_within_a_second(times: &[Instant], from: Instant) -> f64 {
+    let times: Vec<Instant> = times.iter().copied().filter(|at| *at >= from).collect();
+    let within = |at: Instant| {
+        times
+            .iter()
+            .filter(move |other| (at..at + SECOND).contains(*other))
+            .count()
+    };
+    let most = times.iter().map(|at| within(*at)).max();
+    most.unwrap_or(0) as f64
 }
 
 /// Nobody but these speaks.

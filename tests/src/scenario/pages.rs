@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sfu::engine::id::{SlotId, SourceKind};
 
-use super::{SECOND, let_speak};
+use super::{SECOND, let_speak, most_within_a_second};
 use crate::{
     link::Link,
     peer::Script,
@@ -93,20 +93,6 @@ fn wait(world: &World, reader: usize, slot: u8, whose: usize, since: Instant) ->
 
 /// The most key frame requests that any sender got within a second.
 fn most_requests(world: &World, from: Instant) -> f64 {
-    let of = |times: &[Instant]| {
-        let within = |at: Instant| {
-            times
-                .iter()
-                .filter(|other| **other >= at && **other < at + SECOND)
-                .count()
-        };
-        times
-            .iter()
-            .filter(|at| **at >= from)
-            .map(|at| within(*at))
-            .max()
-            .unwrap_or(0)
-    };
-    let most = world.peers.iter().map(|peer| of(&peer.plis_received)).max();
-    most.unwrap_or(0) as f64
+    let of = |peer: &crate::peer::Peer| most_within_a_second(&peer.plis_received, from);
+    world.peers.iter().map(of).fold(0.0, f64::max)
 }

@@ -19,6 +19,8 @@ export interface Events {
   /** The slot now paints frames of this source; null: empty, or nobody can say whose. */
   painted: { slot: string; source: number | null };
   speaker: number | null;
+  /** Who has the floor. */
+  floor: number | null;
   figures: Figures;
   /** What this page told the server of itself. */
   stats: ClientStats;
@@ -53,6 +55,8 @@ export interface Meeting {
   /** The element that shows a video slot; `park` gives it back. */
   video(slot: string): HTMLVideoElement | null;
   park(slot: string): void;
+  /** For chair and secretary: gives the floor to a point, or with null takes it. */
+  giveFloor(number: number | null): void;
   setOutput(deviceId: string): void;
   resumeSound(): void;
   /** The source that a slot paints now. */
@@ -193,6 +197,8 @@ export function createMeeting(url: string, token: string, options: Options): Mee
         return emit('roster', { roster, change: event.change });
       case 'speaker':
         return emit('speaker', event.number);
+      case 'floor':
+        return emit('floor', event.number);
       case 'slots':
         return naming.said(event.changes, event.reset);
       case 'quality':
@@ -271,6 +277,7 @@ export function createMeeting(url: string, token: string, options: Options): Mee
     },
     video: (slot) => elements.video(slot),
     park: (slot) => elements.park(slot),
+    giveFloor: (number) => step({ on: 'floor', number }),
     setOutput: (deviceId) => elements.setOutput(deviceId),
     resumeSound: () => elements.resume(),
     painted: naming.painted,

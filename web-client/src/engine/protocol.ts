@@ -18,7 +18,7 @@ const ROLES = ['chair', 'secretary', 'delegate', 'observer', 'guest', 'operator'
 
 export const ERROR_CODES = [
   'bad_message', 'rate_limited', 'bad_token', 'token_expired', 'unknown_room', 'room_full', 'bad_name', 'bad_sdp', 'state',
-  'unavailable', 'internal',
+  'not_allowed', 'unavailable', 'internal',
 ] as const;
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
@@ -91,10 +91,11 @@ const SERVER = {
     points: integer(0, POINTS_MAX),
   }),
   joined: object({
-    type: oneOf(['joined']), id, number, resume: token, answer: sdp, slots: map(SLOT, mid, 64), points, sequence,
+    type: oneOf(['joined']), id, number, resume: token, answer: sdp, slots: map(SLOT, mid, 64), points, sequence, floor: nullable(number),
   }),
   resumed: object({
     type: oneOf(['resumed']), number, resume: token, media: oneOf(['kept', 'lost']), slots: slotChanges, points, sequence,
+    floor: nullable(number),
   }),
   restarted: object({ type: oneOf(['restarted']), id, answer: sdp }),
   point: object({ type: oneOf(['point']), sequence, change: oneOf(['joined', 'changed', 'left']), point }),
@@ -102,6 +103,7 @@ const SERVER = {
   quality: object({ type: oneOf(['quality']), slots: list(slotQuality, 64) }),
   send: object({ type: oneOf(['send']), voice_ms: integer(10, 120), sources: list(sourceOrder, 4) }),
   speaker: object({ type: oneOf(['speaker']), number: nullable(number) }),
+  floor: object({ type: oneOf(['floor']), number: nullable(number) }),
   media: object({ type: oneOf(['media']), state: oneOf(['connected', 'lost']) }),
   error: object({ type: oneOf(['error']), id: nullable(id), code: oneOf(ERROR_CODES) }),
   bye: object({ type: oneOf(['bye']), code: oneOf(ERROR_CODES) }),
@@ -142,6 +144,8 @@ export type ClientMessage =
   | { type: 'view'; slots: Wish[] }
   | ({ type: 'stats' } & ClientStats)
   | { type: 'publish'; source: Kind; on: boolean }
+  | { type: 'give_floor'; id: number; point: number }
+  | { type: 'take_floor'; id: number }
   | { type: 'leave' }
   | { type: 'ping'; id: number };
 

@@ -35,6 +35,9 @@ export function received(s: Session, now: number, message: ServerMessage, out: E
     case 'speaker':
       out.push({ do: 'tell', event: { tell: 'speaker', number: message.number } });
       return;
+    case 'floor':
+      if (s.seat) out.push({ do: 'tell', event: { tell: 'floor', number: message.number } });
+      return;
     case 'media':
       if (message.state === 'lost') mediaLost(s, now, out);
       return;
@@ -65,6 +68,7 @@ function joined(s: Session, now: number, message: Server<'joined'>, out: Effect[
     { do: 'tell', event: { tell: 'quality', slots: [] } },
     { do: 'tell', event: { tell: 'order', order: null } },
     { do: 'tell', event: { tell: 'roster', roster: s.roster, change: null } },
+    { do: 'tell', event: { tell: 'floor', number: message.floor } },
   );
   seated(s, message.number, message.resume, out);
 }
@@ -77,6 +81,7 @@ function resumed(s: Session, now: number, message: Server<'resumed'>, out: Effec
   const c = s.connection;
   const holdsMedia = c !== null && (c.state === 'accepted' || c.state === 'connected' || c.state === 'disconnected');
   out.push({ do: 'tell', event: { tell: 'roster', roster: s.roster, change: null } });
+  out.push({ do: 'tell', event: { tell: 'floor', number: message.floor } });
   if (holdsMedia && message.media === 'kept') {
     out.push({ do: 'tell', event: { tell: 'slots', changes: message.slots, reset: false } });
     seated(s, message.number, message.resume, out);

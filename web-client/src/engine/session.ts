@@ -30,6 +30,8 @@ export type Input =
   | { on: 'publish'; source: Kind; live: boolean }
   | { on: 'view'; slots: Wish[] }
   | { on: 'stats'; stats: ClientStats }
+  /** Gives the floor to a point; null: takes it from whoever has it. */
+  | { on: 'floor'; number: number | null }
   /** The network or the page came back: whatever waits is done now. */
   | { on: 'network' }
   | { on: 'time' };
@@ -59,7 +61,9 @@ export type Told =
   | { tell: 'quality'; slots: readonly SlotQuality[] }
   /** What this page is to send; null: nothing was said yet on this connection. */
   | { tell: 'order'; order: SendOrder | null }
-  | { tell: 'speaker'; number: number | null };
+  | { tell: 'speaker'; number: number | null }
+  /** Who has the floor. */
+  | { tell: 'floor'; number: number | null };
 
 export type SendOrder = Server<'send'>;
 
@@ -191,6 +195,8 @@ function take(s: Session, now: number, input: Input, out: Effect[]): void {
       return tellView(s, out);
     case 'stats':
       return tellStats(s, now, input.stats, out);
+    case 'floor':
+      return tellFloor(s, input.number, out);
     case 'network':
     case 'time': {
       const urgent = input.on === 'network';
@@ -292,6 +298,13 @@ function tellStats(s: Session, now: number, stats: ClientStats, out: Effect[]): 
   if (s.link.at !== 'up' || s.link.resuming !== null || !s.seat || now - s.statsAt < STATS_MS) return;
   s.statsAt = now;
   sendMessage(s, { type: 'stats', ...stats }, out);
+}
+
+/** Without a link it is not kept: what was meant for this moment must not happen a minute later. */
+function tellFloor(s: Session, point: number | null, out: Effect[]): void {
+  if (s.link.at !== 'up' || s.link.resuming !== null || !s.seat) return;
+  const id = s.nextId++;
+  sendMessage(s, point === null ? { type: 'take_floor', id } : { type: 'give_floor', id, point }, out);
 }
 
 /** How long the link has been away; 0 while it is up. */

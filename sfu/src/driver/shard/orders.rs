@@ -73,6 +73,10 @@ pub(crate) enum Order {
         source: SourceKind,
         on: bool,
     },
+    SetFloor {
+        room: RoomId,
+        number: Option<PointNumber>,
+    },
     SetNetwork {
         network: Network,
     },
@@ -167,18 +171,10 @@ impl Shard {
                 seat,
                 source,
                 on,
-            } => {
-                let (key, endpoint) = self.find(&room, &seat)?;
-                let is_offered = self
-                    .seats
-                    .get(&endpoint)
-                    .is_some_and(|seat| seat.sources.contains(&source));
-                if !is_offered {
-                    return Err(ControlError::BadValue);
-                }
-                self.tell_room(key, |room| {
-                    room.handle(now, Input::Published(endpoint, source, on))
-                });
+            } => self.set_published(now, &room, &seat, (source, on)),
+            Order::SetFloor { room, number } => {
+                let key = *self.names.get(&room).ok_or(ControlError::UnknownRoom)?;
+                self.tell_room(key, |room| room.handle(now, Input::Floor(number)));
                 Ok(Done::Nothing)
             }
             Order::SetNetwork { network } => self.set_network(now, network).map(|()| Done::Nothing),
@@ -195,6 +191,27 @@ impl Shard {
                 Ok(Done::Nothing)
             }
         }
+    }
+
+    fn set_published(
+        &mut self,
+        now: Instant,
+        room: &RoomId,
+        seat: &SeatId,
+        (source, on): (SourceKind, bool),
+    ) -> Result<Done, ControlError> {
+        let (key, endpoint) = self.find(room, seat)?;
+        let is_offered = self
+            .seats
+            .get(&endpoint)
+            .is_some_and(|seat| seat.sources.contains(&source));
+        if !is_offered {
+            return Err(ControlError::BadValue);
+        }
+        self.tell_room(key, |room| {
+            room.handle(now, Input::Published(endpoint, source, on))
+        });
+        Ok(Done::Nothing)
     }
 
     fn inspect(&mut self, now: Instant, room: &RoomId) -> Result<Done, ControlError> {
@@ -416,6 +433,7 @@ impl Shard {
                 room: entry.id.clone(),
                 policy: entry.policy.clone(),
                 number_max: entry.number_max,
+                floor: entry.room.floor(),
                 seats: seats(entry),
             })
             .collect()

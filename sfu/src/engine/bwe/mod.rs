@@ -254,18 +254,21 @@ impl Estimator {
 
     /// The round trip as reports tell it. It says how fast a change can be seen; above 5 s it is not believed.
     pub fn handle_round_trip(&mut self, now: Instant, round_trip: Duration) {
-        self.tick(now);
+        let at = self.tick(now);
         if let Ok(round_trip) = Micros::try_from(round_trip.as_micros())
             && round_trip <= ROUND_TRIP_MAX
         {
             self.round_trip = round_trip;
+            self.reported.handle_round_trip(at, round_trip);
         }
     }
 
     /// The receiver allows no more than that, for ten seconds; it says so again each second.
     pub fn handle_remb(&mut self, now: Instant, rate: Bitrate) {
         let at = self.tick(now);
-        self.reported.handle_remb(at, rate.as_bps() as f64);
+        self.sent_rate.add(at, 0);
+        let sent = self.sent_rate.rate(ACKED_SPAN).filter(|_| self.told.is_none());
+        self.reported.handle_remb(at, rate.as_bps() as f64, sent);
     }
 
     /// A report block told so many 256ths as lost. Counts only for receivers without transport-wide feedback.

@@ -1,18 +1,34 @@
 //! The estimate for receivers without transport-wide feedback: report loss is the law, REMB a cap.
 
-use super::{Micros, RATE_MAX, RATE_MIN};
+use super::{Micros, RATE_MAX, RATE_MIN, WAIT_GROW_MAX, WAIT_MAX, WAIT_PROBED};
 
 /// Less loss than this and the rate grows, more than that and it shrinks (draft-ietf-rmcat-gcc-02 §6), in 256ths.
 const CALM: u8 = 5;
 const HEAVY: u8 = 26;
 /// Growth with each report (§6).
 const GROWTH: f64 = 1.05;
-/// Never above this multiple of what is sent: beyond it nothing was ever tried.
+/// Never above this multiple of what is sent, and not above that much more: beyond it nothing was ever tried. The latter, so that who gets
+/// one voice is tried with a second one and a small picture.
 const TRIED: f64 = 1.5;
+const TRIED_MORE: f64 = 150e3;
 /// Reports count at most so often: a receiver of many streams reports each of them.
 const REPORT_EVERY: Micros = 900_000;
+/// A round trip that is longer than the least by [`WAIT_MAX`] is a queue of ours, and it takes so much of the rate, and at first a whole for each
+/// second above [`WAIT_PROBED`]: without it the queue is kept full, at the few percent of loss that the law of loss leaves as they are.
+const QUEUED: f64 = 0.85;
+const QUEUED_MOST: f64 = 0.4;
+/// What it came to is seen after so long: a report speaks of a second ago.
+const ANSWER: Micros = 1_500_000;
+/// If it did not get shorter after so many steps, the path is longer than it was.
+const STEPS_IN_VAIN: u8 = 3;
+/// The least round trip is that of the last one to two of these.
+const GROUND_KEPT: Micros = 30_000_000;
 /// A REMB is worth so much time; senders of it repeat it every second.
 const REMB_KEPT: Micros = 10_000_000;
+/// A receiver estimates no more than 1.5 times what arrives. One that allows more than this multiple of what is sent speaks of what we send, not of
+/// the line, unless it spoke of the line within [`OF_LINE_KEPT`].
+const OF_LINE: f64 = 1.25;
+const OF_LINE_KEPT: Micros = 30_000_000;
 
 /// What reports and REMB allow.
 #[derive(Debug)]
@@ -21,7 +37,42 @@ pub(super) struct Reported {
     changed: Option<Micros>,
     /// Greatest share lost in the reports since then.
     worst: u8,
+    trips: Trips,
+    /// The wait when the rate was lowered for it first, and how often it was since.
+    queued: Option<(Micros, u8)>,
+    /// When it was lowered for it last.
+    shortened: Option<Micros>,
     remb: Option<(f64, Micros)>,
+    /// When a REMB last spoke of the line.
+    of_line: Option<Micros>,
+}
+
+/// Round trips: the last one, and the least of one to two [`GROUND_KEPT`].
+#[derive(Debug, Default)]
+struct Trips {
+    last: Micros,
+    least: Option<Micros>,
+    former: Option<Micros>,
+    since: Micros,
+}
+
+impl Trips {
+    fn add(&mut self, at: Micros, trip: Micros) {
+        if at - self.since > GROUND_KEPT {
+            (self.former, self.least, self.since) = (self.least, None, at);
+        }
+        self.least = Some(self.least.map_or(trip, |least| least.min(trip)));
+        self.last = trip;
+    }
+
+    fn wait(&self) -> Micros {
+        let ground = self.former.into_iter().chain(self.least).min();
+        self.last - ground.unwrap_or(self.last)
+    }
+
+    fn rebase(&mut self) {
+        (self.former, self.least) = (None, Some(self.last));
+    }
 }
 
 impl Reported {
@@ -30,7 +81,11 @@ impl Reported {
             target: start,
             changed: None,
             worst: 0,
+            trips: Trips::default(),
+            queued: None,
+            shortened: None,
             remb: None,
+            of_line: None,
         }
     }
 
@@ -46,17 +101,65 @@ impl Reported {
         }
         self.changed = Some(at);
         let worst = std::mem::take(&mut self.worst);
+        let wait = self.trips.wait();
         if worst >= HEAVY {
             self.target *= 1.0 - f64::from(worst) / 512.0;
-        } else if worst < CALM {
-            let tried = sent.unwrap_or(0.0) * TRIED;
+        } else if wait > WAIT_MAX {
+            self.shorten_queue(at, wait, sent.unwrap_or(0.0));
+        } else if worst < CALM && wait <= WAIT_GROW_MAX {
+            self.queued = None;
+            let sent = sent.unwrap_or(0.0);
+            let tried = (sent * TRIED).max(sent + TRIED_MORE);
             self.target = self.target.max((self.target * GROWTH).min(tried));
         }
         self.target = self.target.clamp(RATE_MIN, RATE_MAX);
     }
 
-    pub(super) fn handle_remb(&mut self, at: Micros, rate: f64) {
-        self.remb = Some((rate.clamp(RATE_MIN, RATE_MAX), at));
+    /// From what is sent, if that is less than the target: it is what the line does not take. A moment's rate is not believed below a half.
+    fn shorten_queue(&mut self, at: Micros, wait: Micros, sent: f64) {
+        if self.shortened.is_some_and(|last| at - last < ANSWER) {
+            return;
+        }
+        let steps = match self.queued {
+            Some((first, steps)) if wait * 5 > first * 4 => {
+                self.queued = Some((first, steps + 1));
+                steps + 1
+            }
+            _ => {
+                self.queued = Some((wait, 1));
+                1
+            }
+        };
+        if steps > STEPS_IN_VAIN {
+            self.queued = None;
+            return self.trips.rebase();
+        }
+        let more = if steps == 1 {
+            (wait - WAIT_PROBED) as f64 / 1e6
+        } else {
+            0.0
+        };
+        self.target = self.target.min(sent.max(self.target / 2.0)) * (QUEUED - more).max(QUEUED_MOST);
+        self.shortened = Some(at);
+    }
+
+    /// A round trip that a report told of.
+    pub(super) fn handle_round_trip(&mut self, at: Micros, trip: Micros) {
+        self.trips.add(at, trip);
+    }
+
+    /// The receiver allows `rate` while so much is sent a second; none where other things tell of the line.
+    pub(super) fn handle_remb(&mut self, at: Micros, rate: f64, sent: Option<f64>) {
+        let mut cap = rate;
+        if let Some(sent) = sent.filter(|sent| *sent > 0.0) {
+            if rate <= sent * OF_LINE {
+                self.of_line = Some(at);
+            }
+            if self.of_line.is_none_or(|said| at - said > OF_LINE_KEPT) {
+                cap = cap.max(sent + TRIED_MORE);
+            }
+        }
+        self.remb = Some((cap.clamp(RATE_MIN, RATE_MAX), at));
     }
 
     /// What the receiver allows, as long as it says so.

@@ -56,6 +56,8 @@ pub struct Room {
     numbers: BTreeMap<PointNumber, EndpointId>,
     histories: Histories,
     speaker: Speaker,
+    /// Who was given the floor.
+    floor: Option<PointNumber>,
     /// Sound came since the speaker was looked for last: when to look again.
     speaker_at: Option<Instant>,
     /// One datagram or command adds a bounded number; the driver drains after each.
@@ -93,6 +95,7 @@ impl Room {
             numbers: BTreeMap::new(),
             histories: Histories::default(),
             speaker: Speaker::new(),
+            floor: None,
             speaker_at: None,
             outputs: VecDeque::new(),
             forwards: VecDeque::new(),
@@ -133,6 +136,10 @@ impl Room {
             Input::Leave(endpoint) => self.leave(now, endpoint),
             Input::View(endpoint, wants) => self.set_view(now, endpoint, &wants),
             Input::Published(endpoint, kind, on) => self.set_published(now, endpoint, kind, on),
+            Input::Floor(number) => {
+                self.set_floor(now, number);
+                Some(())
+            }
             Input::Lines(shares) => {
                 self.set_lines(now, &shares);
                 Some(())
@@ -468,6 +475,11 @@ impl Room {
     /// Nobody is in.
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
+    }
+
+    /// Who has the floor.
+    pub fn floor(&self) -> Option<PointNumber> {
+        self.floor
     }
 
     /// Sources of an endpoint that are on, for a snapshot.

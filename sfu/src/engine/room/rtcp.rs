@@ -103,12 +103,13 @@ impl Room {
             self.stats.rtcp_unknown += 1;
             return;
         };
-        endpoint
-            .outbound
-            .handle_round_trip((ntp >> 16) as u32, block.last_sr, block.delay_since_sr);
-        endpoint
-            .way
-            .handle_round_trip(now, endpoint.outbound.round_trip());
+        let round_trip =
+            endpoint
+                .outbound
+                .handle_round_trip((ntp >> 16) as u32, block.last_sr, block.delay_since_sr);
+        if let Some(round_trip) = round_trip {
+            endpoint.way.handle_round_trip(now, round_trip);
+        }
         endpoint.way.handle_report_loss(now, block.fraction_lost);
         if slot.kind == MediaKind::Video && block.fraction_lost > 0 {
             endpoint.outbound.handle_loss(now);

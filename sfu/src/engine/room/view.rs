@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     super::{
-        id::{EndpointId, MediaKind, Rank, SlotId, SourceKind, SourceNumber},
+        id::{EndpointId, MediaKind, PointNumber, Rank, SlotId, SourceKind, SourceNumber},
         packet::{Output, soonest},
         selector::{ALL_TEMPORAL, Target},
         slot::Slot,
@@ -206,10 +206,17 @@ impl Room {
         }
     }
 
+    /// Somebody has the floor from now on, or nobody.
+    pub(super) fn set_floor(&mut self, now: Instant, floor: Option<PointNumber>) {
+        if self.floor != floor {
+            self.floor = floor;
+            self.assign_voices(now, None);
+        }
+    }
+
     /// Sets the audio slots of one endpoint, or of all.
     pub(super) fn assign_voices(&mut self, now: Instant, only: Option<EndpointId>) {
-        // Nobody can be given the floor yet.
-        let ranking = Ranking::new(self.sounds(), None, self.speaker.loudest(now));
+        let ranking = Ranking::new(self.sounds(), self.floor, self.speaker.loudest(now));
         let ids: Vec<EndpointId> = match only {
             Some(id) => vec![id],
             None => self.endpoints.keys().copied().collect(),

@@ -104,6 +104,80 @@ fn without_transport_wide_feedback_report_loss_is_the_law() {
     assert_eq!(estimator.target(), Estimator::MIN);
 }
 
+/// So many packets of 500 bytes a second for a second, then a report without loss; the time after it.
+fn reported_second(estimator: &mut Estimator, at: Instant, packets: u64, trip: u64) -> Instant {
+    let after = at + ms(1_000);
+    (0..packets).for_each(|packet| {
+        estimator.handle_sent(at + ms(1_000 * packet / packets), 500, Sent::Media);
+    });
+    estimator.handle_round_trip(after, ms(trip));
+    estimator.handle_report_loss(after, 0);
+    after
+}
+
+#[test]
+fn a_longer_round_trip_is_a_queue_until_less_does_not_make_it_shorter() {
+    let mut at = base();
+    let mut estimator = Estimator::new(at);
+    for _ in 0..10 {
+        at = reported_second(&mut estimator, at, 100, 60);
+    }
+    let before = estimator.target();
+    at = reported_second(&mut estimator, at, 100, 90);
+    assert!(estimator.target() > before, "30 ms are a burst on the way");
+    let (held, sent) = (estimator.target(), Bitrate::kbps(400));
+    at = reported_second(&mut estimator, at, 100, 150);
+    assert_eq!(estimator.target(), held);
+    at = reported_second(&mut estimator, at, 100, 260);
+    let less = estimator.target();
+    assert!(
+        less < sent.percent(75) && less > sent.percent(60),
+        "{held:?} {less:?}"
+    );
+    // What the next report says was so before that was seen.
+    at = reported_second(&mut estimator, at, 80, 260);
+    assert_eq!(estimator.target(), less);
+    // Gone: it grows again.
+    at = reported_second(&mut estimator, at, 80, 60);
+    assert!(estimator.target() > less);
+    // Another route: after a few steps the longer time is the ground.
+    for _ in 0..8 {
+        at = reported_second(&mut estimator, at, 80, 400);
+    }
+    let longer = estimator.target();
+    assert!(longer > sent.percent(25), "{longer:?}");
+    for _ in 0..10 {
+        at = reported_second(&mut estimator, at, 80, 400);
+    }
+    assert!(estimator.target() > longer);
+}
+
+#[test]
+fn a_remb_that_only_says_what_was_sent_leaves_room_for_a_try() {
+    let t0 = base();
+    let mut estimator = Estimator::new(t0);
+    // One voice is sent, and half as much again is what a receiver can know of.
+    let mut at = reported_second(&mut estimator, t0, 14, 60);
+    estimator.handle_remb(at, Bitrate::kbps(90));
+    let tried = estimator.target();
+    assert!(
+        tried >= Bitrate::kbps(190) && tried <= Bitrate::kbps(220),
+        "{tried:?}"
+    );
+    // It was sent, and the line did not take it: now the word counts, whatever is sent.
+    at = reported_second(&mut estimator, at, 50, 60);
+    estimator.handle_remb(at, Bitrate::kbps(90));
+    assert_eq!(estimator.target(), Bitrate::kbps(90));
+    at = reported_second(&mut estimator, at, 14, 60);
+    estimator.handle_remb(at, Bitrate::kbps(90));
+    assert_eq!(estimator.target(), Bitrate::kbps(90));
+    for _ in 0..31 {
+        at = reported_second(&mut estimator, at, 14, 60);
+    }
+    estimator.handle_remb(at, Bitrate::kbps(90));
+    assert!(estimator.target() > Bitrate::kbps(180));
+}
+
 #[test]
 fn reports_are_not_asked_where_feedback_is_heard() {
     let (mut estimator, _, now) = heard(Bitrate::ZERO);

@@ -219,3 +219,43 @@ fn a_silent_chair_is_given_a_slot_of_the_silent() {
     );
     assert_eq!(kit.now - kit.start, ms(100 * FRAME_MS));
 }
+
+#[test]
+fn who_has_the_floor_has_a_slot_though_silent_and_the_last_one_on_a_thin_path() {
+    let mut kit = Kit::new(9);
+    let floor = |kit: &mut Kit, number: Option<u32>| kit.input(Input::Floor(number.map(point)));
+    kit.run(50, |kit| (1..=9).for_each(|n| kit.voice(n, 110)));
+    assert!(!kit.hears(1).contains(&Some(mic(9))), "six of eight are heard");
+    floor(&mut kit, Some(9));
+    kit.run(1, |kit| (1..=9).for_each(|n| kit.voice(n, 110)));
+    assert!(
+        kit.hears(1).contains(&Some(mic(9))),
+        "at once, before the first word"
+    );
+    assert_eq!(kit.room.floor(), Some(point(9)));
+    // One voice is what there is room for: it is that of who has the floor, however loud others are.
+    kit.feedback(1, |builder| {
+        let told = builder.remb(1, 60_000, &[audio_ssrc(1)]);
+        told.expect("fits");
+    });
+    kit.run(100, |kit| {
+        (2..=8).for_each(|n| kit.voice(n, 20));
+        kit.voice(9, 45);
+    });
+    let heard = |kit: &Kit| kit.hears(1).into_iter().flatten().collect::<Vec<_>>();
+    assert_eq!(heard(&kit), [mic(9)]);
+    // Taken, or given to somebody who is not there: the loudest.
+    for to in [None, Some(77)] {
+        floor(&mut kit, to);
+        kit.feedback(1, |builder| {
+            let told = builder.remb(1, 60_000, &[audio_ssrc(1)]);
+            told.expect("fits");
+        });
+        kit.run(100, |kit| {
+            (2..=8).for_each(|n| kit.voice(n, 20));
+            kit.voice(9, 45);
+        });
+        assert_eq!(heard(&kit).len(), 1);
+        assert_ne!(heard(&kit), [mic(9)], "{to:?}");
+    }
+}
