@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The version spoken.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// A source's kind, its place in a source's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -129,6 +129,14 @@ pub(crate) struct LayerOrder {
     pub(crate) fps: u8,
 }
 
+/// How pictures are sent in a room. Points of a load test send VP8, which every room takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VideoRules {
+    pub(crate) codecs: Vec<String>,
+    pub(crate) scalable: bool,
+}
+
 /// A message of the server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -141,6 +149,7 @@ pub(crate) enum ServerMessage {
         site: Option<String>,
         role: String,
         points: u32,
+        video: VideoRules,
     },
     Joined {
         id: u32,
@@ -268,7 +277,7 @@ mod tests {
         };
         assert_eq!(
             serde_json::to_string(&hello).unwrap(),
-            r#"{"type":"hello","version":1,"token":"t"}"#
+            r#"{"type":"hello","version":2,"token":"t"}"#
         );
         let view = ClientMessage::View {
             slots: vec![View {

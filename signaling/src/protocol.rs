@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sfu::{
-    control::{MediaState, OFFER_BYTES_MAX, Profile, RoomId, SlotChange},
+    control::{MediaState, OFFER_BYTES_MAX, Profile, RoomId, RoomPolicy, SlotChange, VideoCodec},
     engine::id::{MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
 };
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Version that this server speaks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Oldest version that it still serves: its own and the one before.
 pub const VERSION_MIN: u16 = 1;
@@ -212,7 +212,7 @@ pub struct Refused;
 pub enum ServerMessage {
     /// Session open, no seat yet.
     Welcome {
-        /// [`VERSION`].
+        /// What is spoken with this client: the version of its `hello`.
         version: u16,
         /// Name and version of the server's software.
         server: String,
@@ -226,6 +226,9 @@ pub enum ServerMessage {
         role: Role,
         /// How many are in.
         points: u16,
+        /// How pictures are sent in the room; not told in version 1, whose clients send VP8.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        video: Option<VideoRules>,
     },
     /// The seat and its answer.
     Joined {
@@ -338,6 +341,29 @@ pub struct RoomInfo {
     pub id: RoomId,
     /// For people.
     pub title: String,
+}
+
+/// How pictures are sent in a room: what a client needs before it makes its one offer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VideoRules {
+    /// The wanted first, 1 to 4, each once.
+    pub codecs: Vec<VideoCodec>,
+    /// A camera's layers go in one stream (scalable coding) where codec and browser can do that; else as simulcast.
+    pub scalable: bool,
+}
+
+/// Rooms for more points than this send simulcast: with scalable coding a receiver that goes up a layer costs a key frame of all layers.
+const SCALABLE_POINTS_MAX: u16 = 10;
+
+impl VideoRules {
+    /// In a room with that policy.
+    pub fn of(policy: &RoomPolicy) -> Self {
+        Self {
+            codecs: policy.video.clone(),
+            scalable: policy.points_max <= SCALABLE_POINTS_MAX,
+        }
+    }
 }
 
 /// Somebody in the room as everybody sees it.

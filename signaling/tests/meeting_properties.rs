@@ -189,6 +189,7 @@ impl World {
         };
         self.tell(Input::Enter {
             session,
+            version: signaling::protocol::VERSION,
             person,
             claim,
         });

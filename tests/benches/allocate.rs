@@ -65,6 +65,7 @@ fn room(bencher: Bencher<'_, '_>, pictures: u8) {
     let wanted: Vec<Vec<Demand>> = (0..POINTS).map(|point| demands(point, pictures)).collect();
     let source = |point: u32| Source {
         number: camera(point),
+        nested: false,
         layers: [offer(150), offer(450), offer(1_500)],
     };
     let sources: Vec<[Source; 1]> = (0..POINTS).map(|point| [source(point)]).collect();

@@ -132,7 +132,7 @@ export function received(page) {
         height: s.frameHeight ?? 0, freezes: s.freezeCount ?? 0, freezeSeconds: s.totalFreezesDuration ?? 0, plis: s.pliCount ?? 0,
         nacks: s.nackCount ?? 0, repaired: s.retransmittedPacketsReceived ?? 0, concealed: s.concealedSamples ?? 0, silent: s.silentConcealedSamples ?? 0,
         samples: s.totalSamplesReceived ?? 0, energy: s.totalAudioEnergy ?? 0, playout: s.estimatedPlayoutTimestamp ?? null,
-        bytes: s.bytesReceived, dropped: s.framesDropped ?? 0, keys: s.keyFramesDecoded ?? 0 });
+        bytes: s.bytesReceived, dropped: s.framesDropped ?? 0, keys: s.keyFramesDecoded ?? 0, codec: report.get(s.codecId)?.mimeType ?? '' });
     });
     return streams;
   });
@@ -146,7 +146,8 @@ export function sent(page) {
     report.forEach((s) => {
       if (s.type !== 'outbound-rtp') return;
       streams.push({ kind: s.kind, rid: s.rid ?? '', packets: s.packetsSent, frames: s.framesEncoded ?? 0, keys: s.keyFramesEncoded ?? 0,
-        nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, repaired: s.retransmittedPacketsSent ?? 0, height: s.frameHeight ?? 0, active: s.active });
+        nacks: s.nackCount ?? 0, plis: s.pliCount ?? 0, repaired: s.retransmittedPacketsSent ?? 0, height: s.frameHeight ?? 0, active: s.active,
+        codec: report.get(s.codecId)?.mimeType ?? '', mode: s.scalabilityMode ?? '' });
     });
     return streams;
   });

@@ -69,6 +69,7 @@ pub(crate) fn negotiated(base: u32, script: Script) -> Negotiated {
         .chain(video)
         .enumerate()
         .map(|(i, (slot, payloads, rtx_ssrc))| NegotiatedSlot {
+            dependency: None,
             slot,
             mid: id(&(i + 2).to_string()),
             ssrc: Ssrc(base + 100 + i as u32),

@@ -44,6 +44,30 @@ describe('an order in the encodings', () => {
   });
 });
 
+describe('an order for layers that go in one encoding', () => {
+  const made: Encoding[] = [{ active: true, maxBitrate: 2_150_000, maxFramerate: 30, scalabilityMode: 'L3T3_KEY', scaleResolutionDownBy: 1 }];
+  const order = (...on: boolean[]): LayerOrder[] => [150_000, 500_000, 1_500_000].map((bitrate, i) => layer(on[i] ?? false, bitrate, 30));
+  it('sends the layers up to the highest wanted one, each of its usual height, with what they may take together', () => {
+    const row = (...on: boolean[]) => {
+      const [next] = scaled(made, order(...on), 3) ?? made;
+      return [next?.active, next?.scalabilityMode, next?.scaleResolutionDownBy, next?.maxBitrate];
+    };
+    expect(row(true, true, true)).toEqual([true, 'L3T3_KEY', 1, 2_150_000]);
+    expect(row(true, true, false)).toEqual([true, 'L2T3_KEY', 2, 650_000]);
+    expect(row(true, false, false)).toEqual([true, 'L1T3', 4, 150_000]);
+    expect(row(true, false, true)).toEqual([true, 'L3T3_KEY', 1, 2_150_000]);
+    expect(row(false, false, false)).toEqual([false, 'L1T3', 4, 150_000]);
+  });
+  it('that changes nothing is no call, and one that changes the layers alone is one', () => {
+    expect(scaled(made, order(true, true, true), 3)).toBeNull();
+    const down = scaled([{ ...made[0], scalabilityMode: 'L2T3_KEY' }], order(true, true, true), 3);
+    expect(down?.[0]).toEqual(made[0]);
+  });
+  it('of a server that knows of one layer alone leaves its size', () => {
+    expect(scaled(made, [layer(true, 500_000, 30)], 3)?.[0]).toEqual({ ...made[0], maxBitrate: 500_000 });
+  });
+});
+
 describe('orders to a sender', () => {
   /** A sender that takes a turn of the loop for each call, and refuses as often as it is told. */
   function fake(refusals = 0) {
@@ -68,7 +92,7 @@ describe('orders to a sender', () => {
   };
   it('go one after the other, and only the newest of those that wait', async () => {
     const { sender, calls, state, encodings } = fake();
-    const tune = createTuner(sender, 'maintain-framerate');
+    const tune = createTuner(sender, 'maintain-framerate', 1);
     for (let fps = 1; fps <= 9; fps++) tune([layer(true, 100_000, fps), layer(false)]);
     await settle();
     expect(state.most).toBe(1);
@@ -84,11 +108,11 @@ describe('orders to a sender', () => {
   });
   it('are tried once more when refused, and left until the next', async () => {
     const once = fake(1);
-    createTuner(once.sender, 'balanced')([layer(true)]);
+    createTuner(once.sender, 'balanced', 1)([layer(true)]);
     await settle();
     expect([once.calls.length, once.encodings()[0]?.maxFramerate]).toEqual([2, 15]);
     const never = fake(Infinity);
-    const tune = createTuner(never.sender, 'balanced');
+    const tune = createTuner(never.sender, 'balanced', 1);
     tune([layer(true)]);
     await settle();
     expect(never.calls.length).toBe(2);

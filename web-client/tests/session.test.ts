@@ -8,7 +8,8 @@ let now: number;
 let last: Effect[];
 const me = 7;
 const point = (number: number, published: Point['published'] = []): Point => ({ number, name: `P${number}`, site: null, role: 'delegate', published, connected: true });
-const welcome: ServerMessage = { type: 'welcome', version: 1, server: 'x', room: { id: 'demo', title: 'Demo' }, name: '', site: null, role: 'delegate', points: 0 };
+const welcome: ServerMessage = { type: 'welcome', version: 2, server: 'x', room: { id: 'demo', title: 'Demo' }, name: '', site: null, role: 'delegate', points: 0,
+  video: { codecs: ['vp9'], scalable: true } };
 
 beforeEach(() => {
   s = newSession(() => 0.5);
@@ -69,12 +70,12 @@ const comeBack = (): void => {
 describe('joining', () => {
   it('greets, asks for the seat with the offer, takes the answer, keeps the seat for a reload', () => {
     start();
-    expect(sent('hello')).toEqual({ type: 'hello', version: 1, token: 'T', resume: null });
+    expect(sent('hello')).toEqual({ type: 'hello', version: 2, token: 'T', resume: null });
     server(welcome);
     expect(at()).toBe('ready');
     give({ on: 'publish', source: 'mic', live: true });
     give({ on: 'join', name: 'An', profile: 'laptop' });
-    expect(did('connect')).toBeDefined();
+    expect(did('connect')?.video).toEqual({ codecs: ['vp9'], scalable: true });
     expect(at()).toBe('joining');
     offer();
     expect(sent('join')).toMatchObject({ name: 'An', sources: { mic: '0', camera: '1' }, published: ['mic'], offer: 'v=0 offer' });
@@ -83,12 +84,14 @@ describe('joining', () => {
     expect(did('keep')?.seat).toEqual({ resume: 'R1', name: 'An', profile: 'laptop' });
     expect(at()).toBe('in');
   });
-  it('does not wait for the link: a click before welcome is kept', () => {
+  it('does not wait for the link: a click before welcome is kept, and the offer is made when the room has told its codecs', () => {
     give({ on: 'start', token: 'T', seat: null });
     give({ on: 'join', name: 'An', profile: 'laptop' });
-    offer();
     give({ on: 'opened' });
+    expect(did('connect')).toBeUndefined();
     server(welcome);
+    expect(did('connect')?.video.codecs).toEqual(['vp9']);
+    offer();
     expect(sent('join')?.name).toBe('An');
   });
   it('a device that comes while the answer is on its way is told after it', () => {
@@ -307,8 +310,9 @@ describe('a reload', () => {
     start(seat);
     expect(sent('hello')?.resume).toBe('R1');
     expect(at()).toBe('joining');
-    offer();
     server(welcome);
+    expect(did('connect')).toBeDefined();
+    offer();
     expect(sent('join')).toBeUndefined();
     server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me, ['mic'])], sequence: 4, floor: null });
     expect(sent('join')).toMatchObject({ name: 'An' });
@@ -318,8 +322,8 @@ describe('a reload', () => {
   });
   it('after the seat is gone takes a new one', () => {
     start(seat);
-    offer();
     server(welcome);
+    offer();
     server({ type: 'error', id: null, code: 'token_expired' });
     expect(sent('join')).toMatchObject({ name: 'An' });
   });

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{
+    allocate::LAYERS_MAX,
+    descriptor::Carried,
     id::SourceKind,
     packet::Codec,
     seq::{RtpTime, Seq},
@@ -42,6 +44,10 @@ pub struct Arrival<'p> {
     pub video: Option<Picture>,
     /// RFC 6464, where the sender gives it.
     pub level: Option<AudioLevel>,
+    /// Heights of the spatial layers, lowest first, where the packet's dependency descriptor tells them; 0 is none.
+    pub heights: Option<[u16; LAYERS_MAX]>,
+    /// Its dependency descriptor, where it has one that can go on to receivers.
+    pub descriptor: Option<Carried<'p>>,
     /// It came by RTX.
     pub repaired: bool,
 }

@@ -101,7 +101,13 @@ impl<M: Copy> History<M> {
     /// Keeps a payload under its number. False, and nothing is kept, when it is larger than the whole ring or so old
     /// that its place belongs to a newer number.
     pub fn insert(&mut self, now: Instant, seq: Seq, meta: M, payload: &[u8]) -> bool {
-        if payload.len() > self.limit.bytes {
+        self.insert_behind(now, seq, meta, &[], payload)
+    }
+
+    /// The same for a payload with something before it that is kept along.
+    pub fn insert_behind(&mut self, now: Instant, seq: Seq, meta: M, before: &[u8], payload: &[u8]) -> bool {
+        let length = before.len() + payload.len();
+        if length > self.limit.bytes {
             return false;
         }
         self.make_place(now, seq);
@@ -109,14 +115,15 @@ impl<M: Copy> History<M> {
         if self.entries[index].is_some_and(|e| e.seq > seq) {
             return false;
         }
-        let start = self.make_room(now, payload.len());
+        let start = self.make_room(now, length);
         let at = self.offset(start);
-        self.bytes[at..at + payload.len()].copy_from_slice(payload);
-        self.head = start + payload.len() as u64;
+        self.bytes[at..at + before.len()].copy_from_slice(before);
+        self.bytes[at + before.len()..at + length].copy_from_slice(payload);
+        self.head = start + length as u64;
         self.entries[index] = Some(Entry {
             seq,
             start,
-            length: payload.len() as u32,
+            length: length as u32,
             at: now,
             meta,
         });

@@ -26,6 +26,7 @@ pub mod allocate;
 pub mod arrival;
 pub mod bwe;
 mod clock;
+pub mod descriptor;
 mod drops;
 pub mod emodel;
 pub mod history;

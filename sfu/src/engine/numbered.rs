@@ -7,6 +7,7 @@ use super::{
     rewriter::Rewritten,
     seq::Seq,
     source_packet::SourcePacket,
+    thinning::Wanted,
 };
 
 /// A packet with its place in the slot.
@@ -26,8 +27,9 @@ pub struct Numbered {
 }
 
 impl Numbered {
-    /// A packet with the numbers that the slot gave it.
-    pub(super) fn new(packet: &SourcePacket, rewritten: Rewritten, payload_type: u8) -> Self {
+    /// A packet with the numbers that the slot gave it, where layers above `level` are left out.
+    pub(super) fn new(packet: &SourcePacket, rewritten: Rewritten, payload_type: u8, level: Wanted) -> Self {
+        let frame = packet.original.frame.zip(rewritten.frame);
         Self {
             sequence: rewritten.sequence,
             timestamp: rewritten.timestamp.wire(),
@@ -35,7 +37,9 @@ impl Numbered {
             payload_type,
             source: packet.of.source,
             at: packet.at,
-            patch: rewritten.patch,
+            patch: frame.map_or(rewritten.patch, |(frame, number)| {
+                PayloadPatch::Av1(frame.stamp(number, level))
+            }),
             size: packet.size,
         }
     }

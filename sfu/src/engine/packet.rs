@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{
+    descriptor::{LENGTH_MAX, Stamp},
     id::{
         EndpointId, LineIndex, MediaKind, PointNumber, Rank, ShortId, SlotId, SourceKind, SourceNumber, Ssrc,
     },
@@ -198,6 +199,8 @@ pub struct NegotiatedSlot {
     pub ssrc: Ssrc,
     /// SSRC of its repairs; none for audio or where the client knows no RTX.
     pub rtx_ssrc: Option<Ssrc>,
+    /// Id of the dependency descriptor, if it takes that with AV1.
+    pub dependency: Option<u8>,
     /// Codecs it takes.
     pub payloads: Vec<PayloadType>,
     /// Payload type of RED over its Opus (RFC 2198), if the client takes it.
@@ -266,6 +269,8 @@ pub struct OutgoingHeader {
     pub transport_sequence: Option<(u8, u16)>,
     /// Playout delay (extension id, minimum and maximum in units of 10 ms, 12 bits each).
     pub playout_delay: Option<(u8, u16, u16)>,
+    /// Id of the dependency descriptor, where the payload has one before it.
+    pub dependency: Option<u8>,
     /// RTX: the original sequence number, written before the payload (RFC 4588 §4).
     pub original_sequence: Option<u16>,
     /// Bytes of RTP padding after the payload, 0 to 255.
@@ -292,6 +297,8 @@ pub enum PayloadPatch {
         /// TL0PICIDX.
         tl0_pic_idx: Option<u8>,
     },
+    /// Dependency descriptor, which stands before the payload and goes into the header.
+    Av1(Stamp),
 }
 
 /// Something for the driver.
@@ -367,7 +374,9 @@ impl Forward {
         find: impl Fn(PacketRef) -> Option<&'p [u8]>,
         out: &mut [u8],
     ) -> Option<usize> {
-        let mut end = self.header.write(out)?;
+        let mut described = [0; LENGTH_MAX];
+        let (described, payload) = self.describe(payload, &mut described)?;
+        let mut end = self.header.write(described, out)?;
         if let (Some(redundancy), Some(at)) = (&self.redundancy, self.payload) {
             let length = redundancy.write(at, payload, find, out.get_mut(end..)?)?;
             return Some(end + length);
@@ -380,7 +389,7 @@ impl Forward {
         let body = out.get_mut(end..end.checked_add(payload.len())?)?;
         body.copy_from_slice(payload);
         let patched = match self.patch {
-            PayloadPatch::None => true,
+            PayloadPatch::None | PayloadPatch::Av1(_) => true,
             PayloadPatch::Vp8 {
                 picture_id,
                 tl0_pic_idx,
@@ -402,8 +411,25 @@ impl Forward {
     }
 }
 
+impl Forward {
+    /// What is kept, parted into the descriptor as it goes out (empty: none does) and the payload.
+    fn describe<'o, 'p>(
+        &self,
+        kept: &'p [u8],
+        out: &'o mut [u8; LENGTH_MAX],
+    ) -> Option<(&'o [u8], &'p [u8])> {
+        let PayloadPatch::Av1(stamp) = self.patch else {
+            return Some((&[], kept));
+        };
+        let (descriptor, payload) = kept.split_at_checked(stamp.length.into())?;
+        let place = out.get_mut(..descriptor.len())?;
+        place.copy_from_slice(descriptor);
+        stamp.write(place).then_some((&*place, payload))
+    }
+}
+
 impl OutgoingHeader {
-    fn write(&self, out: &mut [u8]) -> Option<usize> {
+    fn write(&self, descriptor: &[u8], out: &mut [u8]) -> Option<usize> {
         let fields = HeaderFields {
             marker: self.marker,
             padding: self.padding > 0,
@@ -418,12 +444,15 @@ impl OutgoingHeader {
         let playout = self
             .playout_delay
             .map(|(id, min, max)| (id, ext::PlayoutDelay { min, max }.write()));
-        let mut list: [(u8, &[u8]); 3] = [(0, &[]); 3];
+        let mut list: [(u8, &[u8]); 4] = [(0, &[]); 4];
         let mut length = 0;
         let present = [
             self.mid.as_ref().map(|(id, mid)| (*id, mid.as_bytes())),
             transport.as_ref().map(|(id, value)| (*id, &value[..])),
             playout.as_ref().map(|(id, value)| (*id, &value[..])),
+            self.dependency
+                .filter(|_| !descriptor.is_empty())
+                .map(|id| (id, descriptor)),
         ];
         for (place, extension) in list.iter_mut().zip(present.into_iter().flatten()) {
             *place = extension;

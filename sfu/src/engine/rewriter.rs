@@ -4,6 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     arrival::Picture,
+    descriptor::Frame,
     drops::{self, Drops},
     id::MediaKind,
     packet::{Codec, PayloadPatch, StreamOrigin},
@@ -23,6 +24,8 @@ pub struct Original {
     pub codec: Codec,
     /// Of a picture's packet.
     pub video: Option<Picture>,
+    /// Of a packet that is kept with its dependency descriptor.
+    pub frame: Option<Frame>,
 }
 
 /// The slot's side of it.
@@ -34,6 +37,8 @@ pub struct Rewritten {
     pub timestamp: RtpTime,
     /// What to change in the payload.
     pub patch: PayloadPatch,
+    /// Frame number in the slot, for a dependency descriptor.
+    pub frame: Option<u16>,
 }
 
 /// Why a packet gets no number.
@@ -58,6 +63,7 @@ pub struct Rewriter {
     time: TimeLine,
     picture: Continued,
     tl0: Continued,
+    frame: Continued,
 }
 
 /// A run of packets of one layer stream.
@@ -81,6 +87,7 @@ impl Rewriter {
             time: TimeLine::new(kind, rate, origin.timestamp),
             picture: Continued::starting_at(origin.picture_id & 0x7fff),
             tl0: Continued::starting_at(origin.tl0_pic_idx.into()),
+            frame: Continued::starting_at(origin.picture_id),
         }
     }
 
@@ -102,6 +109,7 @@ impl Rewriter {
     fn start(&mut self, sequence: Seq, packet: &Original, timestamp: u64) -> Rewritten {
         self.picture.interrupt();
         self.tl0.interrupt();
+        self.frame.interrupt();
         let mut drops = Drops::from(sequence.0);
         drops.give(sequence.0);
         self.stretch = Some(Stretch {
@@ -176,7 +184,9 @@ impl Rewriter {
     fn number(&mut self, sequence: Seq, timestamp: u64, packet: &Original) -> Rewritten {
         self.next = self.next.max(Seq(sequence.0 + 1));
         let video = packet.video.unwrap_or_default();
-        let picture_id = video.picture_id.map(|id| self.picture.next(id.value, id.bits()));
+        let picture_id = video
+            .picture_id
+            .map(|id| self.picture.next(id.value, id.bits()) & 0x7fff);
         let tl0_pic_idx = video
             .tl0_pic_idx
             .map(|index| self.tl0.next(index.into(), 8) as u8);
@@ -195,6 +205,7 @@ impl Rewriter {
             sequence,
             timestamp: RtpTime(timestamp),
             patch,
+            frame: packet.frame.map(|frame| self.frame.next(frame.number, 16)),
         }
     }
 }
@@ -434,7 +445,7 @@ impl Continued {
             .wrapping_add(run.offset)
             .wrapping_sub(run.drops.shift_anyway(number));
         self.highest = self.highest.max(out);
-        (out & 0x7fff) as u16
+        out as u16
     }
 
     /// The number is not sent.

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
-use super::{super::arrival::PictureId, super::testing::ms, *};
+use super::{
+    super::{arrival::PictureId, descriptor::tests::frame, testing::ms},
+    *,
+};
 
 const ORIGIN: StreamOrigin = StreamOrigin {
     sequence: 65_530,
@@ -16,6 +19,7 @@ fn picture(time: u64, capture_ms: u64, id: u16) -> Original {
         wide: true,
     });
     Original {
+        frame: None,
         timestamp: RtpTime(time),
         capture: ms(capture_ms),
         marker: false,
@@ -30,6 +34,7 @@ fn picture(time: u64, capture_ms: u64, id: u16) -> Original {
 
 fn sound(time: u64, capture_ms: u64) -> Original {
     Original {
+        frame: None,
         timestamp: RtpTime(time),
         capture: ms(capture_ms),
         marker: false,
@@ -226,4 +231,23 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn frame_numbers_keep_their_distances_over_what_is_left_out_and_go_on_over_a_switch() {
+    let mut rewriter = Rewriter::new(MediaKind::Video, 90_000, StreamOrigin::default());
+    let packet = |n: u64, number: u16| Original {
+        codec: Codec::Av1,
+        frame: Some(frame(number)),
+        ..picture(n * 3_000, n * 33, 0)
+    };
+    let number = |rewritten: Result<Rewritten, Skip>| rewritten.expect("has a place").frame;
+    assert_eq!(number(rewriter.begin(Seq(10), &packet(0, 0xFFFE))), Some(0));
+    assert_eq!(number(rewriter.follow(Seq(11), &packet(1, 0xFFFF))), Some(1));
+    assert!(rewriter.leave_out(Seq(12), &packet(2, 0)));
+    let after = rewriter.follow(Seq(13), &packet(3, 1)).expect("has a place");
+    assert_eq!(after.frame, Some(3), "frames name by distance what they lean on");
+    assert_eq!(after.sequence.wire(), 2, "while packets leave no gap");
+    assert_eq!(number(rewriter.begin(Seq(500), &packet(4, 77))), Some(4));
+    assert_eq!(number(rewriter.follow(Seq(501), &packet(5, 80))), Some(7));
 }

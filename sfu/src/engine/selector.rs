@@ -94,6 +94,11 @@ impl Selector {
         self.thinning.level().temporal
     }
 
+    /// The highest layers that flow.
+    pub(super) fn level(&self) -> Wanted {
+        self.thinning.level()
+    }
+
     /// May this packet pass? `starts`: a decoder can begin with it. `picture` is what it says of its picture, and `time`
     /// that picture's RTP time in its stream.
     pub fn judge(

@@ -101,6 +101,8 @@ mod tests {
 
     fn packet(stream: u32, n: u64, (payload, level): (&'static [u8], u8)) -> Arrival<'static> {
         Arrival {
+            heights: None,
+            descriptor: None,
             source: SourceKind::Mic,
             layer: 0,
             layers: 1,

@@ -47,6 +47,8 @@ pub struct Slot {
     /// SSRC of its repairs.
     rtx_ssrc: Option<Ssrc>,
     mid: Option<(u8, ShortId)>,
+    /// Id of the dependency descriptor.
+    dependency: Option<u8>,
     payloads: Vec<PayloadType>,
     selector: Selector,
     /// Of what is shown.
@@ -85,6 +87,7 @@ impl Slot {
             ssrc: slot.ssrc,
             rtx_ssrc: slot.rtx_ssrc,
             mid: extensions.mid.map(|id| (id, slot.mid)),
+            dependency: slot.dependency,
             payloads: slot.payloads.clone(),
             selector: Selector::default(),
             codec: None,
@@ -212,7 +215,7 @@ impl Slot {
         };
         match self.number(packet, switch) {
             Ok(rewritten) => {
-                let mut numbered = Numbered::new(packet, rewritten, payload_type);
+                let mut numbered = Numbered::new(packet, rewritten, payload_type, self.selector.level());
                 let (time, picture) = (packet.original.timestamp, packet.original.video);
                 numbered.marker |= picture.is_some_and(|p| self.selector.ends_picture(time, &p));
                 if switch {
@@ -335,6 +338,7 @@ impl Slot {
             mid: self.mid,
             transport_sequence: None,
             playout_delay: None,
+            dependency: self.dependency,
             original_sequence: None,
             padding: 0,
         }
@@ -405,6 +409,7 @@ impl Slot {
             mid: self.mid,
             transport_sequence: None,
             playout_delay: None,
+            dependency: None,
             original_sequence: None,
             padding: bytes,
         };

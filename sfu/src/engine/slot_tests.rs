@@ -23,6 +23,7 @@ fn source() -> SourceNumber {
 
 fn slot() -> Slot {
     let negotiated = NegotiatedSlot {
+        dependency: None,
         slot: SlotId::video(0),
         mid: ShortId::new(b"v0").expect("short"),
         ssrc: Ssrc(1),
@@ -110,6 +111,7 @@ fn send(layer: u8, sizes: &[u64], key_every: usize) -> Vec<Sent> {
                 },
                 size: 1_000,
                 original: Original {
+                    frame: None,
                     timestamp: RtpTime((1 << 32) + n as u64 * 3_000),
                     capture: ms(n as u64 * 33),
                     marker: at + 1 == size,
@@ -365,6 +367,7 @@ fn spatial(pictures: u64, key_every: u64) -> Vec<SourcePacket> {
             let mut packet = send(0, &[1], 1)[0].packet;
             (packet.sequence, packet.at.position) = (sequence, sequence.0);
             packet.original = Original {
+                frame: None,
                 timestamp: RtpTime((1 << 32) + n * 3_000),
                 capture: ms(n * 33),
                 marker: layer == 2 && part == 1,

@@ -17,7 +17,7 @@ pub struct SourcePacket {
     pub sequence: Seq,
     /// Where its payload is.
     pub at: PacketRef,
-    /// Bytes of payload.
+    /// Bytes of payload, with the dependency descriptor before it.
     pub size: u16,
     /// What is rewritten.
     pub original: Original,
@@ -34,8 +34,10 @@ impl SourcePacket {
             marker: arrival.marker,
             codec: arrival.codec,
             video: arrival.video,
+            frame: arrival.descriptor.map(|carried| carried.frame),
         };
-        let size = u16::try_from(arrival.payload.len()).unwrap_or(u16::MAX);
+        let kept = original.frame.map_or(0, |frame| usize::from(frame.length()));
+        let size = u16::try_from(kept + arrival.payload.len()).unwrap_or(u16::MAX);
         Self {
             of,
             sequence: arrival.sequence,

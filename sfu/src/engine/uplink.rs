@@ -385,6 +385,7 @@ impl Uplink {
             return None;
         }
         let id = self.streams.layers()[identity.layer];
+        let (mut heights, mut descriptor) = (None, None);
         let video = match identity.codec {
             Codec::Opus => None,
             Codec::Vp8 => Some(Picture::of_vp8(payload)),
@@ -393,7 +394,9 @@ impl Uplink {
             Codec::Av1 => {
                 let value = self.extension(packet, self.extensions.dependency);
                 let described = &mut self.layers[identity.layer].described;
-                Some(described.read(sequence, value, payload, id.layers == 1))
+                let told = described.read(sequence, value, payload, id.layers == 1);
+                (heights, descriptor) = (told.heights, told.descriptor);
+                Some(told.picture)
             }
         };
         if video == Some(None) {
@@ -416,6 +419,8 @@ impl Uplink {
             payload,
             video: video.flatten(),
             level,
+            heights,
+            descriptor,
             repaired,
         })
     }

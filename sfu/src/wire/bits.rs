@@ -12,6 +12,11 @@ impl<'p> Bits<'p> {
         Self { bytes, at: 0 }
     }
 
+    /// Bits read so far.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
     /// So many bits as a number, at most 32.
     pub(super) fn read(&mut self, count: u32) -> Option<u32> {
         let mut value = 0;
@@ -38,6 +43,26 @@ impl<'p> Bits<'p> {
             Some((value << 1) - short + self.read(1)?)
         }
     }
+}
+
+/// Writes the lowest `count` bits of a number, at most 32, from bit `at` on, and leaves the others. False, and nothing changed, if
+/// they do not fit.
+pub(super) fn write(bytes: &mut [u8], at: usize, count: usize, value: u32) -> bool {
+    if at.checked_add(count).is_none_or(|end| end > 8 * bytes.len()) {
+        return false;
+    }
+    for bit in 0..count {
+        let mask = 0x80 >> ((at + bit) % 8);
+        let Some(byte) = bytes.get_mut((at + bit) / 8) else {
+            return false;
+        };
+        if value >> (count - 1 - bit) & 1 == 1 {
+            *byte |= mask;
+        } else {
+            *byte &= !mask;
+        }
+    }
+    true
 }
 
 #[cfg(test)]

@@ -4,12 +4,16 @@
 //! shows every key.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
-use sfu::{control::RoomId, driver::config::NodeConfig};
+use sfu::{
+    control::{RoomId, RoomPolicy, VideoCodec},
+    driver::config::NodeConfig,
+};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -132,10 +136,33 @@ pub struct RoomConfig {
     /// Newcomers above this number are refused; 1 to 1,000. Default 300.
     #[serde(default = "points_max_default")]
     pub points_max: u16,
+    /// Codecs of pictures, the wanted first, each once: `vp8`, `h264`, `vp9`, `av1`. A point sends with the first that its
+    /// browser has, VP8 being what all have. Default `["vp8"]`.
+    #[serde(default = "video_default", deserialize_with = "codecs")]
+    pub video: Vec<VideoCodec>,
 }
 
 fn points_max_default() -> u16 {
-    sfu::control::RoomPolicy::default().points_max
+    RoomPolicy::default().points_max
+}
+
+fn video_default() -> Vec<VideoCodec> {
+    RoomPolicy::default().video
+}
+
+/// Words for codecs, with an error that names those there are.
+fn codecs<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<VideoCodec>, D::Error> {
+    let codec = |word: String| match word.as_str() {
+        "vp8" => Ok(VideoCodec::Vp8),
+        "h264" => Ok(VideoCodec::H264),
+        "vp9" => Ok(VideoCodec::Vp9),
+        "av1" => Ok(VideoCodec::Av1),
+        _ => Err(serde::de::Error::custom(format_args!(
+            "unknown codec {word:?}: there are vp8, h264, vp9 and av1"
+        ))),
+    };
+    let words = Vec::<String>::deserialize(deserializer)?;
+    words.into_iter().map(codec).collect()
 }
 
 /// Most rooms of a configuration.
@@ -171,6 +198,9 @@ pub enum SettingsError {
         "configuration: room {0}: ids are unique, titles at most 200 bytes, points_max 1 to 1,000, at most 500 rooms"
     )]
     Room(String),
+    /// A room's codecs.
+    #[error("configuration: room {0}: video names one to four of vp8, h264, vp9 and av1, each once")]
+    Video(String),
     /// One of certificate and key without the other.
     #[error("configuration: http.certificate and http.key belong together")]
     HalfCertificate,
@@ -245,6 +275,7 @@ impl Config {
                 id,
                 title: "Phòng thử".into(),
                 points_max: points_max_default(),
+                video: video_default(),
             });
         }
         for room in &mut self.rooms {
@@ -256,11 +287,15 @@ impl Config {
 
     fn check(&self) -> Result<(), SettingsError> {
         self.media.check()?;
-        let mut ids = std::collections::BTreeSet::new();
+        let mut ids = BTreeSet::new();
         for room in &self.rooms {
             let fits = (1..=1000).contains(&room.points_max) && room.title.len() <= TITLE_BYTES_MAX;
             if !fits || !ids.insert(&room.id) || ids.len() > ROOMS_MAX {
                 return Err(SettingsError::Room(room.id.to_string()));
+            }
+            let codecs: BTreeSet<_> = room.video.iter().collect();
+            if codecs.is_empty() || codecs.len() != room.video.len() {
+                return Err(SettingsError::Video(room.id.to_string()));
             }
         }
         if self.http.certificate.is_some() != self.http.key.is_some() {
@@ -362,6 +397,10 @@ mod tests {
             "[[rooms]]\nid = 'UPPER'",
             "[[rooms]]\nid = 'a'\npoints_max = 0",
             "[[rooms]]\nid = 'a'\n[[rooms]]\nid = 'a'",
+            "[[rooms]]\nid = 'a'\nvideo = ['vp7']",
+            "[[rooms]]\nid = 'a'\nvideo = []",
+            "[[rooms]]\nid = 'a'\nvideo = ['vp8', 'vp8']",
+            "[[rooms]]\nid = 'a'\nvideo = 'vp8'",
             "[topology]\nsites = 'a'",
             "[http]\ncertificate = 'a'",
             "[[rooms]]\nid = 'a'\nname = 'b'",
@@ -372,6 +411,25 @@ mod tests {
         }
         let typo = [("DIEMCAU__HTTP__LISTN", "127.0.0.1:2")];
         assert!(read("", &typo, &Overrides::default()).is_err());
+    }
+
+    #[test]
+    fn a_room_names_its_codecs_and_a_wrong_one_is_named() {
+        let read = |video: &str| {
+            let toml = format!("[[rooms]]\nid = 'a'\n{video}");
+            read(&toml, &[], &Overrides::default()).map(|config| config.rooms[0].video.clone())
+        };
+        assert_eq!(read("").expect("good settings"), [VideoCodec::Vp8]);
+        let several = read("video = ['av1', 'vp9', 'h264']").expect("good settings");
+        assert_eq!(several, [VideoCodec::Av1, VideoCodec::Vp9, VideoCodec::H264]);
+        let told = |video: &str| {
+            let error = read(video).expect_err("refused");
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            format!("{error}: {}", source.unwrap_or_default())
+        };
+        let unknown = told("video = ['vp7']");
+        assert!(unknown.contains("vp7") && unknown.contains("h264"), "{unknown}");
+        assert!(told("video = ['vp9', 'vp9']").contains("room a: video names"));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub enum Message {
     Enter {
         /// Which.
         session: SessionId,
+        /// Of the protocol, as its `hello` says.
+        version: u16,
         /// The token's room.
         room: RoomId,
         /// Whose.
@@ -104,6 +106,7 @@ pub fn start(
     let rooms = rooms.iter().map(|room| {
         let policy = RoomPolicy {
             points_max: room.points_max,
+            video: room.video.clone(),
             ..RoomPolicy::default()
         };
         (
@@ -165,6 +168,7 @@ impl Task {
         match message {
             Message::Enter {
                 session,
+                version,
                 room,
                 person,
                 claim,
@@ -180,6 +184,7 @@ impl Task {
                     &room,
                     Input::Enter {
                         session,
+                        version,
                         person,
                         claim,
                     },

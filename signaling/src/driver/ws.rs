@@ -307,6 +307,7 @@ impl<'a> Session<'a> {
         let outbox = self.outbox.clone();
         self.to_meetings(Message::Enter {
             session: self.id,
+            version,
             room,
             person,
             claim,

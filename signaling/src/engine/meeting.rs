@@ -18,8 +18,11 @@ use super::{
     seat::{Claim, Joining, Person, Seat},
 };
 use crate::protocol::{
-    CloseCode, ErrorCode, Join, Offer, Point, ResumedMedia, RoomInfo, ServerMessage, Stats, VERSION, Wants,
+    CloseCode, ErrorCode, Join, Offer, Point, ResumedMedia, RoomInfo, ServerMessage, Stats, VideoRules, Wants,
 };
+
+/// Clients of an older version know no [`VideoRules`].
+const VERSION_WITH_VIDEO: u16 = 2;
 
 /// How long a seat is kept for somebody whose session and media are both gone. Then it is given up.
 pub const AWAY_MAX: Duration = Duration::from_secs(60);
@@ -31,6 +34,8 @@ pub enum Input {
     Enter {
         /// Which.
         session: SessionId,
+        /// Of the protocol, as its `hello` says.
+        version: u16,
         /// Whose.
         person: Person,
         /// Its resume token, if it brought one: the seat it claims, or why not.
@@ -178,9 +183,10 @@ impl Meeting {
         match input {
             Input::Enter {
                 session,
+                version,
                 person,
                 claim,
-            } => self.enter(session, person, claim),
+            } => self.enter(session, version, person, claim),
             Input::Ask { session, request } => {
                 let id = request.id();
                 if let Err(code) = self.ask(session, request) {
@@ -231,9 +237,15 @@ impl Meeting {
         }
     }
 
-    fn enter(&mut self, session: SessionId, person: Person, claim: Option<Result<Box<Claim>, ErrorCode>>) {
+    fn enter(
+        &mut self,
+        session: SessionId,
+        version: u16,
+        person: Person,
+        claim: Option<Result<Box<Claim>, ErrorCode>>,
+    ) {
         let welcome = ServerMessage::Welcome {
-            version: VERSION,
+            version,
             server: concat!("diemcau ", env!("CARGO_PKG_VERSION")).into(),
             room: RoomInfo {
                 id: self.id.clone(),
@@ -243,6 +255,7 @@ impl Meeting {
             site: person.site.clone(),
             role: person.role,
             points: u16::try_from(self.roster.len()).unwrap_or(u16::MAX),
+            video: (version >= VERSION_WITH_VIDEO).then(|| VideoRules::of(&self.policy)),
         };
         self.sessions.insert(session, Session { person, seat: None });
         self.send(session, welcome);

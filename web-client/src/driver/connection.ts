@@ -2,8 +2,10 @@
 //
 // The length of voice packets is the one thing that browsers change by a description only. So the page gives itself the server's answer
 // again, with another `a=ptime`: nothing is sent, no stream, key or address changes, and the server never hears of it.
-import { AUDIO_SLOTS, VIDEO_SLOTS, type Kind, type Profile, type Sources } from '../engine/protocol';
+import { AUDIO_SLOTS, VIDEO_SLOTS, type Kind, type Profile, type Sources, type VideoCodec, type VideoRules } from '../engine/protocol';
 import type { SendOrder } from '../engine/session';
+import { cameraOf, screenOf, type Sending } from '../engine/video';
+import { preferAudio, preferVideo, skillsOf } from './codecs';
 import { adapted, createTuner, offNow } from './sender';
 
 export interface Connection {
@@ -26,24 +28,29 @@ export type MediaState = 'connected' | 'disconnected' | 'failed';
 
 export function createConnection(
   profile: Profile,
+  rules: VideoRules,
   tracks: ReadonlyMap<Kind, MediaStreamTrack>,
   changed: (state: MediaState) => void,
 ): Connection {
+  const skills = skillsOf(rules);
   const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle', iceServers: [] });
   const senders = new Map<Kind, RTCRtpTransceiver>();
-  senders.set('mic', add(pc, 'audio', { direction: 'sendonly' }));
-  senders.set('camera', addVideo(pc, CAMERA_LAYERS));
-  senders.set('screen', addVideo(pc, SCREEN_LAYER));
-  senders.set('screen_sound', add(pc, 'audio', { direction: 'sendonly' }));
-  for (let i = 0; i < AUDIO_SLOTS; i++) add(pc, 'audio', { direction: 'recvonly' });
-  for (let i = 0; i < VIDEO_SLOTS[profile]; i++) add(pc, 'video', { direction: 'recvonly' });
+  const [cameraSending, screenSending] = [cameraOf(rules, skills), screenOf(rules, skills)];
+  senders.set('mic', addAudio(pc, 'sendonly'));
+  senders.set('camera', addVideo(pc, cameraSending));
+  senders.set('screen', addVideo(pc, screenSending));
+  senders.set('screen_sound', addAudio(pc, 'sendonly'));
+  for (let i = 0; i < AUDIO_SLOTS; i++) addAudio(pc, 'recvonly');
+  for (let i = 0; i < VIDEO_SLOTS[profile]; i++) {
+    preferVideo(pc.addTransceiver('video', { direction: 'recvonly' }), [...new Set<VideoCodec>(['vp8', ...rules.codecs])]);
+  }
 
   const receivers = new Map<string, RTCRtpReceiver>();
   const slotsByMid = new Map<string, string>();
   const camera = (senders.get('camera') as RTCRtpTransceiver).sender;
   const tuners = new Map([
-    ['camera', createTuner(camera, 'maintain-framerate')],
-    ['screen', createTuner((senders.get('screen') as RTCRtpTransceiver).sender, 'maintain-resolution')],
+    ['camera', createTuner(camera, 'maintain-framerate', cameraSending.spatial)],
+    ['screen', createTuner((senders.get('screen') as RTCRtpTransceiver).sender, 'maintain-resolution', screenSending.spatial)],
   ]);
   let ordered: SendOrder | null = null;
   let answer: string | null = null;
@@ -133,42 +140,23 @@ export function createConnection(
   };
 }
 
-/** A video sender with temporal layers, where the browser can say so; else without. */
-function addVideo(pc: RTCPeerConnection, layers: readonly RTCRtpEncodingParameters[]): RTCRtpTransceiver {
+function addVideo(pc: RTCPeerConnection, { codec, encodings }: Sending): RTCRtpTransceiver {
+  const add = (sendEncodings: RTCRtpEncodingParameters[]) => pc.addTransceiver('video', { direction: 'sendonly', sendEncodings });
+  let transceiver: RTCRtpTransceiver;
   try {
-    const sendEncodings = layers.map((layer) => ({ ...layer, scalabilityMode: 'L1T3' }));
-    return add(pc, 'video', { direction: 'sendonly', sendEncodings });
+    transceiver = add(encodings.map((encoding) => ({ ...encoding })));
   } catch {
-    return add(pc, 'video', { direction: 'sendonly', sendEncodings: layers.map((layer) => ({ ...layer })) });
+    transceiver = add(encodings.map(({ scalabilityMode: _, ...encoding }) => encoding)); // a browser that refuses modes
   }
-}
-
-function add(pc: RTCPeerConnection, kind: 'audio' | 'video', init: RTCRtpTransceiverInit): RTCRtpTransceiver {
-  const transceiver = pc.addTransceiver(kind, init);
-  const codecs = codecsOf(kind);
-  // Every codec costs lines in each of some thirty m-sections; a browser that cannot choose sends a longer offer.
-  if (codecs.length > 0 && 'setCodecPreferences' in transceiver) {
-    try {
-      transceiver.setCodecPreferences(codecs);
-    } catch {
-      // It offers all it has, which the server can answer too.
-    }
-  }
+  // VP8 beside it, which every server answers.
+  preferVideo(transceiver, [...new Set<VideoCodec>([codec, 'vp8'])]);
   return transceiver;
 }
 
-function codecsOf(kind: 'audio' | 'video'): RTCRtpCodec[] {
-  const all = RTCRtpReceiver.getCapabilities?.(kind)?.codecs ?? [];
-  const wanted = kind === 'audio' ? ['audio/opus', 'audio/red'] : ['video/vp8', 'video/rtx'];
-  const chosen = wanted.flatMap((type) => all.filter((codec) => codec.mimeType.toLowerCase() === type));
-  return chosen.some((codec) => codec.mimeType.toLowerCase() === wanted[0]) ? chosen : [];
+function addAudio(pc: RTCPeerConnection, direction: 'sendonly' | 'recvonly'): RTCRtpTransceiver {
+  const transceiver = pc.addTransceiver('audio', { direction });
+  preferAudio(transceiver);
+  return transceiver;
 }
 
-// A number for maxFramerate stands on every encoding: in Chromium one set value would rule the layers where it is missing.
-const CAMERA_LAYERS: readonly RTCRtpEncodingParameters[] = [
-  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000, maxFramerate: 15 },
-  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000, maxFramerate: 30 },
-  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_800_000, maxFramerate: 30 },
-];
 const VOICE_MS = 20;
-const SCREEN_LAYER: readonly RTCRtpEncodingParameters[] = [{ maxBitrate: 2_500_000, maxFramerate: 15 }];

@@ -1,6 +1,6 @@
 // Runs a session: feeds the engine with what happens and does what it answers. The socket, the connection, the elements and the timers
 // meet here and nowhere else.
-import { decode, encode, type ClientMessage, type ClientStats, type Kind, type Profile, type SlotQuality, type Wish } from '../engine/protocol';
+import { decode, encode, type ClientMessage, type ClientStats, type Kind, type Profile, type SlotQuality, type VideoRules, type Wish } from '../engine/protocol';
 import { EMPTY_ROSTER, type Roster } from '../engine/roster';
 import { deadline, handle, newSession, stateOf, type Effect, type Input, type Seat, type SendOrder, type State, type Told } from '../engine/session';
 import type { Figures } from '../engine/stats';
@@ -127,7 +127,7 @@ export function createMeeting(url: string, token: string, options: Options): Mee
       case 'send':
         return send(effect.message);
       case 'connect':
-        return connect(effect.connection);
+        return connect(effect.connection, effect.video);
       case 'accept':
         return accept(effect);
       case 'restart':
@@ -158,11 +158,11 @@ export function createMeeting(url: string, token: string, options: Options): Mee
     socket?.send(encode(message));
   }
 
-  function connect(id: number): void {
+  function connect(id: number, video: VideoRules): void {
     connection?.close();
     connection = null;
     try {
-      connection = createConnection(options.profile, tracks, (state) => step({ on: 'media', connection: id, state }));
+      connection = createConnection(options.profile, video, tracks, (state) => step({ on: 'media', connection: id, state }));
     } catch {
       return step({ on: 'broken', connection: id }); // forbidden, or too many connections: tried again later
     }

@@ -1,12 +1,13 @@
 // Writes the server's orders into a video sender: one call at a time, in order, and always the newest. What the browser refuses is tried
 // once more and then left until the next order.
-import { tuned } from '../engine/sending';
+import { scaled, tuned } from '../engine/sending';
 import type { LayerOrder } from '../engine/protocol';
 
 /** Takes an order for the encodings, lowest first. */
 export type Tuner = (layers: readonly LayerOrder[]) => void;
 
-export function createTuner(sender: RTCRtpSender, preference: RTCDegradationPreference): Tuner {
+/** `spatial`: layers that go in the one encoding. */
+export function createTuner(sender: RTCRtpSender, preference: RTCDegradationPreference, spatial: number): Tuner {
   let wanted: readonly LayerOrder[] | null = null;
   let busy = false;
 
@@ -17,7 +18,7 @@ export function createTuner(sender: RTCRtpSender, preference: RTCDegradationPref
       const layers: readonly LayerOrder[] = wanted;
       wanted = null;
       try {
-        await write(sender, layers, preference);
+        await write(sender, layers, preference, spatial);
         refused = 0;
       } catch {
         // The parameters may have changed since they were read (a track was replaced); a closed connection refuses for good.
@@ -34,9 +35,11 @@ export function createTuner(sender: RTCRtpSender, preference: RTCDegradationPref
   };
 }
 
-async function write(sender: RTCRtpSender, layers: readonly LayerOrder[], preference: RTCDegradationPreference): Promise<void> {
+async function write(
+  sender: RTCRtpSender, layers: readonly LayerOrder[], preference: RTCDegradationPreference, spatial: number,
+): Promise<void> {
   const parameters = sender.getParameters();
-  const encodings = tuned(parameters.encodings, layers);
+  const encodings = spatial > 1 ? scaled(parameters.encodings, layers, spatial) : tuned(parameters.encodings, layers);
   if (encodings === null) return;
   await sender.setParameters({ ...parameters, encodings, degradationPreference: preference });
 }

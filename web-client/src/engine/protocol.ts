@@ -1,7 +1,7 @@
 // The client protocol of docs/PROTOCOL.md: what this page sends, what it takes, and the one door (`decode`) by which server messages come in.
 import { boolean, fail, integer, isObject, list, map, nullable, object, oneOf, text, type Of, type Result, type Shape } from './shape';
 
-export const VERSION = 1;
+export const VERSION = 2;
 
 export const KINDS = ['mic', 'camera', 'screen', 'screen_sound'] as const;
 /** A kind of source; its index in `KINDS` is the low two bits of a source's number. */
@@ -41,6 +41,12 @@ const site = nullable(text(96, /^[a-z0-9.-]+$/));
 const kind = oneOf(KINDS);
 const SLOT = /^(a[0-5]|v(1?[0-9]|2[0-6]))$/;
 const slotId = text(3, SLOT);
+
+export const VIDEO_CODECS = ['vp8', 'h264', 'vp9', 'av1'] as const;
+export type VideoCodec = (typeof VIDEO_CODECS)[number];
+const videoRules = object({ codecs: list(oneOf(VIDEO_CODECS), VIDEO_CODECS.length), scalable: boolean });
+/** How pictures are sent in a room: its codecs, the wanted first, and whether a camera's layers go in one stream where they can. */
+export type VideoRules = Of<typeof videoRules>;
 
 const point = object({
   number,
@@ -89,6 +95,7 @@ const SERVER = {
     site,
     role: oneOf(ROLES),
     points: integer(0, POINTS_MAX),
+    video: videoRules,
   }),
   joined: object({
     type: oneOf(['joined']), id, number, resume: token, answer: sdp, slots: map(SLOT, mid, 64), points, sequence, floor: nullable(number),

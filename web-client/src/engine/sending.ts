@@ -1,12 +1,15 @@
 // How this page sends what the server orders, and what its person should know of it.
 import type { Cause, LayerOrder } from './protocol';
 import type { SendOrder } from './session';
+import { scalability } from './video';
 
 /** The part of an encoding's parameters that is written here. */
 export interface Encoding {
   active?: boolean;
   maxBitrate?: number;
   maxFramerate?: number;
+  scalabilityMode?: string;
+  scaleResolutionDownBy?: number;
 }
 
 /**
@@ -29,6 +32,25 @@ export function tuned<E extends Encoding>(encodings: readonly E[], layers: reado
     return n.active === e?.active && n.maxBitrate === e.maxBitrate && n.maxFramerate === e.maxFramerate;
   });
   return same ? null : next;
+}
+
+/**
+ * The one encoding that carries `spatial` layers as the order for them wants it, lowest first; null if it is so already. It sends the
+ * layers up to the highest that is wanted, each as high as it always is, at what they may take together.
+ */
+export function scaled<E extends Encoding>(encodings: readonly E[], layers: readonly LayerOrder[], spatial: number): E[] | null {
+  const [encoding] = encodings;
+  // The server took the source as one of a single layer.
+  if (encoding === undefined || layers.length < spatial) return tuned(encodings, layers);
+  const count = layers.slice(0, spatial).reduce((most, { active }, i) => (active ? i + 1 : most), 0);
+  const sent = layers.slice(0, Math.max(1, count));
+  const together: LayerOrder = {
+    active: count > 0, bitrate: sent.reduce((sum, { bitrate }) => sum + bitrate, 0), fps: Math.max(...sent.map(({ fps }) => fps)),
+  };
+  const [next] = tuned([encoding], [together]) ?? [encoding];
+  const [scalabilityMode, scaleResolutionDownBy] = [scalability(sent.length), 2 ** (spatial - sent.length)];
+  const same = encoding.scalabilityMode === scalabilityMode && (encoding.scaleResolutionDownBy ?? 1) === scaleResolutionDownBy;
+  return same && next === encoding ? null : [{ ...(next as E), scalabilityMode, scaleResolutionDownBy }];
 }
 
 /** Less of one's own camera goes out than others want. */

@@ -3,6 +3,7 @@ import { retryDelay } from './retry';
 import { sendMessage } from './session-link';
 import type { Effect, Input, Session } from './session';
 import type { Sources } from './protocol';
+import { VP8_ONLY } from './video';
 
 export interface Connection {
   /** Grows with every connection of the page; events of older ones are ignored. */
@@ -30,7 +31,13 @@ export function renew(s: Session, now: number, out: Effect[]): void {
     id: s.nextId++, state: 'offering', since: now, offer: null, asked: null, restart: null,
     wasConnected: old?.wasConnected ?? false, renewals: old === null ? 0 : old.renewals + 1, renewAt: null,
   };
-  out.push({ do: 'connect', connection: s.connection.id });
+  out.push({ do: 'connect', connection: s.connection.id, video: s.welcome?.video ?? VP8_ONLY });
+}
+
+/** Makes the first offer as soon as the room has said how pictures are sent in it, and asks for the seat as soon as it can. */
+export function makeReady(s: Session, now: number, out: Effect[]): void {
+  if (s.goal === 'meeting' && s.welcome !== null && s.connection === null) renew(s, now, out);
+  tryJoin(s, out);
 }
 
 /** A new connection, but not at once: the last ones did not help either. */

@@ -2,7 +2,7 @@
 import { apply, snapshot } from './roster';
 import { end, refuse, resync, seated, type Effect, type Session } from './session';
 import { greeted, ponged } from './session-link';
-import { accepted, mediaLost, mediaTime, renew, renewLater, tryJoin } from './session-media';
+import { accepted, makeReady, mediaLost, mediaTime, renew, renewLater, tryJoin } from './session-media';
 import type { ErrorCode, Server, ServerMessage } from './protocol';
 
 export function received(s: Session, now: number, message: ServerMessage, out: Effect[]): void {
@@ -12,7 +12,7 @@ export function received(s: Session, now: number, message: ServerMessage, out: E
       if (s.link.at !== 'greeting') return;
       s.welcome = message;
       greeted(s, now);
-      return tryJoin(s, out);
+      return makeReady(s, now, out);
     case 'joined':
       return joined(s, now, message, out);
     case 'resumed':

@@ -5,11 +5,11 @@
 //
 // Two roads are watched apart: the link (WebSocket) and the media path. Media goes on while the link is away, and the other way round.
 import { closed, dead, linkDeadline, linkTime, opened, sendMessage, startLink, type Link } from './session-link';
-import { mediaChanged, mediaDeadline, mediaTime, offerMade, renew, renewLater, restartMade, tryJoin, type Connection } from './session-media';
+import { mediaChanged, mediaDeadline, makeReady, mediaTime, offerMade, renewLater, restartMade, type Connection } from './session-media';
 import { received } from './session-messages';
 import { EMPTY_ROSTER, type Roster } from './roster';
 import type {
-  ClientMessage, ClientStats, ErrorCode, Kind, Point, Profile, Server, ServerMessage, SlotChange, SlotQuality, Sources, Wish,
+  ClientMessage, ClientStats, ErrorCode, Kind, Point, Profile, Server, ServerMessage, SlotChange, SlotQuality, Sources, VideoRules, Wish,
 } from './protocol';
 
 export type Input =
@@ -41,7 +41,7 @@ export type Effect =
   | { do: 'close'; code: number }
   | { do: 'send'; message: ClientMessage }
   /** Drop the old media connection, make a new one and tell its offer by `offer`. */
-  | { do: 'connect'; connection: number }
+  | { do: 'connect'; connection: number; video: VideoRules }
   | { do: 'accept'; connection: number; answer: string; slots: Readonly<Record<string, string>> | null }
   | { do: 'restart'; connection: number }
   /** Send as the server says. A later order replaces an earlier one. */
@@ -226,8 +226,7 @@ function join(s: Session, now: number, name: string, profile: Profile, out: Effe
   s.goal = 'meeting';
   s.refused = null;
   s.wish = { name, profile };
-  renew(s, now, out);
-  tryJoin(s, out);
+  makeReady(s, now, out);
 }
 
 function again(s: Session, now: number, out: Effect[]): void {

@@ -105,9 +105,11 @@ impl Answer<'_> {
         let layer = usize::from(item.cap);
         let offer = &source.layers[layer];
         let temporal = usize::from(item.wanted.temporal());
-        let usual = shares(range(height(layer, offer)).usual)[temporal];
+        let first = if source.nested { 0 } else { layer };
+        let usual_of = |layer: usize| range(height(layer, &source.layers[layer])).usual;
+        let usual = shares((first..=layer).map(usual_of).sum())[temporal];
         let measured = if offer.live {
-            live_step(layer, offer).rates[temporal]
+            live_step(layer, offer, 0).rates[temporal]
         } else {
             0
         };

@@ -91,24 +91,25 @@ pub fn allocate(problem: &Problem<'_>, previous: &Allocation) -> Allocation {
 fn ideal_ladders(sources: &[(usize, &Source)]) -> Ladders {
     let of = |&(_, source): &(usize, &Source), is_first: bool| {
         let lowest = source.layers.iter().position(|offer| offer.can);
-        let step = |layer: usize| {
+        let step = |layer: usize, below: u64| {
             let offer = &source.layers[layer];
-            let rates = live_step(layer, offer).rates;
             if !offer.can && !offer.live {
                 return None;
             }
+            let rates = live_step(layer, offer, below).rates;
             let least = if lowest == Some(layer) {
                 range(0).usual
             } else {
                 range(height(layer, offer)).least
             };
+            let least = least + below;
             let is_cheaper = !offer.can || !is_first || rates[TEMPORAL_MAX - 1] <= least;
             Some(Step {
                 live: true,
                 rates: if is_cheaper { rates } else { shares(least) },
             })
         };
-        ladders_of(source, [step(0), step(1), step(2)])
+        ladders_of(source, steps(source, step))
     };
     Ladders {
         first: sources.iter().map(|source| of(source, true)).collect(),
@@ -119,20 +120,20 @@ fn ideal_ladders(sources: &[(usize, &Source)]) -> Ladders {
 /// The layers that arrive, at what they take, and those that should arrive soon, at what they are ordered at.
 fn real_ladders(now: Instant, sources: &[(usize, &Source)], orders: &Orders) -> Ladders {
     let of = |(&(_, source), order): (&(usize, &Source), &SourceOrder)| {
-        let step = |layer: usize| {
+        let step = |layer: usize, below: u64| {
             let offer = &source.layers[layer];
             if offer.live {
-                return Some(live_step(layer, offer));
+                return Some(live_step(layer, offer, below));
             }
             let asked_at = order.asked_at[layer]?;
             let is_due = now.saturating_duration_since(asked_at) < ARRIVAL;
             let ordered = order.layers[layer].filter(|_| is_due)?;
             Some(Step {
                 live: false,
-                rates: shares(ordered.bitrate_max.as_bps()),
+                rates: shares(below + ordered.bitrate_max.as_bps()),
             })
         };
-        ladders_of(source, [step(0), step(1), step(2)])
+        ladders_of(source, steps(source, step))
     };
     Ladders {
         first: sources.iter().zip(&orders.sources).map(of).collect(),
@@ -140,12 +141,24 @@ fn real_ladders(now: Instant, sources: &[(usize, &Source)], orders: &Orders) -> 
     }
 }
 
-/// A layer that arrives but was not measured yet is taken for a usual one.
-fn live_step(layer: usize, offer: &Offer) -> Step {
+/// The layers from the lowest up, each told what those take that it needs.
+fn steps(source: &Source, step: impl Fn(usize, u64) -> Option<Step>) -> [Option<Step>; LAYERS_MAX] {
+    let mut below = 0;
+    std::array::from_fn(|layer| {
+        let step = step(layer, below);
+        if let Some(step) = step.filter(|_| source.nested) {
+            below = step.rates[TEMPORAL_MAX - 1];
+        }
+        step
+    })
+}
+
+/// A layer that arrives but was not measured yet is taken for a usual one, on top of those `below` that it needs.
+fn live_step(layer: usize, offer: &Offer, below: u64) -> Step {
     let mut rates = offer.rates.map(Bitrate::as_bps);
     let most = rates.iter().copied().max().unwrap_or(0);
     if most == 0 {
-        rates = shares(range(height(layer, offer)).usual);
+        rates = shares(below + range(height(layer, offer)).usual);
     } else {
         rates[TEMPORAL_MAX - 1] = most;
     }

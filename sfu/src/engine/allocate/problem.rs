@@ -149,6 +149,8 @@ pub struct Sender<'a> {
 pub struct Source {
     /// Which.
     pub number: SourceNumber,
+    /// Its layers go in one stream: each needs those below it, and what it takes includes them.
+    pub nested: bool,
     /// What it has to offer, lowest layer first.
     pub layers: [Offer; LAYERS_MAX],
 }

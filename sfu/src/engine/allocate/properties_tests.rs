@@ -75,7 +75,7 @@ fn any_point() -> impl Strategy<Value = Point> {
         0_u8..8,
         demands,
         any_camera(),
-        any::<bool>(),
+        any::<[bool; 2]>(),
     )
         .prop_map(
             |(
@@ -86,7 +86,7 @@ fn any_point() -> impl Strategy<Value = Point> {
                 voices,
                 demands,
                 camera,
-                red,
+                [red, nested],
             )| Point {
                 rank,
                 estimate,
@@ -99,6 +99,7 @@ fn any_point() -> impl Strategy<Value = Point> {
                 encoder_steps: encoder_steps / 2 * encoder_steps,
                 demands,
                 camera,
+                nested,
             },
         )
 }

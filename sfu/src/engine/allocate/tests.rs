@@ -31,6 +31,7 @@ pub(super) struct Point {
     pub(super) encoder_steps: u8,
     pub(super) demands: Vec<Demand>,
     pub(super) camera: Option<[Offer; LAYERS_MAX]>,
+    pub(super) nested: bool,
 }
 
 pub(super) const VOICE: Bitrate = Bitrate::kbps(50);
@@ -75,6 +76,7 @@ impl Point {
             encoder_steps: 0,
             demands: demands.to_vec(),
             camera: Some(layers([150, 450, 1_500])),
+            nested: false,
         }
     }
 }
@@ -110,7 +112,11 @@ impl Scene {
                 point
                     .camera
                     .iter()
-                    .map(|&layers| Source { number, layers })
+                    .map(|&layers| Source {
+                        number,
+                        nested: point.nested,
+                        layers,
+                    })
                     .collect()
             })
             .collect();
@@ -607,4 +613,56 @@ fn a_room_whose_senders_obey_settles() {
         let not_sent = seconds[59].iter().find(|row| row.contains("NotSent"));
         assert_eq!(not_sent, None, "{down} kb/s");
     }
+}
+
+#[test]
+fn layers_that_go_in_one_stream_are_asked_for_and_paid_for_together() {
+    // Nested: layers that are on for a large thumbnail.
+    for (nested, on) in [(false, [true, false, true]), (true, [true; 3])] {
+        let mut scene = Scene::new(vec![
+            Point::new(&[demand(0, 2, Kind::Thumbnail, 720)]),
+            Point::new(&[]),
+        ]);
+        scene.points[1].nested = nested;
+        for offer in scene.points[1].camera.iter_mut().flatten().skip(1) {
+            (offer.live, offer.rates) = (false, [Bitrate::ZERO; TEMPORAL_MAX]);
+        }
+        let allocation = scene.allocate(&Allocation::default());
+        let order = allocation.source(camera(2)).expect("it sends");
+        assert_eq!(order.layers.map(|layer| layer.is_some_and(|l| l.active)), on);
+        let sent: u64 = order
+            .layers
+            .iter()
+            .flatten()
+            .filter(|layer| layer.active)
+            .map(|layer| layer.bitrate_max.as_bps())
+            .sum();
+        let sender = allocation.sender(EndpointId(2)).expect("is there");
+        assert_eq!(sender.used.as_bps(), sent + VOICE.as_bps());
+        let picture = allocation.slots_of(EndpointId(1))[0]
+            .picture
+            .expect("the lowest layer");
+        // Half of the pictures are enough for a thumbnail.
+        assert_eq!(picture.rate.as_bps(), shares(150_000)[1]);
+    }
+    // Too little for all three: a layer is not taken for what it adds alone.
+    let level = |nested: bool, estimate: u64| {
+        let mut scene = Scene::new(vec![
+            Point::new(&[demand(0, 2, Kind::Stage, 720)]),
+            Point::new(&[]),
+        ]);
+        scene.points[0].voices = 0;
+        scene.points[0].estimate = Some(Bitrate::kbps(estimate));
+        scene.points[1].nested = nested;
+        let all = scene.points[1].camera.iter_mut().flatten();
+        all.for_each(|offer| offer.rates = [Bitrate::ZERO; TEMPORAL_MAX]);
+        let allocation = scene.allocate(&Allocation::default());
+        allocation.slots_of(EndpointId(1))[0]
+            .picture
+            .map(|p| (p.layer, p.temporal))
+    };
+    assert_eq!(
+        (level(false, 520), level(true, 520)),
+        (Some((1, 2)), Some((1, 1)))
+    );
 }

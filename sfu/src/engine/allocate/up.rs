@@ -156,7 +156,7 @@ impl<'a> Uplinks<'a> {
             let room = share(item.desk).min(hall.desks[item.desk].purse.spare());
             let takes = item.rate(ladder).saturating_add(room);
             let feed = &mut self.feeds[source];
-            let usual = feed.range(layer.into()).usual;
+            let usual = feed.together(layer.into(), |feed, layer| feed.range(layer).usual);
             let takes = if item.is_first { takes } else { takes.min(usual) };
             let kind = item.demand.kind;
             let wish = &mut feed.wish;
@@ -196,6 +196,11 @@ impl<'a> Uplinks<'a> {
         if layer > feed.highest(self.senders[feed.sender].0) {
             return Err(Cause::SenderCpu.into());
         }
+        let below = (0..layer).rev().find(|&below| feed.source.layers[below].can);
+        if let Some(below) = below.filter(|_| feed.source.nested) {
+            self.switch_on(at, below)?;
+        }
+        let feed = &self.feeds[at];
         let least = feed.range(layer).least;
         self.spend(at, least)?;
         self.feeds[at].bitrates[layer] = Some(least);
@@ -244,7 +249,14 @@ impl<'a> Uplinks<'a> {
             let (Some(bitrate), Some(takes)) = (feed.bitrates[layer], feed.wish.layers[layer]) else {
                 continue;
             };
-            let target = feed.target(now, layer, takes);
+            // Of layers that go together each is wanted for what the highest leaves it.
+            let below = if feed.source.nested {
+                &feed.bitrates[..layer]
+            } else {
+                &[]
+            };
+            let below: u64 = below.iter().copied().flatten().sum();
+            let target = feed.target(now, layer, takes.saturating_sub(below));
             let (sender, left) = &self.senders[feed.sender];
             let room = bitrate.saturating_add((*left).min(self.lines.least(sender.lines)));
             let former = feed.former_bitrate(layer);
@@ -361,6 +373,12 @@ impl Feed<'_> {
         } else {
             range
         }
+    }
+
+    /// Of a layer, with those that it needs.
+    fn together(&self, layer: usize, of: impl Fn(&Self, usize) -> u64) -> u64 {
+        let first = if self.source.nested { 0 } else { layer };
+        (first..=layer).map(|layer| of(self, layer)).sum()
     }
 
     fn former_bitrate(&self, layer: usize) -> Option<u64> {

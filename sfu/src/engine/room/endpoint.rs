@@ -7,12 +7,13 @@ use std::{
 
 use super::{
     super::{
+        allocate::LAYERS_MAX,
         id::{EndpointId, LineIndex, MediaKind, PointNumber, Rank, SlotId, SourceKind, SourceNumber, Ssrc},
         outbound::{Outbound, Raised},
         pacer::Class,
         packet::{
-            ExtensionIds, Forward, Negotiated, NewEndpoint, OutgoingHeader, Purpose, SlotGrade, SourceGrade,
-            soonest,
+            Codec, ExtensionIds, Forward, Negotiated, NegotiatedSource, NewEndpoint, OutgoingHeader, Purpose,
+            SlotGrade, SourceGrade, soonest,
         },
         redundancy::Need,
         rewriter::Skip,
@@ -63,6 +64,8 @@ pub(super) struct Endpoint {
     pub(super) voices: usize,
     /// Encodings of each kind that were agreed upon.
     encodings: [u8; SourceKind::ALL.len()],
+    /// Its camera sends its layers in one stream.
+    layered: bool,
     /// Whether its path loses so much that its voices need redundancy.
     pub(super) need: Need,
     /// Loss since the last look.
@@ -123,6 +126,7 @@ impl Endpoint {
             order: (Vec::new(), 0),
             voices: usize::MAX,
             encodings: SourceKind::ALL.map(|kind| encodings(&new.media, kind)),
+            layered: new.media.sources.iter().any(is_layered),
             need: Need::default(),
             window: Window::default(),
             extensions: new.media.extensions,
@@ -143,6 +147,11 @@ impl Endpoint {
     /// Encodings of that kind that were agreed upon.
     pub(super) fn encodings(&self, kind: SourceKind) -> u8 {
         self.encodings[kind as usize]
+    }
+
+    /// Its source of that kind is to come with its layers in one stream.
+    pub(super) fn is_layered(&self, kind: SourceKind) -> bool {
+        kind == SourceKind::Camera && self.layered
     }
 
     /// So many voices from now on. True if that is news.
@@ -409,12 +418,24 @@ fn class(forward: &Forward) -> Class {
     }
 }
 
-/// Encodings of that kind that were agreed upon.
+/// Layers of that kind that were agreed upon: its encodings, or what a camera puts into one of them where its codec can.
 fn encodings(media: &Negotiated, kind: SourceKind) -> u8 {
     let source = media.sources.iter().find(|source| source.kind == kind);
     source.map_or(0, |source| {
-        u8::try_from(source.rids.len().max(1)).unwrap_or(u8::MAX)
+        let encodings = match source.rids.len() {
+            0 if is_layered(source) => LAYERS_MAX,
+            count => count.max(1),
+        };
+        u8::try_from(encodings).unwrap_or(u8::MAX)
     })
+}
+
+/// A camera that sends its spatial layers in one stream (scalable coding); nothing in an offer says how many.
+fn is_layered(source: &NegotiatedSource) -> bool {
+    let codec = source.payloads.first().map(|payload| payload.codec);
+    source.kind == SourceKind::Camera
+        && source.rids.is_empty()
+        && matches!(codec, Some(Codec::Vp9 | Codec::Av1))
 }
 
 /// A sender report with a source description of a name of up to 15 bytes.

@@ -348,6 +348,7 @@ fn offers(endpoint: &Endpoint) -> Vec<allocate::Source> {
     pictures
         .map(|source| allocate::Source {
             number: source.number,
+            nested: source.is_nested() || endpoint.is_layered(source.number.kind()),
             layers: source.offers(endpoint.encodings(source.number.kind())),
         })
         .collect()

@@ -9,6 +9,7 @@ use super::{
     super::{
         allocate::{LAYERS_MAX, Offer, TEMPORAL_MAX},
         arrival::{Arrival, Picture},
+        descriptor::LENGTH_MAX,
         history::{History, HistoryLimit},
         id::{EndpointId, MediaKind, SlotId, SourceKind, SourceNumber},
         outbound::Raised,
@@ -154,7 +155,10 @@ impl Source {
         };
         let packet = SourcePacket::new(of, at, arrival);
         let history = histories.all.get_mut(&current.history)?;
-        if !history.insert(now, arrival.sequence, packet.original, arrival.payload) {
+        let mut kept = [0; LENGTH_MAX];
+        let descriptor = arrival.descriptor.and_then(|carried| carried.write(&mut kept));
+        let before = descriptor.unwrap_or_default();
+        if !history.insert_behind(now, arrival.sequence, packet.original, before, arrival.payload) {
             return None;
         }
         current.highest = current.highest.max(arrival.sequence);
@@ -236,6 +240,11 @@ impl Source {
         self.layers.get(usize::from(layer))?.height
     }
 
+    /// Its layers come in one stream, each of which needs those below it.
+    pub(super) fn is_nested(&self) -> bool {
+        self.svc
+    }
+
     /// What it has to offer, lowest layer first, of which `encodings` were agreed upon.
     pub(super) fn offers(&self, encodings: u8) -> [Offer; LAYERS_MAX] {
         let (mut index, mut below) = (0, Bitrate::ZERO);
@@ -247,7 +256,7 @@ impl Source {
                 below = rates[TEMPORAL_MAX - 1];
             }
             Offer {
-                can: if self.svc { layer.live } else { index <= encodings },
+                can: index <= encodings || self.svc && layer.live,
                 live: layer.live,
                 height: layer.height,
                 rates,
@@ -303,7 +312,8 @@ impl Source {
             }
             Codec::Vp8 => vp8::frame_size(arrival.payload).map(|size| ([size; vp9::SPATIAL_MAX], 1)),
             Codec::H264 => h264::frame_size(arrival.payload).map(|size| ([size; vp9::SPATIAL_MAX], 1)),
-            Codec::Av1 => av1::frame_size(arrival.payload).map(|size| ([size; vp9::SPATIAL_MAX], 1)),
+            Codec::Av1 => described_sizes(arrival)
+                .or_else(|| av1::frame_size(arrival.payload).map(|size| ([size; vp9::SPATIAL_MAX], 1))),
             Codec::Opus => None,
         };
         let Some((sizes, count)) = sizes else {
@@ -365,6 +375,16 @@ impl Source {
         self.check_at = None;
         self.on = false;
     }
+}
+
+/// Of the spatial layers, from a dependency descriptor: the payload tells the highest alone.
+fn described_sizes(arrival: &Arrival<'_>) -> Option<([(u16, u16); vp9::SPATIAL_MAX], u8)> {
+    let heights = arrival.heights?;
+    let mut sizes = [(0, 0); vp9::SPATIAL_MAX];
+    for (size, height) in sizes.iter_mut().zip(heights) {
+        *size = (0, height);
+    }
+    Some((sizes, LAYERS_MAX as u8))
 }
 
 /// More of a key frame is not sent after its late first packet.

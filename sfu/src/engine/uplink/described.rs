@@ -1,36 +1,78 @@
 //! What AV1 streams tell of themselves by dependency descriptors.
 
-use super::super::{arrival::Picture, seq::Seq};
+use super::super::{allocate::LAYERS_MAX, arrival::Picture, descriptor::Carried, seq::Seq};
 use crate::wire::ext::dependency_descriptor::{self, Structure};
 
 /// How a stream with dependency descriptors is made, as the newest packet that told it says.
 #[derive(Debug, Default)]
 pub(super) struct Described {
     structure: Option<(Seq, Box<Structure>)>,
+    /// The decode targets that are sent.
+    active: Option<(Seq, u32)>,
+}
+
+/// What a packet tells.
+#[derive(Debug, Default)]
+pub(super) struct Told<'p> {
+    /// Of its picture; none if it cannot be read.
+    pub(super) picture: Option<Picture>,
+    /// Of the spatial layers, if it tells them.
+    pub(super) heights: Option<Heights>,
+    /// Its descriptor, if it can go on.
+    pub(super) descriptor: Option<Carried<'p>>,
 }
 
 impl Described {
-    /// What a packet says of its picture. Without a descriptor, or with one that names nothing known, only what the payload
-    /// tells.
-    pub(super) fn read(
+    /// Reads a packet. Without a descriptor, or with one that names nothing known, only what the payload tells.
+    pub(super) fn read<'p>(
         &mut self,
         sequence: Seq,
-        value: Option<&[u8]>,
+        value: Option<&'p [u8]>,
         payload: &[u8],
         svc: bool,
-    ) -> Option<Picture> {
+    ) -> Told<'p> {
         let known = self.structure.as_ref().map(|(_, structure)| &**structure);
-        let Some((frame, fresh)) = value.and_then(|value| dependency_descriptor::read(value, known)) else {
-            return Picture::of_av1(payload, None, svc);
+        let read = value.and_then(|value| Some((value, dependency_descriptor::read(value, known)?)));
+        let Some((value, (frame, fresh))) = read else {
+            return Told {
+                picture: Picture::of_av1(payload, None, svc),
+                ..Told::default()
+            };
         };
-        let structure = fresh.as_ref().or(known)?;
-        let picture = Picture::of_av1(payload, Some((&frame, structure)), svc);
-        let newer = self.structure.as_ref().is_none_or(|(at, _)| *at < sequence);
-        if let Some(fresh) = fresh.filter(|_| newer) {
+        let Some(structure) = fresh.as_ref().or(known) else {
+            return Told::default();
+        };
+        let active = frame
+            .active_targets
+            .or(self.active.map(|(_, active)| active))
+            .unwrap_or(u32::MAX);
+        let told = Told {
+            picture: Picture::of_av1(payload, Some((&frame, structure)), svc),
+            heights: fresh.as_ref().and_then(heights),
+            descriptor: Carried::new(value, &frame, structure, active),
+        };
+        let newer = |at: Option<Seq>| at.is_none_or(|at| at < sequence);
+        if frame.active_targets.is_some() && newer(self.active.map(|(at, _)| at)) {
+            self.active = Some((sequence, active));
+        }
+        if newer(self.structure.as_ref().map(|(at, _)| *at))
+            && let Some(fresh) = fresh
+        {
             self.structure = Some((sequence, Box::new(fresh)));
         }
-        picture
+        told
     }
+}
+
+/// Of the spatial layers, lowest first; 0 for one that is not there.
+pub(super) type Heights = [u16; LAYERS_MAX];
+
+fn heights(structure: &Structure) -> Option<Heights> {
+    let mut heights = [0; LAYERS_MAX];
+    for (height, size) in heights.iter_mut().zip(structure.sizes()?) {
+        *height = size.1;
+    }
+    Some(heights)
 }
 
 #[cfg(test)]
@@ -44,22 +86,31 @@ mod tests {
     const BEGINS: [u8; 2] = [0x18, 0x30];
     const GOES_ON: [u8; 2] = [0x10, 0x30];
 
+    fn read(
+        described: &mut Described,
+        sequence: Seq,
+        value: Option<&[u8]>,
+        payload: &[u8],
+        svc: bool,
+    ) -> Picture {
+        described
+            .read(sequence, value, payload, svc)
+            .picture
+            .expect("read")
+    }
+
     #[test]
     fn the_structure_of_a_key_frame_explains_what_follows() {
         let mut described = Described::default();
-        let unknown = described
-            .read(Seq(1), Some(&UPPER), &GOES_ON, false)
-            .expect("read");
+        let unknown = read(&mut described, Seq(1), Some(&UPPER), &GOES_ON, false);
         assert_eq!((unknown.temporal, unknown.key_frame), (None, false));
-        let key = described.read(Seq(2), Some(&KEY), &BEGINS, false).expect("read");
+        let key = read(&mut described, Seq(2), Some(&KEY), &BEGINS, false);
         assert!(key.key_frame && key.starts_picture && key.switch_up);
-        let upper = described
-            .read(Seq(3), Some(&UPPER), &GOES_ON, true)
-            .expect("read");
+        let upper = read(&mut described, Seq(3), Some(&UPPER), &GOES_ON, true);
         assert_eq!((upper.temporal, upper.switch_up), (Some(1), false));
         let spatial = upper.spatial.expect("one stream for all");
         assert!(spatial.layer == 0 && spatial.ends_frame && !spatial.stands_alone);
-        let plain = described.read(Seq(4), None, &GOES_ON, false).expect("read");
+        let plain = read(&mut described, Seq(4), None, &GOES_ON, false);
         assert_eq!(plain.temporal, None);
     }
 
@@ -70,9 +121,7 @@ mod tests {
         other[3] |= 0x01; // the ids of its templates begin at 32 and more
         described.read(Seq(9), Some(&KEY), &BEGINS, false);
         described.read(Seq(5), Some(&other), &BEGINS, false);
-        let upper = described
-            .read(Seq(10), Some(&UPPER), &GOES_ON, false)
-            .expect("read");
+        let upper = read(&mut described, Seq(10), Some(&UPPER), &GOES_ON, false);
         assert_eq!(upper.temporal, Some(1));
     }
 }

@@ -154,6 +154,8 @@ impl Uplink {
         self.stats.recovered += 1;
         let id = self.streams.layers()[identity.layer];
         Some(Arrival {
+            heights: None,
+            descriptor: None,
             source: id.source,
             layer: id.layer,
             layers: id.layers,

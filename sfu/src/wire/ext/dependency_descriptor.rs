@@ -4,7 +4,10 @@
 //! A sender describes its stream once, with a key frame, as templates ([`Structure`]); each packet names a template and what
 //! differs from it ([`Descriptor`]). Decode targets are the layers a receiver may choose, chains the frames it must not miss.
 
-use crate::wire::{be, bits::Bits};
+use crate::wire::{
+    be,
+    bits::{self, Bits},
+};
 
 /// Decode targets that a structure may have (five bits).
 pub const TARGETS_MAX: usize = 32;
@@ -132,8 +135,21 @@ pub struct Descriptor {
     pub references: References,
     /// A bit for each decode target that the sender sends, if the packet says.
     pub active_targets: Option<u32>,
+    /// Where it says so, or would.
+    pub place: Place,
     chains: Chains,
     chain_count: u8,
+}
+
+/// Where a descriptor names the active decode targets, or would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The first bit.
+    bit: u16,
+    /// It does.
+    is_there: bool,
+    /// Decode targets, a bit each.
+    count: u8,
 }
 
 impl Descriptor {
@@ -177,6 +193,11 @@ pub fn read(value: &[u8], known: Option<&Structure>) -> Option<(Descriptor, Opti
         None
     };
     let structure = fresh.as_ref().or(known)?;
+    let place = Place {
+        bit: 24 + u16::try_from(bits.position()).ok()?,
+        is_there: flags.active_targets,
+        count: structure.target_count,
+    };
     let active_targets = match (flags.active_targets, flags.structure) {
         (true, _) => Some(bits.read(structure.target_count.into())?),
         (false, true) => Some(u32::MAX >> (32 - structure.target_count)),
@@ -193,6 +214,7 @@ pub fn read(value: &[u8], known: Option<&Structure>) -> Option<(Descriptor, Opti
         indications: template.indications,
         references: template.references,
         active_targets,
+        place,
         chains: template.chains,
         chain_count: structure.chains,
     };
@@ -221,16 +243,66 @@ fn read_references(bits: &mut Bits<'_>) -> Option<References> {
     }
 }
 
-/// Writes another frame number over that of a descriptor. What frames lean on are distances: they stay true. False, and
-/// nothing changed, if it is too short.
-pub fn patch(value: &mut [u8], frame_number: u16) -> bool {
-    match value.get_mut(1..3) {
-        Some(place) => {
-            place.copy_from_slice(&frame_number.to_be_bytes());
-            true
-        }
-        None => false,
+/// First bit behind the flags.
+const FLAGS_END: usize = 29;
+/// The flag that active decode targets follow (A.8.2 active_decode_targets_present_flag).
+const TARGETS_FLAG: usize = 25;
+
+impl Place {
+    /// Decode targets.
+    pub fn count(self) -> u8 {
+        self.count
     }
+
+    /// Where the targets stand once [`Self::write`] made place for them.
+    pub fn stands_at(self) -> u16 {
+        self.bit.max(FLAGS_END as u16)
+    }
+
+    /// Bytes of a descriptor with the targets in it.
+    pub fn length(self, value: &[u8]) -> usize {
+        self.bits(value).div_ceil(8)
+    }
+
+    fn rest(self) -> usize {
+        let targets = if self.is_there { self.count.into() } else { 0 };
+        usize::from(self.bit) + targets
+    }
+
+    fn bits(self, value: &[u8]) -> usize {
+        let rest = (8 * value.len()).saturating_sub(self.rest());
+        usize::from(self.stands_at()) + usize::from(self.count) + rest
+    }
+
+    /// Writes the descriptor that it was read from with place for the active targets, which are left at none, and returns its
+    /// length. None if `out` is too short.
+    pub fn write(self, value: &[u8], out: &mut [u8]) -> Option<usize> {
+        let length = self.length(value);
+        let out = out.get_mut(..length)?;
+        out.fill(0);
+        copy(value, 0, out, 0, usize::from(self.bit))?;
+        bits::write(out, TARGETS_FLAG, 1, 1);
+        let from = self.rest();
+        let to = usize::from(self.stands_at()) + usize::from(self.count);
+        copy(value, from, out, to, (8 * value.len()).saturating_sub(from))?;
+        Some(length)
+    }
+}
+
+fn copy(value: &[u8], from: usize, out: &mut [u8], to: usize, count: usize) -> Option<()> {
+    for bit in 0..count {
+        let source = value.get((from + bit) / 8)? >> (7 - (from + bit) % 8) & 1;
+        bits::write(out, to + bit, 1, source.into()).then_some(())?;
+    }
+    Some(())
+}
+
+/// Writes another frame number, and the active ones of `count` targets that stand at bit `at`. What frames lean on are distances:
+/// they stay true. False if it is too short; it may have been written to then.
+pub fn patch(value: &mut [u8], frame_number: u16, at: u16, count: u8, targets: u32) -> bool {
+    bits::write(value, 8, 16, frame_number.into())
+        && count <= 32
+        && bits::write(value, at.into(), count.into(), targets)
 }
 
 impl Structure {

@@ -163,19 +163,40 @@ fn what_differs_from_the_template_counts() {
 }
 
 #[test]
-fn a_patch_changes_the_frame_number_alone() {
-    let mut value = key();
-    assert!(patch(&mut value, 9));
-    let (patched, _) = read(&value, None).expect("whole");
-    let (before, _) = read(&key(), None).expect("whole");
-    assert_eq!(
-        patched,
-        Descriptor {
-            frame_number: 9,
-            ..before
-        }
-    );
-    assert!(!patch(&mut [1, 2], 9));
+fn what_is_written_anew_has_its_number_and_targets_and_all_the_rest() {
+    let (_, structure) = read(&key(), None).expect("whole");
+    let structure = structure.expect("has one");
+    let mut custom = Writer::default();
+    custom.put(0xC1_0007, 24);
+    custom.put(0b01111, 5); // active targets, and its own of everything else
+    custom.put(0b011, 3);
+    custom.put(0b10_11_01, 6);
+    for (size, distance) in [(1, 6), (3, 3_999)] {
+        custom.put(size, 2);
+        custom.put(distance, 4 * size);
+    }
+    custom.put(0, 2);
+    custom.put(77, 8);
+    for value in [key(), vec![0xC1, 0, 7], custom.bytes()] {
+        let (before, fresh) = read(&value, Some(&structure)).expect("whole");
+        let mut out = [0xAA; 255];
+        let length = before.place.write(&value, &mut out).expect("has room");
+        assert_eq!(length, before.place.length(&value));
+        let (at, count) = (before.place.stands_at(), before.place.count());
+        assert!(patch(&mut out[..length], 9, at, count, 0b101));
+        let (after, fresh_after) = read(&out[..length], Some(&structure)).expect("whole");
+        assert_eq!(fresh_after, fresh);
+        assert_eq!((after.frame_number, after.active_targets), (9, Some(0b101)));
+        let same = Descriptor {
+            frame_number: before.frame_number,
+            active_targets: before.active_targets,
+            place: before.place,
+            ..after
+        };
+        assert_eq!(same, before);
+        assert!(before.place.write(&value, &mut out[..length - 1]).is_none());
+    }
+    assert!(!patch(&mut [1, 2], 9, 29, 3, 0) && !patch(&mut [0; 4], 9, 29, 4, 0));
 }
 
 proptest! {
@@ -185,6 +206,14 @@ proptest! {
         let _ = read(&value, known.as_ref());
         if with_structure && value.len() > 3 {
             value[3] |= 0x80;
+        }
+        if let Some((descriptor, _)) = read(&value, known.as_ref()) {
+            let mut out = [0; 255];
+            let length = descriptor.place.write(&value, &mut out).expect("has room");
+            let (at, count) = (descriptor.place.stands_at(), descriptor.place.count());
+            prop_assert!(patch(&mut out[..length], 9, at, count, 1));
+            let (again, _) = read(&out[..length], known.as_ref()).expect("still one");
+            prop_assert_eq!((again.frame_number, again.references), (9, descriptor.references));
         }
         if let Some((descriptor, Some(structure))) = read(&value, None) {
             prop_assert!(usize::from(structure.spatial_layers()) <= SPATIAL_MAX);

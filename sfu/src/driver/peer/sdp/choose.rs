@@ -57,6 +57,7 @@ pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Cho
     };
     let wanted = config.video.iter().take(VIDEO_CODECS_MAX);
     let wanted: Vec<Codec> = wanted.copied().map(Codec::from).collect();
+    let described = media.extensions.dependency.filter(|_| offer.allows_mixed);
     let mut slots = (0, 0);
     let mut roles = Vec::with_capacity(offer.sections.len());
     for section in &offer.sections {
@@ -75,9 +76,13 @@ pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Cho
                 if *next >= most {
                     Role::Refused
                 } else {
-                    media
-                        .slots
-                        .push(slot(section, SlotId { kind, index: *next }, payloads, &mut ssrcs));
+                    media.slots.push(slot(
+                        section,
+                        SlotId { kind, index: *next },
+                        payloads,
+                        &mut ssrcs,
+                        described,
+                    ));
                     *next += 1;
                     Role::Slot(media.slots.len() - 1)
                 }
@@ -324,10 +329,18 @@ fn slot(
     slot: SlotId,
     payloads: Vec<PayloadType>,
     ssrcs: &mut Ssrcs<'_>,
+    described: Option<u8>,
 ) -> NegotiatedSlot {
     let has_rtx = payloads.iter().any(|p| p.rtx.is_some());
     let ssrc = ssrcs.next();
+    let reads = |e: &Extension| !matches!(e.direction, Some(Direction::SendOnly | Direction::Inactive));
+    let takes_descriptor = payloads.iter().any(|p| p.codec == Codec::Av1)
+        && section
+            .extensions
+            .iter()
+            .any(|e| e.uri == DEPENDENCY && Some(e.id) == described && reads(e));
     NegotiatedSlot {
+        dependency: described.filter(|_| takes_descriptor),
         slot,
         mid: section.mid,
         ssrc,

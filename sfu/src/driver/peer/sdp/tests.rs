@@ -130,6 +130,24 @@ fn av1_comes_with_its_descriptor_where_long_extensions_are_allowed() {
     let answered = av1(&mixed);
     assert!(answered.media.extensions.dependency.is_some());
     assert!(answered.sdp.contains("a=extmap-allow-mixed") && answered.sdp.contains("#dependency-descriptor"));
+    let slots_take = |answered: &Answered| {
+        let slots = answered
+            .media
+            .slots
+            .iter()
+            .filter(|s| s.slot.kind == MediaKind::Video);
+        slots.map(|slot| slot.dependency).collect::<Vec<_>>()
+    };
+    assert_eq!(slots_take(&answered), [Some(12)]);
+    let vp9 = answer_in(&mixed, Profile::Laptop, &all_sources(), &[VideoCodec::Vp9]).expect("answers");
+    assert_eq!(slots_take(&vp9), [None], "AV1 alone needs it");
+    // Firefox sends it and reads it not.
+    let firefox = FIREFOX_ALL.replacen("a=msid-semantic", "a=extmap-allow-mixed\r\na=msid-semantic", 1);
+    let firefox = av1(&firefox);
+    assert_eq!(
+        (firefox.media.extensions.dependency, slots_take(&firefox)),
+        (Some(8), vec![None])
+    );
     let plain = CHROMIUM_ALL.replace("a=extmap-allow-mixed\r\n", "");
     let answered = av1(&plain);
     assert_eq!(answered.media.extensions.dependency, None);

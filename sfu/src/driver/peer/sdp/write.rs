@@ -59,7 +59,8 @@ impl Plan {
         });
         Self {
             sections: sections.collect(),
-            mixed: chosen.media.extensions.dependency.is_some(),
+            mixed: chosen.media.extensions.dependency.is_some()
+                || chosen.media.slots.iter().any(|slot| slot.dependency.is_some()),
             session: (config.random)(),
             version: 1,
             remote: offer.fingerprint,
@@ -230,6 +231,7 @@ fn plan_slot(section: &Section, ids: &ExtensionIds, slot: &NegotiatedSlot) -> Pl
             (MID, ids.mid),
             (TRANSPORT_CC, ids.transport_cc),
             (PLAYOUT_DELAY, ids.playout_delay),
+            (DEPENDENCY, slot.dependency),
         ],
     };
     extensions(&mut body, section, wanted);

@@ -158,6 +158,7 @@ fn negotiated() -> Negotiated {
         ssrcs: Vec::new(),
     };
     let audio = (0..6).map(|i| NegotiatedSlot {
+        dependency: None,
         slot: SlotId::audio(i),
         mid: short(&format!("a{i}")),
         ssrc: Ssrc(audio_ssrc(i)),
@@ -166,6 +167,7 @@ fn negotiated() -> Negotiated {
         red: Some(RED),
     });
     let video = (0..4).map(|i| NegotiatedSlot {
+        dependency: None,
         slot: SlotId::video(i),
         mid: short(&format!("v{i}")),
         ssrc: Ssrc(video_ssrc(i)),

@@ -1,0 +1,98 @@
+// Rooms that send H.264, VP9 and AV1: real browsers meet in each, and small tiles get smaller layers than large ones.
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { after, before, test } from 'node:test';
+import { join, openPage, received, sent, startChromium, startFirefox, startServer, target, until } from './harness.mjs';
+
+// A room for ten sends VP9 and AV1 in scalable layers, a larger one as simulcast.
+const rooms = [
+  { id: 'h264', codec: 'H264', points_max: 10, encodings: 3 },
+  { id: 'vp9', codec: 'VP9', points_max: 10, encodings: 1 },
+  { id: 'av1', codec: 'AV1', points_max: 10, encodings: 1 },
+  { id: 'vp9-large', codec: 'VP9', points_max: 300, encodings: 3 },
+];
+let folder, server, browser, firefox;
+
+before(async () => {
+  folder = await mkdtemp(path.join(os.tmpdir(), 'diemcau-e2e-codecs-'));
+  const config = path.join(folder, 'config.toml');
+  await writeFile(config, rooms.map(({ id, codec, points_max }) =>
+    `[[rooms]]\nid = "${id}"\npoints_max = ${points_max}\nvideo = ["${codec.toLowerCase()}"]\n`).join('\n'));
+  server = await startServer({ data: folder, args: ['--config', config] });
+  browser = await startChromium();
+  firefox = await startFirefox();
+});
+after(async () => {
+  await firefox?.close();
+  await browser?.close();
+  await server?.stop();
+  if (folder) await rm(folder, { recursive: true, force: true });
+});
+
+/** The link into a room, as `diemcau token` gives it. */
+async function linkTo(room) {
+  const { stdout } = await promisify(execFile)(process.env.DIEMCAU ?? path.join(target, 'diemcau'),
+    ['token', '--data', folder, '--config', path.join(folder, 'config.toml'), '--room', room]);
+  const token = stdout.match(/[\w-]+\.[\w-]+\.[\w-]+/)[0];
+  return `${server.http}/p/${room}#k=${token}`;
+}
+
+/** The codecs of pictures that a browser sends, or shows, by its own word. */
+const able = (page, side) => page.evaluate((side) =>
+  globalThis[side].getCapabilities('video').codecs.map((c) => c.mimeType.toUpperCase()), side);
+
+/** The picture that a page gets; null: none. */
+async function picture(page) {
+  const [first] = (await received(page)).filter((s) => s.kind === 'video' && s.frames > 0).sort((a, b) => b.frames - a.frames);
+  return first ?? null;
+}
+
+for (const { id, codec, encodings } of rooms) {
+  test(`${id}: pictures in ${codec}, a smaller layer for a smaller tile`, async (t) => {
+    const url = await linkTo(id);
+    const opened = [];
+    const open = async (viewport, name, button) => {
+      const page = await openPage(browser, url, { viewport });
+      opened.push(page);
+      await join(page, name, button);
+      return page;
+    };
+    try {
+      const sender = await openPage(browser, url, { viewport: { width: 500, height: 400 } });
+      opened.push(sender);
+      if (!(await able(sender, 'RTCRtpSender')).includes(`VIDEO/${codec}`)) return t.skip(`this Chromium does not encode ${codec}`);
+      await join(sender, 'Điểm cầu tỉnh');
+      const large = await open({ width: 1366, height: 768 }, 'Màn hình lớn', 'join-listen');
+      const small = await open({ width: 320, height: 420 }, 'Điện thoại', 'join-listen');
+      const fox = await firefox.join(url, 'Firefox', { button: 'join-listen' });
+      opened.push(fox);
+      const foxShows = (await able(fox, 'RTCRtpReceiver')).includes(`VIDEO/${codec}`);
+
+      for (const [name, page] of Object.entries({ large, small })) {
+        const now = await until(`30 pictures on the ${name} page`, () => picture(page), (p) => p?.frames >= 30, 30);
+        assert.equal(now.codec, `video/${codec}`);
+      }
+      const out = (await sent(sender)).filter((s) => s.kind === 'video' && s.frames > 0);
+      assert.ok(out.length >= 1 && out.length <= encodings, `${out.length} encodings`);
+      assert.ok(out.every((s) => s.codec === `video/${codec}`), JSON.stringify(out));
+      if (foxShows) assert.equal((await until('30 pictures in Firefox', () => picture(fox), (p) => p?.frames >= 30, 30)).codec, `video/${codec}`);
+      else t.diagnostic(`this Firefox does not decode ${codec}`);
+
+      const heights = async () => (await Promise.all([large, small].map(picture))).map((p) => p?.height ?? 0);
+      const [high, low] = await until('a layer of its own for each tile', heights, ([high, low]) => low > 0 && high > low, 30);
+      const before = await picture(small);
+      const after = await until('pictures go on', () => picture(small), (p) => p.frames >= before.frames + 30);
+      assert.ok(after.height < high, `${after.height} of ${high}`);
+      // Layers that are told apart wrongly show as pictures that cannot be decoded and as requests for key frames.
+      for (const page of [large, small]) assert.ok((await picture(page)).plis <= 5, `${(await picture(page)).plis} requests for key frames`);
+      t.diagnostic(`large ${high}, small ${low}; sent ${JSON.stringify((await sent(sender)).filter((s) => s.kind === 'video' && s.frames > 0).map((s) => [s.rid, s.mode, s.height]))}`);
+      for (const page of opened.slice(0, 3)) assert.deepEqual(page.problems, []);
+    } finally {
+      for (const page of opened) await (page.context ? page.context().close() : page.close());
+    }
+  });
+}
