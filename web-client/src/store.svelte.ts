@@ -3,6 +3,7 @@ import { newAnnouncer, note, take, type Announcement } from './engine/announce';
 import { arrange, keepOrder, type Area, type Layout, type Stage } from './engine/layout';
 import { VIDEO_SLOTS, type SlotQuality } from './engine/protocol';
 import { lineGrade, newSettling, reasonOf, settle, withheld, type Reason } from './engine/quality';
+import { leads, maySpeak } from './engine/roster';
 import { cutOf, newSteady, steady, type Cut } from './engine/sending';
 import { askScreen, canShare, createDevices, displayName, kindOf, pointOf, sourceOf } from './sdk';
 import type { ClientStats, DevicesState, Figures, Grade, InputKind, Meeting, Point, Profile, SendOrder, State } from './sdk';

@@ -3,7 +3,7 @@ import { adapted, createTuner } from '../src/driver/sender';
 import { CAUSES, type LayerOrder, type SlotQuality, type SourceOrder } from '../src/engine/protocol';
 import { lineGrade, newSettling, reasonOf, settle, withheld } from '../src/engine/quality';
 import type { Grade } from '../src/engine/stats';
-import { cutOf, newSteady, steady, tuned, type Cut, type Encoding } from '../src/engine/sending';
+import { cutOf, newSteady, scaled, steady, tuned, type Cut, type Encoding } from '../src/engine/sending';
 import { cutText, reasonText, reasonWord } from '../src/i18n/reasons';
 
 const layer = (active: boolean, bitrate = 150_000, fps = 15): LayerOrder => ({ active, bitrate, fps });

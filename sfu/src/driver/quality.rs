@@ -400,16 +400,17 @@ mod tests {
             "192.0.2.1:1".parse().expect("v4"),
             "[2001:db8::1]:1".parse().expect("v6"),
         );
-        let mut flow = Flow::new(base());
+        let began = base();
+        let mut flow = Flow::new(began);
         flow.add(v4, 97);
         flow.add(v6, 77);
-        assert_eq!(flow.look(base() + Duration::from_millis(999)), Bitrate::ZERO);
-        assert_eq!(flow.look(base() + Duration::from_secs(2)), Bitrate::bps(1_000));
+        assert_eq!(flow.look(began + Duration::from_millis(999)), Bitrate::ZERO);
+        assert_eq!(flow.look(began + Duration::from_secs(2)), Bitrate::bps(1_000));
         flow.add(v4, 1_000);
         assert_eq!(
-            flow.look(base() + Duration::from_millis(2_500)),
+            flow.look(began + Duration::from_millis(2_500)),
             Bitrate::bps(1_000)
         );
-        assert_eq!(flow.look(base() + Duration::from_secs(3)), Bitrate::bps(8_224));
+        assert_eq!(flow.look(began + Duration::from_secs(3)), Bitrate::bps(8_224));
     }
 }

@@ -66,8 +66,12 @@ const HEADROOM_PERCENT: u64 = 200;
 const HEADROOM_FULL_PERCENT: u64 = 125;
 /// A queue is emptied within that time, whatever the estimate says.
 const DRAIN: Duration = Duration::from_millis(300);
-/// A queue that takes longer at the rate of the estimate takes no picture that begins now.
-const QUEUE_MAX: Duration = Duration::from_millis(250);
+/// A queue that takes longer at the rate of the estimate takes no picture that begins now. A key frame alone is a quarter of a second, and a
+/// picture refused behind it asks for the next key frame.
+const QUEUE_MAX: Duration = Duration::from_millis(500);
+/// Behind a line that is planned for it takes longer: all points of a site change their picture in one moment, and what one of them sends
+/// faster then is the others' queue.
+const DRAIN_SHARED: Duration = Duration::from_millis(600);
 /// That much fits in any case: the key frame of a thumbnail.
 const QUEUE_BYTES_MIN: u64 = 16 << 10;
 /// Packets that may wait, pictures that had begun included. Beyond it packets pass without waiting, for a number once
@@ -226,7 +230,8 @@ impl<P> Pacer<P> {
         };
         let wanted = self.rate.as_bps().saturating_mul(headroom) / 100;
         let wanted = self.share.map_or(wanted, |share| wanted.min(share.as_bps()));
-        let draining = self.bytes * 8_000 / DRAIN.as_millis() as u64;
+        let within = if self.share.is_some() { DRAIN_SHARED } else { DRAIN };
+        let draining = self.bytes * 8_000 / within.as_millis() as u64;
         Bitrate::bps(wanted.max(draining).max(1))
     }
 }

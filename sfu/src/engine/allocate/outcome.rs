@@ -131,14 +131,18 @@ pub(super) struct SlotMemory {
     pub(super) missed_since: Option<Instant>,
     pub(super) raised_at: Option<Instant>,
     pub(super) hold: Option<Hold>,
+    /// Since when nothing but the hold is in the way of a raise.
+    pub(super) held_since: Option<Instant>,
 }
 
-/// No raise before its end.
+/// No raise before its end; one to a layer below the one that was too much waits less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hold {
     pub(super) from: Instant,
     pub(super) length: Duration,
     pub(super) because: Shortfall,
+    /// What was too much.
+    pub(super) level: Level,
     /// What the way was taken to carry then.
     pub(super) estimate: u64,
 }

@@ -57,6 +57,8 @@ pub(super) struct Item<'a> {
     top: u8,
     /// What stopped it.
     pub(super) refusal: Option<Shortfall>,
+    /// It was nothing but a hold.
+    is_held: bool,
     /// What its receiver's way carries.
     estimate: u64,
 }
@@ -108,6 +110,7 @@ impl<'a> Pictures<'a> {
                     climbed: 0,
                     top: 0,
                     refusal: None,
+                    is_held: false,
                     estimate: desk.receiver.estimate.map_or(u64::MAX, Bitrate::as_bps),
                 };
                 item.look(problem, desk, source.ok().map(|at| sources[at].1));
@@ -193,6 +196,8 @@ pub(super) const RAISE_PROVES_ITSELF: Duration = Duration::from_secs(30);
 pub(super) const HOLD_MAX: Duration = Duration::from_secs(24);
 /// A way that carries so much of what it did at the step down waits no longer than [`HOLD`].
 const WIDE_PERCENT: u64 = 250;
+/// No raise waits any longer that fitted, with room to spare, for so long without a break.
+const FITS: Duration = Duration::from_secs(6);
 /// For so long an aim is kept without room to spare although what is reached stays below it.
 pub(super) const AIM_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -219,7 +224,7 @@ impl Item<'_> {
     }
 
     fn start(&mut self, desk: &Desk<'_>, ladders: &Ladders) {
-        (self.climbed, self.refusal) = (0, None);
+        (self.climbed, self.refusal, self.is_held) = (0, None, false);
         self.top = match ladders.of(self) {
             Some(ladder) if self.wanted > Level::NOTHING => ladder.up_to(self.cap) as u8,
             _ => 0,
@@ -281,9 +286,11 @@ impl Item<'_> {
             let line = hall.lines.closed(desk.receiver.lines, kind, self.desk)?;
             (self.climbed > 0).then(|| line_shortfall(Cause::LineBudget, line))
         };
-        self.refusal = closed()
-            .or_else(|| desk.purse.refusal(&hall.lines, more, room))
-            .or_else(|| self.held(now, next.level, rules));
+        self.refusal = closed().or_else(|| desk.purse.refusal(&hall.lines, more, room));
+        if self.refusal.is_none() {
+            self.refusal = self.held(now, next.level, rules);
+            self.is_held = self.refusal.is_some();
+        }
         if self.refusal.is_none() {
             desk.purse.take(&mut hall.lines, more);
             self.climbed += 1;
@@ -309,16 +316,12 @@ impl Item<'_> {
         };
         let former = self.former.filter(|former| level > former.reached)?;
         let hold = former.hold?;
-        // No noise of an estimate: the way itself is another one.
-        let is_wide =
-            hold.because.cause == Cause::Path && self.estimate / 100 >= hold.estimate / 10_000 * WIDE_PERCENT;
-        // Nothing at all is worse than a picture that changes.
-        let length = if is_wide || former.reached == Level::default() {
-            hold.length.min(HOLD)
-        } else {
-            hold.length
-        };
-        let is_over = now.saturating_duration_since(hold.from) >= length;
+        // Nothing at all is worse than a picture that changes; and that a layer was too much says nothing of those below it.
+        let is_brief = former.reached == Level::default() || level.layer() < hold.level.layer();
+        let most = if is_brief { HOLD } else { HOLD_MAX };
+        let length = hold.length_over(self.estimate).min(most);
+        let since = |from: Instant| now.saturating_duration_since(from);
+        let is_over = since(hold.from) >= length || former.held_since.is_some_and(|from| since(from) >= FITS);
         let is_freed = hold.because.line.is_some_and(|line| freed.contains(&line));
         (!is_over && !is_freed).then_some(hold.because)
     }
@@ -357,6 +360,7 @@ impl Item<'_> {
             missed_since: is_missed.then_some(now),
             raised_at: None,
             hold: None,
+            held_since: self.is_held.then_some(now),
         };
         let Some(former) = self.former else { return fresh };
         let is_missed_again = is_missed && former.missed_since.is_some();
@@ -370,6 +374,7 @@ impl Item<'_> {
                 from: now,
                 length: HOLD_UNSEEN,
                 because,
+                level: former.reached,
                 estimate: self.estimate,
             }),
             _ => former.hold,
@@ -391,6 +396,7 @@ impl Item<'_> {
                 former.raised_at
             },
             hold,
+            held_since: fresh.held_since.and(former.held_since).or(fresh.held_since),
             ..fresh
         }
     }
@@ -423,7 +429,20 @@ impl SlotMemory {
             from: now,
             length,
             because,
+            level: self.given,
             estimate,
+        }
+    }
+}
+
+impl Hold {
+    /// A way that carries much more than at the step down is another one.
+    fn length_over(&self, estimate: u64) -> Duration {
+        let is_wide = estimate / 100 >= self.estimate / 10_000 * WIDE_PERCENT;
+        if is_wide && self.because.line.is_none() {
+            self.length.min(HOLD)
+        } else {
+            self.length
         }
     }
 }

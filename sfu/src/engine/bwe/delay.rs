@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Micros, queue::Queue};
+use super::{Micros, busy::Busy, queue::Queue, sent::Report};
 use crate::engine::seq::Seq;
 
 /// Packets sent within this time are one group: a burst of the pacer or of the driver's batch arrives spread by the line,
@@ -53,6 +53,7 @@ pub(super) struct Delay {
     line: Line,
     detector: Detector,
     pub(super) queue: Queue,
+    busy: Busy,
 }
 
 /// Packets sent in one burst.
@@ -81,12 +82,14 @@ impl Delay {
             line: Line::default(),
             detector: Detector::new(),
             queue: Queue::new(),
+            busy: Busy::default(),
         }
     }
 
-    /// A packet arrived. `probing` packets tell how long the queue is, but not how it grows: they are sent faster than
+    /// A packet arrived. Those of a probe tell how long the queue is, but not how it grows: they are sent faster than
     /// the estimate on purpose, and the result of their probe judges them.
-    pub(super) fn add(&mut self, number: Seq, sent: Micros, arrived: Micros, probing: bool) -> Clock {
+    pub(super) fn add(&mut self, report: &Report, arrived: Micros) -> Clock {
+        let (number, sent, probing) = (report.number, report.sent, report.probe.is_some());
         let Some(delay) = arrived.checked_sub(sent) else {
             return Clock::Runs;
         };
@@ -96,6 +99,8 @@ impl Delay {
             return Clock::Jumped;
         }
         self.queue.add(sent, delay);
+        let queued = sent + self.queue.base().unwrap_or(delay);
+        self.busy.add(queued, arrived, report.bytes);
         if self.newest.is_some_and(|newest| number <= newest) {
             return Clock::Runs; // out of order: it tells of the past
         }
@@ -132,6 +137,11 @@ impl Delay {
             let trend = self.line.add(closed.arrived as f64 / 1e3, change);
             self.detector.add(trend, apart, closed.arrived as f64 / 1e3);
         }
+    }
+
+    /// What passes while the line is busy, bits per second.
+    pub(super) fn busy_rate(&self) -> Option<f64> {
+        self.busy.rate()
     }
 
     pub(super) fn trend(&self) -> Trend {

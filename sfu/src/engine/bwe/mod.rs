@@ -1,14 +1,16 @@
 //! How much the way to one endpoint takes: an estimate from the feedback of everything that is sent to it.
 //!
 //! [`Estimator`] gives each outgoing packet its transport-wide number when it is sent, so the loss of a publisher's own
-//! uplink never appears here. From what the receiver tells it takes the acknowledged rate ([`acked`]), whether a queue
-//! grows ([`delay`], [`queue`]), whether packets are lost because of it or just so ([`loss`]), and from these the rate
-//! ([`rate`]); where more is wanted it asks for probes ([`probe`]). `docs/estimation.md` tells the whole of it.
+//! uplink never appears here. From what the receiver tells it takes the acknowledged rate ([`acked`]), what passes
+//! while the line is busy ([`busy`]), whether a queue grows ([`delay`], [`queue`]), whether packets are lost because of it or just so
+//! ([`loss`]), and from these ([`decide`]) the rate ([`rate`]); where more is wanted it asks for probes ([`probe`]). `docs/estimation.md` tells the whole of it.
 //!
 //! Like all of the engine it is told the time; a `now` before the last one counts as the last one. Whatever a receiver
 //! claims, the target stays within [`Estimator::MIN`] and [`Estimator::MAX`], and memory is bounded.
 
 mod acked;
+mod busy;
+mod decide;
 mod delay;
 mod loss;
 mod probe;
@@ -24,7 +26,7 @@ use std::time::{Duration, Instant};
 use acked::Acked;
 use delay::{Clock, Delay};
 use loss::Loss;
-use probe::{Probes, Shown};
+use probe::Probes;
 use rate::Rate;
 use reported::Reported;
 use sent::{News, Report, SentLog};
@@ -44,29 +46,10 @@ const RATE_MIN: f64 = 30e3;
 const RATE_MAX: f64 = 10e6;
 /// Bits per second: carries voices and one small picture, and does no harm to the thinnest lines of a WAN.
 const RATE_START: f64 = 300e3;
-/// Acknowledged rate of ordinary times is taken over this long, and over this while a queue stands: then what arrives is
-/// what the line takes, and older arrivals only tell of another line.
+/// What is sent and what is acknowledged in ordinary times is taken over this long.
 const ACKED_SPAN: Micros = 500_000;
-const ACKED_SPAN_QUEUED: Micros = 200_000;
-/// A wait beyond this stands in the way of a conversation: the rate goes down whatever the trend says.
-const WAIT_MAX: Micros = 120_000;
-/// A wait above [`WAIT_GROW_MAX`] is a standing queue after so long and a response time.
-const STANDS: Micros = 500_000;
 /// From this wait on the rate does not grow.
 const WAIT_GROW_MAX: Micros = 40_000;
-/// A wait beyond it that grew by so much since the last feedback needs no trend, which takes twenty groups to see it.
-const WAIT_RISING: Micros = 40_000;
-const RISE: Micros = 15_000;
-/// A trend is believed from this wait on: it is seen late, and what grew and is gone was a burst, not a queue. A line
-/// that is overfilled by a tenth is here after a quarter of a second.
-const WAIT_GROWS: Micros = 25_000;
-/// The same where somebody plans for the line that all of it stays within: what waits there is a burst of several points at
-/// once, until the line proves thinner than it was said to be.
-const WAIT_GROWS_PLANNED: Micros = 60_000;
-/// A growing wait below this, right after a probe, is the one that the probe made.
-const WAIT_PROBED: Micros = 60_000;
-/// The next stride to what a probe showed is taken below this wait only.
-const WAIT_STRIDE_MAX: Micros = 10_000;
 /// The receiver's wait until its next feedback.
 const FEEDBACK_WAIT: Micros = 100_000;
 /// Round trip before one is known, and its bounds.
@@ -79,8 +62,6 @@ const SILENCE_STEP: Micros = 500_000;
 const SILENCE_SHARE: f64 = 0.7;
 /// What is sent, below this share of the target: the application, not the line, is the limit.
 const LIMITED_BELOW: f64 = 0.65;
-/// For so long: a target that just rose is not sent yet.
-const LIMITED_LONG: Micros = 1_000_000;
 
 /// What a packet is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -446,8 +427,7 @@ impl Estimator {
             News::Arrived(_) => false,
         };
         if let News::Arrived(arrived) | News::Late(arrived) = report.news {
-            let probing = report.probe.is_some();
-            if self.delay.add(report.number, report.sent, arrived, probing) == Clock::Jumped {
+            if self.delay.add(report, arrived) == Clock::Jumped {
                 self.acked.reset();
             }
             self.acked.add(arrived, report.bytes);
@@ -458,106 +438,6 @@ impl Estimator {
         }
         if let Some(id) = report.probe {
             self.probes.told(id, report.sent, report.bytes, report.news);
-        }
-    }
-
-    /// The rate that follows from what is known now.
-    fn decide(&mut self, at: Micros) {
-        let wait = self.delay.queue.wait();
-        let span = if wait > WAIT_GROW_MAX {
-            ACKED_SPAN_QUEUED
-        } else {
-            ACKED_SPAN
-        };
-        let short = self.acked.rate(ACKED_SPAN_QUEUED);
-        let Some(acked) = self.acked.rate(span).map(|long| long.max(short.unwrap_or(0.0))) else {
-            self.judge_probes(at);
-            return;
-        };
-        let loss = self.loss.verdict();
-        let trend = self.delay.trend();
-        self.judge_probes(at);
-        let sent = self.sent_rate.rate(ACKED_SPAN).unwrap_or(0.0);
-        let limited = sent < self.rate.target() * LIMITED_BELOW;
-        self.limited = limited.then(|| self.limited.unwrap_or(at));
-        let own = wait < WAIT_PROBED && self.probes.disturbs(at, self.response());
-        let stands = self.stands(at, wait, trend);
-        let (grows_from, rising_from) = if self.planned {
-            (WAIT_GROWS_PLANNED, WAIT_GROWS_PLANNED)
-        } else {
-            (WAIT_GROWS, WAIT_RISING)
-        };
-        let trends = trend == Trend::Growing && wait >= grows_from && !own;
-        let grows = trends || wait > rising_from && wait > self.waited + RISE;
-        self.waited = wait;
-        self.congested = grows || stands || loss.congestion;
-        if self.congested {
-            self.back_off(at, acked, wait);
-            self.probes.abort(at);
-        } else if trend == Trend::Steady && wait <= WAIT_GROW_MAX {
-            if wait <= rate::DRAINED {
-                self.rate.drained();
-            }
-            let calm = wait <= WAIT_STRIDE_MAX;
-            self.rate.grow(at, acked, self.response(), calm);
-        }
-        if let Some(limit) = loss.limit {
-            self.rate.lower(limit);
-        }
-        self.doubt_queue(at, wait);
-    }
-
-    /// The line is full. What arrives tells what it takes, unless less is sent than may be: then it tells nothing of the line, and
-    /// the queue is that of one burst, or of others. The target goes down by its share, once in a response time.
-    fn back_off(&mut self, at: Micros, acked: f64, wait: Micros) {
-        let is_limited = self.limited.is_some_and(|since| at - since > LIMITED_LONG);
-        if !is_limited || wait > WAIT_MAX {
-            return self.rate.back_off(at, acked, wait);
-        }
-        if self.softened.is_some_and(|last| at - last < self.response()) {
-            return;
-        }
-        self.softened = Some(at);
-        self.rate.back_off(at, acked.max(self.rate.target()), wait);
-    }
-
-    /// Does a queue stand that does not grow? What is sent is just what the line takes, with a queue before it: no trend
-    /// sees that.
-    fn stands(&mut self, at: Micros, wait: Micros, trend: Trend) -> bool {
-        if wait <= WAIT_GROW_MAX || trend == Trend::Draining {
-            self.standing = None;
-            return false;
-        }
-        let since = *self.standing.get_or_insert(at);
-        wait > WAIT_MAX || at - since > STANDS + self.response()
-    }
-
-    /// A wait that does not change although the rate was lowered is no queue of ours: the path is longer than it was. A second and three
-    /// response times are given for the answer; in the first half of them a small wait is not acted upon yet.
-    fn doubt_queue(&mut self, at: Micros, wait: Micros) {
-        if wait <= WAIT_GROW_MAX {
-            self.stubborn = None;
-            return;
-        }
-        match self.stubborn {
-            Some(stubborn) if wait * 5 > stubborn.wait * 4 => {
-                if at - stubborn.since > 2 * STANDS + 3 * self.response() {
-                    self.delay.queue.rebase();
-                    self.stubborn = None;
-                }
-            }
-            _ => self.stubborn = Some(Stubborn { since: at, wait }),
-        }
-    }
-
-    fn judge_probes(&mut self, at: Micros) {
-        while let Some(shown) = self.probes.judge(at, self.response(), self.rate.target()) {
-            let rate = match shown {
-                Shown::Free(rate) => rate,
-                Shown::Full(rate) => self.rate.share_of_full(rate),
-                Shown::Nothing => continue,
-            };
-            self.rate.prove(at, rate, self.response());
         }
     }
 }

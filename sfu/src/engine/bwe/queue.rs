@@ -66,7 +66,8 @@ impl Queue {
         self.recent = [0; RECENT];
     }
 
-    fn base(&self) -> Option<Micros> {
+    /// Delay of an empty queue.
+    pub(super) fn base(&self) -> Option<Micros> {
         self.bases.iter().flatten().copied().min()
     }
 }

@@ -1,6 +1,9 @@
 //! The estimate for receivers without transport-wide feedback: report loss is the law, REMB a cap.
 
-use super::{Micros, RATE_MAX, RATE_MIN, WAIT_GROW_MAX, WAIT_MAX, WAIT_PROBED};
+use super::{
+    Micros, RATE_MAX, RATE_MIN, WAIT_GROW_MAX,
+    decide::{WAIT_MAX, WAIT_PROBED},
+};
 
 /// Less loss than this and the rate grows, more than that and it shrinks (draft-ietf-rmcat-gcc-02 §6), in 256ths.
 const CALM: u8 = 5;

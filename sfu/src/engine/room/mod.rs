@@ -6,6 +6,7 @@
 
 mod cpu;
 mod endpoint;
+mod membership;
 mod meter;
 mod plan;
 mod replay;
@@ -34,14 +35,14 @@ use self::{
 use super::{
     arrival::Arrival,
     id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
-    packet::{Forward, Input, NewEndpoint, Output, PacketRef, soonest},
+    packet::{Forward, Input, Output, PacketRef, soonest},
     silence::Verdict,
     slot::{Offered, SourcePacket},
     speaker::Speaker,
     stats::RoomStats,
 };
 use crate::{
-    control::{ClientState, RoomPolicy, SlotChange},
+    control::{RoomPolicy, SlotChange},
     wire::rtp::RtpPacket,
 };
 
@@ -150,79 +151,6 @@ impl Room {
         if done.is_none() {
             self.stats.commands_refused += 1;
         }
-    }
-
-    fn join(&mut self, now: Instant, new: NewEndpoint) -> Option<()> {
-        self.check_join(new.endpoint, new.number).ok()?;
-        let (id, number, published) = (new.endpoint, new.number, new.published.clone());
-        if self.endpoints.contains_key(&id) {
-            self.leave(now, id);
-        }
-        self.numbers.insert(number, id);
-        self.endpoints
-            .insert(id, Endpoint::new(self.epoch, now, self.policy.way_start, new));
-        for kind in published {
-            self.set_published(now, id, kind, true);
-        }
-        Some(())
-    }
-
-    fn connected(&mut self, now: Instant, id: EndpointId) -> Option<()> {
-        self.endpoints.get_mut(&id)?.connected = true;
-        self.plan_now(now);
-        self.assign_voices(now, Some(id));
-        self.touch(id);
-        Some(())
-    }
-
-    fn leave(&mut self, now: Instant, id: EndpointId) -> Option<()> {
-        self.endpoints.get(&id)?;
-        for kind in SourceKind::ALL {
-            self.set_published(now, id, kind, false);
-        }
-        let endpoint = self.endpoints.remove(&id)?;
-        endpoint.add_to(&mut self.stats);
-        self.numbers.remove(&endpoint.number);
-        self.dirty.retain(|&dirty| dirty != id);
-        for source in self
-            .endpoints
-            .values_mut()
-            .flat_map(|endpoint| &mut endpoint.sources)
-        {
-            source.subscribers.retain(|subscriber| subscriber.endpoint != id);
-        }
-        self.plan_now(now);
-        Some(())
-    }
-
-    /// What a page says of itself.
-    fn set_client(&mut self, now: Instant, id: EndpointId, client: ClientState) -> Option<()> {
-        let endpoint = self.endpoints.get_mut(&id)?;
-        let changed = endpoint.cpu.handle(now, &client);
-        endpoint.client = client;
-        if changed {
-            self.plan_now(now);
-        }
-        Some(())
-    }
-
-    fn set_published(&mut self, now: Instant, id: EndpointId, kind: SourceKind, on: bool) -> Option<()> {
-        let source = self.endpoints.get_mut(&id)?.source_mut(kind);
-        if source.on == on {
-            return Some(());
-        }
-        let number = source.number;
-        source.stop(&mut self.histories);
-        source.on = on;
-        if !on {
-            self.empty_all(now, number);
-        }
-        if kind == SourceKind::Mic && !on {
-            self.speaker.forget(number.point());
-            self.look_for_speaker(now);
-        }
-        self.source_changed(now, number);
-        Some(())
     }
 
     /// One RTP packet in plaintext from `from`. What is to be sent because of it is added to `out`.

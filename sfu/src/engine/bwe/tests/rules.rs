@@ -302,3 +302,36 @@ fn a_growing_queue_ends_a_probe_and_none_begins_for_five_seconds() {
         assert_eq!(estimator.poll_probe(now + ms(800 + 100 * step)), None);
     }
 }
+
+/// A hundred packets a second of 1,200 bytes. Every second the receiver's machine is held up for 200 ms; what came meanwhile is taken in
+/// behind one another after it, and a feedback speaks of the first of it.
+#[test]
+fn a_receiver_that_is_held_up_now_and_then_is_no_thin_line() {
+    let (mut estimator, t0, _) = heard(Bitrate::mbps(1));
+    let began = t0 + ms(1_000);
+    let arrives = |sent: u64| match sent % 1_000 {
+        within @ 600..800 => sent + 800 - within + (within - 600) / 5,
+        _ => sent,
+    };
+    let (mut out, mut least) = (Vec::new(), estimator.target());
+    for sent in (0..10_000).step_by(10) {
+        let number = estimator.handle_sent(began + ms(sent), 1_200, Sent::Media);
+        out.push((arrives(sent), number));
+        if sent % 100 == 20 {
+            let (here, later): (Vec<_>, Vec<_>) = out.iter().partition(|(at, _)| *at <= sent);
+            // Ticks of 250 µs, from one second on.
+            let told: Vec<(u16, i64)> = here
+                .iter()
+                .map(|(at, n)| (*n, 4 * (1_000 + *at) as i64))
+                .collect();
+            if !told.is_empty() {
+                tell(&mut estimator, began + ms(sent + 20), &told);
+            }
+            out = later;
+        }
+        if sent > 2_000 {
+            least = least.min(estimator.target());
+        }
+    }
+    assert!(least >= Estimator::START, "{least:?}");
+}

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::super::{
     id::{Rank, ShortId, Ssrc},
     packet::{
-        Codec, ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, PayloadType, Purpose, StreamOrigin,
+        Codec, ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, NewEndpoint, PayloadType, Purpose,
+        StreamOrigin,
     },
     selector::LayerStream,
     testing::{base, ms},

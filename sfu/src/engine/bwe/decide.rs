@@ -1,0 +1,130 @@
+//! What follows from feedback: whether the line is full, and the rate.
+
+use super::{
+    ACKED_SPAN, Estimator, LIMITED_BELOW, Micros, Stubborn, Trend, WAIT_GROW_MAX, probe::Shown, rate,
+};
+
+/// While a queue stands, what arrived over so long is what the line takes; older arrivals only tell of another line.
+const ACKED_SPAN_QUEUED: Micros = 200_000;
+/// A wait beyond this stands in the way of a conversation: the rate goes down whatever the trend says.
+pub(super) const WAIT_MAX: Micros = 120_000;
+/// A wait above [`WAIT_GROW_MAX`] is a standing queue after so long and a response time.
+const STANDS: Micros = 500_000;
+/// A wait beyond it that grew by so much since the last feedback needs no trend, which takes twenty groups to see it.
+const WAIT_RISING: Micros = 40_000;
+const RISE: Micros = 15_000;
+/// A trend is believed from this wait on: it is seen late, and what grew and is gone was a burst, not a queue. A line
+/// that is overfilled by a tenth is here after a quarter of a second.
+const WAIT_GROWS: Micros = 25_000;
+/// A growing wait below this, right after a probe, is the one that the probe made.
+pub(super) const WAIT_PROBED: Micros = 60_000;
+/// The next stride to what a probe showed is taken below this wait only.
+const WAIT_STRIDE_MAX: Micros = 10_000;
+/// For so long: a target that just rose is not sent yet.
+const LIMITED_LONG: Micros = 1_000_000;
+
+impl Estimator {
+    /// The rate that follows from what is known now.
+    pub(super) fn decide(&mut self, at: Micros) {
+        let wait = self.delay.queue.wait();
+        let span = if wait > WAIT_GROW_MAX {
+            ACKED_SPAN_QUEUED
+        } else {
+            ACKED_SPAN
+        };
+        let short = self.acked.rate(ACKED_SPAN_QUEUED);
+        let Some(acked) = self.acked.rate(span).map(|long| long.max(short.unwrap_or(0.0))) else {
+            self.judge_probes(at);
+            return;
+        };
+        let loss = self.loss.verdict();
+        let trend = self.delay.trend();
+        self.judge_probes(at);
+        let sent = self.sent_rate.rate(ACKED_SPAN).unwrap_or(0.0);
+        let limited = sent < self.rate.target() * LIMITED_BELOW;
+        self.limited = limited.then(|| self.limited.unwrap_or(at));
+        let own = wait < WAIT_PROBED && self.probes.disturbs(at, self.response());
+        let stands = self.stands(at, wait, trend);
+        let trends = trend == Trend::Growing && wait >= WAIT_GROWS && !own;
+        let rises = wait > WAIT_RISING && wait > self.waited + RISE;
+        let grows = !self.planned && (trends || rises);
+        self.waited = wait;
+        self.congested = grows || stands || loss.congestion;
+        if self.congested {
+            self.back_off(at, acked, wait);
+            self.probes.abort(at);
+        } else if trend == Trend::Steady && wait <= WAIT_GROW_MAX {
+            if wait <= rate::DRAINED {
+                self.rate.drained();
+            }
+            let calm = wait <= WAIT_STRIDE_MAX;
+            self.rate.grow(at, acked, self.response(), calm);
+        }
+        if let Some(limit) = loss.limit {
+            self.rate.lower(limit);
+        }
+        self.doubt_queue(at, wait);
+    }
+
+    /// The line is full. What arrives tells what it takes; where little was sent before, what arrives behind one another tells it. When
+    /// that is more than the target, or less was sent than may be, it is the queue of one burst, or of others: the target goes
+    /// down by its share, once in a response time.
+    fn back_off(&mut self, at: Micros, acked: f64, wait: Micros) {
+        let is_limited = self.limited.is_some_and(|since| at - since > LIMITED_LONG);
+        let target = self.rate.target();
+        let shown = if (is_limited || self.planned) && wait <= WAIT_MAX {
+            Some(target)
+        } else {
+            self.delay.busy_rate()
+        };
+        let takes = shown.map_or(acked, |shown| shown.min(target).max(acked));
+        if takes <= acked {
+            return self.rate.back_off(at, acked, wait);
+        }
+        if self.softened.is_some_and(|last| at - last < self.response()) {
+            return;
+        }
+        self.softened = Some(at);
+        self.rate.back_off(at, takes, wait);
+    }
+
+    /// Does a queue stand that does not grow? What is sent is just what the line takes, with a queue before it: no trend
+    /// sees that.
+    fn stands(&mut self, at: Micros, wait: Micros, trend: Trend) -> bool {
+        if wait <= WAIT_GROW_MAX || trend == Trend::Draining {
+            self.standing = None;
+            return false;
+        }
+        let since = *self.standing.get_or_insert(at);
+        wait > WAIT_MAX || at - since > STANDS + self.response()
+    }
+
+    /// A wait that does not change although the rate was lowered is no queue of ours: the path is longer than it was. A second and three
+    /// response times are given for the answer; in the first half of them a small wait is not acted upon yet.
+    fn doubt_queue(&mut self, at: Micros, wait: Micros) {
+        if wait <= WAIT_GROW_MAX {
+            self.stubborn = None;
+            return;
+        }
+        match self.stubborn {
+            Some(stubborn) if wait * 5 > stubborn.wait * 4 => {
+                if at - stubborn.since > 2 * STANDS + 3 * self.response() {
+                    self.delay.queue.rebase();
+                    self.stubborn = None;
+                }
+            }
+            _ => self.stubborn = Some(Stubborn { since: at, wait }),
+        }
+    }
+
+    pub(super) fn judge_probes(&mut self, at: Micros) {
+        while let Some(shown) = self.probes.judge(at, self.response(), self.rate.target()) {
+            let rate = match shown {
+                Shown::Free(rate) => rate,
+                Shown::Full(rate) => self.rate.share_of_full(rate),
+                Shown::Nothing => continue,
+            };
+            self.rate.prove(at, rate, self.response());
+        }
+    }
+}
