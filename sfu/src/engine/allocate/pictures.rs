@@ -272,6 +272,8 @@ impl Item<'_> {
         let desk = &mut hall.desks[self.desk];
         let room = if self.entitled(now, rules) >= Some(next.level) {
             Room::Just
+        } else if self.begins_anew(rules) {
+            Room::Ample
         } else {
             Room::Spare
         };
@@ -307,6 +309,15 @@ impl Item<'_> {
             Rules::Aim => former.entitlement(now),
             Rules::Give { .. } => former.reached,
         })
+    }
+
+    /// Not the most important one of its receiver, and it was away for want of room: its return must not cost the others a step.
+    fn begins_anew(&self, rules: Rules<'_>) -> bool {
+        let was_away = |former: &SlotMemory| former.reached == Level::NOTHING && former.hold.is_some();
+        self.climbed == 0
+            && !self.is_first
+            && matches!(rules, Rules::Give { .. })
+            && self.former.is_some_and(was_away)
     }
 
     /// Why a raise has to wait.

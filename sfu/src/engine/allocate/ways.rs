@@ -12,12 +12,16 @@ use super::{
 /// A raise must fit so much more than it takes, in percent of it. Without it a slot goes up and down with every breath of
 /// the estimate.
 pub(super) const MARGIN_PERCENT: u64 = 115;
+/// The same for [`Room::Ample`].
+const AMPLE_PERCENT: u64 = 135;
 
 /// Whether something fits with room to spare or just so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     Just,
     Spare,
+    /// So that also the key frame with which a picture begins anew finds room on the way.
+    Ample,
 }
 
 /// What is left of all lines in one direction.
@@ -141,7 +145,12 @@ impl<'a> Purse<'a> {
         if room == Room::Just || more == 0 {
             return None;
         }
-        if with_margin(after) > self.estimate {
+        let margin = if room == Room::Ample {
+            AMPLE_PERCENT
+        } else {
+            MARGIN_PERCENT
+        };
+        if after.saturating_mul(margin) / 100 > self.estimate {
             return Some(Cause::Path.into());
         }
         lines

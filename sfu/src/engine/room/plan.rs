@@ -44,7 +44,8 @@ const VOICE: Bitrate = Bitrate::kbps(56);
 const REDUNDANCY: Bitrate = Bitrate::kbps(52);
 /// Sound of a screen may be stereo music.
 const SCREEN_SOUND: Bitrate = Bitrate::kbps(128);
-/// So much of a line is given out, in percent: pictures take more in one second than in another.
+/// So much of a line is given out, in percent: pictures take more in one second than in another, and upward headers come on top of what is
+/// ordered.
 const LINE_PERCENT: u64 = 90;
 /// An estimate that fell below this share of what was planned with is acted on at once, in percent.
 const FELL_PERCENT: u64 = 95;
@@ -64,8 +65,8 @@ impl Room {
             .iter()
             .map(|share| Line {
                 line: share.line,
-                down: Bitrate::bps(share.down.as_bps() / 100 * LINE_PERCENT),
-                up: share.up,
+                down: part_of(share.down),
+                up: part_of(share.up),
             })
             .collect();
         self.plan_now(now);
@@ -337,6 +338,11 @@ impl Room {
             });
         }
     }
+}
+
+/// What of a line's share is given out.
+fn part_of(share: Bitrate) -> Bitrate {
+    Bitrate::bps(share.as_bps() / 100 * LINE_PERCENT)
 }
 
 /// The pictures of an endpoint that are on.
