@@ -70,7 +70,6 @@ pub fn allocate(problem: &Problem<'_>, previous: &Allocation) -> Allocation {
     let freed = claims.freed(problem, previous);
     pictures.give(now, &mut hall, &ladders, Rules::Give { freed: &freed });
     uplinks.keep_given(&pictures, &ladders);
-    uplinks.trim_halved(&pictures, &ladders, &aims);
     for at in 0..hall.desks.len() {
         hall.give_redundancy(at, Loss::Queueing, previous);
     }

@@ -272,7 +272,7 @@ impl Item<'_> {
         let desk = &mut hall.desks[self.desk];
         let room = if self.entitled(now, rules) >= Some(next.level) {
             Room::Just
-        } else if self.begins_anew(rules) {
+        } else if self.begins_anew(now, rules) {
             Room::Ample
         } else {
             Room::Spare
@@ -312,8 +312,9 @@ impl Item<'_> {
     }
 
     /// Not the most important one of its receiver, and it was away for want of room: its return must not cost the others a step.
-    fn begins_anew(&self, rules: Rules<'_>) -> bool {
-        let was_away = |former: &SlotMemory| former.reached == Level::NOTHING && former.hold.is_some();
+    fn begins_anew(&self, now: Instant, rules: Rules<'_>) -> bool {
+        let was_lowered = |former: &SlotMemory| former.hold.is_some_and(|hold| hold.from < now);
+        let was_away = |former: &SlotMemory| former.reached == Level::NOTHING && was_lowered(former);
         self.climbed == 0
             && !self.is_first
             && matches!(rules, Rules::Give { .. })

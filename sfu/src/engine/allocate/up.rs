@@ -9,8 +9,8 @@ use super::{
     },
     claims::Claims,
     ladder::{Range, height, range},
-    outcome::{Allocation, Level, SenderOrder, SourceOrder},
-    pictures::{Aim, Ladders, Pictures},
+    outcome::{Allocation, SenderOrder, SourceOrder},
+    pictures::{Ladders, Pictures},
     problem::{Kind, LAYERS_MAX, Problem, Sender, Source},
     voices::Hall,
     ways::{Lines, MARGIN_PERCENT, line_shortfall},
@@ -27,9 +27,6 @@ const STAGE_HEIGHT: u16 = 720;
 const GRAIN: u64 = 10_000;
 /// A bitrate that is to change by less than this stays, in percent.
 const SAME_PERCENT: u64 = MARGIN_PERCENT - 100;
-
-/// Of what a layer takes on the wire, what is ordered of an encoder, in percent.
-const PAYLOAD_PERCENT: u64 = 88;
 
 /// What receivers want of one source.
 #[derive(Debug, Clone, Copy, Default)]
@@ -320,29 +317,6 @@ impl<'a> Uplinks<'a> {
             };
             if former > bitrate && self.spend(at, former - bitrate).is_ok() {
                 self.feeds[at].bitrates[layer] = Some(former);
-            }
-        }
-    }
-
-    /// Somebody gets fewer pictures of a layer than he could, had it been ordered at what his way takes: headers come on top, and encoders
-    /// send more than they are told. It is ordered at less at once, however little that is, else it stays at half of its pictures.
-    pub(super) fn trim_halved(&mut self, pictures: &Pictures<'_>, ladders: &Ladders, aims: &[Aim]) {
-        for (item, aim) in pictures.items.iter().zip(aims) {
-            let given = item.given(ladders).map_or(Level::NOTHING, |rung| rung.level);
-            let is_halved = given.layer() == aim.level.layer() && given.temporal() < aim.level.temporal();
-            let (Some(at), Some(layer)) = (item.source, given.layer().map(usize::from)) else {
-                continue;
-            };
-            let feed = &mut self.feeds[at];
-            let (Some(bitrate), Some(takes)) = (feed.bitrates[layer], feed.wish.layers[layer]) else {
-                continue;
-            };
-            let least = feed.range(layer).least;
-            let trimmed = (takes / 100 * PAYLOAD_PERCENT / GRAIN * GRAIN).max(least);
-            if is_halved && trimmed < bitrate {
-                feed.bitrates[layer] = Some(trimmed);
-                let used = &mut self.used[feed.sender];
-                *used = used.saturating_sub(bitrate - trimmed);
             }
         }
     }
