@@ -10,6 +10,24 @@ use sfu::{
 };
 use signaling::{driver::serve, names::Role};
 
+/// Another signaling beside the same node and with the same files. The former one ends as if killed: the node hears nothing of it.
+async fn killed_and_started_again(bench: Bench) -> Bench {
+    let Bench {
+        data, node, server, ..
+    } = bench;
+    drop(server);
+    let server = serve::start(&settings(data.path()), nowhere())
+        .await
+        .expect("serves again");
+    let keys = signaling::driver::auth::Keys::load_or_create(data.path()).expect("the same key");
+    Bench {
+        data,
+        node,
+        server,
+        keys,
+    }
+}
+
 #[tokio::test]
 async fn everybody_learns_who_comes_changes_and_goes() {
     let bench = Bench::start().await;
@@ -73,21 +91,7 @@ async fn after_a_restart_of_signaling_seats_are_as_they_were() {
         .send(&json!({"type": "ping", "id": 1}))
         .await;
     let resume = joined["resume"].as_str().expect("a token").to_owned();
-    // As killed: the node hears nothing of it.
-    let Bench {
-        data, node, server, ..
-    } = bench;
-    drop(server);
-    let server = serve::start(&settings(data.path()), nowhere())
-        .await
-        .expect("serves again");
-    let keys = signaling::driver::auth::Keys::load_or_create(data.path()).expect("the same key");
-    let bench = Bench {
-        data,
-        node,
-        server,
-        keys,
-    };
+    let bench = killed_and_started_again(bench).await;
     let mut again = Client::connect(&bench.server.http, Some(&bench.server.http))
         .await
         .expect("upgraded");
@@ -288,20 +292,7 @@ async fn the_floor_outlives_a_broken_link_and_a_restart_of_signaling() {
     let mut again = bench.connect().await;
     again.hello(&bench.token("demo"), Some(&resume)).await;
     assert_eq!(again.expect("resumed").await["floor"], 2);
-    let Bench {
-        data, node, server, ..
-    } = bench;
-    drop(server);
-    let server = serve::start(&settings(data.path()), nowhere())
-        .await
-        .expect("serves again");
-    let keys = signaling::driver::auth::Keys::load_or_create(data.path()).expect("the same key");
-    let bench = Bench {
-        data,
-        node,
-        server,
-        keys,
-    };
+    let bench = killed_and_started_again(bench).await;
     let mut again = Client::connect(&bench.server.http, Some(&bench.server.http))
         .await
         .expect("upgraded");

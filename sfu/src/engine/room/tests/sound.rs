@@ -234,19 +234,7 @@ fn who_has_the_floor_has_a_slot_though_silent_and_the_last_one_on_a_thin_path() 
     );
     assert_eq!(kit.room.floor(), Some(point(9)));
     // One voice is what there is room for: it is that of who has the floor, however loud others are.
-    kit.feedback(1, |builder| {
-        let told = builder.remb(1, 60_000, &[audio_ssrc(1)]);
-        told.expect("fits");
-    });
-    kit.run(100, |kit| {
-        (2..=8).for_each(|n| kit.voice(n, 20));
-        kit.voice(9, 45);
-    });
-    let heard = |kit: &Kit| kit.hears(1).into_iter().flatten().collect::<Vec<_>>();
-    assert_eq!(heard(&kit), [mic(9)]);
-    // Taken, or given to somebody who is not there: the loudest.
-    for to in [None, Some(77)] {
-        floor(&mut kit, to);
+    let heard_over_a_thin_way = |kit: &mut Kit| {
         kit.feedback(1, |builder| {
             let told = builder.remb(1, 60_000, &[audio_ssrc(1)]);
             told.expect("fits");
@@ -255,7 +243,14 @@ fn who_has_the_floor_has_a_slot_though_silent_and_the_last_one_on_a_thin_path() 
             (2..=8).for_each(|n| kit.voice(n, 20));
             kit.voice(9, 45);
         });
-        assert_eq!(heard(&kit).len(), 1);
-        assert_ne!(heard(&kit), [mic(9)], "{to:?}");
+        kit.hears(1).into_iter().flatten().collect::<Vec<_>>()
+    };
+    assert_eq!(heard_over_a_thin_way(&mut kit), [mic(9)]);
+    // Taken, or given to somebody who is not there: the loudest.
+    for to in [None, Some(77)] {
+        floor(&mut kit, to);
+        let heard = heard_over_a_thin_way(&mut kit);
+        assert_eq!(heard.len(), 1);
+        assert_ne!(heard, [mic(9)], "{to:?}");
     }
 }
