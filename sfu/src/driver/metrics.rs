@@ -29,8 +29,10 @@ pub(crate) struct Tally {
     pub(crate) handshake_datagrams_sent: u64,
     pub(crate) datagrams_sent: u64,
     pub(crate) bytes_sent: u64,
-    /// System calls that sent something.
-    pub(crate) sends: u64,
+    /// System calls that were to send something.
+    pub(crate) send_calls: u64,
+    /// Runs of datagrams to one receiver that the kernel took as one.
+    pub(crate) runs_sent: u64,
     pub(crate) send_full: u64,
     pub(crate) send_failed: u64,
     pub(crate) no_path: u64,
@@ -140,7 +142,8 @@ fn add_traffic(registry: &Registry, counted: &Counted) {
             ("rtcp", tally.rtcp_sent),
             ("handshake", tally.handshake_datagrams_sent),
             ("datagrams", tally.datagrams_sent),
-            ("system_calls", tally.sends),
+            ("runs", tally.runs_sent),
+            ("system_calls", tally.send_calls),
         ],
     );
 }

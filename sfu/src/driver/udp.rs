@@ -3,13 +3,17 @@
 //! One socket per address, each bound to it: from a wildcard socket the kernel may answer from another address than the
 //! one the client speaks to, and the client ignores it.
 
+#[cfg(target_os = "linux")]
+mod mmsg;
+
 use std::{
+    cell::Cell,
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
     task::{Context, Poll},
 };
 
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
@@ -18,6 +22,9 @@ const BUFFER_BYTES: usize = 1 << 16;
 
 /// Largest payload of one send, all segments together (65,535 less the headers of IPv4 and UDP).
 pub(crate) const SEND_BYTES_MAX: usize = 65_507;
+
+/// Most datagrams of one run: what the kernel takes (`UDP_MAX_SEGMENTS` of older ones).
+const SEGMENTS_MAX: usize = 64;
 
 /// How often another ephemeral port is tried when one address has it taken.
 const PORT_TRIES: u32 = 16;
@@ -83,6 +90,8 @@ pub(crate) struct Socket {
     socket: UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
+    /// How many segments one send may have.
+    segments: Cell<usize>,
 }
 
 /// What became of a send.
@@ -101,10 +110,12 @@ impl Socket {
     pub(crate) fn new(bound: Bound) -> io::Result<Self> {
         let socket = UdpSocket::from_std(bound.socket)?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let segments = Cell::new(state.max_gso_segments().clamp(1, SEGMENTS_MAX));
         Ok(Self {
             socket,
             state,
             local: bound.local,
+            segments,
         })
     }
 
@@ -115,7 +126,7 @@ impl Socket {
 
     /// How many segments one send may have now: 1 once the path refused segmentation.
     pub(crate) fn segments_max(&self) -> usize {
-        self.state.max_gso_segments().clamp(1, 64)
+        self.segments.get()
     }
 
     /// Ready when a datagram may be there.
@@ -140,32 +151,127 @@ impl Socket {
         batch.filled > 0
     }
 
-    /// Sends one datagram, or several of `segment` bytes each (the last may be shorter) to the same place.
-    pub(crate) fn send(&self, to: SocketAddr, contents: &[u8], segment: usize) -> Sent {
-        let segment_size = (segment < contents.len()).then_some(segment);
-        let transmit = Transmit {
-            destination: to,
+    /// Sends messages in their order, as many with one system call as the kernel takes, and tells what became of each.
+    /// Full for one, full for all behind it: they would find the same buffer.
+    pub(crate) fn send_all(
+        &self,
+        messages: &[Message],
+        arena: &[u8],
+        mut told: impl FnMut(&Message, Sent),
+    ) -> u64 {
+        let (mut rest, mut calls) = (messages, 0);
+        while let [first, behind @ ..] = rest {
+            calls += 1;
+            match self.attempt(rest, arena) {
+                Ok(count) => {
+                    let (sent, left) = rest.split_at(count.clamp(1, rest.len()));
+                    sent.iter().for_each(|message| told(message, Sent::Yes));
+                    rest = left;
+                }
+                Err(error) if is_full(&error) => {
+                    rest.iter().for_each(|message| told(message, Sent::Full));
+                    return calls;
+                }
+                Err(_) if first.count > 1 => {
+                    told(first, self.send_parts(first, arena));
+                    calls += u64::from(first.count);
+                    rest = behind;
+                }
+                Err(_) => {
+                    told(first, Sent::Failed);
+                    rest = behind;
+                }
+            }
+        }
+        calls
+    }
+
+    /// A run that the kernel refused, datagram by datagram. If that works, the path takes no segmentation: later runs have
+    /// one datagram each.
+    fn send_parts(&self, run: &Message, arena: &[u8]) -> Sent {
+        let mut worst = Sent::Yes;
+        for part in run.parts() {
+            worst = match self.attempt(&[part], arena) {
+                Ok(_) => continue,
+                Err(error) if is_full(&error) => return Sent::Full,
+                Err(_) => Sent::Failed,
+            };
+        }
+        if worst == Sent::Yes && self.segments.replace(1) > 1 {
+            tracing::warn!(
+                "the kernel refuses to segment what is sent (UDP_SEGMENT): packets go one by one from now on"
+            );
+        }
+        worst
+    }
+
+    /// One system call for the first of the messages: how many went.
+    #[cfg(target_os = "linux")]
+    fn attempt(&self, messages: &[Message], arena: &[u8]) -> io::Result<usize> {
+        use std::os::fd::AsFd as _;
+        let items = messages.iter().map(|message| mmsg::Item {
+            to: message.to,
+            contents: &arena[message.range()],
+            segment: (message.count > 1).then_some(message.segment),
+        });
+        // Straight to the kernel: the runtime's notion of writable is for those who would wait.
+        mmsg::send(self.socket.as_fd(), items)
+    }
+
+    /// One system call for the first message.
+    #[cfg(not(target_os = "linux"))]
+    fn attempt(&self, messages: &[Message], arena: &[u8]) -> io::Result<usize> {
+        let message = &messages[0];
+        let transmit = quinn_udp::Transmit {
+            destination: message.to,
             ecn: None,
-            contents,
-            segment_size,
+            contents: &arena[message.range()],
+            segment_size: (message.count > 1).then_some(message.segment.into()),
             src_ip: None,
         };
-        // Straight to the kernel: the runtime's notion of writable is for those who would wait.
-        let attempt = self.state.try_send(UdpSockRef::from(&self.socket), &transmit);
-        let Err(error) = attempt else { return Sent::Yes };
-        match (error.kind(), segment_size) {
-            (io::ErrorKind::WouldBlock, _) => Sent::Full,
-            _ if error.raw_os_error() == Some(ENOBUFS) => Sent::Full,
-            // The path takes no segmentation; the state has noted it, the caller's next runs are single.
-            (_, Some(segment)) if self.segments_max() == 1 => {
-                let all = contents.chunks(segment).map(|one| self.send(to, one, one.len()));
-                all.fold(
-                    Sent::Yes,
-                    |worst, sent| if sent == Sent::Yes { worst } else { sent },
-                )
+        self.state.try_send(UdpSockRef::from(&self.socket), &transmit)?;
+        Ok(1)
+    }
+}
+
+/// The kernel's buffer is full: try again later, or never.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ENOBUFS)
+}
+
+/// One datagram in an arena, or a run of them to the same place: all of `segment` bytes, the last may be shorter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// Where to.
+    pub(crate) to: SocketAddr,
+    /// Where it begins in the arena.
+    pub(crate) start: u32,
+    /// Bytes of all of it, at most [`SEND_BYTES_MAX`].
+    pub(crate) length: u32,
+    /// Bytes of each datagram but the last.
+    pub(crate) segment: u16,
+    /// How many datagrams.
+    pub(crate) count: u16,
+}
+
+impl Message {
+    fn range(&self) -> std::ops::Range<usize> {
+        let start = self.start as usize;
+        start..start + self.length as usize
+    }
+
+    /// Its datagrams, each as a message.
+    fn parts(&self) -> impl Iterator<Item = Self> + use<> {
+        let (run, end) = (*self, self.start + self.length);
+        (0..u32::from(run.count)).map(move |part| {
+            let start = run.start + part * u32::from(run.segment);
+            Self {
+                start,
+                length: end.saturating_sub(start).min(run.segment.into()),
+                count: 1,
+                ..run
             }
-            _ => Sent::Failed,
-        }
+        })
     }
 }
 
@@ -234,10 +340,26 @@ mod tests {
         let mut bound = bind_all(&[loopback()], 0, 1 << 20).expect("bound");
         let receiver = Socket::new(bound.remove(0)).expect("in the runtime");
         let sent: Vec<u8> = (0..=250).collect();
-        assert_eq!(sender.send(receiver.local(), &sent, 100), Sent::Yes);
+        let run = Message {
+            to: receiver.local(),
+            start: 0,
+            length: 251,
+            segment: 100,
+            count: 3,
+        };
+        let mut told = Vec::new();
+        sender.send_all(&[run], &sent, |_, sent| told.push(sent));
+        assert_eq!(told, [Sent::Yes]);
+        // What the kernel would not segment goes as its parts.
+        assert_eq!(sender.send_parts(&run, &sent), Sent::Yes);
+        assert_eq!(
+            sender.segments_max(),
+            1,
+            "a path that refused once is not asked again"
+        );
         let mut batch = Batch::new();
         let mut seen: Vec<Vec<u8>> = Vec::new();
-        while seen.len() < 3 {
+        while seen.len() < 6 {
             std::future::poll_fn(|context| receiver.poll_readable(context)).await;
             while receiver.receive(&mut batch) {
                 for (from, datagram) in batch.datagrams() {
@@ -246,15 +368,64 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 51]);
-        assert_eq!(seen.concat(), sent);
+        let lengths: Vec<usize> = seen.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [100, 100, 51, 100, 100, 51]);
+        assert_eq!(seen.concat(), [&sent[..], &sent[..]].concat());
     }
 
     #[tokio::test]
     async fn a_send_to_nowhere_is_an_answer_not_an_end() {
         let mut bound = bind_all(&[loopback()], 0, 1 << 20).expect("bound");
         let socket = Socket::new(bound.remove(0)).expect("in the runtime");
-        let v6 = "[::1]:9".parse().expect("address");
-        assert_eq!(socket.send(v6, &[0; 10], 10), Sent::Failed);
+        let to = |to: &str, start| Message {
+            to: to.parse().expect("address"),
+            start,
+            length: 10,
+            segment: 5,
+            count: 2,
+        };
+        let own = socket.local().to_string();
+        let messages = [
+            to(&own, 0),
+            to("[::1]:9", 10),
+            to("127.0.0.1:0", 20),
+            to(&own, 30),
+        ];
+        let mut told = Vec::new();
+        socket.send_all(&messages, &[0; 40], |message, sent| {
+            told.push((message.start, sent))
+        });
+        let expected = [
+            (0, Sent::Yes),
+            (10, Sent::Failed),
+            (20, Sent::Failed),
+            (30, Sent::Yes),
+        ];
+        assert_eq!(told, expected);
+        assert!(
+            socket.segments_max() > 1,
+            "nobody's address takes the segmentation from the others"
+        );
+    }
+
+    #[tokio::test]
+    async fn many_messages_go_with_few_calls() {
+        let mut bound = bind_all(&[loopback()], 0, 1 << 20).expect("bound");
+        let socket = Socket::new(bound.remove(0)).expect("in the runtime");
+        let message = |at: u32| Message {
+            to: socket.local(),
+            start: at,
+            length: 1,
+            segment: 1,
+            count: 1,
+        };
+        let messages: Vec<Message> = (0..100).map(message).collect();
+        let arena: Vec<u8> = (0..100).collect();
+        let mut count = 0;
+        let calls = socket.send_all(&messages, &arena, |_, sent| {
+            count += usize::from(sent == Sent::Yes)
+        });
+        assert_eq!(count, 100);
+        assert_eq!(calls, if cfg!(target_os = "linux") { 4 } else { 100 });
     }
 }

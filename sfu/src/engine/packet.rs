@@ -365,6 +365,13 @@ pub struct SourceGrade {
 }
 
 impl Forward {
+    /// With so many bytes of RTP padding.
+    #[must_use]
+    pub fn padded(mut self, bytes: u8) -> Self {
+        self.header.padding = bytes;
+        self
+    }
+
     /// Writes the packet in plaintext: header, CSRC, extensions, the original number of a repair, the patched payload or its
     /// RED, padding. `find` gives the payloads of its redundancy. Returns its length; none if `out` is too short or the
     /// payload is not what the patch is for.

@@ -5,113 +5,151 @@ use std::{
     rc::Rc,
 };
 
-use super::{RoomEntry, Seat, Shard};
+use super::{RoomEntry, Seat, Shard, level::Level};
 use crate::{
     driver::{
         metrics::Tally,
         peer::{Path, Transmit},
-        udp::{SEND_BYTES_MAX, Sent, Socket},
+        udp::{Message, SEND_BYTES_MAX, Sent, Socket},
     },
-    engine::{id::EndpointId, packet::Forward},
+    engine::{
+        id::{EndpointId, MediaKind},
+        packet::{Forward, Purpose},
+    },
     wire::srtp::RTP_OVERHEAD_MAX,
 };
 
 /// Longest packet that is sent, sealed. What comes in is at most 2,048 bytes, and gets less than that added.
 const PACKET_BYTES_MAX: usize = 4_096;
 
-/// The run that is being written.
+/// Bytes of an arena: what is written before it is sent. Small enough to stay in a cache.
+const ARENA_BYTES: usize = 256 << 10;
+
+/// Runs of an arena. More are sent when they are reached, or when the turn ends.
+const MESSAGES_MAX: usize = 64;
+
+/// What is written and not sent yet, in its order.
 pub(super) struct Egress {
     sockets: Rc<[Socket]>,
-    buffer: Box<[u8]>,
+    arena: Box<[u8]>,
     filled: usize,
-    /// Bytes of the run's first packet.
-    segment: usize,
-    count: usize,
-    /// The last packet was shorter: no other may follow it in this run.
+    messages: Vec<Message>,
+    /// Which socket the messages go by.
+    socket: usize,
+    /// The last run takes no more: it is one datagram that is not of media, or its last packet was shorter.
     is_whole: bool,
 }
 
 impl Egress {
     /// With nothing written.
     pub(super) fn new(sockets: Rc<[Socket]>) -> Self {
-        let buffer = vec![0; SEND_BYTES_MAX + PACKET_BYTES_MAX].into_boxed_slice();
         Self {
             sockets,
-            buffer,
+            arena: vec![0; ARENA_BYTES + PACKET_BYTES_MAX].into_boxed_slice(),
             filled: 0,
-            segment: 0,
-            count: 0,
-            is_whole: false,
+            messages: Vec::with_capacity(MESSAGES_MAX),
+            socket: 0,
+            is_whole: true,
         }
     }
 
-    /// Sends one datagram at once.
-    pub(super) fn send(&self, transmit: &Transmit, tally: &mut Tally) {
+    /// Writes one datagram.
+    pub(super) fn send(&mut self, transmit: &Transmit, tally: &mut Tally) {
         tally.handshake_datagrams_sent += 1;
-        self.give(transmit.path, &transmit.bytes, transmit.bytes.len(), 1, tally);
+        let length = transmit.bytes.len();
+        let Some(place) = self.tail(tally).get_mut(..length) else {
+            tally.send_failed += 1;
+            return;
+        };
+        place.copy_from_slice(&transmit.bytes);
+        self.commit(transmit.path, length, tally);
     }
 
     /// Where the next packet is to be written.
-    fn tail(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.filled..self.filled + PACKET_BYTES_MAX]
+    fn tail(&mut self, tally: &mut Tally) -> &mut [u8] {
+        if self.filled >= ARENA_BYTES {
+            self.flush(tally);
+        }
+        &mut self.arena[self.filled..self.filled + PACKET_BYTES_MAX]
     }
 
-    /// The packet at the tail is part of what goes to `path`.
+    /// The packet at the tail goes to `path`, behind the others.
     fn commit(&mut self, path: Path, length: usize, tally: &mut Tally) {
-        let segments_max = self.socket(path).map_or(1, Socket::segments_max);
-        let fits = self.count > 0
-            && !self.is_whole
-            && self.count < segments_max
-            && length <= self.segment
-            && self.filled + length <= SEND_BYTES_MAX;
-        if !fits {
-            let start = self.filled;
-            self.flush(path, tally);
-            self.buffer.copy_within(start..start + length, 0);
-            self.segment = length;
+        let Some(socket) = self
+            .sockets
+            .iter()
+            .position(|socket| socket.local() == path.local)
+        else {
+            tally.send_failed += 1;
+            return;
+        };
+        let segments_max = self.sockets[socket].segments_max();
+        let (start, bytes) = (self.filled, length as u32);
+        if let Some(run) = self.messages.last_mut().filter(|run| {
+            socket == self.socket
+                && run.to == path.remote
+                && !self.is_whole
+                && usize::from(run.count) < segments_max
+                && length <= usize::from(run.segment)
+                && run.length as usize + length <= SEND_BYTES_MAX
+        }) {
+            run.length += bytes;
+            run.count += 1;
+            self.is_whole = length < usize::from(run.segment);
+            self.filled += length;
+            return;
         }
-        self.is_whole = length < self.segment;
+        if socket != self.socket || self.messages.len() >= MESSAGES_MAX {
+            self.flush(tally);
+            self.arena.copy_within(start..start + length, 0);
+            self.socket = socket;
+        }
+        self.messages.push(Message {
+            to: path.remote,
+            start: self.filled as u32,
+            length: bytes,
+            segment: length as u16,
+            count: 1,
+        });
         self.filled += length;
-        self.count += 1;
+        self.is_whole = false;
     }
 
-    /// Sends the run.
-    fn flush(&mut self, path: Path, tally: &mut Tally) {
-        if self.count > 0 {
-            self.give(path, &self.buffer[..self.filled], self.segment, self.count, tally);
+    /// Sends all that is written.
+    pub(super) fn flush(&mut self, tally: &mut Tally) {
+        if let Some(socket) = self.sockets.get(self.socket)
+            && !self.messages.is_empty()
+        {
+            tally.send_calls += socket.send_all(&self.messages, &self.arena, |message, sent| {
+                let count = u64::from(message.count);
+                match sent {
+                    Sent::Yes => {
+                        tally.runs_sent += 1;
+                        tally.datagrams_sent += count;
+                        tally.bytes_sent += u64::from(message.length);
+                    }
+                    Sent::Full => tally.send_full += count,
+                    Sent::Failed => tally.send_failed += count,
+                }
+            });
         }
-        (self.filled, self.segment, self.count, self.is_whole) = (0, 0, 0, false);
-    }
-
-    fn give(&self, path: Path, contents: &[u8], segment: usize, count: usize, tally: &mut Tally) {
-        let sent = self
-            .socket(path)
-            .map_or(Sent::Failed, |socket| socket.send(path.remote, contents, segment));
-        let count = count as u64;
-        tally.sends += 1;
-        match sent {
-            Sent::Yes => {
-                tally.datagrams_sent += count;
-                tally.bytes_sent += contents.len() as u64;
-            }
-            Sent::Full => tally.send_full += count,
-            Sent::Failed => tally.send_failed += count,
-        }
-    }
-
-    fn socket(&self, path: Path) -> Option<&Socket> {
-        self.sockets.iter().find(|socket| socket.local() == path.local)
+        self.messages.clear();
+        self.filled = 0;
+        self.is_whole = true;
     }
 }
 
 impl Shard {
-    /// Sends all forwards of this turn, receiver by receiver, each receiver's in their order.
+    /// Writes all forwards of this turn, receiver by receiver, each receiver's in their order.
     pub(super) fn forward(&mut self) {
-        let mut forwards = std::mem::take(&mut self.forwards);
-        // Stable: the order within a stream stays.
-        forwards.sort_by_key(|forward| forward.to);
-        for group in forwards.chunk_by(|a, b| a.to == b.to) {
-            let Some(seat) = self.seats.get_mut(&group[0].to) else {
+        let forwards = std::mem::take(&mut self.forwards);
+        let mut order = std::mem::take(&mut self.order);
+        // By receiver, then as they came: the order within a stream stays.
+        let places = forwards.iter().zip(0_u32..);
+        order.extend(places.map(|(forward, place)| (forward.to, place)));
+        order.sort_unstable();
+        for group in order.chunk_by(|a, b| a.0 == b.0) {
+            let Some(seat) = self.seats.get_mut(&group[0].0) else {
                 continue;
             };
             let Some(entry) = self.rooms.get(&seat.room) else {
@@ -120,23 +158,25 @@ impl Shard {
             let key = seat.room;
             let (egress, tally) = (&mut self.egress, &mut self.tally);
             let written = catch_unwind(AssertUnwindSafe(|| {
-                write_group(entry, seat, group, egress, tally)
+                write_group(entry, seat, &forwards, group, egress, tally)
             }));
             if written.is_err() && !self.broken.contains(&key) {
                 self.broken.push(key);
             }
         }
-        forwards.clear();
+        order.clear();
+        self.order = order;
         self.forwards = forwards;
+        self.forwards.clear();
     }
 
-    /// Seals and sends a compound RTCP packet. Without a path or keys it goes nowhere: RTCP is said again.
+    /// Seals and writes a compound RTCP packet. Without a path or keys it goes nowhere: RTCP is said again.
     pub(super) fn send_rtcp(&mut self, to: EndpointId, bytes: &[u8]) {
         let Some(seat) = self.seats.get_mut(&to) else {
             return;
         };
         let Some(path) = seat.peer.path() else { return };
-        let tail = self.egress.tail();
+        let tail = self.egress.tail(&mut self.tally);
         let Some(plain) = tail.get_mut(..bytes.len()) else {
             return;
         };
@@ -144,7 +184,6 @@ impl Shard {
         match seat.peer.seal_rtcp(tail, bytes.len()) {
             Ok(length) => {
                 self.egress.commit(path, length, &mut self.tally);
-                self.egress.flush(path, &mut self.tally);
                 self.tally.rtcp_sent += 1;
                 seat.sent.add(path.remote, length);
             }
@@ -156,7 +195,8 @@ impl Shard {
 fn write_group(
     entry: &RoomEntry,
     seat: &mut Seat,
-    group: &[Forward],
+    forwards: &[Forward],
+    group: &[(EndpointId, u32)],
     egress: &mut Egress,
     tally: &mut Tally,
 ) {
@@ -164,18 +204,37 @@ fn write_group(
         tally.no_path += group.len() as u64;
         return;
     };
-    for forward in group {
+    let find = |at| entry.room.payload(at);
+    let forwards = group
+        .iter()
+        .filter_map(|&(_, place)| forwards.get(place as usize));
+    let mut level = Level::default();
+    let mut ahead = forwards.clone();
+    for forward in forwards {
+        ahead.next();
         let payload = match forward.payload {
-            Some(at) => entry.room.payload(at),
+            Some(at) => find(at),
             None => Some(&[][..]),
         };
         let Some(payload) = payload else {
             tally.payload_gone += 1;
             continue;
         };
-        let tail = egress.tail();
+        let padded = level.padding(size(forward, payload), || {
+            ahead
+                .clone()
+                .map(|next| size(next, next.payload.and_then(find).unwrap_or_default()))
+        });
+        let levelled;
+        let forward = if padded > 0 {
+            levelled = forward.padded(padded);
+            &levelled
+        } else {
+            forward
+        };
+        let tail = egress.tail(tally);
         let plain = &mut tail[..PACKET_BYTES_MAX - RTP_OVERHEAD_MAX];
-        let Some(length) = forward.write(payload, |at| entry.room.payload(at), plain) else {
+        let Some(length) = forward.write(payload, find, plain) else {
             tally.not_written += 1;
             continue;
         };
@@ -188,5 +247,14 @@ fn write_group(
             Err(_) => tally.not_sealed += 1,
         }
     }
-    egress.flush(path, tally);
+}
+
+/// What decides whether a packet may be as long as its neighbours; none: it stays as it is.
+fn size(forward: &Forward, payload: &[u8]) -> Option<u16> {
+    let takes = matches!(forward.purpose, Purpose::Video | Purpose::Repair) && forward.header.padding == 0;
+    let original = usize::from(forward.header.original_sequence.is_some()) * 2;
+    // Sound stays as it is, also sent again.
+    (takes && forward.slot.kind == MediaKind::Video)
+        .then(|| u16::try_from(payload.len() + original).ok())
+        .flatten()
 }

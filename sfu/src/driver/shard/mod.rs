@@ -7,6 +7,7 @@
 mod egress;
 mod events;
 mod ingress;
+mod level;
 mod lines;
 mod orders;
 mod quality;
@@ -169,6 +170,8 @@ struct Shard {
     /// Rooms that panicked in this turn.
     broken: Vec<RoomKey>,
     forwards: Vec<Forward>,
+    /// Whom they go to and their places, to be sorted.
+    order: Vec<(EndpointId, u32)>,
     egress: Egress,
     events: EventBook,
     endpoints: watch::Sender<u32>,
@@ -209,6 +212,7 @@ impl Shard {
             touched: Vec::new(),
             broken: Vec::new(),
             forwards: Vec::new(),
+            order: Vec::new(),
             egress: Egress::new(sockets),
             events,
             endpoints,
@@ -340,6 +344,7 @@ impl Shard {
                 break;
             }
         }
+        self.egress.flush(&mut self.tally);
         self.events.flush();
     }
 

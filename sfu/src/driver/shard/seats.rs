@@ -126,6 +126,7 @@ impl Shard {
         for (_, mut seat) in std::mem::take(&mut self.seats) {
             self.say_goodbye(now, &mut seat);
         }
+        self.egress.flush(&mut self.tally);
         self.endpoints.send_replace(0);
     }
 }

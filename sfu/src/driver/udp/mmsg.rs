@@ -1,0 +1,95 @@
+//! `sendmmsg` with a segment size for each message (`UDP_SEGMENT`): the only unsafe code of the node.
+//!
+//! Every pointer in the headers points into arrays of this function or into the caller's slices, and all of them outlive the
+//! call; the kernel only reads.
+
+#![allow(
+    unsafe_code,
+    reason = "no safe library sends several messages with a segment size each"
+)]
+
+use std::{
+    io, mem,
+    net::SocketAddr,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    ptr,
+};
+
+use socket2::SockAddr;
+
+/// Messages of one call.
+pub(super) const MESSAGES_MAX: usize = 32;
+
+/// One message: a datagram, or a run of them.
+pub(super) struct Item<'a> {
+    /// Where to.
+    pub(super) to: SocketAddr,
+    /// All of it.
+    pub(super) contents: &'a [u8],
+    /// Bytes of each datagram but the last; none: it is one datagram.
+    pub(super) segment: Option<u16>,
+}
+
+/// Room for the one control message, aligned as its header.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; CONTROL_BYTES]);
+
+#[expect(clippy::cast_possible_truncation, reason = "two bytes")]
+const SEGMENT_BYTES: libc::c_uint = size_of::<u16>() as libc::c_uint;
+// SAFETY: arithmetic on its argument.
+const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(SEGMENT_BYTES) } as usize;
+
+/// Sends the first [`MESSAGES_MAX`] of the messages, in their order: how many the kernel took, at least one.
+///
+/// # Errors
+/// It refused the first.
+pub(super) fn send<'a>(socket: BorrowedFd<'_>, items: impl Iterator<Item = Item<'a>>) -> io::Result<usize> {
+    let mut places = [const { None::<SockAddr> }; MESSAGES_MAX];
+    let mut pieces = [libc::iovec {
+        iov_base: ptr::null_mut(),
+        iov_len: 0,
+    }; MESSAGES_MAX];
+    let mut controls = [Control([0; CONTROL_BYTES]); MESSAGES_MAX];
+    // SAFETY: all zeros are a header of nothing.
+    let mut headers: [libc::mmsghdr; MESSAGES_MAX] = unsafe { mem::zeroed() };
+    let mut count = 0;
+    let rooms = places
+        .iter_mut()
+        .zip(&mut pieces)
+        .zip(&mut controls)
+        .zip(&mut headers);
+    for ((((place, piece), control), header), item) in rooms.zip(items) {
+        count += 1;
+        let to = place.insert(item.to.into());
+        piece.iov_base = item.contents.as_ptr().cast_mut().cast();
+        piece.iov_len = item.contents.len();
+        let header = &mut header.msg_hdr;
+        header.msg_name = to.as_ptr().cast_mut().cast();
+        header.msg_namelen = to.len();
+        header.msg_iov = piece;
+        header.msg_iovlen = 1;
+        if let Some(segment) = item.segment {
+            header.msg_control = ptr::from_mut(control).cast();
+            header.msg_controllen = CONTROL_BYTES;
+            // SAFETY: the header names `control`, which has room for one message with a `u16` and is aligned for it.
+            unsafe {
+                let message = libc::CMSG_FIRSTHDR(header);
+                (*message).cmsg_level = libc::SOL_UDP;
+                (*message).cmsg_type = libc::UDP_SEGMENT;
+                (*message).cmsg_len = libc::CMSG_LEN(SEGMENT_BYTES) as usize;
+                libc::CMSG_DATA(message).cast::<u16>().write_unaligned(segment);
+            }
+        }
+    }
+    // SAFETY: the first `count` headers are filled with pointers that live until the end of this function.
+    let sent = unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            headers.as_mut_ptr(),
+            count,
+            libc::MSG_DONTWAIT,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
