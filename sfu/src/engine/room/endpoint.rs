@@ -75,6 +75,8 @@ pub(super) struct Endpoint {
     pub(super) changes: Vec<SlotChange>,
     /// Next sender reports.
     pub(super) report_at: Option<Instant>,
+    /// A slot has one to be sent now.
+    reports_due: bool,
     /// Is in the room's list of endpoints with something to say.
     pub(super) dirty: bool,
 }
@@ -132,6 +134,7 @@ impl Endpoint {
             extensions: new.media.extensions,
             changes: Vec::new(),
             report_at: None,
+            reports_due: false,
             dirty: false,
         }
     }
@@ -230,7 +233,9 @@ impl Endpoint {
             Offered::Sent(numbered) => self.send(now, id, &numbered, late, stats, out),
             Offered::Switched(numbered) => {
                 slot.report_due = true;
-                if let Some((source, time)) = slot.tell(&numbered) {
+                let told = slot.tell(&numbered);
+                self.reports_due = true;
+                if let Some((source, time)) = told {
                     self.tell(SlotChange {
                         slot: id,
                         source: Some(source),
@@ -355,11 +360,15 @@ impl Endpoint {
             slot.report_due = true;
             any = true;
         }
+        self.reports_due |= any;
         self.report_at = any.then(|| now + REPORT_EVERY);
     }
 
     /// Reports that are due, as compounds.
     pub(super) fn reports(&mut self, ntp: u64, time: Duration, mut give: impl FnMut(Vec<u8>)) {
+        if !std::mem::take(&mut self.reports_due) {
+            return;
+        }
         let mut bytes = Vec::new();
         for slot in self
             .audio

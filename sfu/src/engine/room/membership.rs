@@ -16,12 +16,12 @@ impl Room {
     pub(super) fn join(&mut self, now: Instant, new: NewEndpoint) -> Option<()> {
         self.check_join(new.endpoint, new.number).ok()?;
         let (id, number, published) = (new.endpoint, new.number, new.published.clone());
-        if self.endpoints.contains_key(&id) {
+        if self.endpoints.contains(id) {
             self.leave(now, id);
         }
         self.numbers.insert(number, id);
         self.endpoints
-            .insert(id, Endpoint::new(self.epoch, now, self.policy.way_start, new));
+            .insert(Endpoint::new(self.epoch, now, self.policy.way_start, new));
         for kind in published {
             self.set_published(now, id, kind, true);
         }
@@ -29,7 +29,7 @@ impl Room {
     }
 
     pub(super) fn connected(&mut self, now: Instant, id: EndpointId) -> Option<()> {
-        self.endpoints.get_mut(&id)?.connected = true;
+        self.endpoints.get_mut(id)?.connected = true;
         self.plan_now(now);
         self.assign_voices(now, Some(id));
         self.touch(id);
@@ -37,11 +37,11 @@ impl Room {
     }
 
     pub(super) fn leave(&mut self, now: Instant, id: EndpointId) -> Option<()> {
-        self.endpoints.get(&id)?;
+        self.endpoints.get(id)?;
         for kind in SourceKind::ALL {
             self.set_published(now, id, kind, false);
         }
-        let endpoint = self.endpoints.remove(&id)?;
+        let endpoint = self.endpoints.remove(id)?;
         endpoint.add_to(&mut self.stats);
         self.numbers.remove(&endpoint.number);
         self.dirty.retain(|&dirty| dirty != id);
@@ -58,7 +58,7 @@ impl Room {
 
     /// What a page says of itself.
     pub(super) fn set_client(&mut self, now: Instant, id: EndpointId, client: ClientState) -> Option<()> {
-        let endpoint = self.endpoints.get_mut(&id)?;
+        let endpoint = self.endpoints.get_mut(id)?;
         let changed = endpoint.cpu.handle(now, &client);
         endpoint.client = client;
         if changed {
@@ -74,7 +74,7 @@ impl Room {
         kind: SourceKind,
         on: bool,
     ) -> Option<()> {
-        let source = self.endpoints.get_mut(&id)?.source_mut(kind);
+        let source = self.endpoints.get_mut(id)?.source_mut(kind);
         if source.on == on {
             return Some(());
         }

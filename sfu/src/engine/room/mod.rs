@@ -6,6 +6,7 @@
 
 mod cpu;
 mod endpoint;
+mod endpoints;
 mod membership;
 mod meter;
 mod plan;
@@ -29,6 +30,7 @@ use std::{
 
 use self::{
     endpoint::Endpoint,
+    endpoints::Endpoints,
     plan::Plan,
     source::{ASK_AGAIN, Histories, Source},
 };
@@ -53,7 +55,7 @@ pub struct Room {
     epoch: Instant,
     now: Instant,
     policy: RoomPolicy,
-    endpoints: BTreeMap<EndpointId, Endpoint>,
+    endpoints: Endpoints,
     numbers: BTreeMap<PointNumber, EndpointId>,
     histories: Histories,
     speaker: Speaker,
@@ -92,7 +94,7 @@ impl Room {
             epoch: now,
             now,
             policy,
-            endpoints: BTreeMap::new(),
+            endpoints: Endpoints::default(),
             numbers: BTreeMap::new(),
             histories: Histories::default(),
             speaker: Speaker::new(),
@@ -121,7 +123,7 @@ impl Room {
             return Err(JoinRefused::NumberTaken);
         }
         let full = self.endpoints.len() >= usize::from(self.policy.points_max);
-        if full && !self.endpoints.contains_key(&endpoint) {
+        if full && !self.endpoints.contains(endpoint) {
             Err(JoinRefused::Full)
         } else {
             Ok(())
@@ -156,7 +158,7 @@ impl Room {
     /// One RTP packet in plaintext from `from`. What is to be sent because of it is added to `out`.
     pub fn handle_rtp(&mut self, now: Instant, from: EndpointId, packet: &[u8], out: &mut Vec<Forward>) {
         let now = self.advance(now);
-        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+        let Some(endpoint) = self.endpoints.get_mut(from) else {
             self.stats.commands_refused += 1;
             return;
         };
@@ -168,7 +170,7 @@ impl Room {
         self.ask_for_broken(now, from);
         self.touch(from);
         let Some(arrival) = arrival else { return };
-        let recovered = |room: &mut Self| room.endpoints.get_mut(&from)?.uplink.poll_recovered(&packet);
+        let recovered = |room: &mut Self| room.endpoints.get_mut(from)?.uplink.poll_recovered(&packet);
         while let Some(older) = recovered(self) {
             self.stats.received += 1;
             self.handle_arrival(now, from, &older);
@@ -179,7 +181,7 @@ impl Room {
     }
 
     fn handle_arrival(&mut self, now: Instant, from: EndpointId, arrival: &Arrival<'_>) {
-        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+        let Some(endpoint) = self.endpoints.get_mut(from) else {
             return;
         };
         let repair_time = endpoint.uplink.repair_time();
@@ -222,7 +224,7 @@ impl Room {
     /// To every slot that shows or should show the source.
     fn distribute(&mut self, now: Instant, from: EndpointId, packet: &SourcePacket) {
         let kind = packet.of.source.kind();
-        let Some(source) = self.endpoints.get_mut(&from).map(|e| e.source_mut(kind)) else {
+        let Some(source) = self.endpoints.get_mut(from).map(|e| e.source_mut(kind)) else {
             return;
         };
         let late = source.late;
@@ -231,7 +233,7 @@ impl Room {
         subscribers.retain(|subscriber| {
             let Some(endpoint) = self
                 .endpoints
-                .get_mut(&subscriber.endpoint)
+                .get_mut(subscriber.endpoint)
                 .filter(|e| e.connected)
             else {
                 return false;
@@ -260,7 +262,7 @@ impl Room {
             });
         }
         // Whoever subscribed meanwhile comes after those who were there.
-        if let Some(source) = self.endpoints.get_mut(&from).map(|e| e.source_mut(kind)) {
+        if let Some(source) = self.endpoints.get_mut(from).map(|e| e.source_mut(kind)) {
             let added = std::mem::replace(&mut source.subscribers, subscribers);
             added
                 .into_iter()
@@ -283,14 +285,14 @@ impl Room {
     ) {
         let Some(source) = self
             .endpoints
-            .get(&from)
+            .get(from)
             .map(|e| e.source(first.of.source.kind()))
         else {
             return;
         };
         let late = source.late;
         let behind = source.behind(now, first, &self.histories);
-        let Some(endpoint) = self.endpoints.get_mut(&to) else {
+        let Some(endpoint) = self.endpoints.get_mut(to) else {
             return;
         };
         for packet in behind {
@@ -301,13 +303,7 @@ impl Room {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
-        let due: Vec<EndpointId> = self
-            .endpoints
-            .values()
-            .filter(|e| e.poll_timeout().is_some_and(|at| at <= now))
-            .map(|e| e.id)
-            .collect();
-        for id in due {
+        for id in self.endpoints.due(now) {
             self.handle_endpoint_timeout(now, id);
             self.touch(id);
         }
@@ -318,7 +314,7 @@ impl Room {
     }
 
     fn handle_endpoint_timeout(&mut self, now: Instant, id: EndpointId) {
-        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+        let Some(endpoint) = self.endpoints.get_mut(id) else {
             return;
         };
         if endpoint.uplink.poll_timeout().is_some_and(|at| at <= now) {
@@ -356,7 +352,7 @@ impl Room {
     fn flush(&mut self, id: EndpointId) {
         let (now, ntp) = (self.now, self.ntp(self.now));
         let time = now.saturating_duration_since(self.epoch);
-        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+        let Some(endpoint) = self.endpoints.get_mut(id) else {
             return;
         };
         endpoint.dirty = false;
@@ -375,18 +371,18 @@ impl Room {
         };
         endpoint.reports(ntp, time, &mut give);
         let mut bytes = Vec::new();
-        while endpoint.uplink.poll_rtcp(now, &mut bytes) {
+        let is_due = |at| at <= now;
+        while endpoint.uplink.poll_timeout().is_some_and(is_due) && endpoint.uplink.poll_rtcp(now, &mut bytes) {
             give(std::mem::take(&mut bytes));
         }
     }
 
     /// When [`Room::handle_timeout`] wants to be called next; none: never by itself.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.endpoints
-            .values()
-            .filter_map(Endpoint::poll_timeout)
-            .chain(self.speaker_at)
-            .chain(self.plan.due())
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let endpoints = self.endpoints.poll_timeout();
+        [endpoints, self.speaker_at, self.plan.due()]
+            .into_iter()
+            .flatten()
             .min()
     }
 
@@ -412,7 +408,7 @@ impl Room {
 
     /// Sources of an endpoint that are on, for a snapshot.
     pub fn published(&self, endpoint: EndpointId) -> Vec<SourceKind> {
-        let sources = self.endpoints.get(&endpoint).map(|e| &e.sources);
+        let sources = self.endpoints.get(endpoint).map(|e| &e.sources);
         sources
             .into_iter()
             .flatten()
@@ -425,7 +421,7 @@ impl Room {
     pub fn slots(&self, endpoint: EndpointId) -> Vec<SlotChange> {
         let slots = self
             .endpoints
-            .get(&endpoint)
+            .get(endpoint)
             .into_iter()
             .flat_map(Endpoint::slots);
         let change = |(slot, (source, time))| SlotChange {
@@ -456,21 +452,21 @@ impl Room {
 
     /// The endpoint may have something to say.
     fn touch(&mut self, id: EndpointId) {
-        if let Some(endpoint) = self.endpoints.get_mut(&id).filter(|endpoint| !endpoint.dirty) {
+        if let Some(endpoint) = self.endpoints.get_mut(id).filter(|endpoint| !endpoint.dirty) {
             endpoint.dirty = true;
             self.dirty.push_back(id);
         }
     }
 
     fn source(&self, number: SourceNumber) -> Option<&Source> {
-        let id = self.numbers.get(&number.point())?;
+        let &id = self.numbers.get(&number.point())?;
         self.endpoints
             .get(id)
             .map(|endpoint| endpoint.source(number.kind()))
     }
 
     fn source_mut(&mut self, number: SourceNumber) -> Option<&mut Source> {
-        let id = self.numbers.get(&number.point())?;
+        let &id = self.numbers.get(&number.point())?;
         self.endpoints
             .get_mut(id)
             .map(|endpoint| endpoint.source_mut(number.kind()))
@@ -481,7 +477,7 @@ impl Room {
         let Some(&id) = self.numbers.get(&number.point()) else {
             return;
         };
-        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+        let Some(endpoint) = self.endpoints.get_mut(id) else {
             return;
         };
         endpoint.uplink.request_key_frame(now, number.kind(), layer);

@@ -74,7 +74,7 @@ impl Room {
 
     /// Other lines are on the way to an endpoint.
     pub(super) fn set_way(&mut self, now: Instant, id: EndpointId, lines: Vec<LineIndex>) -> Option<()> {
-        self.endpoints.get_mut(&id)?.lines = lines;
+        self.endpoints.get_mut(id)?.lines = lines;
         self.plan_now(now);
         Some(())
     }
@@ -102,7 +102,7 @@ impl Room {
 
     /// An endpoint's way may carry more or less than was planned with.
     pub(super) fn estimate_changed(&mut self, now: Instant, id: EndpointId) {
-        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+        let Some(endpoint) = self.endpoints.get_mut(id) else {
             return;
         };
         let target = endpoint.way.follow_estimate(now).as_bps();
@@ -128,8 +128,8 @@ impl Room {
         if voices_changed {
             self.assign_voices(now, None);
         }
-        let mut sources = self.endpoints.values().flat_map(|endpoint| &endpoint.sources);
-        if sources.any(Source::is_live) {
+        let is_live = |endpoint: &Endpoint| endpoint.sources.iter().any(Source::is_live);
+        if self.endpoints.values().any(is_live) {
             self.plan_at(now + AGAIN);
         }
     }
@@ -236,7 +236,7 @@ impl Room {
     /// Does what the plan says of one endpoint. True if it is to hear more or fewer voices.
     fn follow_plan(&mut self, now: Instant, id: EndpointId) -> bool {
         self.tell_sender(id);
-        let Some(endpoint) = self.endpoints.get(&id).filter(|endpoint| endpoint.connected) else {
+        let Some(endpoint) = self.endpoints.get(id).filter(|endpoint| endpoint.connected) else {
             return false;
         };
         let stage = endpoint.stage();
@@ -267,7 +267,7 @@ impl Room {
         }
         let mut changed = false;
         for (slot, target) in targets {
-            let former = self.endpoints.get(&id).and_then(|e| e.slot(slot)?.target());
+            let former = self.endpoints.get(id).and_then(|e| e.slot(slot)?.target());
             if former != target {
                 self.aim(now, id, slot, target);
                 self.serve_from_history(now, id, slot);
@@ -277,7 +277,7 @@ impl Room {
         if changed {
             self.ask_for(now, id);
         }
-        if self.endpoints.get(&id).is_some_and(|e| e.stage() != stage) {
+        if self.endpoints.get(id).is_some_and(|e| e.stage() != stage) {
             self.assign_voices(now, Some(id));
         }
         self.tell_receiver(now, id, grades)
@@ -286,7 +286,7 @@ impl Room {
     /// What an endpoint gets, if it is news. True if it is to hear more or fewer voices.
     fn tell_receiver(&mut self, now: Instant, id: EndpointId, grades: Vec<SlotGrade>) -> bool {
         let grant = self.plan.allocation.receiver(id).copied();
-        let (Some(grant), Some(endpoint)) = (grant, self.endpoints.get_mut(&id)) else {
+        let (Some(grant), Some(endpoint)) = (grant, self.endpoints.get_mut(id)) else {
             return false;
         };
         let can = endpoint.takes_padding();
@@ -306,7 +306,7 @@ impl Room {
 
     /// What an endpoint is to send, if it is news.
     fn tell_sender(&mut self, id: EndpointId) {
-        let Some(endpoint) = self.endpoints.get(&id) else {
+        let Some(endpoint) = self.endpoints.get(id) else {
             return;
         };
         let order = |source: &Source| {
@@ -326,7 +326,7 @@ impl Room {
         let sources: Vec<SourceGrade> = pictures.filter_map(order).collect();
         let long = self.plan.allocation.sender(id).is_some_and(|s| s.long_packets);
         let voice_ms = if long { 60 } else { 20 };
-        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+        let Some(endpoint) = self.endpoints.get_mut(id) else {
             return;
         };
         if endpoint.connected && endpoint.order != (sources.clone(), voice_ms) {

@@ -28,7 +28,7 @@ impl Room {
             return false;
         };
         let late = self.source(source).map(|source| source.late).unwrap_or_default();
-        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+        let Some(endpoint) = self.endpoints.get_mut(id) else {
             return false;
         };
         let mut switched = false;
@@ -53,7 +53,7 @@ impl Room {
         id: EndpointId,
         slot_id: SlotId,
     ) -> Option<(SourceNumber, Vec<SourcePacket>)> {
-        let endpoint = self.endpoints.get(&id).filter(|endpoint| endpoint.connected)?;
+        let endpoint = self.endpoints.get(id).filter(|endpoint| endpoint.connected)?;
         let slot = endpoint
             .slot(slot_id)
             .filter(|slot| slot.id.kind == MediaKind::Video)?;

@@ -61,7 +61,7 @@ impl Room {
             let (path, uplink) = (endpoint.way.loss(), endpoint.uplink.stats());
             endpoint.window.look(now, path, uplink);
         }
-        let everybody = self.numbers.values().filter_map(|id| self.endpoints.get(id));
+        let everybody = self.numbers.values().filter_map(|&id| self.endpoints.get(id));
         everybody.map(|endpoint| self.report_of(endpoint)).collect()
     }
 

@@ -36,7 +36,7 @@ impl Room {
     /// `out`, as [`Room::handle_rtp`] does: both number the same RTX streams.
     pub fn handle_rtcp(&mut self, now: Instant, from: EndpointId, compound: &[u8], out: &mut Vec<Forward>) {
         let now = self.advance(now);
-        if !self.endpoints.contains_key(&from) {
+        if !self.endpoints.contains(from) {
             self.stats.commands_refused += 1;
             return;
         }
@@ -55,7 +55,7 @@ impl Room {
     }
 
     fn handle_rtcp_packet(&mut self, now: Instant, from: EndpointId, packet: &Rtcp<'_>, budget: &mut Budget) {
-        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+        let Some(endpoint) = self.endpoints.get_mut(from) else {
             return;
         };
         match packet {
@@ -96,7 +96,7 @@ impl Room {
 
     fn handle_block(&mut self, now: Instant, from: EndpointId, block: &ReportBlock) {
         let ntp = self.ntp(now);
-        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+        let Some(endpoint) = self.endpoints.get_mut(from) else {
             return;
         };
         let Some(slot) = endpoint.slot_of(Ssrc(block.ssrc)) else {
@@ -128,7 +128,7 @@ impl Room {
         feedback: &TransportFeedback<'_>,
         budget: &mut Budget,
     ) {
-        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+        let Some(endpoint) = self.endpoints.get_mut(from) else {
             return;
         };
         let before = endpoint.way.loss();
@@ -141,7 +141,7 @@ impl Room {
 
     /// Of `all` packets more that a receiver speaks of `lost` did not arrive.
     fn loss_noted(&mut self, now: Instant, from: EndpointId, lost: u64, all: u64) {
-        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+        let Some(endpoint) = self.endpoints.get_mut(from) else {
             return;
         };
         // What a full queue drops ends with a lower rate; redundancy would make the queue longer.
@@ -154,7 +154,7 @@ impl Room {
     fn handle_nack(&mut self, now: Instant, from: EndpointId, nack: &Nack<'_>, budget: &mut Budget) {
         let Some(slot) = self
             .endpoints
-            .get(&from)
+            .get(from)
             .and_then(|e| e.slot_of(Ssrc(nack.media_ssrc)))
         else {
             self.stats.rtcp_unknown += 1;
@@ -172,7 +172,7 @@ impl Room {
     }
 
     fn repair(&mut self, now: Instant, from: EndpointId, slot: SlotId, number: u16, late: Raised) {
-        let Some(endpoint) = self.endpoints.get_mut(&from) else {
+        let Some(endpoint) = self.endpoints.get_mut(from) else {
             return;
         };
         let refused = &mut self.stats.refused;
@@ -211,7 +211,7 @@ impl Room {
 
     /// A receiver cannot decode what a slot shows.
     fn handle_key_frame_request(&mut self, now: Instant, from: EndpointId, ssrc: Ssrc) {
-        let Some(endpoint) = self.endpoints.get(&from) else {
+        let Some(endpoint) = self.endpoints.get(from) else {
             return;
         };
         let slot = endpoint.slot_of(ssrc).and_then(|id| endpoint.slot(id));
@@ -227,7 +227,7 @@ impl Room {
 
     /// Playout delay that the source shown in a slot asks for.
     fn late_of(&self, endpoint: EndpointId, slot: SlotId) -> Raised {
-        let shown = self.endpoints.get(&endpoint).and_then(|e| e.slot(slot)?.shown());
+        let shown = self.endpoints.get(endpoint).and_then(|e| e.slot(slot)?.shown());
         shown
             .and_then(|shown| self.source(shown.source))
             .map(|source| source.late)

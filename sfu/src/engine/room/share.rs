@@ -48,7 +48,7 @@ impl Room {
             .map(|endpoint| (endpoint.id, self.share_of(endpoint, &given)))
             .collect();
         for (id, share) in shares {
-            if let Some(endpoint) = self.endpoints.get_mut(&id) {
+            if let Some(endpoint) = self.endpoints.get_mut(id) {
                 endpoint.way.set_share(now, share);
             }
         }

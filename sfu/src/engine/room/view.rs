@@ -19,7 +19,7 @@ impl Room {
     /// The pictures an endpoint wants, the whole list. Wants for slots it has not, for sounds, or of height 0 are
     /// counted and passed over; of two for one slot the last counts.
     pub(super) fn set_view(&mut self, now: Instant, id: EndpointId, wants: &[Want]) -> Option<()> {
-        let endpoint = self.endpoints.get_mut(&id)?;
+        let endpoint = self.endpoints.get_mut(id)?;
         endpoint.wants.clear();
         for want in wants {
             let fits = want.slot.kind == MediaKind::Video
@@ -59,7 +59,7 @@ impl Room {
     }
 
     fn empty(&mut self, now: Instant, id: EndpointId, slot: SlotId) {
-        if let Some(endpoint) = self.endpoints.get_mut(&id) {
+        if let Some(endpoint) = self.endpoints.get_mut(id) {
             endpoint.empty(slot);
         }
         self.touch(id);
@@ -70,7 +70,7 @@ impl Room {
 
     /// A slot is to show that, or nothing.
     pub(super) fn aim(&mut self, now: Instant, id: EndpointId, slot_id: SlotId, target: Option<Target>) {
-        let Some(endpoint) = self.endpoints.get_mut(&id) else {
+        let Some(endpoint) = self.endpoints.get_mut(id) else {
             return;
         };
         let Some(slot) = endpoint.slot_mut(slot_id) else {
@@ -92,7 +92,7 @@ impl Room {
 
     /// Asks for key frames for all slots of an endpoint that wait.
     pub(super) fn ask_for(&mut self, now: Instant, id: EndpointId) {
-        let slots = self.endpoints.get(&id).into_iter().flat_map(|e| &e.video);
+        let slots = self.endpoints.get(id).into_iter().flat_map(|e| &e.video);
         let waiting: Vec<_> = slots
             .filter_map(|slot| Some((slot.id, slot.target()?.source)))
             .collect();
@@ -119,7 +119,7 @@ impl Room {
         let Some(source) = self.source(number) else {
             return false;
         };
-        let Some(slot) = self.endpoints.get(&id).and_then(|e| e.slot(slot)) else {
+        let Some(slot) = self.endpoints.get(id).and_then(|e| e.slot(slot)) else {
             return false;
         };
         if !slot.waits_for(number, |layer| source.stream_of(layer)) {
@@ -141,7 +141,7 @@ impl Room {
 
     /// Dead layers, slots that wait, slots that have waited for too long.
     pub(super) fn check_source(&mut self, now: Instant, id: EndpointId, kind: SourceKind) {
-        let Some(source) = self.endpoints.get_mut(&id).map(|e| e.source_mut(kind)) else {
+        let Some(source) = self.endpoints.get_mut(id).map(|e| e.source_mut(kind)) else {
             return;
         };
         if source.check_at.is_none_or(|at| at > now) {
@@ -161,7 +161,7 @@ impl Room {
     fn empty_if_stale(&mut self, now: Instant, id: EndpointId, slot_id: SlotId) {
         let slot = self
             .endpoints
-            .get(&id)
+            .get(id)
             .and_then(|endpoint| endpoint.slot(slot_id));
         if slot.is_some_and(|slot| slot.is_stale(now)) {
             self.empty(now, id, slot_id);
@@ -170,15 +170,15 @@ impl Room {
 
     /// Layers that lost a packet for good need a key frame, if anybody sees them.
     pub(super) fn ask_for_broken(&mut self, now: Instant, id: EndpointId) {
-        while let Some(broken) = self.endpoints.get_mut(&id).and_then(|e| e.uplink.poll_broken()) {
-            let Some(source) = self.endpoints.get(&id).map(|e| e.source(broken.source)) else {
+        while let Some(broken) = self.endpoints.get_mut(id).and_then(|e| e.uplink.poll_broken()) {
+            let Some(source) = self.endpoints.get(id).map(|e| e.source(broken.source)) else {
                 return;
             };
             let number = source.number;
             let seen = source.subscribers.iter().any(|subscriber| {
                 let slot = self
                     .endpoints
-                    .get(&subscriber.endpoint)
+                    .get(subscriber.endpoint)
                     .and_then(|e| e.slot(subscriber.slot));
                 let shown = slot.and_then(Slot::shown);
                 shown.is_some_and(|shown| shown.source == number && shown.layer == broken.layer)
@@ -219,7 +219,7 @@ impl Room {
         let ranking = Ranking::new(self.sounds(), self.floor, self.speaker.loudest(now));
         let ids: Vec<EndpointId> = match only {
             Some(id) => vec![id],
-            None => self.endpoints.keys().copied().collect(),
+            None => self.endpoints.keys().collect(),
         };
         for id in ids {
             self.assign_voices_of(now, id, &ranking);
@@ -227,7 +227,7 @@ impl Room {
     }
 
     fn assign_voices_of(&mut self, now: Instant, id: EndpointId, ranking: &Ranking) {
-        let Some(endpoint) = self.endpoints.get(&id).filter(|endpoint| endpoint.connected) else {
+        let Some(endpoint) = self.endpoints.get(id).filter(|endpoint| endpoint.connected) else {
             return;
         };
         let is_on = |number| self.source(number).is_some_and(|source| source.on);
@@ -271,7 +271,7 @@ impl Room {
         let sources = self
             .numbers
             .values()
-            .filter_map(|id| self.endpoints.get(id))
+            .filter_map(|&id| self.endpoints.get(id))
             .flat_map(|e| e.sources.iter().map(|source| (source, e.rank)));
         sources
             .filter(|(s, _)| s.on && s.number.kind().media() == MediaKind::Audio)

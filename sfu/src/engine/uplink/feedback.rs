@@ -25,8 +25,10 @@ impl Uplink {
         let nack = nack.map(|due| self.nacked.map_or(due, |at| due.max(at + NACK_TICK)));
         let key_frame = VIDEO
             .into_iter()
-            .filter(|&source| self.lowest_live(source).is_some())
-            .map(|source| self.brokers[source as usize].due(self.repair_time.get()))
+            .map(|source| {
+                let due = self.brokers[source as usize].due(self.repair_time.get())?;
+                self.lowest_live(source).map(|_| due)
+            })
             .fold(None, soonest);
         soonest(
             soonest(nack, key_frame),

@@ -361,7 +361,7 @@ impl Kit {
     pub(super) fn arrive_late(&mut self, from: u32, made: &Made) {
         let before = self.room.stats().dropped.before_switch;
         let here = |shown: LayerStream| shown.source == made.source && shown.layer == made.layer;
-        let slots = &self.room.endpoints[&EndpointId(1)].video;
+        let slots = &self.room.endpoints.get(EndpointId(1)).expect("it is in").video;
         let shown: Vec<(SlotId, bool)> = slots
             .iter()
             .map(|s| (s.id, s.shown().is_some_and(here)))
