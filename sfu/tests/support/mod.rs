@@ -147,6 +147,11 @@ impl Client {
         }
     }
 
+    /// Nothing but its socket, to which the node sends on.
+    pub(crate) fn into_socket(self) -> UdpSocket {
+        self.socket
+    }
+
     /// Sends what waits, takes what comes within a short while.
     pub(crate) async fn turn(&mut self) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
