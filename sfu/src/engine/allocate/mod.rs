@@ -171,6 +171,4 @@ fn ladders_of(source: &Source, steps: [Option<Step>; LAYERS_MAX]) -> [Ladder; TE
 }
 
 #[cfg(test)]
-mod properties_tests;
-#[cfg(test)]
 mod tests;

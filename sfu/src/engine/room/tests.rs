@@ -2,11 +2,15 @@
 
 mod kit;
 mod property;
+mod received;
 mod sound;
+mod terms;
 
 use super::super::testing::ms;
 use super::*;
 use kit::*;
+use received::*;
+use terms::*;
 
 #[test]
 fn a_slot_shows_what_is_wanted_and_says_so() {

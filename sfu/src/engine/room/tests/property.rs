@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{super::*, kit::*};
+use super::{super::*, kit::*, received::*};
 
 #[derive(Debug, Clone)]
 enum Step {

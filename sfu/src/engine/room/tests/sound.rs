@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{super::*, kit::*};
+use super::{super::*, kit::*, received::*, terms::*};
 use crate::{
     engine::{
         id::Rank,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{
-    tests::{Point, Scene, VOICE, camera, demand, layers},
-    *,
+    super::*,
+    kit::{Point, Scene, VOICE, camera, demand, layers},
 };
 use crate::engine::{
     id::{EndpointId, LineIndex, Rank},

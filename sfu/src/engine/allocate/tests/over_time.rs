@@ -1,0 +1,184 @@
+//! Rooms that change while time passes: what is held, what is given back, where it settles.
+
+use std::time::Duration;
+
+use super::{super::*, kit::*};
+use crate::engine::id::EndpointId;
+
+/// One receiver with a stage alone on its way, told one estimate a second. How often its picture changed.
+fn changes(estimates: impl IntoIterator<Item = u64>) -> (u32, String) {
+    let mut scene = one(None);
+    let (mut allocation, mut changes, mut last) = (Allocation::default(), 0, None);
+    for estimate in estimates {
+        scene.points[0].estimate = Some(Bitrate::kbps(estimate));
+        allocation = scene.allocate(&allocation);
+        let now = allocation.slots_of(EndpointId(1))[0]
+            .picture
+            .map(|p| (p.height, p.rate_percent));
+        changes += u32::from(last.is_some() && last != Some(now));
+        last = Some(now);
+        scene.after(Duration::from_secs(1));
+    }
+    (changes, row(&allocation, 1))
+}
+
+#[test]
+fn a_noisy_estimate_does_not_make_the_picture_go_up_and_down() {
+    let noisy = |second: u64| 1_000 + 200 * (second * 7 % 11) / 10 - 100;
+    let (changed, _) = changes((0..120).map(noisy));
+    assert!(changed <= 2, "{changed} changes");
+    // An estimate that truly swings by the half costs fewer and fewer raises.
+    let (changed, _) = changes((0..120).map(|second| if second % 10 < 5 { 1_000 } else { 500 }));
+    assert!(changed <= 12, "{changed} changes");
+}
+
+#[test]
+fn down_at_once_and_up_again_when_there_is_room_to_spare() {
+    let (changed, end) = changes([3_000, 3_000, 350, 350, 350, 350, 350, 350, 3_000]);
+    assert_eq!(
+        (changed, end.as_str()),
+        (2, "3 voices | 720@100 | 180@50 | 180@50")
+    );
+    let (_, end) = changes([3_000, 350, 3_000]);
+    assert_eq!(
+        end, "3 voices | 180@100 Path | - Path | - Path",
+        "three seconds are not over"
+    );
+    let (_, end) = changes([700, 700, 690, 690, 690, 690, 690, 690, 700]);
+    assert_eq!(
+        end, "3 voices | 360@100 Path | 180@25 Path | - Path",
+        "no room to spare"
+    );
+}
+
+#[test]
+fn a_page_turn_and_a_larger_tile_are_served_at_once() {
+    let mut scene = one(Some(Bitrate::mbps(3)));
+    scene.allocate(&Allocation::default());
+    scene.points[0].estimate = Some(Bitrate::kbps(500));
+    let squeezed = scene.allocate(&scene.fresh());
+    scene.points[0].estimate = Some(Bitrate::kbps(620));
+    scene.points[0].demands[0] = demand(0, 4, Kind::Stage, 720);
+    assert_eq!(
+        row(&scene.allocate(&squeezed), 1),
+        "3 voices | 360@100 Path | - Path | - Path"
+    );
+}
+
+#[test]
+fn what_a_line_gets_back_is_given_on_at_once() {
+    let mut scene = district(0);
+    scene.lines[0].down = Bitrate::mbps(9);
+    let wide = scene.fresh();
+    scene.after(Duration::from_secs(1));
+    scene.lines[0].down = Bitrate::mbps(6);
+    let squeezed = scene.allocate(&wide);
+    assert_eq!(row(&squeezed, 4), "3 voices | 360@100 LineBudget");
+    scene.after(Duration::from_secs(1));
+    assert_eq!(scene.allocate(&squeezed).receivers, squeezed.receivers);
+    scene.points[0].demands.clear();
+    scene.points[1].demands.clear();
+    assert_eq!(row(&scene.allocate(&squeezed), 4), "3 voices | 720@50 LineBudget");
+}
+
+#[test]
+fn a_layer_that_is_wanted_is_asked_for_then_arrives_then_is_given() {
+    let mut scene = one(Some(Bitrate::mbps(3)));
+    let live = |scene: &mut Scene, highest: usize| {
+        let camera = scene.points[1].camera.as_mut().expect("a camera");
+        for (layer, offer) in camera.iter_mut().enumerate() {
+            offer.live = layer <= highest;
+        }
+    };
+    live(&mut scene, 0);
+    let first = scene.fresh();
+    assert_eq!(row(&first, 1), "3 voices | 180@100 NotSent | 180@50 | 180@50");
+    assert_eq!(order(&first, 2), "60 250 2240 at 30");
+    scene.after(Duration::from_secs(1));
+    live(&mut scene, 2);
+    let second = scene.allocate(&first);
+    assert_eq!(row(&second, 1), "3 voices | 720@100 | 180@50 | 180@50");
+}
+
+#[test]
+fn a_layer_that_never_arrives_gives_its_room_back() {
+    let mut scene = one(Some(Bitrate::kbps(1_700)));
+    for offer in &mut scene.points[1].camera.as_mut().expect("a camera")[1..] {
+        offer.live = false;
+    }
+    scene.points[0].demands[1] = demand(1, 3, Kind::Pinned, 720);
+    let pending = scene.fresh();
+    assert_eq!(
+        row(&pending, 1),
+        "3 voices | 180@100 NotSent | 360@100 Path | 180@50"
+    );
+    scene.after(ARRIVAL);
+    let given_up = scene.allocate(&pending);
+    assert_eq!(
+        row(&given_up, 1),
+        "3 voices | 180@100 NotSent | 720@50 Path | 180@50"
+    );
+}
+
+#[test]
+fn a_camera_that_nobody_sees_falls_to_five_pictures_a_second_after_a_while() {
+    let mut scene = one(None);
+    let seen = scene.fresh();
+    assert_eq!(order(&seen, 1), "60 off off at 5");
+    assert_eq!(order(&seen, 2), "60 250 2500 at 30");
+    scene.points[0].demands.clear();
+    scene.after(Duration::from_secs(4));
+    let kept = scene.allocate(&seen);
+    assert_eq!(order(&kept, 2), "60 off 800 at 30");
+    scene.after(Duration::from_secs(1));
+    assert_eq!(order(&scene.allocate(&kept), 2), "60 off off at 5");
+}
+
+/// A minute of a room whose senders obey: each layer takes what it was ordered at, a second later. What everybody got in
+/// each second.
+fn obeyed(mut scene: Scene) -> Vec<Vec<String>> {
+    let mut allocation = Allocation::default();
+    let second = |_| {
+        allocation = scene.allocate(&allocation);
+        for order in &allocation.sources {
+            let point = &mut scene.points[order.endpoint.0 as usize - 1];
+            for (offer, order) in point.camera.iter_mut().flatten().zip(&order.layers) {
+                let Some(order) = order else { continue };
+                offer.live = order.active;
+                offer.rates = shares(order.bitrate_max.as_bps()).map(Bitrate::bps);
+            }
+        }
+        scene.after(Duration::from_secs(1));
+        (1..=scene.points.len())
+            .map(|point| row(&allocation, point))
+            .collect()
+    };
+    (0..60).map(second).collect()
+}
+
+#[test]
+fn a_room_whose_senders_obey_settles() {
+    for estimate in (200..4_000).step_by(50) {
+        let seconds = obeyed(one(Some(Bitrate::kbps(estimate))));
+        let changes = seconds.windows(2).filter(|pair| pair[0][0] != pair[1][0]).count();
+        assert!(
+            changes <= 4,
+            "{estimate} kb/s: {changes} changes, {:?}",
+            seconds.iter().map(|s| &s[0]).collect::<Vec<_>>()
+        );
+        assert_eq!(seconds[40], seconds[59], "{estimate} kb/s");
+        assert!(
+            !seconds[59][0].contains("NotSent"),
+            "{estimate} kb/s: {}",
+            seconds[59][0]
+        );
+    }
+    for down in (1_500..12_000).step_by(500) {
+        let mut scene = district(3);
+        scene.lines[0].down = Bitrate::kbps(down);
+        let seconds = obeyed(scene);
+        assert_eq!(seconds[40], seconds[59], "{down} kb/s");
+        let not_sent = seconds[59].iter().find(|row| row.contains("NotSent"));
+        assert_eq!(not_sent, None, "{down} kb/s");
+    }
+}
