@@ -64,8 +64,9 @@ fn fan_out(bencher: Bencher<'_, '_>, receivers: usize) {
             .map(|(_, packet)| world.peers[sender].write(world.now, packet))
             .collect();
         for packet in &packets {
-            world.room.handle_rtp(world.now, endpoint, packet, &mut forwards);
+            world.room.handle_rtp(world.now, endpoint, packet);
         }
+        world.room.poll_forwards(&mut forwards);
         let mut bytes = 0;
         for forward in forwards.drain(..) {
             let payload = forward

@@ -4,9 +4,9 @@
 //! receivers, frames a second, packets of each, seconds. The cost is CPU time of the shard's thread alone; the receivers live in
 //! the same process on another.
 
-#[path = "../../sfu/tests/support/mod.rs"]
+#[path = "../../sfu/tests/node/client.rs"]
 #[allow(dead_code, reason = "the tests of the node use more of it")]
-mod support;
+mod client;
 
 use std::{
     collections::BTreeMap,
@@ -14,11 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use client::Client;
 use sfu::{
     control::{Command, Event, Join, Profile, Reply, RoomPolicy, Want},
     driver::{
         api::Listener,
-        client::{self, Client as Control},
+        client::{self as control_client, Client as Control},
         config::NodeConfig,
         node,
     },
@@ -28,7 +29,6 @@ use sfu::{
     },
     wire::rtp::HeaderFields,
 };
-use support::Client;
 use tokio::net::UdpSocket;
 
 /// Bytes of a packet of the camera.
@@ -44,7 +44,9 @@ struct Mix {
 }
 
 fn main() {
-    let figures: Vec<u32> = std::env::args().filter_map(|figure| figure.parse().ok()).collect();
+    let figures: Vec<u32> = std::env::args()
+        .filter_map(|figure| figure.parse().ok())
+        .collect();
     let mixes = match figures[..] {
         [receivers, frames, packets, seconds] => vec![Mix {
             receivers,
@@ -77,7 +79,9 @@ async fn run(mix: Mix) {
         ..NodeConfig::default()
     };
     let node = tokio::spawn(node::run(config, listener, std::future::pending()));
-    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("it serves");
+    let (control, mut events, welcome) = control_client::connect_in_process(&connector)
+        .await
+        .expect("it serves");
     tokio::spawn(async move { while events.next().await.is_some_and(|event: Event| drop_it(&event)) {} });
     let room = "bench".to_owned().try_into().expect("a room");
     let policy = RoomPolicy {
@@ -93,7 +97,7 @@ async fn run(mix: Mix) {
         receivers.push(join(&control, welcome.media[0], number, false).await);
     }
     for receiver in receivers {
-        tokio::spawn(discard(receiver.into_socket()));
+        tokio::spawn(discard(receiver.socket));
     }
     let before = (cost(), sent(&control).await);
     play(&mut camera, mix).await;
@@ -122,10 +126,11 @@ fn drop_it(_: &Event) -> bool {
 async fn join(control: &Control, media: std::net::SocketAddr, number: u32, sends: bool) -> Client {
     let mut client = Client::new(media).await;
     // Without transport-wide feedback.
-    let offer = client.offer().lines().filter(|line| !line.contains("transport")).fold(
-        String::new(),
-        |offer, line| offer + line + "\r\n",
-    );
+    let offer = client
+        .offer()
+        .lines()
+        .filter(|line| !line.contains("transport"))
+        .fold(String::new(), |offer, line| offer + line + "\r\n");
     let point: PointNumber = number.try_into().expect("a number");
     let answer = control
         .call(Command::Join(Box::new(Join {
@@ -139,7 +144,11 @@ async fn join(control: &Control, media: std::net::SocketAddr, number: u32, sends
                 (SourceKind::Mic, "0".to_owned()),
                 (SourceKind::Camera, "1".to_owned()),
             ]),
-            published: if sends { vec![SourceKind::Camera] } else { Vec::new() },
+            published: if sends {
+                vec![SourceKind::Camera]
+            } else {
+                Vec::new()
+            },
             offer,
             seat_note: String::new(),
         })))
@@ -198,7 +207,12 @@ async fn play(camera: &mut Client, mix: Mix) {
 /// VP8 (RFC 7741 §4.2 and §4.3): each second a key frame, 1280 x 720.
 fn payload(frame: u32, packet: u16) -> Vec<u8> {
     let begins = packet == 0;
-    let mut payload = vec![0x80 | u8::from(begins) << 4, 0x80, 0x80 | (frame >> 8) as u8 & 0x7F, frame as u8];
+    let mut payload = vec![
+        0x80 | u8::from(begins) << 4,
+        0x80,
+        0x80 | (frame >> 8) as u8 & 0x7F,
+        frame as u8,
+    ];
     if begins && frame.is_multiple_of(30) {
         payload.extend([0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02]);
     } else {

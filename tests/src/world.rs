@@ -362,14 +362,11 @@ impl World {
             return;
         }
         let endpoint = self.peers[peer].endpoint;
-        let mut forwards = std::mem::take(&mut self.forwards);
         if rtcp {
-            self.room.handle_rtcp(self.now, endpoint, bytes, &mut forwards);
+            self.room.handle_rtcp(self.now, endpoint, bytes);
         } else {
-            self.room.handle_rtp(self.now, endpoint, bytes, &mut forwards);
+            self.room.handle_rtp(self.now, endpoint, bytes);
         }
-        forwards.drain(..).for_each(|forward| self.send_forward(&forward));
-        self.forwards = forwards;
         self.drain();
     }
 
@@ -444,9 +441,12 @@ impl World {
 
     fn drain(&mut self) {
         self.is_stirred = true;
+        let mut forwards = std::mem::take(&mut self.forwards);
+        self.room.poll_forwards(&mut forwards);
+        forwards.drain(..).for_each(|forward| self.send_forward(&forward));
+        self.forwards = forwards;
         while let Some(output) = self.room.poll_output() {
             match output {
-                Output::Forward(forward) => self.send_forward(&forward),
                 Output::Rtcp { to, bytes } => {
                     if let Some(&peer) = self.indices.get(&to) {
                         self.send_down(peer, true, bytes);

@@ -311,8 +311,6 @@ pub enum Output {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// A packet that no arrival caused: a repair, a probe.
-    Forward(Forward),
     /// Slots of an endpoint show something else.
     Slots {
         /// Whose.

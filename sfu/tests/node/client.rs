@@ -39,7 +39,8 @@ const EXTENSIONS: &str = "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
 pub(crate) struct Client {
     crypto: Arc<dyn RTCCryptoProvider>,
     certificate: Certificate,
-    socket: UdpSocket,
+    /// On loopback.
+    pub(crate) socket: UdpSocket,
     node: SocketAddr,
     ufrag: &'static str,
     endpoint: Endpoint,
@@ -145,11 +146,6 @@ impl Client {
         while self.contexts.is_none() {
             self.turn().await;
         }
-    }
-
-    /// Nothing but its socket, to which the node sends on.
-    pub(crate) fn into_socket(self) -> UdpSocket {
-        self.socket
     }
 
     /// Sends what waits, takes what comes within a short while.

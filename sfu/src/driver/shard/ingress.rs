@@ -122,11 +122,7 @@ impl Shard {
         let key = seat.room;
         match seat.peer.open_rtp(path, datagram) {
             Ok(length) => {
-                let mut forwards = std::mem::take(&mut self.forwards);
-                self.with_room(key, |room| {
-                    room.handle_rtp(now, endpoint, &datagram[..length], &mut forwards)
-                });
-                self.forwards = forwards;
+                self.with_room(key, |room| room.handle_rtp(now, endpoint, &datagram[..length]));
                 self.touch(Key::Room(key));
             }
             Err(refused) => self.tally.count_refused(refused),
@@ -140,12 +136,7 @@ impl Shard {
         let key = seat.room;
         match seat.peer.open_rtcp(path, datagram) {
             Ok(length) => {
-                // In order with what RTP brought: repairs share their numbers with packets that were overtaken.
-                let mut forwards = std::mem::take(&mut self.forwards);
-                self.with_room(key, |room| {
-                    room.handle_rtcp(now, endpoint, &datagram[..length], &mut forwards)
-                });
-                self.forwards = forwards;
+                self.with_room(key, |room| room.handle_rtcp(now, endpoint, &datagram[..length]));
                 self.touch(Key::Room(key));
             }
             Err(refused) => self.tally.count_refused(refused),

@@ -383,6 +383,9 @@ impl Shard {
             return;
         };
         entry.is_touched = false;
+        let mut forwards = std::mem::take(&mut self.forwards);
+        self.with_room(key, |room| room.poll_forwards(&mut forwards));
+        self.forwards = forwards;
         loop {
             let Some(output) = self.with_room(key, Room::poll_output) else {
                 return;
@@ -398,7 +401,6 @@ impl Shard {
     fn handle_output(&mut self, key: RoomKey, output: Output) {
         match output {
             Output::Rtcp { to, bytes } => self.send_rtcp(to, &bytes),
-            Output::Forward(forward) => self.forwards.push(forward),
             Output::Slots { endpoint, changes } => {
                 let (Some(entry), Some(seat)) = (self.rooms.get(&key), self.seats.get(&endpoint)) else {
                     return;

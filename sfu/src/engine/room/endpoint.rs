@@ -1,7 +1,7 @@
 //! One endpoint: its uplink, its sources, its slots and the way to it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -218,7 +218,7 @@ impl Endpoint {
         packet: &SourcePacket,
         late: Raised,
         stats: &mut RoomStats,
-        out: &mut VecDeque<Forward>,
+        out: &mut Vec<Forward>,
     ) -> Offered {
         let full = id.kind == MediaKind::Video && self.way.is_full(); // voices never wait
         let Some(slot) = self.slot_mut(id) else {
@@ -259,7 +259,7 @@ impl Endpoint {
         numbered: &Numbered,
         late: Raised,
         stats: &mut RoomStats,
-        out: &mut VecDeque<Forward>,
+        out: &mut Vec<Forward>,
     ) {
         let Some(slot) = self.slot_mut(id) else { return };
         let Some((header, redundancy)) = slot.send(now, numbered) else {

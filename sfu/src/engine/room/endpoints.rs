@@ -114,7 +114,9 @@ impl Endpoints {
     /// Asks all that were changed.
     fn settle(&mut self) {
         while let Some(id) = self.moved.pop() {
-            let Some(entry) = self.all.get_mut(&id) else { continue };
+            let Some(entry) = self.all.get_mut(&id) else {
+                continue;
+            };
             entry.moved = false;
             let wanted = entry.endpoint.poll_timeout();
             let former = std::mem::replace(&mut entry.due, wanted);

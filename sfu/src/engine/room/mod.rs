@@ -5,6 +5,7 @@
 //! view, a source or a layer changes ([`view`]), never per packet.
 
 mod cpu;
+mod distribute;
 mod endpoint;
 mod endpoints;
 mod membership;
@@ -29,17 +30,17 @@ use std::{
 };
 
 use self::{
+    distribute::Batch,
     endpoint::Endpoint,
     endpoints::Endpoints,
     plan::Plan,
-    source::{ASK_AGAIN, Histories, Source},
+    source::{Histories, Source},
 };
 use super::{
     arrival::Arrival,
-    id::{EndpointId, MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
-    packet::{Forward, Input, Output, PacketRef, soonest},
+    id::{EndpointId, MediaKind, PointNumber, SourceKind, SourceNumber},
+    packet::{Forward, Input, Output, PacketRef},
     silence::Verdict,
-    slot::{Offered, SourcePacket},
     speaker::Speaker,
     stats::RoomStats,
 };
@@ -48,8 +49,8 @@ use crate::{
     wire::rtp::RtpPacket,
 };
 
-/// The state machine of one room. One mutation (`handle*`), then drain [`Room::poll_output`], then ask
-/// [`Room::poll_timeout`].
+/// The state machine of one room. One mutation (`handle*`) or a batch of RTP packets, then take [`Room::poll_forwards`], drain
+/// [`Room::poll_output`], then ask [`Room::poll_timeout`].
 #[derive(Debug)]
 pub struct Room {
     epoch: Instant,
@@ -66,7 +67,8 @@ pub struct Room {
     /// One datagram or command adds a bounded number; the driver drains after each.
     outputs: VecDeque<Output>,
     /// What is to be sent, in the order of its numbers, whatever caused it.
-    forwards: VecDeque<Forward>,
+    forwards: Vec<Forward>,
+    batch: Batch,
     /// Endpoints with something to say, each once.
     dirty: VecDeque<EndpointId>,
     plan: Plan,
@@ -101,7 +103,8 @@ impl Room {
             floor: None,
             speaker_at: None,
             outputs: VecDeque::new(),
-            forwards: VecDeque::new(),
+            forwards: Vec::new(),
+            batch: Batch::default(),
             dirty: VecDeque::new(),
             plan: Plan::default(),
             stats: RoomStats::default(),
@@ -133,6 +136,7 @@ impl Room {
     /// One command. One that names what is not there is counted and changes nothing.
     pub fn handle(&mut self, now: Instant, input: Input) {
         let now = self.advance(now);
+        self.distribute();
         let done = match input {
             Input::Join(new) => self.join(now, *new),
             Input::Connected(endpoint) => self.connected(now, endpoint),
@@ -155,8 +159,8 @@ impl Room {
         }
     }
 
-    /// One RTP packet in plaintext from `from`. What is to be sent because of it is added to `out`.
-    pub fn handle_rtp(&mut self, now: Instant, from: EndpointId, packet: &[u8], out: &mut Vec<Forward>) {
+    /// One RTP packet in plaintext from `from`. It goes on with those that come in the same batch, at the next call of anything else.
+    pub fn handle_rtp(&mut self, now: Instant, from: EndpointId, packet: &[u8]) {
         let now = self.advance(now);
         let Some(endpoint) = self.endpoints.get_mut(from) else {
             self.stats.commands_refused += 1;
@@ -177,7 +181,6 @@ impl Room {
         }
         self.stats.received += 1;
         self.handle_arrival(now, from, &arrival);
-        out.extend(self.forwards.drain(..));
     }
 
     fn handle_arrival(&mut self, now: Instant, from: EndpointId, arrival: &Arrival<'_>) {
@@ -206,12 +209,14 @@ impl Room {
             Verdict::Forward => {}
             Verdict::Resume => {
                 admitted.packet.resume();
+                self.distribute();
                 self.plan_now(now); // a voice more to be carried
             }
             Verdict::Withhold => return self.stats.silent += 1,
         }
-        self.distribute(now, from, &admitted.packet);
+        self.give_out(from, &admitted);
         if admitted.layers_changed {
+            self.distribute();
             // After the packet had its chance. Whoever turns to the layer now is served from what was kept, this packet
             // included.
             if arrival.source.media() == MediaKind::Video {
@@ -221,88 +226,10 @@ impl Room {
         }
     }
 
-    /// To every slot that shows or should show the source.
-    fn distribute(&mut self, now: Instant, from: EndpointId, packet: &SourcePacket) {
-        let kind = packet.of.source.kind();
-        let Some(source) = self.endpoints.get_mut(from).map(|e| e.source_mut(kind)) else {
-            return;
-        };
-        let late = source.late;
-        let mut subscribers = std::mem::take(&mut source.subscribers);
-        let (mut stage_moved, mut held) = (false, false);
-        subscribers.retain(|subscriber| {
-            let Some(endpoint) = self
-                .endpoints
-                .get_mut(subscriber.endpoint)
-                .filter(|e| e.connected)
-            else {
-                return false;
-            };
-            let offered = endpoint.offer(
-                now,
-                subscriber.slot,
-                packet,
-                late,
-                &mut self.stats,
-                &mut self.forwards,
-            );
-            if matches!(offered, Offered::Switched(_)) {
-                self.touch(subscriber.endpoint);
-                self.send_behind(now, from, subscriber.endpoint, subscriber.slot, packet);
-                stage_moved |= subscriber.slot == SlotId::video(0);
-            }
-            held |= offered == Offered::Held;
-            offered != Offered::Foreign
-        });
-        if stage_moved {
-            subscribers.iter().for_each(|s| {
-                if s.slot == SlotId::video(0) {
-                    self.assign_voices(now, Some(s.endpoint));
-                }
-            });
-        }
-        // Whoever subscribed meanwhile comes after those who were there.
-        if let Some(source) = self.endpoints.get_mut(from).map(|e| e.source_mut(kind)) {
-            let added = std::mem::replace(&mut source.subscribers, subscribers);
-            added
-                .into_iter()
-                .for_each(|subscriber| source.subscribe(subscriber));
-            if held {
-                // By then the queue is empty and the key frame finds a way.
-                source.check_at = soonest(source.check_at, Some(now + ASK_AGAIN));
-            }
-        }
-    }
-
-    /// After a switch at a late packet: what came before it and belongs behind it.
-    fn send_behind(
-        &mut self,
-        now: Instant,
-        from: EndpointId,
-        to: EndpointId,
-        slot: SlotId,
-        first: &SourcePacket,
-    ) {
-        let Some(source) = self
-            .endpoints
-            .get(from)
-            .map(|e| e.source(first.of.source.kind()))
-        else {
-            return;
-        };
-        let late = source.late;
-        let behind = source.behind(now, first, &self.histories);
-        let Some(endpoint) = self.endpoints.get_mut(to) else {
-            return;
-        };
-        for packet in behind {
-            endpoint.offer(now, slot, &packet, late, &mut self.stats, &mut self.forwards);
-        }
-    }
-
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
+        self.distribute();
         for id in self.endpoints.due(now) {
             self.handle_endpoint_timeout(now, id);
             self.touch(id);
@@ -325,7 +252,7 @@ impl Room {
         }
         endpoint.way.handle_timeout(now);
         while let Some(forward) = endpoint.poll_paced(now) {
-            self.forwards.push_back(forward);
+            self.forwards.push(forward);
         }
         self.estimate_changed(now, id);
         self.ask_for_broken(now, id);
@@ -334,12 +261,16 @@ impl Room {
         }
     }
 
-    /// What is to be done, one at a time.
+    /// Packets to be sent, in the order of their numbers, whatever caused them: they are added to `out`. Ask before
+    /// [`Room::poll_output`].
+    pub fn poll_forwards(&mut self, out: &mut Vec<Forward>) {
+        self.distribute();
+        out.append(&mut self.forwards);
+    }
+
+    /// What else is to be done, one at a time.
     pub fn poll_output(&mut self) -> Option<Output> {
         loop {
-            if let Some(forward) = self.forwards.pop_front() {
-                return Some(Output::Forward(forward));
-            }
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
@@ -372,7 +303,8 @@ impl Room {
         endpoint.reports(ntp, time, &mut give);
         let mut bytes = Vec::new();
         let is_due = |at| at <= now;
-        while endpoint.uplink.poll_timeout().is_some_and(is_due) && endpoint.uplink.poll_rtcp(now, &mut bytes) {
+        while endpoint.uplink.poll_timeout().is_some_and(is_due) && endpoint.uplink.poll_rtcp(now, &mut bytes)
+        {
             give(std::mem::take(&mut bytes));
         }
     }
@@ -419,11 +351,7 @@ impl Room {
 
     /// What the slots of an endpoint show now, for a snapshot: those that show something.
     pub fn slots(&self, endpoint: EndpointId) -> Vec<SlotChange> {
-        let slots = self
-            .endpoints
-            .get(endpoint)
-            .into_iter()
-            .flat_map(Endpoint::slots);
+        let slots = self.endpoints.get(endpoint).into_iter().flat_map(Endpoint::slots);
         let change = |(slot, (source, time))| SlotChange {
             slot,
             source: Some(source),

@@ -62,9 +62,9 @@ impl Room {
         if !slot.waits_for(target.source, |layer| source.stream_of(layer)) {
             return None;
         }
-        let first = source.last_key(now, target.layer?, AGE_MAX, &self.histories)?;
+        let (first, newest) = source.last_key(now, target.layer?, AGE_MAX, &self.histories)?;
         let mut packets = vec![first];
-        packets.extend(source.behind(now, &first, &self.histories).take(PACKETS_MAX));
+        packets.extend(self.histories.behind(now, first, newest).take(PACKETS_MAX));
         // What the way up still misses would come to a place in the burst that has no time left for it.
         let span = packets.last()?.sequence.0 - first.sequence.0;
         let whole = packets.len() as u64 == span + 1;

@@ -6,7 +6,6 @@ use super::{
     super::{
         id::{EndpointId, MediaKind, SlotId, Ssrc},
         outbound::Raised,
-        packet::Forward,
         slot::Lost,
         units::Bitrate,
     },
@@ -32,10 +31,11 @@ struct Budget {
 }
 
 impl Room {
-    /// One compound RTCP packet in plaintext from `from`. Bounded work, whatever is in it. Repairs are added to
-    /// `out`, as [`Room::handle_rtp`] does: both number the same RTX streams.
-    pub fn handle_rtcp(&mut self, now: Instant, from: EndpointId, compound: &[u8], out: &mut Vec<Forward>) {
+    /// One compound RTCP packet in plaintext from `from`. Bounded work, whatever is in it.
+    pub fn handle_rtcp(&mut self, now: Instant, from: EndpointId, compound: &[u8]) {
         let now = self.advance(now);
+        // Repairs share their numbers with packets that were overtaken.
+        self.distribute();
         if !self.endpoints.contains(from) {
             self.stats.commands_refused += 1;
             return;
@@ -51,7 +51,6 @@ impl Room {
             }
         }
         self.touch(from);
-        out.extend(self.forwards.drain(..));
     }
 
     fn handle_rtcp_packet(&mut self, now: Instant, from: EndpointId, packet: &Rtcp<'_>, budget: &mut Budget) {

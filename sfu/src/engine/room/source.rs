@@ -48,6 +48,30 @@ impl Histories {
     pub(super) fn get(&self, now: Instant, at: PacketRef) -> Option<(&Original, &[u8])> {
         self.all.get(&at.history)?.get(now, Seq(at.position))
     }
+
+    /// Packets behind `first` in its stream that arrived before it, in order; the newest of them was `highest`.
+    pub(super) fn behind(
+        &self,
+        now: Instant,
+        first: SourcePacket,
+        highest: Seq,
+    ) -> impl Iterator<Item = SourcePacket> {
+        (first.sequence.0 + 1..=highest.0)
+            .take(BEHIND_MAX)
+            .filter_map(move |position| {
+                let at = PacketRef { position, ..first.at };
+                let (original, payload) = self.get(now, at)?;
+                let size = u16::try_from(payload.len()).unwrap_or(u16::MAX);
+                Some(SourcePacket {
+                    of: first.of,
+                    sequence: Seq(position),
+                    at,
+                    size,
+                    original: *original,
+                    resumes: false,
+                })
+            })
+    }
 }
 
 /// A slot that may show a source.
@@ -102,6 +126,8 @@ struct Current {
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) packet: SourcePacket,
+    /// The newest of its stream so far.
+    pub(super) highest: Seq,
     /// A layer came to life or changed its height.
     pub(super) layers_changed: bool,
 }
@@ -162,6 +188,7 @@ impl Source {
             return None;
         }
         current.highest = current.highest.max(arrival.sequence);
+        let highest = current.highest;
         let begins = |picture: Picture| picture.key_frame && picture.starts_picture;
         if arrival.video.is_some_and(begins) {
             current.key = Some((arrival.sequence, now));
@@ -184,40 +211,9 @@ impl Source {
         }
         Some(Admitted {
             packet,
+            highest,
             layers_changed: woke || grew,
         })
-    }
-
-    /// Packets behind `first` in its stream that arrived before it, in order.
-    pub(super) fn behind<'h>(
-        &self,
-        now: Instant,
-        first: &SourcePacket,
-        histories: &'h Histories,
-    ) -> impl Iterator<Item = SourcePacket> + use<'h> {
-        let first = *first;
-        let layer = self
-            .layers
-            .get(usize::from(first.of.layer))
-            .and_then(|layer| layer.current.as_ref());
-        let highest = layer
-            .filter(|c| c.stream == first.of.stream)
-            .map_or(first.sequence, |c| c.highest);
-        (first.sequence.0 + 1..=highest.0)
-            .take(BEHIND_MAX)
-            .filter_map(move |position| {
-                let at = PacketRef { position, ..first.at };
-                let (original, payload) = histories.get(now, at)?;
-                let size = u16::try_from(payload.len()).unwrap_or(u16::MAX);
-                Some(SourcePacket {
-                    of: first.of,
-                    sequence: Seq(position),
-                    at,
-                    size,
-                    original: *original,
-                    resumes: false,
-                })
-            })
     }
 
     /// The stream that a layer arrives in now.
@@ -264,14 +260,14 @@ impl Source {
         })
     }
 
-    /// The first packet of the last key frame of a layer, if that is no older than `age`.
+    /// The first packet of the last key frame of a layer, if that is no older than `age`, and the newest number of its stream.
     pub(super) fn last_key(
         &self,
         now: Instant,
         layer: u8,
         age: Duration,
         histories: &Histories,
-    ) -> Option<SourcePacket> {
+    ) -> Option<(SourcePacket, Seq)> {
         if self.svc {
             return None; // its key frames are for all layers at once: more than is served in a burst
         }
@@ -285,7 +281,7 @@ impl Source {
             position: sequence.0,
         };
         let (original, payload) = histories.get(now, at)?;
-        Some(SourcePacket {
+        let packet = SourcePacket {
             of: LayerStream {
                 source: self.number,
                 layer,
@@ -296,7 +292,8 @@ impl Source {
             size: u16::try_from(payload.len()).unwrap_or(u16::MAX),
             original: *original,
             resumes: false,
-        })
+        };
+        Some((packet, current.highest))
     }
 
     /// From a key frame. True if a height is another than before.

@@ -8,6 +8,7 @@ mod terms;
 
 use super::super::testing::ms;
 use super::*;
+use crate::engine::id::SlotId;
 use kit::*;
 use received::*;
 use terms::*;
@@ -376,12 +377,10 @@ fn garbage_is_counted_and_changes_nothing() {
     let mut kit = Kit::new(2);
     let mut out = Vec::new();
     for length in 0..40 {
-        kit.room
-            .handle_rtp(kit.now, EndpointId(1), &vec![0x55; length], &mut out);
-        kit.room
-            .handle_rtcp(kit.now, EndpointId(1), &vec![0xc8; length], &mut Vec::new());
-        kit.room
-            .handle_rtp(kit.now, EndpointId(77), &vec![0x80; length], &mut out);
+        kit.room.handle_rtp(kit.now, EndpointId(1), &vec![0x55; length]);
+        kit.room.handle_rtcp(kit.now, EndpointId(1), &vec![0xc8; length]);
+        kit.room.handle_rtp(kit.now, EndpointId(77), &vec![0x80; length]);
+        kit.room.poll_forwards(&mut out);
     }
     assert!(out.is_empty());
     assert_eq!(kit.room.stats().malformed, 40);

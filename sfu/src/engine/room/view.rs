@@ -159,10 +159,7 @@ impl Room {
     }
 
     fn empty_if_stale(&mut self, now: Instant, id: EndpointId, slot_id: SlotId) {
-        let slot = self
-            .endpoints
-            .get(id)
-            .and_then(|endpoint| endpoint.slot(slot_id));
+        let slot = self.endpoints.get(id).and_then(|endpoint| endpoint.slot(slot_id));
         if slot.is_some_and(|slot| slot.is_stale(now)) {
             self.empty(now, id, slot_id);
         }

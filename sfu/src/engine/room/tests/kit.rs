@@ -12,6 +12,7 @@ use super::super::{
     *,
 };
 use super::{received::*, terms::*};
+use crate::engine::id::SlotId;
 use crate::{
     control::Want,
     wire::{
@@ -263,10 +264,7 @@ impl Kit {
     }
 
     pub(super) fn arrive(&mut self, from: u32, made: &Made) {
-        let mut out = Vec::new();
-        self.room
-            .handle_rtp(self.now, EndpointId(from), &made.bytes, &mut out);
-        out.iter().for_each(|forward| self.receive(forward));
+        self.room.handle_rtp(self.now, EndpointId(from), &made.bytes);
         self.drain();
     }
 
@@ -281,9 +279,11 @@ impl Kit {
     }
 
     fn drain(&mut self) {
+        let mut forwards = Vec::new();
+        self.room.poll_forwards(&mut forwards);
+        forwards.iter().for_each(|forward| self.receive(forward));
         while let Some(output) = self.room.poll_output() {
             match output {
-                Output::Forward(forward) => self.receive(&forward),
                 Output::Quality { .. } | Output::Send { .. } => {}
                 Output::Slots { endpoint, changes } => {
                     self.slot_changes
@@ -357,10 +357,7 @@ impl Kit {
     pub(super) fn feedback(&mut self, from: u32, write: impl FnOnce(&mut Builder<'_>)) {
         let mut bytes = Vec::new();
         write(&mut Builder::new(&mut bytes, 1_400));
-        let mut forwards = Vec::new();
-        self.room
-            .handle_rtcp(self.now, EndpointId(from), &bytes, &mut forwards);
-        forwards.iter().for_each(|forward| self.receive(forward));
+        self.room.handle_rtcp(self.now, EndpointId(from), &bytes);
         self.drain();
     }
 

@@ -6,6 +6,7 @@ use super::{
     super::{super::packet::Purpose, *},
     terms::RED,
 };
+use crate::engine::id::SlotId;
 use crate::wire::{
     codec::vp8,
     ext::{self, PlayoutDelay},

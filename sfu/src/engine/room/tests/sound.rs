@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{super::*, kit::*, received::*, terms::*};
+use crate::engine::id::SlotId;
 use crate::{
     engine::{
         id::Rank,

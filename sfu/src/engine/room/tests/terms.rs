@@ -8,6 +8,7 @@ use super::super::{
     },
     *,
 };
+use crate::engine::id::SlotId;
 
 const EXTENSIONS: ExtensionIds = ExtensionIds {
     mid: Some(4),

@@ -1,0 +1,213 @@
+//! From sources to slots: a whole batch of packets at a time, one receiver after the other.
+//!
+//! What an endpoint keeps of its slots and its way is far larger than a packet. So packets that came together wait here until
+//! all are in, then each receiver is gone to once, and what leaves for it leaves in one run.
+
+use std::time::Instant;
+
+use super::{
+    super::{
+        id::{EndpointId, SlotId},
+        outbound::Raised,
+        packet::soonest,
+        seq::Seq,
+        slot::{Offered, SourcePacket},
+    },
+    Room,
+    source::{ASK_AGAIN, Admitted, Source, Subscriber},
+};
+
+/// Packets that wait for the end of their batch. Full: they are given out, and the batch goes on.
+const PENDING_MAX: usize = 256;
+
+/// Packets that came in this batch, and whom they go to.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pending: Vec<Pending>,
+    deliveries: Vec<Delivery>,
+}
+
+/// A packet that is kept and not given to slots yet.
+#[derive(Debug)]
+struct Pending {
+    from: EndpointId,
+    packet: SourcePacket,
+    /// The newest of its stream when it came.
+    highest: Seq,
+    late: Raised,
+}
+
+/// A packet for a slot.
+#[derive(Debug, Clone, Copy)]
+struct Delivery {
+    to: EndpointId,
+    /// Its place among all, so that each receiver's stay in their order.
+    place: u32,
+    /// Of the packet.
+    index: u32,
+    slot: SlotId,
+}
+
+/// What is to be done when all are given out.
+#[derive(Debug, Default)]
+struct After {
+    /// Of which packet, and who does not show its source any more.
+    foreign: Vec<(u32, Subscriber)>,
+    /// Packets that waited for room.
+    held: Vec<u32>,
+    /// Whose stage shows something else.
+    moved: Vec<EndpointId>,
+}
+
+impl Room {
+    /// To every slot that shows or should show its source, at the end of the batch.
+    pub(super) fn give_out(&mut self, from: EndpointId, admitted: &Admitted) {
+        if self.batch.pending.len() >= PENDING_MAX {
+            self.distribute();
+        }
+        let kind = admitted.packet.of.source.kind();
+        let late = self.endpoints.get(from).map(|e| e.source(kind).late);
+        self.batch.pending.push(Pending {
+            from,
+            packet: admitted.packet,
+            highest: admitted.highest,
+            late: late.unwrap_or_default(),
+        });
+    }
+
+    /// The batch is at its end, or what happens next must not overtake it.
+    pub(super) fn distribute(&mut self) {
+        if self.batch.pending.is_empty() {
+            return;
+        }
+        let now = self.now;
+        let Batch {
+            mut pending,
+            mut deliveries,
+        } = std::mem::take(&mut self.batch);
+        for (packet, index) in pending.iter().zip(0..) {
+            let kind = packet.packet.of.source.kind();
+            let Some(endpoint) = self.endpoints.get(packet.from) else {
+                continue;
+            };
+            for (subscriber, place) in endpoint.source(kind).subscribers.iter().zip(deliveries.len()..) {
+                deliveries.push(Delivery {
+                    to: subscriber.endpoint,
+                    place: place as u32,
+                    index,
+                    slot: subscriber.slot,
+                });
+            }
+        }
+        // One packet goes to its receivers as they are.
+        if pending.len() > 1 {
+            deliveries.sort_unstable_by_key(|delivery| (delivery.to, delivery.place));
+        }
+        let mut after = After::default();
+        for group in deliveries.chunk_by(|a, b| a.to == b.to) {
+            self.deliver(now, &pending, group, &mut after);
+        }
+        self.finish_batch(now, &pending, after);
+        pending.clear();
+        deliveries.clear();
+        self.batch = Batch { pending, deliveries };
+    }
+
+    /// All that came for one receiver.
+    fn deliver(&mut self, now: Instant, pending: &[Pending], group: &[Delivery], after: &mut After) {
+        let mut rest = group;
+        while let [first, ..] = rest {
+            let to = first.to;
+            let endpoint = self.endpoints.get_mut(to).filter(|endpoint| endpoint.connected);
+            let Some(endpoint) = endpoint else {
+                after.foreign.extend(rest.iter().map(Delivery::subscriber));
+                return;
+            };
+            let mut switched = None;
+            while let [delivery, behind @ ..] = rest {
+                rest = behind;
+                let Some(Pending { packet, late, .. }) = pending.get(delivery.index as usize) else {
+                    continue;
+                };
+                let offered = endpoint.offer(
+                    now,
+                    delivery.slot,
+                    packet,
+                    *late,
+                    &mut self.stats,
+                    &mut self.forwards,
+                );
+                match offered {
+                    Offered::Switched(_) => {
+                        switched = Some(delivery);
+                        break;
+                    }
+                    Offered::Held => after.held.push(delivery.index),
+                    Offered::Foreign => after.foreign.push(delivery.subscriber()),
+                    Offered::Sent(_) | Offered::NotShown | Offered::Skipped(_) => {}
+                }
+            }
+            if let Some(delivery) = switched
+                && let Some(first) = pending.get(delivery.index as usize)
+            {
+                self.touch(to);
+                self.send_behind(now, first, to, delivery.slot);
+                if delivery.slot == SlotId::video(0) {
+                    after.moved.push(to);
+                }
+            }
+        }
+    }
+
+    /// After a switch at a late packet: what came before it and belongs behind it.
+    fn send_behind(&mut self, now: Instant, first: &Pending, to: EndpointId, slot: SlotId) {
+        let behind = self.histories.behind(now, first.packet, first.highest);
+        let Some(endpoint) = self.endpoints.get_mut(to) else {
+            return;
+        };
+        for packet in behind {
+            endpoint.offer(
+                now,
+                slot,
+                &packet,
+                first.late,
+                &mut self.stats,
+                &mut self.forwards,
+            );
+        }
+    }
+
+    fn finish_batch(&mut self, now: Instant, pending: &[Pending], after: After) {
+        for id in after.moved {
+            self.assign_voices(now, Some(id));
+        }
+        for (index, gone) in after.foreign {
+            if let Some(source) = self.source_at(pending, index) {
+                source.subscribers.retain(|subscriber| *subscriber != gone);
+            }
+        }
+        for index in after.held {
+            if let Some(source) = self.source_at(pending, index) {
+                // By then the queue is empty and the key frame finds a way.
+                source.check_at = soonest(source.check_at, Some(now + ASK_AGAIN));
+            }
+        }
+    }
+
+    /// Whose packet it is.
+    fn source_at(&mut self, pending: &[Pending], index: u32) -> Option<&mut Source> {
+        let packet = pending.get(index as usize)?;
+        let kind = packet.packet.of.source.kind();
+        Some(self.endpoints.get_mut(packet.from)?.source_mut(kind))
+    }
+}
+
+impl Delivery {
+    fn subscriber(&self) -> (u32, Subscriber) {
+        let subscriber = Subscriber {
+            endpoint: self.to,
+            slot: self.slot,
+        };
+        (self.index, subscriber)
+    }
+}
