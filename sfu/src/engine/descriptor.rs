@@ -206,6 +206,7 @@ pub(super) mod tests {
                     padding: 0,
                 },
                 payload: None,
+                size: 0,
                 patch: PayloadPatch::Av1(carried.frame.stamp(7, BASE)),
                 redundancy: None,
             };

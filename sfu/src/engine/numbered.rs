@@ -57,6 +57,7 @@ impl Numbered {
             purpose,
             header,
             payload: Some(self.at),
+            size: self.size,
             patch: self.patch,
             redundancy: None,
         }

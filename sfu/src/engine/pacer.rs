@@ -204,6 +204,9 @@ impl<P> Pacer<P> {
     }
 
     fn refill(&mut self, now: Instant) {
+        if now <= self.updated {
+            return;
+        }
         let time = now.saturating_duration_since(self.updated);
         let pace = self.pace();
         let earned = pace.over(time).as_bytes();

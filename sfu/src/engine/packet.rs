@@ -229,6 +229,8 @@ pub struct Forward {
     pub header: OutgoingHeader,
     /// Its payload; none for padding alone.
     pub payload: Option<PacketRef>,
+    /// Bytes of that.
+    pub size: u16,
     /// What to change in the payload.
     pub patch: PayloadPatch,
     /// Former payloads that go along with it; then the header's payload type is RED.

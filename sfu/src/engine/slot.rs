@@ -419,6 +419,7 @@ impl Slot {
             purpose: Purpose::Padding,
             header,
             payload: None,
+            size: 0,
             patch: PayloadPatch::None,
             redundancy: None,
         })

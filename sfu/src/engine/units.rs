@@ -40,6 +40,11 @@ impl Bitrate {
 
     /// What passes in that time.
     pub fn over(self, time: Duration) -> DataSize {
+        // What a meeting has fits a word, and a wide division costs more than all the rest of sending a packet.
+        let short = u64::try_from(time.as_micros()).ok();
+        if let Some(product) = short.and_then(|micros| self.0.checked_mul(micros)) {
+            return DataSize(product / 8_000_000);
+        }
         DataSize(
             u64::try_from(u128::from(self.0).saturating_mul(time.as_micros()) / 8_000_000)
                 .unwrap_or(u64::MAX),

@@ -220,11 +220,7 @@ fn write_group(
             tally.payload_gone += 1;
             continue;
         };
-        let padded = level.padding(size(forward, payload), || {
-            ahead
-                .clone()
-                .map(|next| size(next, next.payload.and_then(find).unwrap_or_default()))
-        });
+        let padded = level.padding(size(forward), || ahead.clone().map(size));
         let levelled;
         let forward = if padded > 0 {
             levelled = forward.padded(padded);
@@ -250,11 +246,9 @@ fn write_group(
 }
 
 /// What decides whether a packet may be as long as its neighbours; none: it stays as it is.
-fn size(forward: &Forward, payload: &[u8]) -> Option<u16> {
+fn size(forward: &Forward) -> Option<u16> {
     let takes = matches!(forward.purpose, Purpose::Video | Purpose::Repair) && forward.header.padding == 0;
-    let original = usize::from(forward.header.original_sequence.is_some()) * 2;
+    let original = u16::from(forward.header.original_sequence.is_some()) * 2;
     // Sound stays as it is, also sent again.
-    (takes && forward.slot.kind == MediaKind::Video)
-        .then(|| u16::try_from(payload.len() + original).ok())
-        .flatten()
+    (takes && forward.slot.kind == MediaKind::Video).then(|| forward.size.saturating_add(original))
 }

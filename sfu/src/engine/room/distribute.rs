@@ -178,9 +178,7 @@ impl Room {
     }
 
     fn finish_batch(&mut self, now: Instant, pending: &[Pending], after: After) {
-        for id in after.moved {
-            self.assign_voices(now, Some(id));
-        }
+        self.assign_voices_to(now, &after.moved);
         for (index, gone) in after.foreign {
             if let Some(source) = self.source_at(pending, index) {
                 source.subscribers.retain(|subscriber| *subscriber != gone);

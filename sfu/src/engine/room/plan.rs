@@ -144,10 +144,11 @@ impl Room {
             .values()
             .map(|endpoint| (endpoint, room.demands(endpoint), offers(endpoint)))
             .collect();
+        let voices = room.count_voices();
         let receivers: Vec<Receiver<'_>> = inputs
             .iter()
             .filter(|(endpoint, ..)| endpoint.connected)
-            .map(|(endpoint, demands, _)| room.receiver(endpoint, demands))
+            .map(|(endpoint, demands, _)| Self::receiver(endpoint, demands, voices))
             .collect();
         let senders: Vec<Sender<'_>> = inputs
             .iter()
@@ -165,18 +166,9 @@ impl Room {
 
     /// The pictures an endpoint wants that somebody sends, the stage first.
     fn demands(&self, endpoint: &Endpoint) -> Vec<Demand> {
-        let is_on = |source| self.source(source).is_some_and(|source| source.on);
         let speaker = self.speaker.current();
-        let wants = endpoint
-            .wants
-            .values()
-            .filter(|want| want.source.point() != endpoint.number && is_on(want.source));
-        let takes = |want: &Want| {
-            let codec = self.source(want.source).and_then(|source| source.codec);
-            let slot = endpoint.slot(want.slot);
-            codec.is_none_or(|codec| slot.is_some_and(|slot| slot.takes(codec)))
-        };
         let demand = |want: &Want| {
+            let source = self.source(want.source).filter(|source| source.on)?;
             let kind = match want.source.kind() {
                 _ if want.slot == SlotId::video(0) => Kind::Stage,
                 _ if want.pinned => Kind::Pinned,
@@ -184,20 +176,25 @@ impl Room {
                 _ if speaker == Some(want.source.point()) => Kind::Speaker,
                 _ => Kind::Thumbnail,
             };
-            Demand {
+            let takes = |codec| endpoint.slot(want.slot).is_some_and(|slot| slot.takes(codec));
+            Some(Demand {
                 slot: want.slot,
                 source: want.source,
                 kind,
                 height: want.height,
                 fps: 0, // a source that is a thumbnail everywhere is ordered to send fewer, and then all of them count
-                decodable: takes(want),
-            }
+                decodable: source.codec.is_none_or(takes),
+            })
         };
-        wants.map(demand).collect()
+        let others = endpoint
+            .wants
+            .values()
+            .filter(|want| want.source.point() != endpoint.number);
+        others.filter_map(demand).collect()
     }
 
-    fn receiver<'a>(&self, endpoint: &'a Endpoint, demands: &'a [Demand]) -> Receiver<'a> {
-        let voices = self.voices_for(endpoint);
+    fn receiver<'a>(endpoint: &'a Endpoint, demands: &'a [Demand], all: Voices) -> Receiver<'a> {
+        let voices = all.for_one(endpoint);
         let state = endpoint.way.state();
         Receiver {
             endpoint: endpoint.id,
@@ -217,20 +214,15 @@ impl Room {
         }
     }
 
-    /// How many voices of others there are for an endpoint, as many as it has slots: those that sound, and one more where
-    /// somebody is silent, so that whoever begins to speak is heard at once.
-    fn voices_for(&self, endpoint: &Endpoint) -> usize {
-        let (mut sounding, mut silent) = (0, 0);
-        for (number, _) in self.sounds() {
-            if number.point() == endpoint.number {
-                continue;
-            }
-            match self.source(number) {
-                Some(source) if source.silence.is_withholding() => silent += 1,
-                _ => sounding += 1,
-            }
-        }
-        (sounding + silent.min(1)).min(endpoint.audio.len())
+    /// All voices that are on.
+    fn count_voices(&self) -> Voices {
+        self.endpoints
+            .values()
+            .map(voices_of)
+            .fold(Voices::default(), |all, some| Voices {
+                sounding: all.sounding + some.sounding,
+                silent: all.silent + some.silent,
+            })
     }
 
     /// Does what the plan says of one endpoint. True if it is to hear more or fewer voices.
@@ -338,6 +330,36 @@ impl Room {
             });
         }
     }
+}
+
+/// How many voices there are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Voices {
+    sounding: usize,
+    silent: usize,
+}
+
+impl Voices {
+    /// Voices of others for an endpoint, as many as it has slots: those that sound, and one more where
+    /// somebody is silent, so that whoever begins to speak is heard at once.
+    fn for_one(self, endpoint: &Endpoint) -> usize {
+        let own = voices_of(endpoint);
+        let silent = self.silent - own.silent;
+        (self.sounding - own.sounding + silent.min(1)).min(endpoint.audio.len())
+    }
+}
+
+/// Its own.
+fn voices_of(endpoint: &Endpoint) -> Voices {
+    let sounds = |source: &&Source| source.on && source.number.kind().media() == MediaKind::Audio;
+    let on = endpoint.sources.iter().filter(sounds);
+    on.fold(Voices::default(), |count, source| {
+        let silent = usize::from(source.silence.is_withholding());
+        Voices {
+            sounding: count.sounding + 1 - silent,
+            silent: count.silent + silent,
+        }
+    })
 }
 
 /// What of a line's share is given out.

@@ -213,12 +213,20 @@ impl Room {
 
     /// Sets the audio slots of one endpoint, or of all.
     pub(super) fn assign_voices(&mut self, now: Instant, only: Option<EndpointId>) {
-        let ranking = Ranking::new(self.sounds(), self.floor, self.speaker.loudest(now));
         let ids: Vec<EndpointId> = match only {
             Some(id) => vec![id],
             None => self.endpoints.keys().collect(),
         };
-        for id in ids {
+        self.assign_voices_to(now, &ids);
+    }
+
+    /// Sets the audio slots of these.
+    pub(super) fn assign_voices_to(&mut self, now: Instant, ids: &[EndpointId]) {
+        if ids.is_empty() {
+            return;
+        }
+        let ranking = Ranking::new(self.sounds(), self.floor, self.speaker.loudest(now));
+        for &id in ids {
             self.assign_voices_of(now, id, &ranking);
         }
     }
