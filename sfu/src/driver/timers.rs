@@ -1,16 +1,14 @@
 //! Who wants to be told the time when. A peer that waits costs nothing until its moment comes.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    hash::Hash,
-    time::Instant,
-};
+use std::{collections::BTreeSet, hash::Hash, time::Instant};
+
+use rustc_hash::FxHashMap;
 
 /// One deadline for each key at most. As large as what lives in the shard.
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
     by_time: BTreeSet<(Instant, K)>,
-    by_key: HashMap<K, Instant>,
+    by_key: FxHashMap<K, Instant>,
 }
 
 impl<K: Copy + Ord + Hash> Timers<K> {
@@ -18,7 +16,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
     pub(crate) fn new() -> Self {
         Self {
             by_time: BTreeSet::new(),
-            by_key: HashMap::new(),
+            by_key: FxHashMap::default(),
         }
     }
 

@@ -14,7 +14,7 @@ mod quality;
 mod seats;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -24,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::orders::{Counted, Done, Newcomer, Order, ToShard};
@@ -161,9 +162,10 @@ struct Shard {
     gate: Gate,
     demux: Demux,
     names: BTreeMap<RoomId, RoomKey>,
-    rooms: HashMap<RoomKey, RoomEntry>,
+    rooms: FxHashMap<RoomKey, RoomEntry>,
     rooms_made: u32,
-    seats: HashMap<EndpointId, Seat>,
+    /// By numbers of our own making: nobody outside can choose them, so a fast hash serves.
+    seats: FxHashMap<EndpointId, Seat>,
     handshakes: VecDeque<Handshake>,
     timers: Timers<Key>,
     touched: Vec<Key>,
@@ -204,9 +206,9 @@ impl Shard {
             gate: Gate::new(),
             demux: Demux::default(),
             names: BTreeMap::new(),
-            rooms: HashMap::new(),
+            rooms: FxHashMap::default(),
             rooms_made: 0,
-            seats: HashMap::new(),
+            seats: FxHashMap::default(),
             handshakes: VecDeque::new(),
             timers: Timers::new(),
             touched: Vec::new(),
