@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    bot::Bot,
+    bot::{Bot, Shared},
+    lean::{Lean, PatternPlan},
     media_path::{Clock, OurPoints},
+    process,
     protocol::{Kind, View, source_number},
     report::{PointReport, Report},
+    server::Watched,
 };
 
 /// What a run is asked to do.
@@ -17,6 +20,8 @@ pub(crate) struct Scenario {
     pub(crate) url: String,
     pub(crate) token: String,
     pub(crate) points: u32,
+    /// Time after the last join that is not measured.
+    pub(crate) warm: Duration,
     pub(crate) meeting: Duration,
     /// Layers of each camera, 1 to 3; 0: no camera.
     pub(crate) layers: usize,
@@ -32,6 +37,29 @@ pub(crate) struct Scenario {
     /// Time between two joins.
     pub(crate) join_pause: Duration,
     pub(crate) seed: u64,
+    /// Points are lean ones.
+    pub(crate) lean: bool,
+    /// Of lean points, so many check everything that comes.
+    pub(crate) verify: u32,
+    /// Slots for voices of a lean point; a full one has six.
+    pub(crate) voices: usize,
+    /// Points that send; the others only receive.
+    pub(crate) senders: u32,
+    pub(crate) sends: Sends,
+    /// Pictures a second.
+    pub(crate) fps: u32,
+    /// Lean points send all layers, whatever is ordered, as full ones do.
+    pub(crate) all_layers: bool,
+    pub(crate) watched: Watched,
+}
+
+/// What senders send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sends {
+    /// Pictures and speech.
+    Clips,
+    /// Packets of a pattern, in one layer; lean points alone.
+    Pattern(PatternPlan),
 }
 
 /// Where the run is. Every point follows.
@@ -56,10 +84,16 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) async fn run(scenario: Scenario, mut stop: watch::Receiver<bool>) -> Report {
     let (phase, phases) = watch::channel(Phase::Meeting);
     let (clock, ours) = (Clock::new(), OurPoints::default());
+    let lean = match scenario.lean.then(|| Lean::start(clock, ours.clone())).transpose() {
+        Ok(lean) => lean,
+        Err(error) => return nothing(&scenario, &error),
+    };
+    let shared = Shared { clock, ours, lean };
+    let before = scenario.watched.look().await;
     let (settled_sender, mut settled) = tokio::sync::mpsc::channel(scenario.points.max(1) as usize);
     let mut bots = Vec::new();
     for index in 0..scenario.points {
-        let bot = Bot::new(scenario.clone(), index, clock, ours.clone());
+        let bot = Bot::new(scenario.clone(), index, shared.clone());
         bots.push(tokio::spawn(bot.run(phases.clone(), settled_sender.clone())));
         tokio::select! {
             () = tokio::time::sleep(scenario.join_pause) => {}
@@ -76,15 +110,37 @@ pub(crate) async fn run(scenario: Scenario, mut stop: watch::Receiver<bool>) -> 
         _ = tokio::time::timeout(JOIN_TIMEOUT, everybody) => {}
         _ = stop.wait_for(|&stop| stop) => {}
     }
-    let began = clock.now();
+    tokio::select! {
+        () = tokio::time::sleep(scenario.warm) => {}
+        _ = stop.wait_for(|&stop| stop) => {}
+    }
+    let heard = || shared.lean.as_ref().map(|lean| lean.heard());
+    let (began, first, heard_first) = (clock.now(), scenario.watched.look().await, heard());
     tokio::select! {
         () = tokio::time::sleep(scenario.meeting) => {}
         _ = stop.wait_for(|&stop| stop) => {}
     }
     let seconds = (clock.now().us - began.us) as f64 / 1e6;
+    let (last, heard_last) = (scenario.watched.look().await, heard());
     phase.send_replace(Phase::Draining);
     tokio::time::sleep(DRAIN).await;
+    // The kernel forgets a socket's drops when it is closed.
+    let tester_drops = shared.lean.as_ref().map_or(0, |lean| process::dropped(&lean.ports()));
     phase.send_replace(Phase::Leaving);
+    let reports = gather(bots).await;
+    let grown = last.rss_kb().saturating_sub(before.rss_kb());
+    Report {
+        points: scenario.points,
+        seconds,
+        reports,
+        server: last.since(&first),
+        heard: heard_last.zip(heard_first).map(|(last, first)| last - first),
+        rss_kb_grown: (before.rss_kb() > 0).then_some(grown),
+        tester_drops,
+    }
+}
+
+async fn gather(bots: Vec<JoinHandle<PointReport>>) -> Vec<PointReport> {
     let mut reports = Vec::new();
     for bot in bots {
         let report = match tokio::time::timeout(LEAVE_TIMEOUT, bot).await {
@@ -94,10 +150,15 @@ pub(crate) async fn run(scenario: Scenario, mut stop: watch::Receiver<bool>) -> 
         };
         reports.push(report);
     }
+    reports
+}
+
+/// The report of a run that could not begin.
+fn nothing(scenario: &Scenario, error: &anyhow::Error) -> Report {
     Report {
         points: scenario.points,
-        seconds,
-        reports,
+        reports: vec![failed(format!("could not begin: {error:#}"))],
+        ..Report::default()
     }
 }
 
@@ -128,6 +189,17 @@ impl Scenario {
             .collect()
     }
 
+    /// What a point sends, in the order of its offer.
+    pub(crate) fn sources(&self, index: u32) -> &'static [Kind] {
+        match self.sends {
+            _ if index >= self.senders => &[],
+            Sends::Clips if self.layers == 0 => &[Kind::Mic],
+            Sends::Clips => &[Kind::Mic, Kind::Camera],
+            Sends::Pattern(PatternPlan { sound: true, .. }) => &[Kind::Mic],
+            Sends::Pattern(_) => &[Kind::Camera],
+        }
+    }
+
     /// Whether a point speaks in a turn: the word goes round.
     pub(crate) fn speaks(&self, index: u32, turn: u64) -> bool {
         let points = u64::from(self.points.max(1));
@@ -145,6 +217,7 @@ mod tests {
             url: String::new(),
             token: String::new(),
             points: 5,
+            warm: Duration::ZERO,
             meeting: Duration::ZERO,
             layers: 3,
             slots: 3,
@@ -154,6 +227,14 @@ mod tests {
             turn: Duration::ZERO,
             join_pause: Duration::ZERO,
             seed: 1,
+            lean: false,
+            verify: 0,
+            voices: 6,
+            senders: 3,
+            sends: Sends::Clips,
+            fps: 15,
+            all_layers: false,
+            watched: Watched::default(),
         }
     }
 
