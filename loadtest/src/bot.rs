@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     check::SlotKind,
+    course::Phase,
     lean::{Lean, LeanPoint, Pattern, Sections},
     media_path::{Clock, MediaPath, MediaReport, OurPoints, SlotLines},
     peer::{Path, Peer},
@@ -21,7 +22,7 @@ use crate::{
         Change, ClientMessage, Kind, MediaState, Point, Profile, ServerMessage, SourceOrder, VERSION, View,
     },
     report::PointReport,
-    scenario::{Phase, Scenario, Sends},
+    scenario::{Scenario, Sends},
     sdp,
     sender::{Outgoing, Sender, Ssrcs},
     signal::{Incoming, Signal},
@@ -41,10 +42,15 @@ pub(crate) struct Shared {
     pub(crate) lean: Option<Arc<Lean>>,
 }
 
+/// Longer than any meeting.
+const FOREVER: Duration = Duration::from_secs(30 * 86_400);
+
 /// A point before it joins.
 pub(crate) struct Bot {
-    scenario: Scenario,
+    scenario: Arc<Scenario>,
     index: u32,
+    /// How many had this seat before.
+    life: u32,
     clock: Clock,
     ours: OurPoints,
     /// Its media, once it has an offer to make.
@@ -61,11 +67,12 @@ pub(crate) struct Bot {
 }
 
 impl Bot {
-    /// The `index`th point of a run.
-    pub(crate) fn new(scenario: Scenario, index: u32, shared: Shared) -> Self {
+    /// The point in the `index`th seat of a run, after `life` others.
+    pub(crate) fn new(scenario: Arc<Scenario>, index: u32, life: u32, shared: Shared) -> Self {
         Self {
             scenario,
             index,
+            life,
             clock: shared.clock,
             ours: shared.ours.clone(),
             stack: None,
@@ -80,24 +87,26 @@ impl Bot {
         }
     }
 
-    /// Plays its part to the end. Tells `settled` when it has joined or failed to.
+    /// Plays its part to the end. Lets `settled` go when it has joined or failed to.
     pub(crate) async fn run(
         mut self,
         phase: watch::Receiver<Phase>,
-        settled: mpsc::Sender<()>,
+        settled: Option<mpsc::Sender<()>>,
     ) -> PointReport {
         self.opened_us = self.clock.now().us;
         let joined = tokio::time::timeout(STEP_TIMEOUT, self.join()).await;
         match joined.context("joining took too long").and_then(|joined| joined) {
             Ok(signal) => {
-                self.report.join_us = Some(self.clock.now().us - self.opened_us);
-                let _ = settled.send(()).await;
+                let us = self.clock.now().us - self.opened_us;
+                self.report.join_us = Some(us);
+                self.report.joins.record(us);
+                drop(settled);
                 self.meet(signal, phase).await
             }
             Err(error) => {
                 warn!(point = self.index + 1, "did not join: {error:#}");
                 self.fail(&format!("did not join: {error:#}"));
-                let _ = settled.send(()).await;
+                drop(settled);
                 self.close().await;
             }
         }
@@ -106,9 +115,14 @@ impl Bot {
 
     /// From nothing to media connected.
     async fn join(&mut self) -> anyhow::Result<Signal> {
-        let mut rng = StdRng::seed_from_u64(self.scenario.seed.wrapping_add(u64::from(self.index)));
+        let place = u64::from(self.index) + u64::from(self.life) * u64::from(self.scenario.points);
+        let mut rng = StdRng::seed_from_u64(self.scenario.seed.wrapping_add(place));
         let kinds = self.scenario.sources(self.index);
-        let layers = if kinds.contains(&Kind::Camera) { self.scenario.layers } else { 0 };
+        let layers = if kinds.contains(&Kind::Camera) {
+            self.scenario.layers
+        } else {
+            0
+        };
         let ssrcs = Ssrcs::random(&mut rng, layers);
         let mut signal = self.greet().await?;
         let offer = self.offer(&ssrcs, kinds, &mut rng).await?;
@@ -149,7 +163,9 @@ impl Bot {
         let whole = (self.index < self.scenario.verify).then_some(self.scenario.fps);
         let stack = self.stack.as_ref().context("no media")?;
         let mut path = stack.path();
-        stack.open(&answer, &sections, incoming(&slots, &sections)?, whole).await?;
+        stack
+            .open(&answer, &sections, incoming(&slots, &sections)?, whole)
+            .await?;
         self.await_path(&mut signal, &mut path).await?;
         if !kinds.is_empty() {
             let outgoing = outgoing(number, ssrcs, &sources, &sections, self.scenario.fps)?;
@@ -171,15 +187,18 @@ impl Bot {
             self.stack = Some(Stack::Full(peer, media));
             return Ok(offer);
         };
-        let host = if local { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
-        let point = LeanPoint::new(lean.clone(), self.index as usize, IpAddr::V4(host), rng)?;
+        let host = if local {
+            Ipv4Addr::LOCALHOST
+        } else {
+            Ipv4Addr::UNSPECIFIED
+        };
+        let point = LeanPoint::new(lean, IpAddr::V4(host), rng)?;
         let offer = point.offer(&Sections {
             mic: kinds.contains(&Kind::Mic),
             ssrcs,
             voices: self.scenario.voices,
             pictures: self.scenario.slots,
         });
-        self.report.port = point.port();
         self.stack = Some(Stack::Lean(point));
         Ok(offer)
     }
@@ -247,7 +266,13 @@ impl Bot {
         };
         let mut turns = tokio::time::interval(self.scenario.turn);
         let mut pings = tokio::time::interval(PING_INTERVAL);
-        let mut viewed = Vec::new();
+        let stay = self
+            .scenario
+            .stay
+            .map(|stay| stay.mul_f64(rand::random_range(0.5..1.5)));
+        let mut stay = std::pin::pin!(tokio::time::sleep(stay.unwrap_or(FOREVER)));
+        let mut all_there = phase.clone();
+        let (mut viewed, mut begun) = (Vec::new(), false);
         loop {
             let others = self.others();
             let views = self.scenario.views(self.index, self.turn, &others);
@@ -275,6 +300,13 @@ impl Bot {
                 _ = pings.tick() => {
                     let _ = signal.send(&ClientMessage::Ping { id: self.turn as u32 }).await;
                 }
+                () = &mut stay => return self.part(signal).await,
+                () = until(&mut all_there, Phase::Meeting), if !begun => {
+                    begun = true;
+                    if let Some(stack) = &self.stack {
+                        stack.grow();
+                    }
+                }
                 () = until(&mut path, Path::Lost) => {
                     self.fail("the media path was lost");
                     break;
@@ -287,6 +319,11 @@ impl Bot {
         self.drain(&mut signal, &mut phase).await;
         // The last judgement comes before anybody's leaving changes what is seen.
         until(&mut phase, Phase::Leaving).await;
+        self.part(signal).await;
+    }
+
+    /// Judges what was seen, and goes.
+    async fn part(&mut self, signal: Signal) {
         self.conclude().await;
         signal.leave().await;
         self.close().await;
@@ -294,7 +331,11 @@ impl Bot {
 
     /// Notes since when pictures are wanted: those of the first view from the click on.
     fn want(&self, views: &[View], first: bool) {
-        let since_us = if first { self.opened_us } else { self.clock.now().us };
+        let since_us = if first {
+            self.opened_us
+        } else {
+            self.clock.now().us
+        };
         if let Some(stack) = &self.stack {
             stack.want(views.iter().map(|view| view.slot.clone()).collect(), since_us);
         }
@@ -335,12 +376,11 @@ impl Bot {
         self.report.latency = media.latency;
         self.report.nacks = media.nacks;
         self.report.key_frame_requests = media.key_frame_requests;
-        self.report.first_packet_us = media
-            .first_packet_us
-            .map(|at| at.saturating_sub(self.opened_us));
+        self.report.first_packet_us = media.first_packet_us.map(|at| at.saturating_sub(self.opened_us));
         self.report.first_key = media.first_key;
         self.report.gaps = media.gaps;
         self.report.freezes = media.freezes;
+        self.report.longest_gap_us = media.longest_gap_us;
         self.report.not_sent = media.not_sent;
         self.report.log.extend(media.log);
     }

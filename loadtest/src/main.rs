@@ -3,9 +3,12 @@
 //! Each point joins as a page does, sends real pictures and speech, looks at others by a script, and checks what comes.
 //! So the same run is a load, and a proof that what the server forwards is whole, in order, and under the right name.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod bot;
 mod check;
 mod clip;
+mod course;
 mod lean;
 #[cfg(target_os = "linux")]
 mod limit;
@@ -23,6 +26,7 @@ mod sdp;
 mod sender;
 mod server;
 mod signal;
+mod slo;
 mod stack;
 
 use std::process::ExitCode;
@@ -48,7 +52,7 @@ fn main() -> ExitCode {
     // Points are played when no subcommand is named, so their arguments stand beside it and not under a name of their own.
     let command = runs::commands(Args::command()).subcommand(line::command());
     #[cfg(target_os = "linux")]
-    let command = command.subcommand(limit::command());
+    let command = command.subcommand(limit::command()).subcommand(bench::command());
     let command = command
         .subcommand_negates_reqs(true)
         .args_conflicts_with_subcommands(true);
@@ -57,6 +61,8 @@ fn main() -> ExitCode {
         Some(("line", matches)) => return exit(line::run(matches).map(|()| true)),
         #[cfg(target_os = "linux")]
         Some(("limit", matches)) => return exit(limit::run(matches).map(|()| true)),
+        #[cfg(target_os = "linux")]
+        Some(("bench", matches)) => return exit(bench::run(matches).map(|()| true)),
         _ => {}
     }
     let (name, matches) = match matches.subcommand() {

@@ -122,6 +122,8 @@ pub(crate) struct MediaReport {
     pub(crate) gaps: u64,
     /// Times a picture stood still (W3C webrtc-stats, `freezeCount`).
     pub(crate) freezes: u64,
+    /// Longest time between two frames of one source.
+    pub(crate) longest_gap_us: u64,
     /// Packets that the kernel did not take.
     pub(crate) not_sent: u64,
 }

@@ -55,16 +55,24 @@ pub(crate) struct Summary {
     pub(crate) frames_undecodable: u64,
     /// Times a picture stood still.
     pub(crate) freezes: u64,
+    /// Longest time between two frames of one source in one slot.
+    pub(crate) picture_gap_ms_max: Option<f64>,
     /// RTP packets that came in a second of the meeting.
     pub(crate) packets_forwarded_per_second: Option<f64>,
     /// CPU time of the processes watched for each of them, in microseconds.
     pub(crate) server_cpu_us_per_forwarded: Option<f64>,
     /// CPU time of the processes watched, as a share of one core.
     pub(crate) server_cpu_cores: Option<f64>,
+    /// CPU time of the processes watched from before the first join until all had joined, for each who did.
+    pub(crate) server_cpu_ms_per_join: Option<f64>,
     /// CPU time of the load tester, as a share of one core.
     pub(crate) tester_cpu_cores: f64,
     /// Memory that the processes watched took for the points, for each of them.
     pub(crate) server_rss_kb_per_point: Option<f64>,
+    /// The same in the course of the meeting, all of it, in kB.
+    pub(crate) server_rss_kb: Vec<u64>,
+    /// By how much its last quarter is above its second, in percent: near zero if nothing is left behind.
+    pub(crate) server_rss_growth_percent: Option<f64>,
     /// Packets of a run that the node sent in one system call, on average.
     pub(crate) gso_run_mean: Option<f64>,
     /// Share of slots by the height of what they get, `none` for nothing, in percent.
@@ -76,6 +84,8 @@ pub(crate) struct Summary {
 pub(crate) struct PointReport {
     /// Microseconds from opening the socket to media connected; none if it did not come so far.
     pub(crate) join_us: Option<u64>,
+    /// The same of all who had this seat, one after the other.
+    pub(crate) joins: Histogram,
     /// Why it failed.
     pub(crate) failure: Option<String>,
     pub(crate) received: SlotCounts,
@@ -93,13 +103,44 @@ pub(crate) struct PointReport {
     pub(crate) first_key: Histogram,
     pub(crate) gaps: u64,
     pub(crate) freezes: u64,
+    pub(crate) longest_gap_us: u64,
     /// Packets that the kernel did not take from the tester.
     pub(crate) not_sent: u64,
     /// How often a slot was seen to get which height; 0: nothing.
     pub(crate) layer_mix: BTreeMap<u16, u64>,
-    /// Port of its socket.
-    pub(crate) port: u16,
 }
+
+impl PointReport {
+    /// Takes what another in the same seat saw.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.join_us = self.join_us.or(other.join_us);
+        self.failure = self.failure.take().or(other.failure);
+        self.joins.add(&other.joins);
+        self.received.add(&other.received);
+        self.sent.packets += other.sent.packets;
+        self.sent.repairs += other.sent.repairs;
+        self.sent.key_frames += other.sent.key_frames;
+        self.sent.late += other.sent.late;
+        self.latency.add(&other.latency);
+        self.protocol_errors += other.protocol_errors;
+        self.nacks += other.nacks;
+        self.key_frame_requests += other.key_frame_requests;
+        self.first_packet_us = self.first_packet_us.or(other.first_packet_us);
+        self.first_key.add(&other.first_key);
+        self.gaps += other.gaps;
+        self.freezes += other.freezes;
+        self.longest_gap_us = self.longest_gap_us.max(other.longest_gap_us);
+        self.not_sent += other.not_sent;
+        for (height, count) in other.layer_mix {
+            *self.layer_mix.entry(height).or_default() += count;
+        }
+        let room = LOG_MAX.saturating_sub(self.log.len());
+        self.log.extend(other.log.into_iter().take(room));
+    }
+}
+
+/// Most lines about faults that are kept of a seat.
+const LOG_MAX: usize = 16;
 
 /// What all points saw.
 #[derive(Debug, Default)]
@@ -110,8 +151,12 @@ pub(crate) struct Report {
     pub(crate) server: ServerFigures,
     /// RTP packets that lean points heard in the meeting.
     pub(crate) heard: Option<u64>,
+    /// CPU seconds of the server for each join.
+    pub(crate) join_cpu: Option<f64>,
     /// Memory that the server took since before the first join.
     pub(crate) rss_kb_grown: Option<u64>,
+    /// Its memory in the course of the meeting, in kB.
+    pub(crate) rss_kb: Vec<u64>,
     /// Datagrams that the tester's own sockets dropped.
     pub(crate) tester_drops: u64,
 }
@@ -147,15 +192,25 @@ impl Report {
             packets_repaired: received.repaired,
             frames_undecodable: received.undecodable,
             freezes: sum(|report| report.freezes),
+            picture_gap_ms_max: self
+                .reports
+                .iter()
+                .map(|report| report.longest_gap_us)
+                .max()
+                .filter(|&us| us > 0)
+                .map(|us| rounded(us as f64 / 1_000.0)),
             packets_forwarded_per_second: heard.map(|heard| rounded(heard as f64 / self.seconds)),
             server_cpu_us_per_forwarded: heard
                 .filter(|_| watched)
                 .map(|heard| rounded(cpu * 1e6 / heard as f64)),
             server_cpu_cores: watched.then(|| rounded(cpu / self.seconds)),
+            server_cpu_ms_per_join: self.join_cpu.map(|cpu| rounded(cpu * 1e3)),
             tester_cpu_cores: rounded(self.server.tester_cpu_seconds / self.seconds.max(0.001)),
             server_rss_kb_per_point: self
                 .rss_kb_grown
                 .map(|grown| rounded(grown as f64 / f64::from(self.joined().max(1)))),
+            server_rss_kb: self.rss_kb.clone(),
+            server_rss_growth_percent: growth_percent(&self.rss_kb),
             gso_run_mean: self.server.gso_run_mean.map(rounded),
             layer_mix: self.layer_mix(),
         }
@@ -166,7 +221,7 @@ impl Report {
         for report in &self.reports {
             all.latency.add(&report.latency);
             all.first_key.add(&report.first_key);
-            report.join_us.into_iter().for_each(|us| all.join.record(us));
+            all.join.add(&report.joins);
             let first = report.first_packet_us.into_iter();
             first.for_each(|us| all.first_packet.record(us));
         }
@@ -274,7 +329,10 @@ impl Report {
         if let Some(rate) = summary.packets_forwarded_per_second {
             row("forwarded", format!("{rate:.0} packets/s"));
             let (gaps, drops) = (summary.packets_lost_in_node, summary.packets_dropped_by_tester);
-            row("lost at first", format!("{gaps} in the node, {drops} in the tester's sockets"));
+            row(
+                "lost at first",
+                format!("{gaps} in the node, {drops} in the tester's sockets"),
+            );
             let (first, key) = (
                 [summary.first_packet_ms_p50, summary.first_packet_ms_p99],
                 [summary.first_key_frame_ms_p50, summary.first_key_frame_ms_p99],
@@ -285,7 +343,9 @@ impl Report {
         }
         if !summary.layer_mix.is_empty() {
             let mix = summary.layer_mix.iter();
-            let mix: Vec<String> = mix.map(|(height, share)| format!("{height}: {share} %")).collect();
+            let mix: Vec<String> = mix
+                .map(|(height, share)| format!("{height}: {share} %"))
+                .collect();
             row("slots by height", mix.join(", "));
         }
         if let Some(cores) = summary.server_cpu_cores {
@@ -297,7 +357,19 @@ impl Report {
             }
         }
         if let Some(kb) = summary.server_rss_kb_per_point {
-            row("server memory per point", format!("{kb:.0} kB of {} kB", self.server.rss_kb));
+            row(
+                "server memory per point",
+                format!("{kb:.0} kB of {} kB", self.server.rss_kb),
+            );
+        }
+        if let Some(ms) = summary.server_cpu_ms_per_join {
+            row("server CPU per join", format!("{ms:.2} ms"));
+        }
+        if let Some(percent) = summary.server_rss_growth_percent {
+            row(
+                "server memory, growth",
+                format!("{percent:.1} % from the second quarter to the last"),
+            );
         }
         if let Some(run) = summary.gso_run_mean {
             row("packets per system call", format!("{run:.2}"));
@@ -319,6 +391,15 @@ impl Report {
         }
         all
     }
+}
+
+/// By how much the last quarter of samples is above the second: the first is when caches fill. Nothing of fewer than eight.
+fn growth_percent(samples: &[u64]) -> Option<f64> {
+    let quarter = samples.len() / 4;
+    let mean = |of: &[u64]| of.iter().sum::<u64>() as f64 / of.len() as f64;
+    let second = samples.get(quarter..2 * quarter).filter(|_| quarter >= 2)?;
+    let last = &samples[samples.len() - quarter..];
+    Some(rounded((mean(last) / mean(second) - 1.0) * 100.0))
 }
 
 /// To three decimals.
@@ -450,6 +531,7 @@ mod tests {
     fn a_lost_packet_or_an_error_fails_the_run() {
         let joined = || PointReport {
             join_us: Some(80_000),
+            joins: Histogram::default(),
             ..PointReport::default()
         };
         let mut report = Report {
@@ -467,6 +549,15 @@ mod tests {
         report.reports[0] = joined();
         report.reports[0].protocol_errors = 1;
         assert!(!report.passed());
+    }
+
+    #[test]
+    fn memory_that_grows_shows_and_its_beginning_does_not() {
+        let flat: Vec<u64> = [500, 900].into_iter().chain([1_000; 14]).collect();
+        assert_eq!(growth_percent(&flat), Some(0.0));
+        let growing: Vec<u64> = (0..40).map(|sample| 1_000 + 10 * sample).collect();
+        assert!(growth_percent(&growing).unwrap() > 10.0);
+        assert_eq!(growth_percent(&[1; 7]), None);
     }
 
     proptest! {

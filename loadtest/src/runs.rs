@@ -7,10 +7,12 @@ use clap::{ArgMatches, Command, FromArgMatches, ValueEnum};
 use tokio::sync::watch;
 
 use crate::{
+    course,
     lean::{BYTES_MIN, PatternPlan},
     report::Report,
-    scenario::{self, Scenario, Sends},
+    scenario::{Scenario, Sends},
     server::Watched,
+    slo::Slo,
 };
 
 /// Whom to play against, whom to watch, how to tell.
@@ -31,6 +33,9 @@ pub(crate) struct Target {
     /// The server's private listener, `metrics` of `diemcau serve --ready-json`: tells how many packets a system call sent.
     #[arg(long, value_name = "URL")]
     metrics: Option<String>,
+    /// Limits that a result must keep, a TOML file: `key = most`, and `key = least` in a table `[least]`; keys are those of --json.
+    #[arg(long, value_name = "FILE")]
+    slo: Option<String>,
     /// Seed of all that is random in a point: stream numbers and clock phases.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -104,6 +109,33 @@ pub(crate) struct RoomArgs {
     join_pause: u64,
 }
 
+/// All points join at once, or within a time: joins, first pictures, and what those feel who are there already.
+///
+/// Takes the arguments of `room`; by default 239 lean points, 11 thumbnails and a stage.
+#[derive(Debug, Clone, clap::Args)]
+struct StormArgs {
+    #[command(flatten)]
+    room: RoomArgs,
+    /// Milliseconds within which they join.
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    within: u64,
+    /// Points of these that are there before, for whom the storm may not be felt.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    standing: u32,
+}
+
+/// Points come and go all the time.
+///
+/// Takes the arguments of `room`; lean points by default.
+#[derive(Debug, Clone, clap::Args)]
+struct ChurnArgs {
+    #[command(flatten)]
+    room: RoomArgs,
+    /// Seconds that a point stays on average, from half to one and a half times as long; then another takes its place.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    stay: u64,
+}
+
 /// Packets of one size at one rate from few points to many: what forwarding costs.
 ///
 /// Lean points. Each sender has one layer of packets without pictures; everybody else sees all of the senders (with --sound: hears
@@ -146,29 +178,99 @@ pub(crate) struct FanArgs {
 
 /// Adds the subcommands.
 pub(crate) fn commands(command: Command) -> Command {
+    let room = |name| <RoomArgs as clap::Args>::augment_args(Command::new(name));
+    let storm = <StormArgs as clap::Args>::augment_args(Command::new("storm"));
+    let churn = <ChurnArgs as clap::Args>::augment_args(Command::new("churn"));
+    let soak = room("soak")
+        .about("A meeting that goes on: the server's memory, flat or not (with --pid)")
+        .long_about(None);
     command
-        .subcommand(<RoomArgs as clap::Args>::augment_args(Command::new("room")))
+        .subcommand(room("room"))
         .subcommand(<FanArgs as clap::Args>::augment_args(Command::new("fan")))
+        .subcommand(lean_by_default(
+            storm,
+            &[
+                ("points", "239"),
+                ("slots", "12"),
+                ("voices", "3"),
+                ("seconds", "5"),
+            ],
+        ))
+        .subcommand(lean_by_default(churn, &[("points", "20"), ("seconds", "60")]))
+        .subcommand(lean_by_default(soak, &[("points", "20"), ("seconds", "1200")]))
+}
+
+fn lean_by_default(command: Command, defaults: &[(&'static str, &'static str)]) -> Command {
+    let defaults = defaults.iter().chain(&[("stack", "lean")]);
+    defaults.fold(command, |command, &(name, value)| {
+        command.mut_arg(name, |arg| arg.default_value(value))
+    })
+}
+
+/// Growth of the server's memory in a soak that is none, in percent.
+const FLAT_PERCENT: f64 = 5.0;
+
+/// Steps with their names, and whether the server's memory must stay flat.
+struct Plan {
+    target: Target,
+    steps: Vec<(String, Scenario)>,
+    flat: bool,
+}
+
+fn read<A: FromArgMatches>(matches: &ArgMatches) -> A {
+    A::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
+}
+
+/// What a subcommand plays.
+fn plan(name: &str, matches: &ArgMatches) -> Plan {
+    let room = |args: &RoomArgs, change: &dyn Fn(&mut Scenario)| {
+        let mut scenario = args.scenario();
+        change(&mut scenario);
+        Plan {
+            target: args.target.clone(),
+            steps: vec![(name.to_owned(), scenario)],
+            flat: name == "soak",
+        }
+    };
+    match name {
+        "fan" => {
+            let args: FanArgs = read(matches);
+            Plan {
+                target: args.target.clone(),
+                steps: args.scenarios(),
+                flat: false,
+            }
+        }
+        "storm" => {
+            let args: StormArgs = read(matches);
+            room(&args.room, &|scenario| {
+                scenario.standing = args.standing.min(scenario.points);
+                let joining = (scenario.points - scenario.standing).max(1);
+                scenario.join_pause = Duration::from_millis(args.within) / joining;
+            })
+        }
+        "churn" => {
+            let args: ChurnArgs = read(matches);
+            room(&args.room, &|scenario| {
+                scenario.stay = Some(Duration::from_secs(args.stay))
+            })
+        }
+        _ => room(&read(matches), &|_| {}),
+    }
 }
 
 /// Plays what the subcommand says; whether all is well.
 pub(crate) fn play(name: &str, matches: &ArgMatches) -> anyhow::Result<bool> {
-    let (target, scenarios) = match name {
-        "fan" => {
-            let args = FanArgs::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-            (args.target.clone(), args.scenarios())
-        }
-        _ => {
-            let args = RoomArgs::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-            (args.target.clone(), vec![("room".to_owned(), args.scenario())])
-        }
-    };
-    crate::start_log(target.verbose);
+    let plan = plan(name, matches);
+    let known = serde_json::to_value(Report::default().summary())?;
+    let slo = plan.target.slo.as_deref().map(|file| Slo::read(file, &known));
+    let slo = slo.transpose()?.unwrap_or_default();
+    crate::start_log(plan.target.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(&target, scenarios))
+    runtime.block_on(run(plan, &slo))
 }
 
-async fn run(target: &Target, scenarios: Vec<(String, Scenario)>) -> anyhow::Result<bool> {
+async fn run(plan: Plan, slo: &Slo) -> anyhow::Result<bool> {
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
@@ -179,12 +281,21 @@ async fn run(target: &Target, scenarios: Vec<(String, Scenario)>) -> anyhow::Res
             std::process::exit(130);
         }
     });
-    let mut telling = Telling::open(target.json.as_deref())?;
-    let (steps, mut well) = (scenarios.len(), true);
-    for (name, scenario) in scenarios {
-        let report = scenario::run(scenario, stopped.clone()).await;
-        telling.tell(if steps > 1 { Some(&name) } else { None }, &report)?;
-        well &= report.passed();
+    let mut telling = Telling::open(plan.target.json.as_deref())?;
+    let (several, mut well) = (plan.steps.len() > 1, true);
+    for (name, scenario) in plan.steps {
+        let report = course::run(scenario, stopped.clone()).await;
+        let summary = report.summary();
+        let mut broken = slo.broken(&serde_json::to_value(&summary)?);
+        if let Some(percent) = summary.server_rss_growth_percent.filter(|_| plan.flat)
+            && percent > FLAT_PERCENT
+        {
+            broken.push(format!(
+                "the server's memory grew by {percent} %, at most {FLAT_PERCENT} % is flat"
+            ));
+        }
+        telling.tell(several.then_some(name.as_str()), &report, &broken)?;
+        well &= report.passed() && broken.is_empty();
         if *stopped.borrow() {
             break;
         }
@@ -215,9 +326,10 @@ impl Telling {
     }
 
     /// Tells of a step; one of several by its name.
-    fn tell(&mut self, name: Option<&str>, report: &Report) -> anyhow::Result<()> {
+    fn tell(&mut self, name: Option<&str>, report: &Report, broken: &[String]) -> anyhow::Result<()> {
         let head = name.map(|name| format!("\n{name}\n")).unwrap_or_default();
-        let table = format!("{head}{}", report.table());
+        let limits: String = broken.iter().map(|words| format!("LIMIT: {words}\n")).collect();
+        let table = format!("{head}{}{limits}", report.table());
         if self.table_aside {
             eprint!("{table}");
         } else {
@@ -258,6 +370,8 @@ impl RoomArgs {
             speakers: self.speakers,
             turn: Duration::from_secs(self.turn),
             join_pause: Duration::from_millis(self.join_pause),
+            standing: 0,
+            stay: None,
             lean: self.stack == StackKind::Lean,
             verify: self.verify,
             voices: usize::from(self.voices),
@@ -295,7 +409,10 @@ impl FanArgs {
             (false, false) => format!("frames of {}", self.frame),
         };
         let (senders, receivers) = (self.senders, self.receivers);
-        let name = format!("{senders} -> {receivers}, {rate} packets/s of {} B, {frames}", self.bytes);
+        let name = format!(
+            "{senders} -> {receivers}, {rate} packets/s of {} B, {frames}",
+            self.bytes
+        );
         let Target { url, token, seed, .. } = self.target.clone();
         let scenario = Scenario {
             url,
@@ -311,6 +428,8 @@ impl FanArgs {
             speakers: senders,
             turn: Duration::from_secs(86_400),
             join_pause: Duration::from_millis(self.join_pause),
+            standing: 0,
+            stay: None,
             lean: true,
             verify: 0,
             voices: if self.sound { 6 } else { 0 },

@@ -2,15 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::{sync::watch, task::JoinHandle};
-
 use crate::{
-    bot::{Bot, Shared},
-    lean::{Lean, PatternPlan},
-    media_path::{Clock, OurPoints},
-    process,
+    lean::PatternPlan,
     protocol::{Kind, View, source_number},
-    report::{PointReport, Report},
     server::Watched,
 };
 
@@ -36,6 +30,10 @@ pub(crate) struct Scenario {
     pub(crate) turn: Duration,
     /// Time between two joins.
     pub(crate) join_pause: Duration,
+    /// Points that are there before the others come.
+    pub(crate) standing: u32,
+    /// How long a point stays on average before another takes its place; nothing: to the end.
+    pub(crate) stay: Option<Duration>,
     pub(crate) seed: u64,
     /// Points are lean ones.
     pub(crate) lean: bool,
@@ -60,113 +58,6 @@ pub(crate) enum Sends {
     Clips,
     /// Packets of a pattern, in one layer; lean points alone.
     Pattern(PatternPlan),
-}
-
-/// Where the run is. Every point follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// Points join, send, and change what they see.
-    Meeting,
-    /// Nothing new is sent; what is on its way arrives or is lost.
-    Draining,
-    /// Everybody goes.
-    Leaving,
-}
-
-/// Longer than a repair may take and a slot message may be late.
-const DRAIN: Duration = Duration::from_millis(1_500);
-/// A point that has not joined after this long will not.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
-/// A point that does not say goodbye is left behind.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Plays the scenario. Ends early, with a whole report, when `stop` turns true.
-pub(crate) async fn run(scenario: Scenario, mut stop: watch::Receiver<bool>) -> Report {
-    let (phase, phases) = watch::channel(Phase::Meeting);
-    let (clock, ours) = (Clock::new(), OurPoints::default());
-    let lean = match scenario.lean.then(|| Lean::start(clock, ours.clone())).transpose() {
-        Ok(lean) => lean,
-        Err(error) => return nothing(&scenario, &error),
-    };
-    let shared = Shared { clock, ours, lean };
-    let before = scenario.watched.look().await;
-    let (settled_sender, mut settled) = tokio::sync::mpsc::channel(scenario.points.max(1) as usize);
-    let mut bots = Vec::new();
-    for index in 0..scenario.points {
-        let bot = Bot::new(scenario.clone(), index, shared.clone());
-        bots.push(tokio::spawn(bot.run(phases.clone(), settled_sender.clone())));
-        tokio::select! {
-            () = tokio::time::sleep(scenario.join_pause) => {}
-            _ = stop.wait_for(|&stop| stop) => break,
-        }
-    }
-    drop(settled_sender);
-    let everybody = async {
-        for _ in 0..scenario.points {
-            let _ = settled.recv().await;
-        }
-    };
-    tokio::select! {
-        _ = tokio::time::timeout(JOIN_TIMEOUT, everybody) => {}
-        _ = stop.wait_for(|&stop| stop) => {}
-    }
-    tokio::select! {
-        () = tokio::time::sleep(scenario.warm) => {}
-        _ = stop.wait_for(|&stop| stop) => {}
-    }
-    let heard = || shared.lean.as_ref().map(|lean| lean.heard());
-    let (began, first, heard_first) = (clock.now(), scenario.watched.look().await, heard());
-    tokio::select! {
-        () = tokio::time::sleep(scenario.meeting) => {}
-        _ = stop.wait_for(|&stop| stop) => {}
-    }
-    let seconds = (clock.now().us - began.us) as f64 / 1e6;
-    let (last, heard_last) = (scenario.watched.look().await, heard());
-    phase.send_replace(Phase::Draining);
-    tokio::time::sleep(DRAIN).await;
-    // The kernel forgets a socket's drops when it is closed.
-    let tester_drops = shared.lean.as_ref().map_or(0, |lean| process::dropped(&lean.ports()));
-    phase.send_replace(Phase::Leaving);
-    let reports = gather(bots).await;
-    let grown = last.rss_kb().saturating_sub(before.rss_kb());
-    Report {
-        points: scenario.points,
-        seconds,
-        reports,
-        server: last.since(&first),
-        heard: heard_last.zip(heard_first).map(|(last, first)| last - first),
-        rss_kb_grown: (before.rss_kb() > 0).then_some(grown),
-        tester_drops,
-    }
-}
-
-async fn gather(bots: Vec<JoinHandle<PointReport>>) -> Vec<PointReport> {
-    let mut reports = Vec::new();
-    for bot in bots {
-        let report = match tokio::time::timeout(LEAVE_TIMEOUT, bot).await {
-            Ok(Ok(report)) => report,
-            Ok(Err(error)) => failed(format!("a fault of the load tester: {error}")),
-            Err(_) => failed("did not end in time".to_owned()),
-        };
-        reports.push(report);
-    }
-    reports
-}
-
-/// The report of a run that could not begin.
-fn nothing(scenario: &Scenario, error: &anyhow::Error) -> Report {
-    Report {
-        points: scenario.points,
-        reports: vec![failed(format!("could not begin: {error:#}"))],
-        ..Report::default()
-    }
-}
-
-fn failed(failure: String) -> PointReport {
-    PointReport {
-        failure: Some(failure),
-        ..PointReport::default()
-    }
 }
 
 impl Scenario {
@@ -226,6 +117,8 @@ mod tests {
             speakers: 2,
             turn: Duration::ZERO,
             join_pause: Duration::ZERO,
+            standing: 0,
+            stay: None,
             seed: 1,
             lean: false,
             verify: 0,

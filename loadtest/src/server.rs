@@ -52,17 +52,21 @@ pub(crate) struct ServerFigures {
 }
 
 impl Watched {
+    /// Memory of the processes now, in kB.
+    pub(crate) fn rss_kb(&self) -> u64 {
+        self.pids.iter().filter_map(|&pid| process::rss_kb(pid)).sum()
+    }
+
     /// Looks now. What cannot be seen is left out.
     pub(crate) async fn look(&self) -> Look {
         let cpu = self.pids.iter().map(|&pid| process::cpu(pid).unwrap_or_default());
-        let rss = self.pids.iter().filter_map(|&pid| process::rss_kb(pid));
         let counters = match &self.metrics {
             Some(url) => fetch(url).await.unwrap_or_default(),
             None => BTreeMap::new(),
         };
         Look {
             cpu: cpu.collect(),
-            rss_kb: rss.sum(),
+            rss_kb: self.rss_kb(),
             own_cpu: process::cpu(std::process::id()).unwrap_or_default(),
             counters,
         }
@@ -84,7 +88,11 @@ impl Look {
             let calls = count(calls).filter(|&calls| calls > 0.0)?;
             Some(count(packets)? / calls)
         };
-        let run = ratio("diemcau_media_send_packets_total", "diemcau_media_send_runs_total").or_else(|| {
+        let run = ratio(
+            "diemcau_media_send_packets_total",
+            "diemcau_media_send_runs_total",
+        )
+        .or_else(|| {
             ratio(
                 "diemcau_sent_total{kind=\"datagrams\"}",
                 "diemcau_sent_total{kind=\"system_calls\"}",
@@ -111,10 +119,10 @@ impl Look {
 
 /// The counters of a Prometheus text by name with labels.
 async fn fetch(url: &str) -> anyhow::Result<BTreeMap<String, f64>> {
-    let host = url
-        .trim_end_matches('/')
+    let rest = url
         .strip_prefix("http://")
         .context("--metrics is an http:// address")?;
+    let host = rest.split('/').next().unwrap_or(rest);
     let get = async {
         let mut stream = TcpStream::connect(host).await?;
         let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n");

@@ -15,7 +15,7 @@ use crate::{
 /// The media of one point.
 pub(crate) enum Stack {
     Full(Peer, MediaPath),
-        Lean(LeanPoint),
+    Lean(LeanPoint),
 }
 
 /// What a point sends.
@@ -23,7 +23,7 @@ pub(crate) enum Outgoings {
     /// Real pictures and speech.
     Clips(Box<Sender>),
     /// Packets of a pattern.
-        Pattern(Box<Pattern>),
+    Pattern(Box<Pattern>),
 }
 
 impl Stack {
@@ -41,7 +41,7 @@ impl Stack {
                 media.set_slots(slots);
                 peer.set_answer(answer).await
             }
-                        Self::Lean(point) => point.open(answer, sections, slots, whole),
+            Self::Lean(point) => point.open(answer, sections, slots, whole),
         }
     }
 
@@ -49,7 +49,7 @@ impl Stack {
     pub(crate) fn path(&self) -> watch::Receiver<Path> {
         match self {
             Self::Full(peer, _) => peer.path(),
-                        Self::Lean(point) => point.path(),
+            Self::Lean(point) => point.path(),
         }
     }
 
@@ -57,18 +57,26 @@ impl Stack {
     pub(crate) fn start(&self, outgoings: Outgoings) {
         match (self, outgoings) {
             (Self::Full(_, media), Outgoings::Clips(sender)) => media.start(*sender),
-                        (Self::Lean(point), Outgoings::Clips(sender)) => point.start(lean::Source::Clips(sender)),
-                        (Self::Lean(point), Outgoings::Pattern(pattern)) => {
+            (Self::Lean(point), Outgoings::Clips(sender)) => point.start(lean::Source::Clips(sender)),
+            (Self::Lean(point), Outgoings::Pattern(pattern)) => {
                 point.start(lean::Source::Pattern(pattern));
             }
-                        (Self::Full(..), Outgoings::Pattern(_)) => {} // no scenario asks for it
+            (Self::Full(..), Outgoings::Pattern(_)) => {} // no scenario asks for it
+        }
+    }
+
+    /// All are there: a pattern grows to its full rate. Pictures have theirs from the beginning.
+    pub(crate) fn grow(&self) {
+        match self {
+            Self::Full(..) => {}
+            Self::Lean(point) => point.grow(),
         }
     }
 
     pub(crate) fn stop_sending(&self) {
         match self {
             Self::Full(_, media) => media.stop_sending(),
-                        Self::Lean(point) => point.stop_sending(),
+            Self::Lean(point) => point.stop_sending(),
         }
     }
 
@@ -76,7 +84,7 @@ impl Stack {
     pub(crate) fn set_speaking(&self, speaking: bool) {
         match self {
             Self::Full(_, media) => media.set_speaking(speaking),
-                        Self::Lean(point) => point.set_speaking(speaking),
+            Self::Lean(point) => point.set_speaking(speaking),
         }
     }
 
@@ -84,7 +92,7 @@ impl Stack {
     pub(crate) fn announce(&self, slot: &str, source: u32, time: u32) {
         match self {
             Self::Full(_, media) => media.announce(slot, source, time),
-                        Self::Lean(point) => point.announce(slot.to_owned(), source, time),
+            Self::Lean(point) => point.announce(slot.to_owned(), source, time),
         }
     }
 
@@ -92,7 +100,7 @@ impl Stack {
     pub(crate) fn set_layers(&self, active: Vec<bool>) {
         match self {
             Self::Full(..) => {}
-                        Self::Lean(point) => point.set_layers(active),
+            Self::Lean(point) => point.set_layers(active),
         }
     }
 
@@ -100,7 +108,7 @@ impl Stack {
     pub(crate) fn want(&self, slots: Vec<String>, since_us: u64) {
         match self {
             Self::Full(..) => {}
-                        Self::Lean(point) => point.want(slots, since_us),
+            Self::Lean(point) => point.want(slots, since_us),
         }
     }
 
@@ -108,7 +116,7 @@ impl Stack {
     pub(crate) async fn finish(&self) -> MediaReport {
         match self {
             Self::Full(_, media) => media.finish(),
-                        Self::Lean(point) => point.finish().await,
+            Self::Lean(point) => point.finish().await,
         }
     }
 
@@ -116,7 +124,7 @@ impl Stack {
     pub(crate) async fn close(self) {
         match self {
             Self::Full(peer, _) => peer.close().await,
-                        Self::Lean(point) => point.close(),
+            Self::Lean(point) => point.close(),
         }
     }
 }

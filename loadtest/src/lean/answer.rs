@@ -49,7 +49,9 @@ impl Remote {
         }
         Ok(Self {
             address: *addresses.first().context("the answer has no candidate")?,
-            ufrag: line("a=ice-ufrag:").context("the answer has no ufrag")?.to_owned(),
+            ufrag: line("a=ice-ufrag:")
+                .context("the answer has no ufrag")?
+                .to_owned(),
             password: line("a=ice-pwd:")
                 .context("the answer has no password")?
                 .to_owned(),
@@ -117,8 +119,7 @@ fn media(video: bool) -> String {
 }
 
 fn codecs(video: bool) -> String {
-    let extensions =
-        format!("a=extmap:3 {URI_TRANSPORT_CC}\r\na=extmap:9 {URI_MID}\r\n");
+    let extensions = format!("a=extmap:3 {URI_TRANSPORT_CC}\r\na=extmap:9 {URI_MID}\r\n");
     match video {
         true => format!(
             "{extensions}a=extmap:10 {URI_RID}\r\na=extmap:11 {URI_RRID}\r\na=rtpmap:{PT_VP8} VP8/90000\r\n\
@@ -175,7 +176,15 @@ mod tests {
             mic: 16,
             layers: vec![(17, 18)],
         };
-        let text = offer(&credentials, "AB:CD", &Sections { mic: false, ssrcs: &one, ..sections });
+        let text = offer(
+            &credentials,
+            "AB:CD",
+            &Sections {
+                mic: false,
+                ssrcs: &one,
+                ..sections
+            },
+        );
         assert!(text.contains("a=ssrc-group:FID 17 18\r\n") && !text.contains("simulcast"));
     }
 

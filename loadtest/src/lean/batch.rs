@@ -44,9 +44,11 @@ impl Batch {
     /// The datagrams, in the order of their arrival.
     pub(super) fn datagrams(&mut self) -> impl Iterator<Item = &mut [u8]> {
         let buffers = self.bytes.chunks_exact_mut(BUFFER_BYTES);
-        buffers.zip(&self.metas[..self.filled]).flat_map(|(buffer, meta)| {
-            let joined = &mut buffer[..meta.len.min(BUFFER_BYTES)];
-            joined.chunks_mut(meta.stride.max(1))
-        })
+        buffers
+            .zip(&self.metas[..self.filled])
+            .flat_map(|(buffer, meta)| {
+                let joined = &mut buffer[..meta.len.min(BUFFER_BYTES)];
+                joined.chunks_mut(meta.stride.max(1))
+            })
     }
 }

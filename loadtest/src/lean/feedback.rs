@@ -38,7 +38,9 @@ impl Feedback {
             return;
         }
         self.due = None;
-        let Some(&(first, _)) = self.arrivals.first() else { return };
+        let Some(&(first, _)) = self.arrivals.first() else {
+            return;
+        };
         // Packets that overtook others stand in the order of their numbers, not of their arrival.
         self.arrivals
             .sort_by_key(|(number, _)| number.wrapping_sub(first) as i16);
@@ -49,7 +51,8 @@ impl Feedback {
             let base = self.next.unwrap_or(first);
             compound.clear();
             let mut builder = Builder::new(&mut compound, limit);
-            let Ok(told) = builder.transport_feedback(super::point::OWN_SSRC, media, self.count, base, rest) else {
+            let Ok(told) = builder.transport_feedback(super::point::OWN_SSRC, media, self.count, base, rest)
+            else {
                 break;
             };
             self.count = self.count.wrapping_add(1);

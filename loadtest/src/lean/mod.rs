@@ -16,8 +16,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -38,6 +38,7 @@ use self::{
 use crate::{
     media_path::{Clock, MediaReport, OurPoints, SlotLines},
     peer::Path,
+    process,
     sdp::Section,
 };
 
@@ -73,7 +74,11 @@ pub(crate) struct Lean {
     clock: Clock,
     ours: OurPoints,
     heard: Arc<AtomicU64>,
+    /// The next point's place.
+    next: AtomicUsize,
     ports: Mutex<BTreeSet<u16>>,
+    /// What the sockets dropped that are closed.
+    dropped: AtomicU64,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -103,7 +108,9 @@ impl Lean {
             clock,
             ours,
             heard,
+            next: AtomicUsize::new(0),
             ports: Mutex::default(),
+            dropped: AtomicU64::new(0),
             thread: Some(thread),
         }))
     }
@@ -113,9 +120,18 @@ impl Lean {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// Ports of all sockets.
+    /// Ports of the sockets that are open.
     pub(crate) fn ports(&self) -> BTreeSet<u16> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock_ports().clone()
+    }
+
+    /// Datagrams that sockets had no room for which are closed.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn lock_ports(&self) -> MutexGuard<'_, BTreeSet<u16>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, work: Work) {
@@ -146,19 +162,15 @@ pub(crate) struct LeanPoint {
 }
 
 impl LeanPoint {
-    /// A point with its socket; `place` is its own.
-    pub(crate) fn new(
-        lean: Arc<Lean>,
-        place: usize,
-        host: IpAddr,
-        rng: &mut impl rand::Rng,
-    ) -> anyhow::Result<Self> {
+    /// A point with its socket.
+    pub(crate) fn new(lean: &Arc<Lean>, host: IpAddr, rng: &mut impl rand::Rng) -> anyhow::Result<Self> {
+        let lean = lean.clone();
+        let place = lean.next.fetch_add(1, Ordering::Relaxed);
         let now = lean.clock.now().instant;
-        let (point, path) = Point::new(SocketAddr::new(host, 0), lean.ours.clone(), now).context("a socket")?;
+        let (point, path) =
+            Point::new(SocketAddr::new(host, 0), lean.ours.clone(), now).context("a socket")?;
         let local = point.socket.local_addr().context("a socket")?;
-        let mut ports = lean.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        ports.insert(local.port());
-        drop(ports);
+        lean.lock_ports().insert(local.port());
         lean.tell(Work::Add(place, Box::new(point)));
         Ok(Self {
             lean,
@@ -174,11 +186,6 @@ impl LeanPoint {
         offer(&self.credentials, &self.lean.identity.fingerprint(), sections)
     }
 
-    /// The port of its socket.
-    pub(crate) fn port(&self) -> u16 {
-        self.local.port()
-    }
-
     /// Takes the answer: the connection opens by itself. `whole`: everything that comes is checked, of sources with so many pictures
     /// a second.
     pub(crate) fn open(
@@ -189,12 +196,15 @@ impl LeanPoint {
         whole: Option<u32>,
     ) -> anyhow::Result<()> {
         let remote = Remote::read(answer, self.local.ip().is_loopback())?;
-        let transport_id = sections.values().find_map(|section| section.extensions.transport_cc);
+        let transport_id = sections
+            .values()
+            .find_map(|section| section.extensions.transport_cc);
         let slots: Vec<Slot> = slots
             .into_iter()
             .map(|slot| Slot::new(slot.name, slot.ssrc, slot.rtx_ssrc, slot.kind, whole))
             .collect();
-        let (identity, credentials, local) = (self.lean.identity.clone(), self.credentials.clone(), self.local);
+        let (identity, credentials, local) =
+            (self.lean.identity.clone(), self.credentials.clone(), self.local);
         self.with(move |point, clock| {
             let transport = Transport::new(identity, local, &credentials, remote, clock.now().instant);
             point.open(transport, transport_id, slots);
@@ -209,6 +219,11 @@ impl LeanPoint {
 
     pub(crate) fn start(&self, source: Source) {
         self.with(move |point, _| point.start(source));
+    }
+
+    /// A pattern grows to its full rate.
+    pub(crate) fn grow(&self) {
+        self.with(|point, clock| point.grow(clock.now().instant));
     }
 
     pub(crate) fn stop_sending(&self) {
@@ -253,6 +268,11 @@ impl LeanPoint {
     /// Says goodbye and gives the socket up.
     pub(crate) fn close(&self) {
         self.with(|point, clock| point.close(clock.now().instant));
+        let port = self.local.port();
+        if self.lean.lock_ports().remove(&port) {
+            let dropped = process::dropped(&BTreeSet::from([port]));
+            self.lean.dropped.fetch_add(dropped, Ordering::Relaxed);
+        }
         self.lean.tell(Work::Remove(self.place));
     }
 

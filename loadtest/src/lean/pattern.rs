@@ -30,6 +30,10 @@ const HEAD_MAX: usize = 6 + 10;
 const HISTORY: usize = 1_024;
 /// Time between the reports of a stream.
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
+/// What is sent until the meeting begins, in bits a second: what a node that knows nothing of a path yet lets through.
+const FIRST_BPS: f64 = 120_000.0;
+/// Time in which the rate doubles afterwards: estimates follow it.
+const DOUBLING: f64 = 0.5;
 /// Packets that carry the names of their stream, before the far side can be taken to know it.
 const NAMED: u32 = 50;
 
@@ -59,8 +63,16 @@ pub(crate) struct Pattern {
     rtx_sequence: u16,
     transport_sequence: u16,
     first_time: u32,
+    /// Packets that had their time, sent or left out.
+    place: u32,
+    /// Packets of the frame that has its time, and of those before it that may yet be sent.
+    of_this: u32,
+    credit: f64,
+    /// Since when the rate grows; nothing: not yet.
+    grows: Option<Instant>,
     /// Packets sent.
     sent: u32,
+    frames: u32,
     octets: u32,
     began: Instant,
     next_report: Instant,
@@ -90,7 +102,12 @@ impl Pattern {
             rtx_sequence: rng.random::<u16>() >> 1,
             transport_sequence: rng.random(),
             first_time: rng.random(),
+            place: 0,
+            of_this: 0,
+            credit: 1.0,
+            grows: None,
             sent: 0,
+            frames: 0,
             octets: 0,
             began: now.instant + phase,
             next_report: now.instant + phase + REPORT_PAUSE / 10,
@@ -106,6 +123,25 @@ impl Pattern {
         self.counts
     }
 
+    /// All are there: the rate grows to that of the plan.
+    pub(crate) fn grow(&mut self, now: Instant) {
+        self.grows.get_or_insert(now);
+    }
+
+    /// Share of the plan's packets that is sent now.
+    fn share(&self, now: Instant) -> f64 {
+        let full = f64::from(self.plan.rate) * self.plan.bytes as f64 * 8.0;
+        let since = self
+            .grows
+            .map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
+        let bps = FIRST_BPS * (since / DOUBLING).exp2();
+        if self.plan.sound {
+            1.0
+        } else {
+            (bps / full).min(1.0)
+        }
+    }
+
     /// The next frame is a key frame, if the stream is this one.
     pub(crate) fn handle_key_frame_request(&mut self, ssrc: u32) {
         self.key_wanted |= ssrc == self.ssrc;
@@ -117,7 +153,10 @@ impl Pattern {
             return;
         };
         for &sequence in missing {
-            let kept = self.history.iter().find(|kept| kept.header.sequence_number == sequence);
+            let kept = self
+                .history
+                .iter()
+                .find(|kept| kept.header.sequence_number == sequence);
             let Some(kept) = kept else { continue };
             let mut payload = BytesMut::with_capacity(2 + kept.payload.len());
             payload.put_u16(sequence);
@@ -142,7 +181,7 @@ impl Pattern {
 
     /// When it wants to be told the time next.
     pub(crate) fn poll_timeout(&self) -> Instant {
-        self.due(self.sent).min(self.next_report)
+        self.due(self.place).min(self.next_report)
     }
 
     /// When the packet of that place leaves.
@@ -155,11 +194,23 @@ impl Pattern {
     }
 
     /// Sends what is due.
-    pub(crate) fn handle_timeout(&mut self, now: Now, out: &mut Vec<Packet>, reports: &mut Vec<SenderReport>) {
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Now,
+        out: &mut Vec<Packet>,
+        reports: &mut Vec<SenderReport>,
+    ) {
         let mut budget = self.plan.rate; // never more than a second's worth at once
-        while self.due(self.sent) <= now.instant && budget > 0 {
-            let packet = self.packet(now);
-            out.push(packet);
+        while self.due(self.place) <= now.instant && budget > 0 {
+            let of_frame = self.place % self.plan.frame;
+            if of_frame == 0 {
+                self.begin_frame(now);
+            }
+            if of_frame < self.of_this {
+                let packet = self.packet(now, of_frame);
+                out.push(packet);
+            }
+            self.place += 1;
             budget -= 1;
         }
         self.counts.late += u64::from(budget == 0);
@@ -173,17 +224,26 @@ impl Pattern {
         if self.plan.sound { 48_000 } else { 90_000 }
     }
 
-    fn packet(&mut self, now: Now) -> Packet {
-        let (of_frame, frame) = (self.sent % self.plan.frame, self.sent / self.plan.frame);
-        if of_frame == 0 {
+    /// Decides how much of a frame is sent.
+    fn begin_frame(&mut self, now: Now) {
+        self.credit = (self.credit + self.share(now.instant) * f64::from(self.plan.frame))
+            .min(f64::from(self.plan.frame));
+        self.of_this = self.credit as u32;
+        self.credit -= f64::from(self.of_this);
+        if self.of_this > 0 {
             self.key = std::mem::take(&mut self.key_wanted);
-            self.counts.key_frames += u64::from(self.key && frame > 0 && !self.plan.sound);
+            self.counts.key_frames += u64::from(self.key && self.frames > 0 && !self.plan.sound);
+            self.frames += 1;
         }
-        let ticks = u64::from(frame) * u64::from(self.plan.frame) * self.clock_rate() / u64::from(self.plan.rate);
+    }
+
+    fn packet(&mut self, now: Now, of_frame: u32) -> Packet {
+        let first = u64::from(self.place - self.place % self.plan.frame);
+        let ticks = first * self.clock_rate() / u64::from(self.plan.rate);
         let timestamp = self.first_time.wrapping_add(ticks as u32);
         let marker = match self.plan.sound {
             true => self.sent == 0,
-            false => of_frame + 1 == self.plan.frame,
+            false => of_frame + 1 == self.of_this,
         };
         let header = Header {
             version: 2,
@@ -194,7 +254,7 @@ impl Pattern {
             ssrc: self.ssrc,
             ..Header::default()
         };
-        let payload = self.payload(now, of_frame == 0, frame);
+        let payload = self.payload(now, of_frame == 0, self.frames);
         self.sequence = self.sequence.wrapping_add(1);
         self.last = Some((timestamp, now.instant));
         self.octets = self.octets.wrapping_add(payload.len() as u32);
@@ -311,6 +371,7 @@ mod tests {
     /// Packets of a second from the beginning on, by the instants they left at.
     fn second(plan: PatternPlan) -> Vec<Vec<Packet>> {
         let (mut pattern, began) = pattern(plan);
+        pattern.grow(began.checked_sub(Duration::from_secs(60)).unwrap_or(began));
         let mut sent = Vec::new();
         loop {
             let instant = pattern.poll_timeout();
@@ -338,13 +399,48 @@ mod tests {
             assert_eq!(sent.len(), groups);
             assert!(sent.iter().all(|group| group.len() == each));
             let packets: Vec<Packet> = sent.into_iter().flatten().collect();
-            assert!(packets.iter().all(|packet| packet.payload.len() == 1_200 - OVERHEAD));
+            assert!(
+                packets
+                    .iter()
+                    .all(|packet| packet.payload.len() == 1_200 - OVERHEAD)
+            );
             assert_eq!(packets.iter().filter(|packet| packet.header.marker).count(), 30);
             let times: std::collections::BTreeSet<u32> =
                 packets.iter().map(|packet| packet.header.timestamp).collect();
             assert_eq!(times.len(), 30);
-            assert!(packets.iter().all(|packet| unmark_frame(&packet.payload).is_some()));
+            assert!(
+                packets
+                    .iter()
+                    .all(|packet| unmark_frame(&packet.payload).is_some())
+            );
         }
+    }
+
+    #[test]
+    fn the_rate_grows_when_all_are_there() {
+        let plan = PatternPlan {
+            sound: false,
+            rate: 600,
+            frame: 20,
+            even: false,
+            bytes: 1_200,
+        };
+        let (mut pattern, began) = pattern(plan);
+        let mut second = |pattern: &mut Pattern, from: u64| {
+            let (mut out, mut reports) = (Vec::new(), Vec::new());
+            for ms in from * 1_000..(from + 1) * 1_000 {
+                let instant = began + Duration::from_millis(ms);
+                pattern.handle_timeout(Now { instant, us: 1 }, &mut out, &mut reports);
+            }
+            out.len()
+        };
+        second(&mut pattern, 0);
+        let waiting = second(&mut pattern, 1);
+        assert!((11..=14).contains(&waiting), "120 kb/s: {waiting}");
+        pattern.grow(began + Duration::from_secs(2));
+        let growing: Vec<usize> = (2..8).map(|from| second(&mut pattern, from)).collect();
+        assert!(growing.is_sorted(), "{growing:?}");
+        assert!(growing[5].abs_diff(600) <= 20, "{growing:?}");
     }
 
     #[test]
@@ -362,10 +458,14 @@ mod tests {
             instant: pattern.began,
             us: 5,
         };
-        let first = pattern.packet(now);
-        let second = pattern.packet(now);
+        let mut next = |pattern: &mut Pattern| {
+            pattern.begin_frame(now);
+            pattern.packet(now, 0)
+        };
+        let first = next(&mut pattern);
+        let second = next(&mut pattern);
         pattern.handle_key_frame_request(pattern.ssrc);
-        let third = pattern.packet(now);
+        let third = next(&mut pattern);
         assert_eq!([&first, &second, &third].map(key), [true, false, true]);
         let mut out = Vec::new();
         let ssrc = pattern.ssrc;

@@ -74,7 +74,13 @@ pub(super) enum Judge {
 }
 
 impl Slot {
-    pub(super) fn new(name: String, ssrc: u32, rtx_ssrc: Option<u32>, kind: SlotKind, whole: Option<u32>) -> Self {
+    pub(super) fn new(
+        name: String,
+        ssrc: u32,
+        rtx_ssrc: Option<u32>,
+        kind: SlotKind,
+        whole: Option<u32>,
+    ) -> Self {
         let judge = match whole {
             Some(fps) => Judge::Whole(Box::new(SlotCheck::new(kind).with_fps(fps))),
             None => Judge::Headers(Box::new(Tally::new(kind))),
@@ -118,7 +124,11 @@ pub(super) struct Point {
 
 impl Point {
     /// A point with a socket and no path yet.
-    pub(super) fn new(local: SocketAddr, ours: OurPoints, now: Instant) -> io::Result<(Self, watch::Receiver<Path>)> {
+    pub(super) fn new(
+        local: SocketAddr,
+        ours: OurPoints,
+        now: Instant,
+    ) -> io::Result<(Self, watch::Receiver<Path>)> {
         let socket = UdpSocket::bind(local)?;
         let buffers = socket2::SockRef::from(&socket);
         buffers.set_recv_buffer_size(BUFFER_BYTES)?;
@@ -174,6 +184,13 @@ impl Point {
     pub(super) fn start(&mut self, source: Source) {
         self.source = Some(source);
         self.sending = true;
+    }
+
+    /// A pattern grows to its full rate.
+    pub(super) fn grow(&mut self, now: Instant) {
+        if let Some(Source::Pattern(pattern)) = &mut self.source {
+            pattern.grow(now);
+        }
     }
 
     pub(super) fn stop_sending(&mut self) {
@@ -232,6 +249,7 @@ impl Point {
                     report.received.add(&tally.counts);
                     report.gaps += tally.gaps;
                     report.freezes += tally.freezes;
+                    report.longest_gap_us = report.longest_gap_us.max(tally.longest_gap_us);
                 }
                 Judge::Whole(check) => {
                     check.finish(&ours);
@@ -239,7 +257,9 @@ impl Point {
                     report.gaps += check.counts().lost + check.counts().repaired;
                     report.latency.add(check.latency());
                     let lines = check.log().iter();
-                    report.log.extend(lines.map(|line| format!("{}: {line}", slot.name)));
+                    report
+                        .log
+                        .extend(lines.map(|line| format!("{}: {line}", slot.name)));
                 }
             }
         }
@@ -263,7 +283,9 @@ impl Point {
     }
 
     fn handle(&mut self, now: Now, datagram: &mut [u8], egress: &mut Egress) {
-        let Some(transport) = &mut self.transport else { return };
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
         match classify(datagram) {
             Class::Stun => transport.handle_stun(now.instant, datagram),
             Class::Dtls => transport.handle_dtls(now.instant, datagram),
@@ -276,7 +298,9 @@ impl Point {
 
     /// Sends what the handshake has to say, and tells how far it is.
     fn flush_handshake(&mut self) {
-        let Some(transport) = &mut self.transport else { return };
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
         let way = Way {
             socket: &self.socket,
             state: &self.state,
@@ -297,10 +321,13 @@ impl Point {
         // Sealed padding is no padding yet: the flag would be looked at together with bytes of the tag.
         let flags = datagram[0];
         datagram[0] = flags & !0x20;
-        let Ok(packet) = RtpPacket::parse(datagram) else { return };
+        let Ok(packet) = RtpPacket::parse(datagram) else {
+            return;
+        };
         let number = self.transport_id.and_then(|id| packet.extension(id));
         if let Some(&[high, low]) = number {
-            self.feedback.handle(now.instant, u16::from_be_bytes([high, low]), now.us);
+            self.feedback
+                .handle(now.instant, u16::from_be_bytes([high, low]), now.us);
         }
         let (ssrc, time) = (packet.ssrc(), packet.timestamp());
         let heading = Heading {
@@ -327,12 +354,18 @@ impl Point {
         if look == Look::No {
             return;
         }
-        let Ok(length) = opener.open_rtp(datagram) else { return };
-        let Ok(packet) = RtpPacket::parse(&datagram[..length]) else { return };
+        let Ok(length) = opener.open_rtp(datagram) else {
+            return;
+        };
+        let Ok(packet) = RtpPacket::parse(&datagram[..length]) else {
+            return;
+        };
         let payload = packet.payload();
         match &mut self.slots[at].judge {
             Judge::Whole(check) => {
-                let Some(arrived) = arrived(heading, time, repair, payload) else { return };
+                let Some(arrived) = arrived(heading, time, repair, payload) else {
+                    return;
+                };
                 let ours = |point| self.ours.contains(point);
                 check.handle(arrived, &ours);
             }
@@ -360,7 +393,9 @@ impl Point {
     fn handle_rtcp(&mut self, now: Now, datagram: &mut [u8], egress: &mut Egress) {
         let contexts = self.transport.as_mut().and_then(Transport::contexts);
         let Some((_, opener)) = contexts else { return };
-        let Ok(length) = opener.open_rtcp(datagram) else { return };
+        let Ok(length) = opener.open_rtcp(datagram) else {
+            return;
+        };
         for packet in rtcp::packets(&datagram[..length]).flatten() {
             match packet {
                 Rtcp::SenderReport(report) => {
@@ -468,7 +503,9 @@ impl Point {
         self.keep_path(now);
         if self.sending {
             match &mut self.source {
-                Some(Source::Clips(sender)) => sender.handle_timeout(now, &mut self.packets, &mut self.reports),
+                Some(Source::Clips(sender)) => {
+                    sender.handle_timeout(now, &mut self.packets, &mut self.reports)
+                }
                 Some(Source::Pattern(pattern)) => {
                     pattern.handle_timeout(now, &mut self.packets, &mut self.reports);
                 }
@@ -485,7 +522,11 @@ impl Point {
     }
 
     fn keep_path(&mut self, now: Now) {
-        let Some(transport) = self.transport.as_mut().filter(|t| t.poll_timeout() <= now.instant) else {
+        let Some(transport) = self
+            .transport
+            .as_mut()
+            .filter(|t| t.poll_timeout() <= now.instant)
+        else {
             return;
         };
         let mut checks = Vec::new();
@@ -530,12 +571,17 @@ impl Point {
             return;
         };
         let media = self.slots.first().map_or(0, |slot| slot.ssrc);
-        self.feedback.poll(now.instant, media, COMPOUND_MAX, &mut |compound| {
-            egress.send_rtcp(&way, sealer, compound);
-        });
+        self.feedback
+            .poll(now.instant, media, COMPOUND_MAX, &mut |compound| {
+                egress.send_rtcp(&way, sealer, compound);
+            });
         if self.next_report <= now.instant {
             self.next_report = now.instant + REPORT_PAUSE;
-            let blocks: Vec<ReportBlock> = self.slots.iter_mut().filter_map(|slot| block(slot, now)).collect();
+            let blocks: Vec<ReportBlock> = self
+                .slots
+                .iter_mut()
+                .filter_map(|slot| block(slot, now))
+                .collect();
             let mut compound = Vec::new();
             let written = Builder::new(&mut compound, COMPOUND_MAX).receiver_report(OWN_SSRC, &blocks);
             if written.is_ok() && !blocks.is_empty() {
@@ -581,7 +627,9 @@ impl Point {
     }
 
     fn send_rtcp(&mut self, egress: &mut Egress, compound: &[u8]) {
-        let Some(transport) = &mut self.transport else { return };
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
         let way = Way {
             socket: &self.socket,
             state: &self.state,
@@ -623,7 +671,9 @@ fn arrived(heading: Heading, time: u32, repair: bool, payload: &[u8]) -> Option<
 
 /// What is reported of a slot; nothing if nothing came since the last report.
 fn block(slot: &mut Slot, now: Now) -> Option<ReportBlock> {
-    let Judge::Headers(tally) = &mut slot.judge else { return None };
+    let Judge::Headers(tally) = &mut slot.judge else {
+        return None;
+    };
     let (fraction_lost, lost, highest_sequence) = tally.poll_report()?;
     let since = |at: Instant| now.instant.saturating_duration_since(at);
     let (last_sr, delay) = slot.last_report.map_or((0, 0), |(middle, at)| {

@@ -63,6 +63,8 @@ pub(super) struct Tally {
     /// Numbers that did not come the first time.
     pub(super) gaps: u64,
     pub(super) freezes: u64,
+    /// Longest time between two frames of one source.
+    pub(super) longest_gap_us: u64,
     loss: Loss,
 }
 
@@ -107,6 +109,7 @@ impl Tally {
             counts: SlotCounts::default(),
             gaps: 0,
             freezes: 0,
+            longest_gap_us: 0,
             loss: Loss::default(),
         }
     }
@@ -214,9 +217,14 @@ impl Tally {
         }
         if let Some(last) = self.last_frame_us.replace(at_us) {
             let passed = at_us.saturating_sub(last);
+            self.longest_gap_us = self.longest_gap_us.max(passed);
             let mean = self.mean_frame_us;
             self.freezes += u64::from(mean > 0 && passed > (3 * mean).max(mean + FREEZE_US));
-            self.mean_frame_us = if mean == 0 { passed } else { (29 * mean + passed) / 30 };
+            self.mean_frame_us = if mean == 0 {
+                passed
+            } else {
+                (29 * mean + passed) / 30
+            };
         }
     }
 
@@ -319,9 +327,20 @@ mod tests {
         tally.handle_repair(65_535);
         tally.give_up(Some(2 + REPAIR_US));
         let counts = &tally.counts;
-        assert_eq!((counts.packets, counts.repaired, counts.lost, tally.gaps), (3, 1, 1, 2));
-        assert_eq!(tally.handle(heading(2, true, 9)), Look::Key, "a decoder needs a key frame again");
-        assert_eq!(tally.poll_report(), Some((76, 2, 0x1_0002)), "two of five, the repair aside");
+        assert_eq!(
+            (counts.packets, counts.repaired, counts.lost, tally.gaps),
+            (3, 1, 1, 2)
+        );
+        assert_eq!(
+            tally.handle(heading(2, true, 9)),
+            Look::Key,
+            "a decoder needs a key frame again"
+        );
+        assert_eq!(
+            tally.poll_report(),
+            Some((76, 2, 0x1_0002)),
+            "two of five, the repair aside"
+        );
     }
 
     #[test]
@@ -365,7 +384,8 @@ mod tests {
         let mut tally = Tally::new(SlotKind::Voice);
         let looks = (0..320).filter(|&n| tally.handle(heading(n, false, SETTLE_US + 1)) == Look::Latency);
         assert_eq!(looks.count(), 0, "the slot has just begun");
-        let looks = (320..640).filter(|&n| tally.handle(heading(n, false, 2 * SETTLE_US + 1)) == Look::Latency);
+        let looks =
+            (320..640).filter(|&n| tally.handle(heading(n, false, 2 * SETTLE_US + 1)) == Look::Latency);
         assert_eq!(looks.count(), 20);
     }
 }

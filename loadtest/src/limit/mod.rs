@@ -234,7 +234,11 @@ impl BareLoop {
                 }
             } else {
                 let sent = send_messages(&self.socket, &messages)?;
-                ensure!(sent == messages.len(), "the kernel took {sent} of {}", messages.len());
+                ensure!(
+                    sent == messages.len(),
+                    "the kernel took {sent} of {}",
+                    messages.len()
+                );
             }
         }
         self.sequence = first.wrapping_add(self.run as u16);

@@ -18,7 +18,7 @@ use rtc::{
 use super::*;
 use crate::{
     check::{SlotCheck, SlotKind},
-    media_path::{Clock, SlotLines, MediaPath, OurPoints},
+    media_path::{Clock, MediaPath, OurPoints, SlotLines},
     protocol::{Kind, source_number},
     sdp,
     sender::{Outgoing, Sender},
