@@ -4,7 +4,7 @@ CARGO ?= cargo
 APT_PACKAGES := chromium firefox-esr build-essential fonts-noto-core
 BIN := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help deps run test rust-test web web-test e2e lint bench sim-report compare plots clean
+.PHONY: help deps run test rust-test web web-test e2e lint bench bench-load sim-report compare plots clean
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ e2e: web ## real browsers against the real server
 
 bench: ## benchmarks: they report, a person judges
 	$(CARGO) bench --package testkit --bench forward --locked
+
+bench-load: web ## what forwarding costs on this machine, beside the bare loop (SPAN=10 seconds a case; ONLY=words of a name)
+	$(CARGO) build --release --locked --bin diemcau --bin diemcau-load
+	$(BIN)/release/diemcau-load bench --seconds $(or $(SPAN),10) --only "$(ONLY)"
 
 sim-nightly: ## the simulated meetings over 500 seeds each (SIM_SEEDS=n for more; SIM_SEED=n replays one)
 	SIM_SEEDS=$(or $(SIM_SEEDS),500) $(CARGO) test --release --locked --package testkit --test sim_meeting

@@ -7,6 +7,7 @@ use bytes::Bytes;
 /// Pictures a second of every clip.
 pub(crate) const FRAMES_PER_SECOND: u32 = 15;
 /// RTP ticks (90 kHz) between two pictures.
+#[cfg(test)]
 pub(crate) const FRAME_TICKS: u32 = 90_000 / FRAMES_PER_SECOND;
 /// RTP ticks (48 kHz) of one sound packet, 20 ms.
 pub(crate) const SOUND_TICKS: u32 = 960;

@@ -26,7 +26,7 @@ use rtc::{
 };
 
 use crate::{
-    check::{Arrived, SlotCheck, SlotCounts},
+    check::{Arrived, SlotCheck, SlotCounts, SlotKind},
     report::Histogram,
     sender::{Now, Sender, SenderCounts},
 };
@@ -88,12 +88,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A slot as the answer describes it.
-#[derive(Debug)]
-pub(crate) struct IncomingSlot {
+#[derive(Debug, Clone)]
+pub(crate) struct SlotLines {
     pub(crate) name: String,
+    pub(crate) kind: SlotKind,
     pub(crate) ssrc: u32,
     pub(crate) rtx_ssrc: Option<u32>,
-    pub(crate) check: SlotCheck,
+}
+
+/// A slot with its judge.
+#[derive(Debug)]
+struct IncomingSlot {
+    name: String,
+    ssrc: u32,
+    rtx_ssrc: Option<u32>,
+    check: SlotCheck,
 }
 
 /// The figures of one point's media.
@@ -105,6 +114,18 @@ pub(crate) struct MediaReport {
     pub(crate) nacks: u64,
     pub(crate) key_frame_requests: u64,
     pub(crate) log: Vec<String>,
+    /// When the first packet came, by the tester's clock. This and what follows is known of lean points only.
+    pub(crate) first_packet_us: Option<u64>,
+    /// From the wish for a picture to its first key frame, per slot.
+    pub(crate) first_key: Histogram,
+    /// Numbers that did not come the first time.
+    pub(crate) gaps: u64,
+    /// Times a picture stood still (W3C webrtc-stats, `freezeCount`).
+    pub(crate) freezes: u64,
+    /// Longest time between two frames of one source.
+    pub(crate) longest_gap_us: u64,
+    /// Packets that the kernel did not take.
+    pub(crate) not_sent: u64,
 }
 
 /// The bot's handle on its media: the connection's chain owns the other end, hence the lock (taken once per packet,
@@ -150,7 +171,14 @@ impl MediaPath {
     }
 
     /// Slots are known: what comes is judged from here on.
-    pub(crate) fn set_slots(&self, slots: Vec<IncomingSlot>) {
+    pub(crate) fn set_slots(&self, slots: Vec<SlotLines>) {
+        let judged = slots.into_iter().map(|slot| IncomingSlot {
+            name: slot.name,
+            ssrc: slot.ssrc,
+            rtx_ssrc: slot.rtx_ssrc,
+            check: SlotCheck::new(slot.kind),
+        });
+        let slots: Vec<IncomingSlot> = judged.collect();
         let mut state = lock(&self.state);
         state.by_ssrc = slots
             .iter()

@@ -1,12 +1,13 @@
 //! What a run came to: a table for people, one JSON object for scripts.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
 use crate::{
     check::{SlotCounts, Violation},
     sender::SenderCounts,
+    server::ServerFigures,
 };
 
 /// The object of `--json`. Its keys stay.
@@ -32,6 +33,50 @@ pub(crate) struct Summary {
     pub(crate) join_ms_p50: Option<f64>,
     /// The same.
     pub(crate) join_ms_p99: Option<f64>,
+    /// The slowest join.
+    pub(crate) join_ms_max: Option<f64>,
+    /// From the opening of the socket to the first packet of anybody. This and the next are known of lean points.
+    pub(crate) first_packet_ms_p50: Option<f64>,
+    /// The same.
+    pub(crate) first_packet_ms_p99: Option<f64>,
+    /// From the wish for a picture (of the first ones: from the opening of the socket) to its first key frame, of each slot.
+    pub(crate) first_key_frame_ms_p50: Option<f64>,
+    /// The same.
+    pub(crate) first_key_frame_ms_p99: Option<f64>,
+    /// The greatest latency.
+    pub(crate) latency_ms_max: Option<f64>,
+    /// Numbers that did not come the first time, but for those that the tester's own sockets had no room for.
+    pub(crate) packets_lost_in_node: u64,
+    /// Datagrams that the tester's own sockets had no room for: it is too slow, not the node.
+    pub(crate) packets_dropped_by_tester: u64,
+    /// Packets that came as repairs.
+    pub(crate) packets_repaired: u64,
+    /// Frames that no decoder could use.
+    pub(crate) frames_undecodable: u64,
+    /// Times a picture stood still.
+    pub(crate) freezes: u64,
+    /// Longest time between two frames of one source in one slot.
+    pub(crate) picture_gap_ms_max: Option<f64>,
+    /// RTP packets that came in a second of the meeting.
+    pub(crate) packets_forwarded_per_second: Option<f64>,
+    /// CPU time of the processes watched for each of them, in microseconds.
+    pub(crate) server_cpu_us_per_forwarded: Option<f64>,
+    /// CPU time of the processes watched, as a share of one core.
+    pub(crate) server_cpu_cores: Option<f64>,
+    /// CPU time of the processes watched from before the first join until all had joined, for each who did.
+    pub(crate) server_cpu_ms_per_join: Option<f64>,
+    /// CPU time of the load tester, as a share of one core.
+    pub(crate) tester_cpu_cores: f64,
+    /// Memory that the processes watched took for the points, for each of them.
+    pub(crate) server_rss_kb_per_point: Option<f64>,
+    /// The same in the course of the meeting, all of it, in kB.
+    pub(crate) server_rss_kb: Vec<u64>,
+    /// By how much its last quarter is above its second, in percent: near zero if nothing is left behind.
+    pub(crate) server_rss_growth_percent: Option<f64>,
+    /// Packets of a run that the node sent in one system call, on average.
+    pub(crate) gso_run_mean: Option<f64>,
+    /// Share of slots by the height of what they get, `none` for nothing, in percent.
+    pub(crate) layer_mix: BTreeMap<String, f64>,
 }
 
 /// What one point saw.
@@ -39,6 +84,8 @@ pub(crate) struct Summary {
 pub(crate) struct PointReport {
     /// Microseconds from opening the socket to media connected; none if it did not come so far.
     pub(crate) join_us: Option<u64>,
+    /// The same of all who had this seat, one after the other.
+    pub(crate) joins: Histogram,
     /// Why it failed.
     pub(crate) failure: Option<String>,
     pub(crate) received: SlotCounts,
@@ -51,40 +98,151 @@ pub(crate) struct PointReport {
     pub(crate) key_frame_requests: u64,
     /// The first few faults, in words.
     pub(crate) log: Vec<String>,
+    /// Microseconds from opening the socket to the first packet; as what follows, known of lean points.
+    pub(crate) first_packet_us: Option<u64>,
+    pub(crate) first_key: Histogram,
+    pub(crate) gaps: u64,
+    pub(crate) freezes: u64,
+    pub(crate) longest_gap_us: u64,
+    /// Packets that the kernel did not take from the tester.
+    pub(crate) not_sent: u64,
+    /// How often a slot was seen to get which height; 0: nothing.
+    pub(crate) layer_mix: BTreeMap<u16, u64>,
 }
 
+impl PointReport {
+    /// Takes what another in the same seat saw.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.join_us = self.join_us.or(other.join_us);
+        self.failure = self.failure.take().or(other.failure);
+        self.joins.add(&other.joins);
+        self.received.add(&other.received);
+        self.sent.packets += other.sent.packets;
+        self.sent.repairs += other.sent.repairs;
+        self.sent.key_frames += other.sent.key_frames;
+        self.sent.late += other.sent.late;
+        self.latency.add(&other.latency);
+        self.protocol_errors += other.protocol_errors;
+        self.nacks += other.nacks;
+        self.key_frame_requests += other.key_frame_requests;
+        self.first_packet_us = self.first_packet_us.or(other.first_packet_us);
+        self.first_key.add(&other.first_key);
+        self.gaps += other.gaps;
+        self.freezes += other.freezes;
+        self.longest_gap_us = self.longest_gap_us.max(other.longest_gap_us);
+        self.not_sent += other.not_sent;
+        for (height, count) in other.layer_mix {
+            *self.layer_mix.entry(height).or_default() += count;
+        }
+        let room = LOG_MAX.saturating_sub(self.log.len());
+        self.log.extend(other.log.into_iter().take(room));
+    }
+}
+
+/// Most lines about faults that are kept of a seat.
+const LOG_MAX: usize = 16;
+
 /// What all points saw.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) points: u32,
     pub(crate) seconds: f64,
     pub(crate) reports: Vec<PointReport>,
+    pub(crate) server: ServerFigures,
+    /// RTP packets that lean points heard in the meeting.
+    pub(crate) heard: Option<u64>,
+    /// CPU seconds of the server for each join.
+    pub(crate) join_cpu: Option<f64>,
+    /// Memory that the server took since before the first join.
+    pub(crate) rss_kb_grown: Option<u64>,
+    /// Its memory in the course of the meeting, in kB.
+    pub(crate) rss_kb: Vec<u64>,
+    /// Datagrams that the tester's own sockets dropped.
+    pub(crate) tester_drops: u64,
 }
 
 impl Report {
     /// The figures that stay.
     pub(crate) fn summary(&self) -> Summary {
-        let (mut latency, mut join) = (Histogram::default(), Histogram::default());
-        for report in &self.reports {
-            latency.add(&report.latency);
-            if let Some(us) = report.join_us {
-                join.record(us);
-            }
-        }
+        let all = self.histograms();
         let received = self.received();
-        let protocol: u64 = self.reports.iter().map(|report| report.protocol_errors).sum();
+        let sum = |of: fn(&PointReport) -> u64| -> u64 { self.reports.iter().map(of).sum() };
+        let cpu: f64 = self.server.cpu_seconds.iter().sum();
+        let watched = !self.server.cpu_seconds.is_empty() && self.seconds > 0.0;
+        let heard = self.heard.filter(|&heard| heard > 0);
         Summary {
             points: self.points,
             joined: self.joined(),
-            seconds: (self.seconds * 1000.0).round() / 1000.0,
+            seconds: rounded(self.seconds),
             packets_forwarded: received.packets,
             packets_lost_after_repair: received.lost,
-            continuity_errors: received.errors() + protocol,
-            latency_ms_p50: latency.quantile_ms(0.5),
-            latency_ms_p99: latency.quantile_ms(0.99),
-            join_ms_p50: join.quantile_ms(0.5),
-            join_ms_p99: join.quantile_ms(0.99),
+            continuity_errors: received.errors() + sum(|report| report.protocol_errors),
+            latency_ms_p50: all.latency.quantile_ms(0.5),
+            latency_ms_p99: all.latency.quantile_ms(0.99),
+            latency_ms_max: all.latency.quantile_ms(1.0),
+            join_ms_p50: all.join.quantile_ms(0.5),
+            join_ms_p99: all.join.quantile_ms(0.99),
+            join_ms_max: all.join.quantile_ms(1.0),
+            first_packet_ms_p50: all.first_packet.quantile_ms(0.5),
+            first_packet_ms_p99: all.first_packet.quantile_ms(0.99),
+            first_key_frame_ms_p50: all.first_key.quantile_ms(0.5),
+            first_key_frame_ms_p99: all.first_key.quantile_ms(0.99),
+            packets_lost_in_node: sum(|report| report.gaps).saturating_sub(self.tester_drops),
+            packets_dropped_by_tester: self.tester_drops,
+            packets_repaired: received.repaired,
+            frames_undecodable: received.undecodable,
+            freezes: sum(|report| report.freezes),
+            picture_gap_ms_max: self
+                .reports
+                .iter()
+                .map(|report| report.longest_gap_us)
+                .max()
+                .filter(|&us| us > 0)
+                .map(|us| rounded(us as f64 / 1_000.0)),
+            packets_forwarded_per_second: heard.map(|heard| rounded(heard as f64 / self.seconds)),
+            server_cpu_us_per_forwarded: heard
+                .filter(|_| watched)
+                .map(|heard| rounded(cpu * 1e6 / heard as f64)),
+            server_cpu_cores: watched.then(|| rounded(cpu / self.seconds)),
+            server_cpu_ms_per_join: self.join_cpu.map(|cpu| rounded(cpu * 1e3)),
+            tester_cpu_cores: rounded(self.server.tester_cpu_seconds / self.seconds.max(0.001)),
+            server_rss_kb_per_point: self
+                .rss_kb_grown
+                .map(|grown| rounded(grown as f64 / f64::from(self.joined().max(1)))),
+            server_rss_kb: self.rss_kb.clone(),
+            server_rss_growth_percent: growth_percent(&self.rss_kb),
+            gso_run_mean: self.server.gso_run_mean.map(rounded),
+            layer_mix: self.layer_mix(),
         }
+    }
+
+    fn histograms(&self) -> Histograms {
+        let mut all = Histograms::default();
+        for report in &self.reports {
+            all.latency.add(&report.latency);
+            all.first_key.add(&report.first_key);
+            all.join.add(&report.joins);
+            let first = report.first_packet_us.into_iter();
+            first.for_each(|us| all.first_packet.record(us));
+        }
+        all
+    }
+
+    fn layer_mix(&self) -> BTreeMap<String, f64> {
+        let mut mix: BTreeMap<u16, u64> = BTreeMap::new();
+        for (&height, &count) in self.reports.iter().flat_map(|report| &report.layer_mix) {
+            *mix.entry(height).or_default() += count;
+        }
+        let all: u64 = mix.values().sum();
+        mix.into_iter()
+            .map(|(height, count)| {
+                let name = match height {
+                    0 => "none".to_owned(),
+                    height => height.to_string(),
+                };
+                (name, (count as f64 * 1_000.0 / all as f64).round() / 10.0)
+            })
+            .collect()
     }
 
     /// Everybody joined and stayed, nothing lost, nothing wrong.
@@ -150,6 +308,7 @@ impl Report {
             "join p50, p99",
             format!("{}, {}", ms(summary.join_ms_p50), ms(summary.join_ms_p99)),
         );
+        self.rows_of_load(&summary, &mut row);
         if sent.late > 0 {
             row(
                 "senders late",
@@ -162,6 +321,60 @@ impl Report {
             }
         }
         out
+    }
+
+    /// What is known of lean points and of a server that is watched.
+    fn rows_of_load(&self, summary: &Summary, row: &mut dyn FnMut(&str, String)) {
+        let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"));
+        if let Some(rate) = summary.packets_forwarded_per_second {
+            row("forwarded", format!("{rate:.0} packets/s"));
+            let (gaps, drops) = (summary.packets_lost_in_node, summary.packets_dropped_by_tester);
+            row(
+                "lost at first",
+                format!("{gaps} in the node, {drops} in the tester's sockets"),
+            );
+            let (first, key) = (
+                [summary.first_packet_ms_p50, summary.first_packet_ms_p99],
+                [summary.first_key_frame_ms_p50, summary.first_key_frame_ms_p99],
+            );
+            row("first packet p50, p99", first.map(ms).join(", "));
+            row("first key frame p50, p99", key.map(ms).join(", "));
+            row("freezes", summary.freezes.to_string());
+        }
+        if !summary.layer_mix.is_empty() {
+            let mix = summary.layer_mix.iter();
+            let mix: Vec<String> = mix
+                .map(|(height, share)| format!("{height}: {share} %"))
+                .collect();
+            row("slots by height", mix.join(", "));
+        }
+        if let Some(cores) = summary.server_cpu_cores {
+            let each = self.server.cpu_seconds.iter();
+            let each: Vec<String> = each.map(|s| format!("{:.2}", s / self.seconds)).collect();
+            row("server CPU", format!("{cores:.2} cores ({})", each.join(" + ")));
+            if let Some(us) = summary.server_cpu_us_per_forwarded {
+                row("server CPU per packet", format!("{us:.2} us"));
+            }
+        }
+        if let Some(kb) = summary.server_rss_kb_per_point {
+            row(
+                "server memory per point",
+                format!("{kb:.0} kB of {} kB", self.server.rss_kb),
+            );
+        }
+        if let Some(ms) = summary.server_cpu_ms_per_join {
+            row("server CPU per join", format!("{ms:.2} ms"));
+        }
+        if let Some(percent) = summary.server_rss_growth_percent {
+            row(
+                "server memory, growth",
+                format!("{percent:.1} % from the second quarter to the last"),
+            );
+        }
+        if let Some(run) = summary.gso_run_mean {
+            row("packets per system call", format!("{run:.2}"));
+        }
+        row("tester CPU", format!("{:.2} cores", summary.tester_cpu_cores));
     }
 
     fn joined(&self) -> u32 {
@@ -178,6 +391,29 @@ impl Report {
         }
         all
     }
+}
+
+/// By how much the last quarter of samples is above the second: the first is when caches fill. Nothing of fewer than eight.
+fn growth_percent(samples: &[u64]) -> Option<f64> {
+    let quarter = samples.len() / 4;
+    let mean = |of: &[u64]| of.iter().sum::<u64>() as f64 / of.len() as f64;
+    let second = samples.get(quarter..2 * quarter).filter(|_| quarter >= 2)?;
+    let last = &samples[samples.len() - quarter..];
+    Some(rounded((mean(last) / mean(second) - 1.0) * 100.0))
+}
+
+/// To three decimals.
+fn rounded(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
+
+/// What all points together waited for.
+#[derive(Default)]
+struct Histograms {
+    latency: Histogram,
+    join: Histogram,
+    first_packet: Histogram,
+    first_key: Histogram,
 }
 
 /// Faults shown per point; the counts are whole.
@@ -261,10 +497,20 @@ mod tests {
             points: 2,
             seconds: 3.0,
             reports: vec![PointReport::default()],
+            ..Report::default()
         };
         let json = serde_json::to_value(report.summary()).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
-        let mut want = [
+        for key in [
+            "packets_lost_in_node",
+            "server_cpu_us_per_forwarded",
+            "server_rss_kb_per_point",
+            "gso_run_mean",
+            "layer_mix",
+        ] {
+            assert!(keys.iter().any(|known| known == key), "{key}");
+        }
+        for key in [
             "points",
             "joined",
             "seconds",
@@ -275,11 +521,9 @@ mod tests {
             "latency_ms_p99",
             "join_ms_p50",
             "join_ms_p99",
-        ];
-        want.sort_unstable();
-        let mut keys: Vec<_> = keys.iter().map(String::as_str).collect();
-        keys.sort_unstable();
-        assert_eq!(keys, want);
+        ] {
+            assert!(keys.iter().any(|known| known == key), "{key}");
+        }
         assert!(!report.passed(), "nobody joined");
     }
 
@@ -287,12 +531,14 @@ mod tests {
     fn a_lost_packet_or_an_error_fails_the_run() {
         let joined = || PointReport {
             join_us: Some(80_000),
+            joins: Histogram::default(),
             ..PointReport::default()
         };
         let mut report = Report {
             points: 1,
             seconds: 1.0,
             reports: vec![joined()],
+            ..Report::default()
         };
         assert!(report.passed());
         report.reports[0].received.lost = 1;
@@ -303,6 +549,15 @@ mod tests {
         report.reports[0] = joined();
         report.reports[0].protocol_errors = 1;
         assert!(!report.passed());
+    }
+
+    #[test]
+    fn memory_that_grows_shows_and_its_beginning_does_not() {
+        let flat: Vec<u64> = [500, 900].into_iter().chain([1_000; 14]).collect();
+        assert_eq!(growth_percent(&flat), Some(0.0));
+        let growing: Vec<u64> = (0..40).map(|sample| 1_000 + 10 * sample).collect();
+        assert!(growth_percent(&growing).unwrap() > 10.0);
+        assert_eq!(growth_percent(&[1; 7]), None);
     }
 
     proptest! {

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use crate::{
-    bot::Bot,
-    media_path::{Clock, OurPoints},
+    lean::PatternPlan,
     protocol::{Kind, View, source_number},
-    report::{PointReport, Report},
+    server::Watched,
 };
 
 /// What a run is asked to do.
@@ -17,6 +14,8 @@ pub(crate) struct Scenario {
     pub(crate) url: String,
     pub(crate) token: String,
     pub(crate) points: u32,
+    /// Time after the last join that is not measured.
+    pub(crate) warm: Duration,
     pub(crate) meeting: Duration,
     /// Layers of each camera, 1 to 3; 0: no camera.
     pub(crate) layers: usize,
@@ -31,81 +30,34 @@ pub(crate) struct Scenario {
     pub(crate) turn: Duration,
     /// Time between two joins.
     pub(crate) join_pause: Duration,
+    /// Points that are there before the others come.
+    pub(crate) standing: u32,
+    /// How long a point stays on average before another takes its place; nothing: to the end.
+    pub(crate) stay: Option<Duration>,
     pub(crate) seed: u64,
+    /// Points are lean ones.
+    pub(crate) lean: bool,
+    /// Of lean points, so many check everything that comes.
+    pub(crate) verify: u32,
+    /// Slots for voices of a lean point; a full one has six.
+    pub(crate) voices: usize,
+    /// Points that send; the others only receive.
+    pub(crate) senders: u32,
+    pub(crate) sends: Sends,
+    /// Pictures a second.
+    pub(crate) fps: u32,
+    /// Lean points send all layers, whatever is ordered, as full ones do.
+    pub(crate) all_layers: bool,
+    pub(crate) watched: Watched,
 }
 
-/// Where the run is. Every point follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// Points join, send, and change what they see.
-    Meeting,
-    /// Nothing new is sent; what is on its way arrives or is lost.
-    Draining,
-    /// Everybody goes.
-    Leaving,
-}
-
-/// Longer than a repair may take and a slot message may be late.
-const DRAIN: Duration = Duration::from_millis(1_500);
-/// A point that has not joined after this long will not.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
-/// A point that does not say goodbye is left behind.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Plays the scenario. Ends early, with a whole report, when `stop` turns true.
-pub(crate) async fn run(scenario: Scenario, mut stop: watch::Receiver<bool>) -> Report {
-    let (phase, phases) = watch::channel(Phase::Meeting);
-    let (clock, ours) = (Clock::new(), OurPoints::default());
-    let (settled_sender, mut settled) = tokio::sync::mpsc::channel(scenario.points.max(1) as usize);
-    let mut bots = Vec::new();
-    for index in 0..scenario.points {
-        let bot = Bot::new(scenario.clone(), index, clock, ours.clone());
-        bots.push(tokio::spawn(bot.run(phases.clone(), settled_sender.clone())));
-        tokio::select! {
-            () = tokio::time::sleep(scenario.join_pause) => {}
-            _ = stop.wait_for(|&stop| stop) => break,
-        }
-    }
-    drop(settled_sender);
-    let everybody = async {
-        for _ in 0..scenario.points {
-            let _ = settled.recv().await;
-        }
-    };
-    tokio::select! {
-        _ = tokio::time::timeout(JOIN_TIMEOUT, everybody) => {}
-        _ = stop.wait_for(|&stop| stop) => {}
-    }
-    let began = clock.now();
-    tokio::select! {
-        () = tokio::time::sleep(scenario.meeting) => {}
-        _ = stop.wait_for(|&stop| stop) => {}
-    }
-    let seconds = (clock.now().us - began.us) as f64 / 1e6;
-    phase.send_replace(Phase::Draining);
-    tokio::time::sleep(DRAIN).await;
-    phase.send_replace(Phase::Leaving);
-    let mut reports = Vec::new();
-    for bot in bots {
-        let report = match tokio::time::timeout(LEAVE_TIMEOUT, bot).await {
-            Ok(Ok(report)) => report,
-            Ok(Err(error)) => failed(format!("a fault of the load tester: {error}")),
-            Err(_) => failed("did not end in time".to_owned()),
-        };
-        reports.push(report);
-    }
-    Report {
-        points: scenario.points,
-        seconds,
-        reports,
-    }
-}
-
-fn failed(failure: String) -> PointReport {
-    PointReport {
-        failure: Some(failure),
-        ..PointReport::default()
-    }
+/// What senders send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sends {
+    /// Pictures and speech.
+    Clips,
+    /// Packets of a pattern, in one layer; lean points alone.
+    Pattern(PatternPlan),
 }
 
 impl Scenario {
@@ -128,6 +80,17 @@ impl Scenario {
             .collect()
     }
 
+    /// What a point sends, in the order of its offer.
+    pub(crate) fn sources(&self, index: u32) -> &'static [Kind] {
+        match self.sends {
+            _ if index >= self.senders => &[],
+            Sends::Clips if self.layers == 0 => &[Kind::Mic],
+            Sends::Clips => &[Kind::Mic, Kind::Camera],
+            Sends::Pattern(PatternPlan { sound: true, .. }) => &[Kind::Mic],
+            Sends::Pattern(_) => &[Kind::Camera],
+        }
+    }
+
     /// Whether a point speaks in a turn: the word goes round.
     pub(crate) fn speaks(&self, index: u32, turn: u64) -> bool {
         let points = u64::from(self.points.max(1));
@@ -145,6 +108,7 @@ mod tests {
             url: String::new(),
             token: String::new(),
             points: 5,
+            warm: Duration::ZERO,
             meeting: Duration::ZERO,
             layers: 3,
             slots: 3,
@@ -153,7 +117,17 @@ mod tests {
             speakers: 2,
             turn: Duration::ZERO,
             join_pause: Duration::ZERO,
+            standing: 0,
+            stay: None,
             seed: 1,
+            lean: false,
+            verify: 0,
+            voices: 6,
+            senders: 3,
+            sends: Sends::Clips,
+            fps: 15,
+            all_layers: false,
+            watched: Watched::default(),
         }
     }
 

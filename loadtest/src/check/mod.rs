@@ -111,6 +111,12 @@ impl SlotCheck {
         }
     }
 
+    /// Of sources with so many pictures a second.
+    pub(crate) fn with_fps(mut self, fps: u32) -> Self {
+        self.stretch = Stretch::new(fps);
+        self
+    }
+
     /// What it received so far.
     pub(crate) fn counts(&self) -> &SlotCounts {
         &self.counts

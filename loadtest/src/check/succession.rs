@@ -2,15 +2,13 @@
 
 use super::{SlotKind, Violation};
 use crate::{
-    clip::{Clips, FRAME_TICKS, FRAMES_PER_SECOND, SOUND_TICKS},
+    clip::{Clips, FRAMES_PER_SECOND, SOUND_TICKS},
     media::Mark,
 };
 
 /// Frames that a node had kept come at least this far apart (1 ms at 90 kHz), so that the newest of them is shown at once;
 /// and later frames as well, until a slot whose time stood behind another source's has caught up.
 const SERVED_TICKS: u32 = 90;
-/// So many of them at most: a node serves none that are older than a second.
-const SERVED_MAX: u32 = FRAMES_PER_SECOND;
 /// A voice may come back from silence in the slot it left or begin there anew, on the node's own line of time. Its sender's ticks may lie
 /// 30 ms beside that, and the line itself is learnt: 50 ms at 48 kHz, less than lips and voice may part.
 const AFTER_SILENCE_TICKS: u32 = 2_400;
@@ -41,14 +39,32 @@ pub(super) struct Unit {
 }
 
 /// What a slot shows since it began to, or came back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stretch {
+    /// Pictures a second of the sources.
+    fps: u32,
     last: Option<Unit>,
-    /// So many more of its units may be served from what was kept. None can once one came at its pace.
+    /// So many more of its units may be served from what was kept: at most a second's, a node keeps no older ones. None can once one
+    /// came at its pace.
     servable: u32,
 }
 
+impl Default for Stretch {
+    fn default() -> Self {
+        Self::new(FRAMES_PER_SECOND)
+    }
+}
+
 impl Stretch {
+    /// Of sources with so many pictures a second.
+    pub(super) fn new(fps: u32) -> Self {
+        Self {
+            fps,
+            last: None,
+            servable: 0,
+        }
+    }
+
     /// Nothing came yet.
     pub(super) fn is_new(&self) -> bool {
         self.last.is_none()
@@ -63,7 +79,7 @@ impl Stretch {
         mut violate: impl FnMut(Violation, String),
     ) -> Follows {
         let Some(last) = self.last.replace(unit) else {
-            self.servable = SERVED_MAX;
+            self.servable = self.fps;
             return Follows::Begins;
         };
         let passed = unit.time.wrapping_sub(last.time);
@@ -72,7 +88,7 @@ impl Stretch {
         }
         let follows = self.place(kind, &last, &unit, hole, passed, &mut violate);
         self.servable = match follows {
-            Follows::Begins | Follows::Resumes => SERVED_MAX,
+            Follows::Begins | Follows::Resumes => self.fps,
             Follows::Served => self.servable - 1,
             Follows::GoesOn => 0,
         };
@@ -109,7 +125,7 @@ impl Stretch {
         }
         let ticks = match kind {
             SlotKind::Voice => SOUND_TICKS,
-            SlotKind::Picture => FRAME_TICKS,
+            SlotKind::Picture => 90_000 / self.fps,
         };
         let due = units.wrapping_mul(ticks);
         let hasty = passed >= units.wrapping_mul(SERVED_TICKS) && passed < due.saturating_sub(ticks / 8);

@@ -18,7 +18,7 @@ use rtc::{
 use super::*;
 use crate::{
     check::{SlotCheck, SlotKind},
-    media_path::{Clock, IncomingSlot, MediaPath, OurPoints},
+    media_path::{Clock, MediaPath, OurPoints, SlotLines},
     protocol::{Kind, source_number},
     sdp,
     sender::{Outgoing, Sender},
@@ -210,11 +210,11 @@ async fn a_reflected_point_finds_its_own_media_whole() {
         } else {
             SlotKind::Voice
         };
-        IncomingSlot {
+        SlotLines {
             name: name.to_owned(),
             ssrc,
             rtx_ssrc,
-            check: SlotCheck::new(kind),
+            kind,
         }
     });
     media.set_slots(slots.into());
@@ -233,6 +233,7 @@ async fn a_reflected_point_finds_its_own_media_whole() {
         camera_extensions: sections[&mids[1]].extensions.clone(),
         mic_mid: mids[0].clone(),
         camera_mid: mids[1].clone(),
+        fps: FRAMES_PER_SECOND,
     };
     assert!(outgoing.camera_extensions.transport_cc.is_some());
     let sender = Sender::new(outgoing, clock.now(), &mut rng);

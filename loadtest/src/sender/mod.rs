@@ -14,7 +14,7 @@ use rtc::{
 };
 
 use crate::{
-    clip::{Clips, FRAME_TICKS, FRAMES_PER_SECOND, RIDS, SOUND_TICKS},
+    clip::{Clips, RIDS, SOUND_TICKS},
     media::{CLIP_SPEECH, Mark, cut, marked_frame, marked_sound},
     protocol::{Kind, source_number},
     sdp::Extensions,
@@ -35,7 +35,6 @@ const REPAIR_PAUSE: Duration = Duration::from_millis(5);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A sender later than this skips what it should have sent; the report says so.
 const LATE_MAX: Duration = Duration::from_secs(1);
-const FRAME_NANOS: u64 = 1_000_000_000 / FRAMES_PER_SECOND as u64;
 const SOUND_NANOS: u64 = 20_000_000;
 
 /// SSRCs of a point's streams, chosen before the offer.
@@ -67,6 +66,8 @@ pub(crate) struct Outgoing {
     pub(crate) camera_mid: String,
     pub(crate) mic_extensions: Extensions,
     pub(crate) camera_extensions: Extensions,
+    /// Pictures a second.
+    pub(crate) fps: u32,
 }
 
 /// The time in the two forms that are needed.
@@ -120,6 +121,8 @@ struct Layer {
     picture_id: u16,
     tl0_picture: u8,
     history: VecDeque<(Packet, Option<Instant>)>,
+    /// The far side wants it.
+    active: bool,
 }
 
 #[derive(Debug)]
@@ -183,7 +186,7 @@ impl Stream {
 }
 
 /// NTP time (RFC 3550 section 4) of microseconds since 1970.
-fn ntp(us: u64) -> u64 {
+pub(crate) fn ntp(us: u64) -> u64 {
     let seconds = us / 1_000_000 + 2_208_988_800;
     let fraction = ((us % 1_000_000) << 32) / 1_000_000;
     seconds << 32 | fraction
@@ -207,9 +210,11 @@ impl Sender {
                 picture_id: rng.random::<u16>() & 0x7fff,
                 tl0_picture: rng.random(),
                 history: VecDeque::with_capacity(HISTORY_PACKETS),
+                active: true,
             });
         let layers = layers.collect();
-        let phase = Duration::from_nanos(rng.random_range(0..FRAME_NANOS));
+        let pause = Duration::from_secs(1) / outgoing.fps;
+        let phase = Duration::from_nanos(rng.random_range(0..pause.as_nanos() as u64));
         Self {
             clips,
             mic: Stream::new(outgoing.ssrcs.mic, rng),
@@ -246,6 +251,14 @@ impl Sender {
         if self.speaking != speaking {
             self.speaking = speaking;
             self.sound_index = if speaking { 0 } else { self.clips.silence_from };
+        }
+    }
+
+    /// Sends these layers alone, lowest first. One that comes back begins with a key frame.
+    pub(crate) fn set_layers(&mut self, active: impl IntoIterator<Item = bool>) {
+        for (layer, active) in self.layers.iter_mut().zip(active) {
+            self.key_frame_wanted |= active && !layer.active;
+            layer.active = active;
         }
     }
 
@@ -320,7 +333,7 @@ impl Sender {
         }
         while self.next_frame <= now.instant {
             self.send_frame(now, out);
-            self.next_frame += Duration::from_nanos(FRAME_NANOS);
+            self.next_frame += Duration::from_secs(1) / self.outgoing.fps;
         }
         if self.next_report <= now.instant {
             reports.extend(self.mic.report(now, 48_000));
@@ -382,7 +395,9 @@ impl Sender {
             self.last_key_frame = Some(now.instant);
         }
         for at in 0..self.layers.len() {
-            self.send_layer(now, at, out);
+            if self.layers[at].active {
+                self.send_layer(now, at, out);
+            }
         }
         self.units_frame = self.units_frame.wrapping_add(1);
         self.frame_index = (self.frame_index + 1) % self.clips.frames();
@@ -404,7 +419,7 @@ impl Sender {
         let time = layer
             .media
             .first_time
-            .wrapping_add(self.units_frame.wrapping_mul(FRAME_TICKS));
+            .wrapping_add(self.units_frame.wrapping_mul(90_000 / self.outgoing.fps));
         layer.media.last = Some((time, now.instant));
         let (rid, named, last) = (
             layer.rid,

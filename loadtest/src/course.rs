@@ -1,0 +1,226 @@
+//! The course of a run: points join, meet, fall silent and leave, and the server is looked at meanwhile.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use crate::{
+    bot::{Bot, Shared},
+    lean::Lean,
+    media_path::{Clock, OurPoints},
+    process,
+    report::{PointReport, Report},
+    scenario::Scenario,
+    server::Look,
+};
+
+/// Where the run is. Every point follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Points join; those that are there send, and look at each other.
+    Joining,
+    /// All are there, as far as they will be.
+    Meeting,
+    /// Nothing new is sent; what is on its way arrives or is lost.
+    Draining,
+    /// Everybody goes.
+    Leaving,
+}
+
+/// Longer than a repair may take and a slot message may be late.
+const DRAIN: Duration = Duration::from_millis(1_500);
+/// A point that has not joined after this long will not.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// A point that does not say goodbye is left behind.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between the joins of those who are there before the others.
+const STANDING_PAUSE: Duration = Duration::from_millis(20);
+/// Samples of the server's memory in a meeting, and their least distance.
+const SAMPLES: u32 = 200;
+const SAMPLE_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// Plays the scenario. Ends early, with a whole report, when `stop` turns true.
+pub(crate) async fn run(scenario: Scenario, stop: watch::Receiver<bool>) -> Report {
+    let (clock, ours) = (Clock::new(), OurPoints::default());
+    let lean = scenario.lean.then(|| Lean::start(clock, ours.clone()));
+    match lean.transpose() {
+        Ok(lean) => {
+            Course::new(scenario, Shared { clock, ours, lean }, stop)
+                .run()
+                .await
+        }
+        Err(error) => Report {
+            points: scenario.points,
+            reports: vec![failed(format!("could not begin: {error:#}"))],
+            ..Report::default()
+        },
+    }
+}
+
+/// A run on its way.
+struct Course {
+    scenario: Arc<Scenario>,
+    shared: Shared,
+    phase: watch::Sender<Phase>,
+    stop: watch::Receiver<bool>,
+    points: Vec<JoinHandle<PointReport>>,
+}
+
+impl Course {
+    fn new(scenario: Scenario, shared: Shared, stop: watch::Receiver<bool>) -> Self {
+        Self {
+            scenario: Arc::new(scenario),
+            shared,
+            phase: watch::channel(Phase::Joining).0,
+            stop,
+            points: Vec::new(),
+        }
+    }
+
+    async fn run(mut self) -> Report {
+        let scenario = self.scenario.clone();
+        let before = scenario.watched.look().await;
+        self.join(scenario.standing, STANDING_PAUSE).await;
+        if scenario.standing > 0 {
+            self.sleep(scenario.warm).await;
+        }
+        let joining = scenario.watched.look().await;
+        let others = scenario.points.saturating_sub(scenario.standing);
+        self.join(others, scenario.join_pause).await;
+        let joined = scenario.watched.look().await;
+        self.phase.send_replace(Phase::Meeting);
+        self.sleep(scenario.warm).await;
+        let (first, began, heard_first) = (scenario.watched.look().await, Instant::now(), self.heard());
+        let rss_kb = self.meet().await;
+        let (seconds, heard) = (began.elapsed().as_secs_f64(), self.heard());
+        let last = scenario.watched.look().await;
+        self.phase.send_replace(Phase::Draining);
+        tokio::time::sleep(DRAIN).await;
+        let lean = self.shared.lean.as_ref();
+        // The kernel forgets what a socket dropped when it is closed.
+        let tester_drops = lean.map_or(0, |lean| lean.dropped() + process::dropped(&lean.ports()));
+        self.phase.send_replace(Phase::Leaving);
+        let reports = gather(std::mem::take(&mut self.points)).await;
+        let watches = !scenario.watched.pids.is_empty();
+        let spent = joined.since(&joining).cpu_seconds.iter().sum::<f64>();
+        Report {
+            points: scenario.points,
+            seconds,
+            reports,
+            server: last.since(&first),
+            heard: heard.zip(heard_first).map(|(last, first)| last - first),
+            join_cpu: (watches && others > 0).then(|| spent / f64::from(others)),
+            rss_kb_grown: grown(&before, &last),
+            rss_kb,
+            tester_drops,
+        }
+    }
+
+    /// Lets so many more points join, and waits until each has or has failed to.
+    async fn join(&mut self, count: u32, pause: Duration) {
+        let (settled_sender, mut settled) = mpsc::channel(count.max(1) as usize);
+        let first = self.points.len() as u32;
+        for index in first..first + count {
+            let point = live(
+                self.scenario.clone(),
+                index,
+                self.shared.clone(),
+                self.phase.subscribe(),
+                settled_sender.clone(),
+            );
+            self.points.push(tokio::spawn(point));
+            if !pause.is_zero() && self.sleep(pause).await {
+                break;
+            }
+        }
+        drop(settled_sender);
+        let everybody = async { while settled.recv().await.is_some() {} };
+        tokio::select! {
+            _ = tokio::time::timeout(JOIN_TIMEOUT, everybody) => {}
+            _ = self.stop.wait_for(|&stop| stop) => {}
+        }
+    }
+
+    /// Waits for the end of the meeting. The server's memory in its course.
+    async fn meet(&mut self) -> Vec<u64> {
+        let scenario = self.scenario.clone();
+        let (end, pause) = (
+            Instant::now() + scenario.meeting,
+            (scenario.meeting / SAMPLES).max(SAMPLE_PAUSE_MIN),
+        );
+        let mut samples = Vec::new();
+        loop {
+            let rest = end.saturating_duration_since(Instant::now());
+            if rest.is_zero() || self.sleep(rest.min(pause)).await {
+                return samples;
+            }
+            if !scenario.watched.pids.is_empty() {
+                samples.push(scenario.watched.rss_kb());
+            }
+        }
+    }
+
+    /// RTP packets that lean points heard so far.
+    fn heard(&self) -> Option<u64> {
+        self.shared.lean.as_ref().map(|lean| lean.heard())
+    }
+
+    /// Waits; whether it was told to stop.
+    async fn sleep(&mut self, time: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => false,
+            _ = self.stop.wait_for(|&stop| stop) => true,
+        }
+    }
+}
+
+fn grown(before: &Look, last: &Look) -> Option<u64> {
+    (before.rss_kb() > 0).then(|| last.rss_kb().saturating_sub(before.rss_kb()))
+}
+
+/// The seat of a point: whoever leaves before the end is followed by another.
+async fn live(
+    scenario: Arc<Scenario>,
+    index: u32,
+    shared: Shared,
+    phases: watch::Receiver<Phase>,
+    settled: mpsc::Sender<()>,
+) -> PointReport {
+    let mut all = PointReport::default();
+    let mut settled = Some(settled);
+    for life in 0.. {
+        let bot = Bot::new(scenario.clone(), index, life, shared.clone());
+        let report = bot.run(phases.clone(), settled.take()).await;
+        let is_last =
+            scenario.stay.is_none() || report.failure.is_some() || *phases.borrow() >= Phase::Draining;
+        all.add(report);
+        if is_last {
+            break;
+        }
+    }
+    all
+}
+
+async fn gather(points: Vec<JoinHandle<PointReport>>) -> Vec<PointReport> {
+    let mut reports = Vec::new();
+    for point in points {
+        let report = match tokio::time::timeout(LEAVE_TIMEOUT, point).await {
+            Ok(Ok(report)) => report,
+            Ok(Err(error)) => failed(format!("a fault of the load tester: {error}")),
+            Err(_) => failed("did not end in time".to_owned()),
+        };
+        reports.push(report);
+    }
+    reports
+}
+
+fn failed(failure: String) -> PointReport {
+    PointReport {
+        failure: Some(failure),
+        ..PointReport::default()
+    }
+}

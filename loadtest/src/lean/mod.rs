@@ -1,0 +1,377 @@
+//! Points by the hundred: real ICE, DTLS and SRTP, but one thread for all of them and no more work than counting needs.
+//!
+//! Every point has a socket of its own, for a node tells points apart by their addresses. The loop owns the points; the tasks that
+//! speak with the server send it work to do with one of them.
+
+mod answer;
+mod batch;
+mod egress;
+mod feedback;
+mod pattern;
+mod point;
+mod tally;
+mod transport;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use mio::{Events, Interest, Poll, Token, Waker};
+use tokio::sync::{oneshot, watch};
+
+use self::{
+    answer::{Remote, offer},
+    batch::Batch,
+    egress::Egress,
+    point::{Point, Slot},
+    transport::{Credentials, Identity, Transport},
+};
+use crate::{
+    media_path::{Clock, MediaReport, OurPoints, SlotLines},
+    peer::Path,
+    process,
+    sdp::Section,
+};
+
+pub(crate) use self::{
+    answer::Sections,
+    pattern::{BYTES_MIN, Pattern, PatternPlan},
+    point::Source,
+};
+
+/// Longest sleep of the loop.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// Sockets looked at after one wake-up.
+const EVENTS: usize = 256;
+/// Pieces of work that wait; whoever has more waits himself.
+const WORK_MAX: usize = 4_096;
+/// The waker among the places of points.
+const WAKE: Token = Token(usize::MAX);
+
+type Act = Box<dyn FnOnce(&mut Point, &Clock) + Send>;
+
+/// What the loop is told to do.
+enum Work {
+    Add(usize, Box<Point>),
+    With(usize, Act),
+    Remove(usize),
+}
+
+/// The loop, and what its points share. It ends with the last handle.
+pub(crate) struct Lean {
+    work: mpsc::SyncSender<Work>,
+    wake: Waker,
+    identity: Arc<Identity>,
+    clock: Clock,
+    ours: OurPoints,
+    heard: Arc<AtomicU64>,
+    /// The next point's place.
+    next: AtomicUsize,
+    ports: Mutex<BTreeSet<u16>>,
+    /// What the sockets dropped that are closed.
+    dropped: AtomicU64,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lean {
+    /// Starts the loop.
+    pub(crate) fn start(clock: Clock, ours: OurPoints) -> anyhow::Result<Arc<Self>> {
+        let poll = Poll::new()?;
+        let wake = Waker::new(poll.registry(), WAKE)?;
+        let (work, todo) = mpsc::sync_channel(WORK_MAX);
+        let heard = Arc::new(AtomicU64::new(0));
+        let mut driver = Driver {
+            heard: heard.clone(),
+            poll,
+            todo,
+            clock,
+            points: BTreeMap::new(),
+            due: BTreeSet::new(),
+            batch: Batch::new(),
+            egress: Egress::new(),
+        };
+        let thread = std::thread::Builder::new().name("points".to_owned());
+        let thread = thread.spawn(move || driver.run()).context("a thread")?;
+        Ok(Arc::new(Self {
+            work,
+            wake,
+            identity: Arc::new(Identity::new()?),
+            clock,
+            ours,
+            heard,
+            next: AtomicUsize::new(0),
+            ports: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            thread: Some(thread),
+        }))
+    }
+
+    /// RTP packets that came so far, whatever they were.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Ports of the sockets that are open.
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        self.lock_ports().clone()
+    }
+
+    /// Datagrams that sockets had no room for which are closed.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn lock_ports(&self) -> MutexGuard<'_, BTreeSet<u16>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, work: Work) {
+        // The loop outlives its handles, and ends with the channel.
+        let _ = self.work.send(work);
+        let _ = self.wake.wake();
+    }
+}
+
+impl Drop for Lean {
+    fn drop(&mut self) {
+        let (closed, _) = mpsc::sync_channel(1);
+        drop(std::mem::replace(&mut self.work, closed));
+        let _ = self.wake.wake();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The handle on one point in the loop.
+pub(crate) struct LeanPoint {
+    lean: Arc<Lean>,
+    place: usize,
+    credentials: Credentials,
+    local: SocketAddr,
+    path: watch::Receiver<Path>,
+}
+
+impl LeanPoint {
+    /// A point with its socket.
+    pub(crate) fn new(lean: &Arc<Lean>, host: IpAddr, rng: &mut impl rand::Rng) -> anyhow::Result<Self> {
+        let lean = lean.clone();
+        let place = lean.next.fetch_add(1, Ordering::Relaxed);
+        let now = lean.clock.now().instant;
+        let (point, path) =
+            Point::new(SocketAddr::new(host, 0), lean.ours.clone(), now).context("a socket")?;
+        let local = point.socket.local_addr().context("a socket")?;
+        lean.lock_ports().insert(local.port());
+        lean.tell(Work::Add(place, Box::new(point)));
+        Ok(Self {
+            lean,
+            place,
+            credentials: Credentials::random(rng),
+            local,
+            path,
+        })
+    }
+
+    /// Its offer.
+    pub(crate) fn offer(&self, sections: &Sections<'_>) -> String {
+        offer(&self.credentials, &self.lean.identity.fingerprint(), sections)
+    }
+
+    /// Takes the answer: the connection opens by itself. `whole`: everything that comes is checked, of sources with so many pictures
+    /// a second.
+    pub(crate) fn open(
+        &self,
+        answer: &str,
+        sections: &BTreeMap<String, Section>,
+        slots: Vec<SlotLines>,
+        whole: Option<u32>,
+    ) -> anyhow::Result<()> {
+        let remote = Remote::read(answer, self.local.ip().is_loopback())?;
+        let transport_id = sections
+            .values()
+            .find_map(|section| section.extensions.transport_cc);
+        let slots: Vec<Slot> = slots
+            .into_iter()
+            .map(|slot| Slot::new(slot.name, slot.ssrc, slot.rtx_ssrc, slot.kind, whole))
+            .collect();
+        let (identity, credentials, local) =
+            (self.lean.identity.clone(), self.credentials.clone(), self.local);
+        self.with(move |point, clock| {
+            let transport = Transport::new(identity, local, &credentials, remote, clock.now().instant);
+            point.open(transport, transport_id, slots);
+        });
+        Ok(())
+    }
+
+    /// Changes of the path's state.
+    pub(crate) fn path(&self) -> watch::Receiver<Path> {
+        self.path.clone()
+    }
+
+    pub(crate) fn start(&self, source: Source) {
+        self.with(move |point, _| point.start(source));
+    }
+
+    /// A pattern grows to its full rate.
+    pub(crate) fn grow(&self) {
+        self.with(|point, clock| point.grow(clock.now().instant));
+    }
+
+    pub(crate) fn stop_sending(&self) {
+        self.with(|point, _| point.stop_sending());
+    }
+
+    pub(crate) fn set_speaking(&self, speaking: bool) {
+        self.with(move |point, _| {
+            if let Some(sender) = point.sender() {
+                sender.set_speaking(speaking);
+            }
+        });
+    }
+
+    /// Sends these layers alone, lowest first.
+    pub(crate) fn set_layers(&self, active: Vec<bool>) {
+        self.with(move |point, _| {
+            if let Some(sender) = point.sender() {
+                sender.set_layers(active);
+            }
+        });
+    }
+
+    pub(crate) fn announce(&self, slot: String, source: u32, time: u32) {
+        self.with(move |point, _| point.announce(&slot, source, time));
+    }
+
+    /// Pictures are wanted in these slots, since then.
+    pub(crate) fn want(&self, slots: Vec<String>, since_us: u64) {
+        self.with(move |point, _| slots.iter().for_each(|slot| point.want(slot, since_us)));
+    }
+
+    /// Stops judging and tells what was seen.
+    pub(crate) async fn finish(&self) -> MediaReport {
+        let (tell, told) = oneshot::channel();
+        self.with(move |point, _| {
+            let _ = tell.send(point.finish());
+        });
+        told.await.unwrap_or_default()
+    }
+
+    /// Says goodbye and gives the socket up.
+    pub(crate) fn close(&self) {
+        self.with(|point, clock| point.close(clock.now().instant));
+        let port = self.local.port();
+        if self.lean.lock_ports().remove(&port) {
+            let dropped = process::dropped(&BTreeSet::from([port]));
+            self.lean.dropped.fetch_add(dropped, Ordering::Relaxed);
+        }
+        self.lean.tell(Work::Remove(self.place));
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Point, &Clock) + Send + 'static) {
+        self.lean.tell(Work::With(self.place, Box::new(act)));
+    }
+}
+
+/// The loop.
+struct Driver {
+    heard: Arc<AtomicU64>,
+    poll: Poll,
+    todo: mpsc::Receiver<Work>,
+    clock: Clock,
+    points: BTreeMap<usize, (Box<Point>, Instant)>,
+    /// When points want to be told the time.
+    due: BTreeSet<(Instant, usize)>,
+    batch: Batch,
+    egress: Egress,
+}
+
+impl Driver {
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let now = Instant::now();
+            let pause = self.due.first().map_or(SLEEP_MAX, |(due, _)| {
+                due.saturating_duration_since(now).min(SLEEP_MAX)
+            });
+            // An error is an interruption.
+            let _ = self.poll.poll(&mut events, Some(pause));
+            for event in events.iter().filter(|event| event.token() != WAKE) {
+                self.receive(event.token().0);
+            }
+            if !self.work() {
+                return;
+            }
+            self.tick();
+        }
+    }
+
+    fn receive(&mut self, place: usize) {
+        let Some((point, due)) = self.points.get_mut(&place) else {
+            return;
+        };
+        let heard = point.receive(self.clock.now(), &mut self.batch, &mut self.egress);
+        self.heard.fetch_add(heard, Ordering::Relaxed);
+        renew(&mut self.due, place, due, point.poll_timeout());
+    }
+
+    /// Does what it was told. False: nobody is left to tell it anything.
+    fn work(&mut self) -> bool {
+        loop {
+            match self.todo.try_recv() {
+                Ok(Work::Add(place, mut point)) => {
+                    let registry = self.poll.registry();
+                    // Without it the point hears nothing, and does not join.
+                    let _ = registry.register(&mut point.socket, Token(place), Interest::READABLE);
+                    let due = point.poll_timeout();
+                    self.due.insert((due, place));
+                    self.points.insert(place, (point, due));
+                }
+                Ok(Work::With(place, act)) => {
+                    if let Some((point, due)) = self.points.get_mut(&place) {
+                        act(point, &self.clock);
+                        renew(&mut self.due, place, due, point.poll_timeout());
+                    }
+                }
+                Ok(Work::Remove(place)) => {
+                    if let Some((mut point, due)) = self.points.remove(&place) {
+                        self.due.remove(&(due, place));
+                        let _ = self.poll.registry().deregister(&mut point.socket);
+                    }
+                }
+                Err(mpsc::TryRecvError::Empty) => return true,
+                Err(mpsc::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        while let Some(&(due, place)) = self.due.first().filter(|(due, _)| *due <= now.instant) {
+            self.due.remove(&(due, place));
+            let Some((point, due)) = self.points.get_mut(&place) else {
+                continue;
+            };
+            point.handle_timeout(now, &mut self.egress);
+            // What is due again at once waits for the next turn.
+            *due = point.poll_timeout().max(now.instant + Duration::from_micros(1));
+            self.due.insert((*due, place));
+        }
+    }
+}
+
+fn renew(dues: &mut BTreeSet<(Instant, usize)>, place: usize, due: &mut Instant, next: Instant) {
+    if *due != next {
+        dues.remove(&(*due, place));
+        dues.insert((next, place));
+        *due = next;
+    }
+}

@@ -1,0 +1,391 @@
+//! What comes in a slot, judged by headers alone: numbers, frames, who is shown. Told the time, it has no clock.
+//!
+//! A packet costs so little that one thread hears hundreds of points. What is inside is looked at where it must be: the first packets
+//! of a picture until a key frame has come, and a sample for the latency. The points of `--verify` look at everything (`check`).
+
+use std::collections::BTreeMap;
+
+use crate::check::{SlotCounts, SlotKind, Violation};
+
+/// A number that has not come after this long is lost.
+const REPAIR_US: u64 = 1_000_000;
+/// Pause between two requests for the same packet, and how many there are at most.
+const NACK_PAUSE_US: u64 = 50_000;
+const NACKS_MAX: u8 = 10;
+/// A hole of more numbers than this is another stream.
+const JUMP_MAX: u64 = 3_000;
+/// Pause between two requests for a key frame.
+const PLI_PAUSE_US: u64 = 500_000;
+/// A picture stands still when it is this much later than the mean, or three times as late (W3C webrtc-stats, `freezeCount`).
+const FREEZE_US: u64 = 150_000;
+
+/// The header of a packet that may still be sealed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heading {
+    pub(super) sequence: u16,
+    pub(super) marker: bool,
+    pub(super) source: Option<u32>,
+    pub(super) at_us: u64,
+}
+
+/// What is wanted of a packet beyond its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nothing: it was counted.
+    No,
+    /// Whether a key frame begins in it.
+    Key,
+    /// When it was sent.
+    Latency,
+}
+
+/// The figures of one slot.
+#[derive(Debug)]
+pub(super) struct Tally {
+    kind: SlotKind,
+    greatest: Option<u64>,
+    missing: BTreeMap<u64, Missing>,
+    source: Option<u32>,
+    /// The next packet begins a frame.
+    at_start: bool,
+    needs_key: bool,
+    last_pli_us: u64,
+    last_frame_us: Option<u64>,
+    mean_frame_us: u64,
+    /// Since when the slot is wanted, and whether its first key frame has come.
+    wanted_us: Option<u64>,
+    shown: bool,
+    /// Packets that pass until the next one is looked at for its latency.
+    until_look: u32,
+    /// Until when what comes may be served from what the node had kept.
+    settled_us: u64,
+    pub(super) counts: SlotCounts,
+    /// Numbers that did not come the first time.
+    pub(super) gaps: u64,
+    pub(super) freezes: u64,
+    /// Longest time between two frames of one source.
+    pub(super) longest_gap_us: u64,
+    loss: Loss,
+}
+
+#[derive(Debug)]
+struct Missing {
+    since_us: u64,
+    nack_us: u64,
+    nacks: u8,
+}
+
+/// What a receiver report says (RFC 3550 section 6.4.1).
+#[derive(Debug, Default)]
+struct Loss {
+    first: u64,
+    received: u64,
+    told_expected: u64,
+    told_received: u64,
+}
+
+/// One packet in so many is opened for its latency.
+const LOOK_EACH: u32 = 16;
+/// After a change of source no latency is taken for this long: the node serves what it had kept.
+const SETTLE_US: u64 = 2_000_000;
+
+impl Tally {
+    /// A slot that nothing came in.
+    pub(super) fn new(kind: SlotKind) -> Self {
+        Self {
+            kind,
+            greatest: None,
+            missing: BTreeMap::new(),
+            source: None,
+            at_start: true,
+            needs_key: kind == SlotKind::Picture,
+            last_pli_us: 0,
+            last_frame_us: None,
+            mean_frame_us: 0,
+            wanted_us: None,
+            shown: false,
+            until_look: 0,
+            settled_us: 0,
+            counts: SlotCounts::default(),
+            gaps: 0,
+            freezes: 0,
+            longest_gap_us: 0,
+            loss: Loss::default(),
+        }
+    }
+
+    /// Somebody wants a picture here, since then.
+    pub(super) fn want(&mut self, since_us: u64) {
+        self.wanted_us.get_or_insert(since_us);
+    }
+
+    /// A packet of the slot's stream. What else is wanted of it.
+    pub(super) fn handle(&mut self, heading: Heading) -> Look {
+        let Some(fresh) = self.number(heading.sequence, heading.at_us) else {
+            self.counts.violations[Violation::Jump as usize] += 1;
+            self.greatest = None;
+            self.missing.clear();
+            return Look::No;
+        };
+        if !fresh {
+            return Look::No;
+        }
+        self.counts.packets += 1;
+        self.loss.received += 1;
+        if heading.source != self.source {
+            self.counts.switches += u64::from(self.source.is_some());
+            self.source = heading.source;
+            self.settled_us = heading.at_us + SETTLE_US;
+            self.needs_key = self.kind == SlotKind::Picture;
+            self.last_frame_us = None;
+        }
+        let starts = std::mem::replace(&mut self.at_start, heading.marker || self.kind == SlotKind::Voice);
+        let ends = heading.marker || self.kind == SlotKind::Voice;
+        if ends {
+            self.end_unit(heading.at_us);
+        }
+        if self.needs_key && starts {
+            return Look::Key;
+        }
+        self.until_look = self.until_look.saturating_sub(1);
+        if ends && self.until_look == 0 && heading.at_us >= self.settled_us && !self.needs_key {
+            self.until_look = LOOK_EACH;
+            return Look::Latency;
+        }
+        Look::No
+    }
+
+    /// A packet came as a repair, under its own number.
+    pub(super) fn handle_repair(&mut self, sequence: u16) {
+        let Some(number) = self.greatest.map(|greatest| nearest(greatest, sequence)) else {
+            return;
+        };
+        if self.missing.remove(&number).is_some() {
+            self.counts.packets += 1;
+            self.counts.repaired += 1;
+        }
+    }
+
+    /// A key frame begins in the packet that was asked about. If it is the first of the slot: how long it was wanted.
+    pub(super) fn tell_key(&mut self, at_us: u64) -> Option<u64> {
+        self.needs_key = false;
+        let wanted = self.wanted_us.filter(|_| !self.shown)?;
+        self.shown = true;
+        Some(at_us.saturating_sub(wanted))
+    }
+
+    /// Puts a number in its place; whether it is new. Nothing: it is of another stream.
+    fn number(&mut self, sequence: u16, at_us: u64) -> Option<bool> {
+        let Some(greatest) = self.greatest else {
+            // Far from zero, so that a number before the first is a number too.
+            let first = (1 << 32) | u64::from(sequence);
+            self.greatest = Some(first);
+            (self.loss.first, self.loss.received) = (first, 0);
+            (self.loss.told_expected, self.loss.told_received) = (0, 0);
+            return Some(true);
+        };
+        let number = nearest(greatest, sequence);
+        if number.abs_diff(greatest) > JUMP_MAX {
+            return None;
+        }
+        if number <= greatest {
+            return Some(self.missing.remove(&number).is_some());
+        }
+        for hole in greatest + 1..number {
+            self.gaps += 1;
+            self.missing.insert(
+                hole,
+                Missing {
+                    since_us: at_us,
+                    nack_us: at_us,
+                    nacks: 0,
+                },
+            );
+        }
+        self.greatest = Some(number);
+        Some(true)
+    }
+
+    fn end_unit(&mut self, at_us: u64) {
+        self.counts.units += 1;
+        if self.kind == SlotKind::Voice {
+            return;
+        }
+        if self.needs_key {
+            self.counts.undecodable += 1;
+            return;
+        }
+        if let Some(last) = self.last_frame_us.replace(at_us) {
+            let passed = at_us.saturating_sub(last);
+            self.longest_gap_us = self.longest_gap_us.max(passed);
+            let mean = self.mean_frame_us;
+            self.freezes += u64::from(mean > 0 && passed > (3 * mean).max(mean + FREEZE_US));
+            self.mean_frame_us = if mean == 0 {
+                passed
+            } else {
+                (29 * mean + passed) / 30
+            };
+        }
+    }
+
+    /// Whether it waits for something.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.missing.is_empty() || (self.needs_key && self.greatest.is_some())
+    }
+
+    /// Gives up what is too old, or everything.
+    pub(super) fn give_up(&mut self, now_us: Option<u64>) {
+        let before = self.missing.len();
+        self.missing
+            .retain(|_, missing| now_us.is_some_and(|now| now.saturating_sub(missing.since_us) < REPAIR_US));
+        let lost = (before - self.missing.len()) as u64;
+        self.counts.lost += lost;
+        self.needs_key |= lost > 0 && self.kind == SlotKind::Picture && now_us.is_some();
+    }
+
+    /// Numbers to ask for now.
+    pub(super) fn poll_nacks(&mut self, now_us: u64, out: &mut Vec<u16>) {
+        for (&number, missing) in &mut self.missing {
+            if missing.nack_us <= now_us && missing.nacks < NACKS_MAX {
+                missing.nack_us = now_us + NACK_PAUSE_US;
+                missing.nacks += 1;
+                out.push(number as u16);
+            }
+        }
+    }
+
+    /// Whether to ask for a key frame now: frames come and none can be shown.
+    pub(super) fn poll_key_frame_request(&mut self, now_us: u64) -> bool {
+        let due = self.needs_key
+            && self.counts.packets > 0
+            && now_us.saturating_sub(self.last_pli_us) >= PLI_PAUSE_US;
+        if due && self.last_pli_us == 0 {
+            // The key frame that every picture begins with may be the next packet.
+            self.last_pli_us = now_us;
+            return false;
+        }
+        if due {
+            self.last_pli_us = now_us;
+        }
+        due
+    }
+
+    /// Share lost since the last report in 1/256, lost in all, greatest number with its wraps; nothing if nothing came.
+    pub(super) fn poll_report(&mut self) -> Option<(u8, i32, u32)> {
+        let greatest = self.greatest?;
+        let loss = &mut self.loss;
+        let expected = greatest + 1 - loss.first;
+        let (new_expected, new_received) = (
+            expected - loss.told_expected,
+            loss.received.saturating_sub(loss.told_received),
+        );
+        (loss.told_expected, loss.told_received) = (expected, loss.received);
+        if new_expected == 0 {
+            return None;
+        }
+        let lost = new_expected.saturating_sub(new_received);
+        let fraction = (lost * 256 / new_expected).min(255) as u8;
+        let all = expected as i64 - loss.received as i64;
+        Some((fraction, all as i32, (greatest - (1 << 32)) as u32))
+    }
+}
+
+/// The number nearest to the greatest that ends with these bits.
+fn nearest(greatest: u64, sequence: u16) -> u64 {
+    let ahead = sequence.wrapping_sub(greatest as u16);
+    if ahead < 0x8000 {
+        greatest + u64::from(ahead)
+    } else {
+        greatest - u64::from(0u16.wrapping_sub(ahead))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heading(sequence: u16, marker: bool, at_us: u64) -> Heading {
+        Heading {
+            sequence,
+            marker,
+            source: Some(5),
+            at_us,
+        }
+    }
+
+    #[test]
+    fn a_hole_is_asked_for_repaired_or_lost() {
+        let mut tally = Tally::new(SlotKind::Picture);
+        assert_eq!(tally.handle(heading(65_534, false, 1)), Look::Key);
+        assert_eq!(tally.tell_key(1), None, "nobody wanted it");
+        tally.handle(heading(1, true, 2));
+        let mut asked = Vec::new();
+        tally.poll_nacks(3, &mut asked);
+        tally.poll_nacks(3, &mut asked);
+        assert_eq!(asked, [65_535, 0], "each once within the pause");
+        tally.handle_repair(65_535);
+        tally.handle_repair(65_535);
+        tally.give_up(Some(2 + REPAIR_US));
+        let counts = &tally.counts;
+        assert_eq!(
+            (counts.packets, counts.repaired, counts.lost, tally.gaps),
+            (3, 1, 1, 2)
+        );
+        assert_eq!(
+            tally.handle(heading(2, true, 9)),
+            Look::Key,
+            "a decoder needs a key frame again"
+        );
+        assert_eq!(
+            tally.poll_report(),
+            Some((76, 2, 0x1_0002)),
+            "two of five, the repair aside"
+        );
+    }
+
+    #[test]
+    fn what_comes_late_is_no_loss_and_what_comes_twice_counts_once() {
+        let mut tally = Tally::new(SlotKind::Voice);
+        for sequence in [10, 12, 11, 11, 12] {
+            tally.handle(heading(sequence, false, 0));
+        }
+        tally.give_up(None);
+        assert_eq!((tally.counts.packets, tally.counts.lost, tally.gaps), (3, 0, 1));
+        tally.handle(heading(20_000, false, 0));
+        assert_eq!(tally.counts.errors(), 1, "a jump");
+    }
+
+    #[test]
+    fn a_still_picture_is_a_freeze_and_a_new_source_begins_with_a_key_frame() {
+        let mut tally = Tally::new(SlotKind::Picture);
+        tally.want(0);
+        let mut at_us = 40_000;
+        for sequence in 0..10 {
+            if tally.handle(heading(sequence, true, at_us)) == Look::Key {
+                assert_eq!(tally.tell_key(at_us), Some(40_000));
+            }
+            at_us += 40_000;
+        }
+        assert_eq!(tally.freezes, 0);
+        tally.handle(heading(10, true, at_us + 400_000));
+        assert_eq!(tally.freezes, 1);
+        let other = Heading {
+            source: Some(9),
+            ..heading(11, true, at_us + 900_000)
+        };
+        assert_eq!(tally.handle(other), Look::Key);
+        assert_eq!((tally.freezes, tally.counts.switches), (1, 1));
+        assert!(!tally.poll_key_frame_request(at_us + 900_000));
+        assert!(tally.poll_key_frame_request(at_us + 1_500_000));
+    }
+
+    #[test]
+    fn one_packet_in_sixteen_tells_its_latency() {
+        let mut tally = Tally::new(SlotKind::Voice);
+        let looks = (0..320).filter(|&n| tally.handle(heading(n, false, SETTLE_US + 1)) == Look::Latency);
+        assert_eq!(looks.count(), 0, "the slot has just begun");
+        let looks =
+            (320..640).filter(|&n| tally.handle(heading(n, false, 2 * SETTLE_US + 1)) == Look::Latency);
+        assert_eq!(looks.count(), 20);
+    }
+}

@@ -1,0 +1,181 @@
+//! What the server under load costs: its processes seen from outside, and the counters it tells.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::process;
+
+/// Longest answer of `/metrics` that is read.
+const METRICS_BYTES_MAX: u64 = 4 << 20;
+/// Longest wait for it.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whom to watch.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watched {
+    /// Processes, whose CPU and memory are added up.
+    pub(crate) pids: Vec<u32>,
+    /// The private listener, such as `http://127.0.0.1:9090`.
+    pub(crate) metrics: Option<String>,
+}
+
+/// The state of a server at one instant.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Look {
+    cpu: Vec<Duration>,
+    rss_kb: u64,
+    own_cpu: Duration,
+    counters: BTreeMap<String, f64>,
+}
+
+/// What it did between two looks.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct ServerFigures {
+    /// CPU seconds of each process watched, in the order they were named.
+    pub(crate) cpu_seconds: Vec<f64>,
+    /// Their memory at the end.
+    pub(crate) rss_kb: u64,
+    /// Packets of a run that went out in one system call, on average; nothing if the server does not tell.
+    pub(crate) gso_run_mean: Option<f64>,
+    /// RTP packets that it says it sent.
+    pub(crate) told_sent: Option<u64>,
+    /// Packets that it says it did not send because the kernel had no room.
+    pub(crate) told_full: Option<u64>,
+    /// CPU seconds of the load tester.
+    pub(crate) tester_cpu_seconds: f64,
+}
+
+impl Watched {
+    /// Memory of the processes now, in kB.
+    pub(crate) fn rss_kb(&self) -> u64 {
+        self.pids.iter().filter_map(|&pid| process::rss_kb(pid)).sum()
+    }
+
+    /// Looks now. What cannot be seen is left out.
+    pub(crate) async fn look(&self) -> Look {
+        let cpu = self.pids.iter().map(|&pid| process::cpu(pid).unwrap_or_default());
+        let counters = match &self.metrics {
+            Some(url) => fetch(url).await.unwrap_or_default(),
+            None => BTreeMap::new(),
+        };
+        Look {
+            cpu: cpu.collect(),
+            rss_kb: self.rss_kb(),
+            own_cpu: process::cpu(std::process::id()).unwrap_or_default(),
+            counters,
+        }
+    }
+}
+
+impl Look {
+    pub(crate) fn rss_kb(&self) -> u64 {
+        self.rss_kb
+    }
+
+    /// What happened since an earlier look.
+    pub(crate) fn since(&self, before: &Self) -> ServerFigures {
+        let count = |name: &str| {
+            let grown = self.counters.get(name)? - before.counters.get(name)?;
+            (grown >= 0.0).then_some(grown)
+        };
+        let ratio = |packets: &str, calls: &str| {
+            let calls = count(calls).filter(|&calls| calls > 0.0)?;
+            Some(count(packets)? / calls)
+        };
+        let run = ratio(
+            "diemcau_media_send_packets_total",
+            "diemcau_media_send_runs_total",
+        )
+        .or_else(|| {
+            ratio(
+                "diemcau_sent_total{kind=\"datagrams\"}",
+                "diemcau_sent_total{kind=\"system_calls\"}",
+            )
+        });
+        let kinds = ["out_audio", "out_repair", "out_video", "out_padding"];
+        let sent: Option<f64> = kinds
+            .iter()
+            .map(|kind| count(&format!("diemcau_rtp_packets_total{{kind=\"{kind}\"}}")))
+            .sum();
+        let spent = self.cpu.iter().zip(&before.cpu);
+        ServerFigures {
+            cpu_seconds: spent
+                .map(|(now, then)| now.saturating_sub(*then).as_secs_f64())
+                .collect(),
+            rss_kb: self.rss_kb,
+            gso_run_mean: run,
+            told_sent: sent.map(|sent| sent as u64),
+            told_full: count("diemcau_packets_dropped_total{reason=\"buffer_full\"}").map(|full| full as u64),
+            tester_cpu_seconds: self.own_cpu.saturating_sub(before.own_cpu).as_secs_f64(),
+        }
+    }
+}
+
+/// The counters of a Prometheus text by name with labels.
+async fn fetch(url: &str) -> anyhow::Result<BTreeMap<String, f64>> {
+    let rest = url
+        .strip_prefix("http://")
+        .context("--metrics is an http:// address")?;
+    let host = rest.split('/').next().unwrap_or(rest);
+    let get = async {
+        let mut stream = TcpStream::connect(host).await?;
+        let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut text = String::new();
+        stream.take(METRICS_BYTES_MAX).read_to_string(&mut text).await?;
+        anyhow::Ok(text)
+    };
+    let text = tokio::time::timeout(METRICS_TIMEOUT, get).await??;
+    Ok(parse(&text))
+}
+
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let pairs = lines.filter_map(|line| line.rsplit_once(' '));
+    pairs
+        .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(text: &str, cpu_ms: u64) -> Look {
+        Look {
+            cpu: vec![Duration::from_millis(cpu_ms)],
+            rss_kb: 5,
+            own_cpu: Duration::ZERO,
+            counters: parse(text),
+        }
+    }
+
+    #[test]
+    fn growth_between_two_looks_is_told() {
+        let text = |packets, calls| {
+            format!(
+                "# TYPE diemcau_sent_total counter\ndiemcau_sent_total{{kind=\"datagrams\"}} {packets}\n\
+                 diemcau_sent_total{{kind=\"system_calls\"}} {calls}\n"
+            )
+        };
+        let figures = look(&text(1_100, 300), 2_500).since(&look(&text(100, 100), 500));
+        assert_eq!(figures.gso_run_mean, Some(5.0));
+        assert_eq!(figures.cpu_seconds, [2.0]);
+        assert_eq!((figures.told_sent, figures.told_full), (None, None));
+    }
+
+    #[test]
+    fn the_counter_of_media_alone_is_preferred_and_nothing_is_made_up() {
+        let text = "diemcau_media_send_packets_total 90\ndiemcau_media_send_runs_total 30\n\
+                    diemcau_sent_total{kind=\"datagrams\"} 9\ndiemcau_sent_total{kind=\"system_calls\"} 9\n";
+        let none = "diemcau_media_send_packets_total 0\ndiemcau_media_send_runs_total 0\n";
+        assert_eq!(look(text, 0).since(&look(none, 0)).gso_run_mean, Some(3.0));
+        assert_eq!(look("", 0).since(&look("", 0)).gso_run_mean, None);
+    }
+}
