@@ -85,24 +85,7 @@ impl Room {
             mut pending,
             mut deliveries,
         } = std::mem::take(&mut self.batch);
-        for (packet, index) in pending.iter().zip(0..) {
-            let kind = packet.packet.of.source.kind();
-            let Some(endpoint) = self.endpoints.get(packet.from) else {
-                continue;
-            };
-            for (subscriber, place) in endpoint.source(kind).subscribers.iter().zip(deliveries.len()..) {
-                deliveries.push(Delivery {
-                    to: subscriber.endpoint,
-                    place: place as u32,
-                    index,
-                    slot: subscriber.slot,
-                });
-            }
-        }
-        // One packet goes to its receivers as they are.
-        if pending.len() > 1 {
-            deliveries.sort_unstable_by_key(|delivery| (delivery.to, delivery.place));
-        }
+        self.address(&pending, &mut deliveries);
         let mut after = After::default();
         for group in deliveries.chunk_by(|a, b| a.to == b.to) {
             self.deliver(now, &pending, group, &mut after);
@@ -111,6 +94,40 @@ impl Room {
         pending.clear();
         deliveries.clear();
         self.batch = Batch { pending, deliveries };
+    }
+
+    /// Whom the packets go to, one receiver after the other, each receiver's in their order.
+    fn address(&self, pending: &[Pending], deliveries: &mut Vec<Delivery>) {
+        let of_one = pending
+            .windows(2)
+            .all(|pair| pair[0].packet.of.source == pair[1].packet.of.source);
+        let subscribers = |packet: &Pending| {
+            let kind = packet.packet.of.source.kind();
+            let endpoint = self.endpoints.get(packet.from);
+            endpoint.map_or(&[][..], |endpoint| &endpoint.source(kind).subscribers)
+        };
+        let mut push = |subscriber: &Subscriber, index| {
+            deliveries.push(Delivery {
+                to: subscriber.endpoint,
+                place: deliveries.len() as u32,
+                index,
+                slot: subscriber.slot,
+            });
+        };
+        if let ([first, ..], true) = (pending, of_one) {
+            // The packets of a frame go to the same receivers, as they are.
+            let count = pending.len() as u32;
+            for subscriber in subscribers(first) {
+                (0..count).for_each(|index| push(subscriber, index));
+            }
+            return;
+        }
+        for (packet, index) in pending.iter().zip(0..) {
+            subscribers(packet)
+                .iter()
+                .for_each(|subscriber| push(subscriber, index));
+        }
+        deliveries.sort_unstable_by_key(|delivery| (delivery.to, delivery.place));
     }
 
     /// All that came for one receiver.
