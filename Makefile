@@ -46,7 +46,7 @@ e2e: web ## real browsers against the real server
 	cd tests/e2e && npm test --silent
 
 bench: ## benchmarks: they report, a person judges
-	$(CARGO) bench --package testkit --bench forward --locked
+	$(CARGO) bench --package testkit --bench '*' --locked
 
 sim-nightly: ## the simulated meetings over 500 seeds each (SIM_SEEDS=n for more; SIM_SEED=n replays one)
 	SIM_SEEDS=$(or $(SIM_SEEDS),500) $(CARGO) test --release --locked --package testkit --test sim_meeting

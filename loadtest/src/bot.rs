@@ -293,6 +293,7 @@ impl Bot {
             ServerMessage::Media {
                 state: MediaState::Connected,
             }
+            | ServerMessage::Queued { .. }
             | ServerMessage::Quality { .. }
             | ServerMessage::Send { .. }
             | ServerMessage::Speaker { .. }
