@@ -66,7 +66,7 @@ test('a page in line says at which place it stands, and is let in when its turn 
       }
     }
   }
-  const number = async () => Number((await page.evaluate(() => globalThis.diemcau.state.place)) ?? 0);
+  const number = async () => Number((await place.innerText()).replace(/\D/g, ''));
   const before = await number();
   assert.ok(before > 1 && before <= CROWD, `${before}`);
   await until('a better place', number, (n) => n < before);
