@@ -46,7 +46,7 @@ e2e: web ## real browsers against the real server
 	cd tests/e2e && npm test --silent
 
 bench: ## benchmarks: they report, a person judges
-	$(CARGO) bench --package testkit --bench forward --locked
+	$(CARGO) bench --package testkit --bench '*' --locked
 
 bench-load: web ## what forwarding costs on this machine, beside the bare loop (SPAN=10 seconds a case; ONLY=words of a name)
 	$(CARGO) build --release --locked --bin diemcau --bin diemcau-load

@@ -439,6 +439,7 @@ impl Bot {
             ServerMessage::Media {
                 state: MediaState::Connected,
             }
+            | ServerMessage::Queued { .. }
             | ServerMessage::Speaker { .. }
             | ServerMessage::Floor { .. }
             | ServerMessage::Pong { .. } => {}

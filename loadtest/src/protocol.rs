@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The version spoken.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 /// A source's kind, its place in a source's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -174,6 +174,10 @@ pub(crate) enum ServerMessage {
         id: u32,
         answer: String,
     },
+    Queued {
+        id: u32,
+        place: u32,
+    },
     Point {
         sequence: u64,
         change: Change,
@@ -277,7 +281,7 @@ mod tests {
         };
         assert_eq!(
             serde_json::to_string(&hello).unwrap(),
-            r#"{"type":"hello","version":2,"token":"t"}"#
+            r#"{"type":"hello","version":3,"token":"t"}"#
         );
         let view = ClientMessage::View {
             slots: vec![View {

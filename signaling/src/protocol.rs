@@ -5,18 +5,20 @@
 //! nesting are refused. The golden files in `fixtures/protocol/` are read by the tests of both ends.
 
 mod codes;
+mod offer;
 mod quality;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sfu::{
-    control::{MediaState, OFFER_BYTES_MAX, Profile, RoomId, RoomPolicy, SlotChange, VideoCodec},
+    control::{MediaState, Profile, RoomId, RoomPolicy, SlotChange, VideoCodec},
     engine::id::{MediaKind, PointNumber, SlotId, SourceKind, SourceNumber},
 };
 
 pub use self::{
     codes::{CloseCode, ErrorCode},
+    offer::Offer,
     quality::{LayerOrder, SlotQuality, SourceOrder, Stats},
 };
 use crate::{
@@ -25,9 +27,9 @@ use crate::{
 };
 
 /// Version that this server speaks.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
-/// Oldest version that it still serves: its own and the one before.
+/// Oldest version that it still serves: its own and the two before.
 pub const VERSION_MIN: u16 = 1;
 
 /// Longest client frame in bytes. A longer one closes with [`CloseCode::TooLarge`].
@@ -119,34 +121,6 @@ pub struct Join {
     pub published: BTreeSet<SourceKind>,
     /// The one offer.
     pub offer: Offer,
-}
-
-/// SDP of 1 to [`OFFER_BYTES_MAX`] bytes, not yet looked at. Its text (addresses, passwords) never shows in debug output.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Offer(String);
-
-impl TryFrom<String> for Offer {
-    type Error = Refused;
-    fn try_from(text: String) -> Result<Self, Refused> {
-        if (1..=OFFER_BYTES_MAX).contains(&text.len()) {
-            Ok(Self(text))
-        } else {
-            Err(Refused)
-        }
-    }
-}
-
-impl From<Offer> for String {
-    fn from(offer: Offer) -> Self {
-        offer.0
-    }
-}
-
-impl std::fmt::Debug for Offer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Offer({} bytes)", self.0.len())
-    }
 }
 
 /// A picture wanted in a video slot.
@@ -272,6 +246,13 @@ pub enum ServerMessage {
         id: u32,
         /// SDP answer.
         answer: String,
+    },
+    /// The `join` stands in line; from version 3 on.
+    Queued {
+        /// Of the `join`.
+        id: u32,
+        /// From 1.
+        place: u32,
     },
     /// One change of the roster.
     Point {

@@ -15,7 +15,10 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpSocket,
 };
-use tokio_tungstenite::{MaybeTlsStream, tungstenite::client::IntoClientRequest};
+use tokio_tungstenite::{
+    MaybeTlsStream,
+    tungstenite::{self, client::IntoClientRequest},
+};
 
 /// What Chromium offers.
 const OFFER: &str = include_str!("../../sfu/src/driver/peer/sdp/fixtures/chromium.sdp");
@@ -40,8 +43,12 @@ struct Serving {
 
 impl Serving {
     async fn start(data: &Path, filter: &str) -> Self {
+        Self::start_by(diemcau(data), data, filter).await
+    }
+
+    async fn start_by(program: Command, data: &Path, filter: &str) -> Self {
         let log = fs::File::create(data.join("serve.log")).expect("a file");
-        let mut command = tokio::process::Command::from(diemcau(data));
+        let mut command = tokio::process::Command::from(program);
         command
             .args(["serve", "--ready-json", "--listen", "127.0.0.1:0"])
             .env("DIEMCAU__LOG__FILTER", filter)
@@ -251,4 +258,76 @@ fn knock(joined: &Value, ready: &Value) {
     ] {
         socket.send_to(&datagram, node).expect("sent");
     }
+}
+
+/// The program where a process may have no more than so many files open.
+fn with_few_files(data: &Path, files: u32) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+    command
+        .env_clear()
+        .env("DIEMCAU__DATA", data)
+        .args(["-c", &script, env!("CARGO_BIN_EXE_diemcau")]);
+    command
+}
+
+#[tokio::test]
+async fn with_256_files_it_says_so_refuses_pages_above_its_places_and_goes_on() {
+    let data = tempfile::tempdir().expect("a folder");
+    let serving = Serving::start_by(with_few_files(data.path(), 256), data.path(), "info").await;
+    let log = fs::read_to_string(data.path().join("serve.log")).expect("a log");
+    assert!(log.contains("places=78"), "{log}");
+    let http = serving.text("http");
+    let mut open = Vec::new();
+    let token = serving
+        .text("join_url")
+        .split_once("#k=")
+        .expect("a link")
+        .1
+        .to_owned();
+    for _ in 0..78 {
+        let mut client = Client::connect(http, Some(http)).await.expect("a place");
+        client.hello(&token, None).await;
+        client.expect("welcome").await;
+        open.push(client);
+    }
+    let refused = Client::connect(http, Some(http)).await;
+    let Err(tungstenite::Error::Http(response)) = refused.map(drop) else {
+        panic!("one too many")
+    };
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    // More connections than files: the kernel holds them until there is room.
+    let address = http.trim_start_matches("http://");
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(
+            tokio::net::TcpStream::connect(address)
+                .await
+                .expect("held by the kernel"),
+        );
+    }
+    let mut client = open.pop().expect("one of them");
+    client.send(&json!({"type": "ping", "id": 7})).await;
+    assert_eq!(
+        client.next().await,
+        json!({"type": "pong", "id": 7}),
+        "who is in stays in"
+    );
+    drop((idle, open));
+    while Client::connect(http, Some(http)).await.is_err() {}
+    serving.stop().await;
+}
+
+#[test]
+fn with_too_few_files_to_serve_it_refuses_to_start() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut command = with_few_files(data.path(), 64);
+    let output = command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .output()
+        .expect("started");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("64 files") && said.contains("ulimit"), "{said}");
 }

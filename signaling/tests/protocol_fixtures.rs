@@ -59,7 +59,7 @@ fn server_frames_are_read_and_written_back_as_they_are() {
         assert_eq!(json(&message.encode()), json(&text), "{name}");
         types.insert(json(&text)["type"].to_string());
     }
-    assert_eq!(types.len(), 14, "one file at least for each type: {types:?}");
+    assert_eq!(types.len(), 15, "one file at least for each type: {types:?}");
 }
 
 #[test]

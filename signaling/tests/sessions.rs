@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Bench, Client, nowhere, settings};
+use common::{Bench, Client, join, nowhere, settings};
 use serde_json::json;
 use sfu::{
     control::{Command, Event, MediaState, SeatId, SlotChange},
@@ -140,7 +140,7 @@ async fn lost_media_is_told_and_joined_anew_with_the_same_number() {
             json!(word == "connected")
         );
     }
-    client.send(&common::join(5, "Ánh")).await;
+    client.send(&join(5, "Ánh")).await;
     let again = client.expect("joined").await;
     assert_eq!((&again["number"], &again["id"]), (&joined["number"], &json!(5)));
     assert_eq!(seat_of(&bench, 0).await, seat);
@@ -214,7 +214,7 @@ async fn a_camera_that_is_ready_before_the_answer_counts() {
     let mut second = bench.connect().await;
     second.hello(&bench.token("demo"), None).await;
     second.expect("welcome").await;
-    second.send(&common::join(1, "Bình")).await;
+    second.send(&join(1, "Bình")).await;
     second
         .send(&json!({"type": "publish", "source": "camera", "on": true}))
         .await;
@@ -304,4 +304,79 @@ async fn the_floor_outlives_a_broken_link_and_a_restart_of_signaling() {
         told => told.clone(),
     };
     assert_eq!(floor, 2);
+}
+
+/// One seat passes at once, then one in a second.
+async fn slow_door() -> Bench {
+    Bench::start_with(|config| (config.joins.per_second, config.joins.burst) = (1, 1)).await
+}
+
+async fn greeted(bench: &Bench, version: u16) -> Client {
+    let mut client = bench.connect().await;
+    let token = bench.token("demo");
+    client
+        .send(&json!({"type": "hello", "version": version, "token": token}))
+        .await;
+    client.expect("welcome").await;
+    client
+}
+
+#[tokio::test]
+async fn joins_beyond_the_pace_stand_in_line_and_are_told_their_place() {
+    let bench = slow_door().await;
+    let (_first, _) = bench.seated("demo", "A").await;
+    let (mut goes, mut stays) = (greeted(&bench, 3).await, greeted(&bench, 3).await);
+    goes.send(&join(2, "B")).await;
+    assert_eq!(goes.next().await, json!({"type": "queued", "id": 2, "place": 1}));
+    stays.send(&join(3, "C")).await;
+    assert_eq!(stays.next().await, json!({"type": "queued", "id": 3, "place": 2}));
+    // Asked again it keeps its place, and the older question has its answer.
+    stays.send(&join(4, "C")).await;
+    let error = stays.expect("error").await;
+    assert_eq!((&error["id"], &error["code"]), (&json!(3), &json!("state")));
+    stays
+        .send(&json!({"type": "publish", "source": "camera", "on": true}))
+        .await;
+    goes.send(&json!({"type": "leave"})).await;
+    assert_eq!(goes.closed().await.1, 1000);
+    let joined = stays.expect("joined").await;
+    assert_eq!(
+        (&joined["id"], &joined["number"]),
+        (&json!(4), &json!(2)),
+        "nobody else took a number"
+    );
+    let published = &joined["points"][1]["published"];
+    assert_eq!(
+        *published,
+        json!(["mic", "camera"]),
+        "switched on while it stood in line"
+    );
+}
+
+#[tokio::test]
+async fn clients_of_former_versions_stand_in_line_without_a_word_about_it() {
+    let bench = slow_door().await;
+    let (_first, _) = bench.seated("demo", "A").await;
+    for version in [1, 2] {
+        let mut client = greeted(&bench, version).await;
+        client.send(&join(2, "B")).await;
+        assert_eq!(client.next().await["type"], "joined", "version {version}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_may_ask_whether_there_is_a_place() {
+    let bench = Bench::start().await;
+    let mut stream = tokio::net::TcpStream::connect(bench.server.http.trim_start_matches("http://"))
+        .await
+        .expect("connected");
+    let request = "GET /api/v1/admission HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes())
+        .await
+        .expect("sent");
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer)
+        .await
+        .expect("answered");
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
 }

@@ -1,30 +1,11 @@
 //! What a forwarded packet costs, without sockets. Benchmarks report; a person judges.
 
 use divan::{Bencher, counter::ItemsCount};
-use sfu::{
-    engine::packet::Forward,
-    wire::srtp::{Profile, Side, contexts},
-};
+use sfu::engine::packet::Forward;
 use testkit::{link::Link, peer::Script, world::World};
 
 fn main() {
     divan::main();
-}
-
-/// Sealing one packet of that size with AES-128-GCM, in place.
-#[divan::bench(args = [160, 1_200])]
-fn seal(bencher: Bencher<'_, '_>, bytes: usize) {
-    let profile = Profile::AeadAes128Gcm;
-    let material = vec![7; profile.keying_material_len()];
-    let (mut sealer, _) = contexts(profile, &material, Side::Server).expect("keys of the right length");
-    let mut packet = vec![0x55; bytes + 16];
-    packet[..12].copy_from_slice(&[0x80, 96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-    let mut number = 0_u16;
-    bencher.counter(ItemsCount::new(1_usize)).bench_local(move || {
-        number = number.wrapping_add(1);
-        packet[2..4].copy_from_slice(&number.to_be_bytes());
-        sealer.seal_rtp(&mut packet, bytes).expect("a greater number")
-    });
 }
 
 /// One frame of a camera (three layers) through a room with that many receivers of its lowest layer: numbers, time, headers, payload copies.

@@ -1,14 +1,13 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { deadline, handle, newSession, stateOf, type Effect, type Input, type Seat, type Session } from '../src/engine/session';
 import type { ClientMessage, Point, ServerMessage } from '../src/engine/protocol';
-import { retryDelay } from '../src/engine/retry';
 
 let s: Session;
 let now: number;
 let last: Effect[];
 const me = 7;
 const point = (number: number, published: Point['published'] = []): Point => ({ number, name: `P${number}`, site: null, role: 'delegate', published, connected: true });
-const welcome: ServerMessage = { type: 'welcome', version: 2, server: 'x', room: { id: 'demo', title: 'Demo' }, name: '', site: null, role: 'delegate', points: 0,
+const welcome: ServerMessage = { type: 'welcome', version: 3, server: 'x', room: { id: 'demo', title: 'Demo' }, name: '', site: null, role: 'delegate', points: 0,
   video: { codecs: ['vp9'], scalable: true } };
 
 beforeEach(() => {
@@ -70,7 +69,7 @@ const comeBack = (): void => {
 describe('joining', () => {
   it('greets, asks for the seat with the offer, takes the answer, keeps the seat for a reload', () => {
     start();
-    expect(sent('hello')).toEqual({ type: 'hello', version: 2, token: 'T', resume: null });
+    expect(sent('hello')).toEqual({ type: 'hello', version: 3, token: 'T', resume: null });
     server(welcome);
     expect(at()).toBe('ready');
     give({ on: 'publish', source: 'mic', live: true });
@@ -347,13 +346,66 @@ describe('the end', () => {
   });
 });
 
-describe('retry law', () => {
-  it('is within half a second first and within eight at last', () => {
-    expect(retryDelay(0, 0)).toBe(0);
-    expect(retryDelay(0, 0.999)).toBeLessThan(500);
-    expect(retryDelay(1, 0.999)).toBeLessThan(850);
-    expect(retryDelay(400, 0.999)).toBeLessThan(8_000);
-    expect(retryDelay(400, 0.999)).toBeGreaterThan(7_900);
+describe('the line', () => {
+  const ask = (): number => {
+    start();
+    server(welcome);
+    give({ on: 'join', name: 'An', profile: 'laptop' });
+    offer();
+    return s.connection?.asked ?? 0;
+  };
+  const waits = (): unknown => {
+    const state = stateOf(s, now);
+    return state.at === 'joining' ? [state.waits, state.place] : state.at;
+  };
+  it('says at which place we are, and each word of it is a sign that the join is not lost', () => {
+    const id = ask();
+    expect(waits()).toEqual([null, null]);
+    for (let place = 30; place > 0; place -= 1) {
+      pass(1_000);
+      const ping = sent('ping');
+      if (ping !== undefined) server({ type: 'pong', id: ping.id });
+      server({ type: 'queued', id, place });
+      server({ type: 'queued', id: id + 99, place: 4_000 });
+      expect(waits()).toEqual(['line', place]);
+      expect(s.connection?.asked).toBe(id);
+    }
+    joined();
+    expect(at()).toBe('in');
+  });
+  it('that falls silent is asked again with a new offer', () => {
+    server({ type: 'queued', id: ask(), place: 3 });
+    pass(9_999);
+    expect(waits()).toEqual(['line', 3]);
+    pass(1_000);
+    expect(did('connect')).toBeDefined();
+    expect(waits()).toEqual(['node', null]);
+  });
+  it('ends with the link, and begins anew on the next one', () => {
+    server({ type: 'queued', id: ask(), place: 3 });
+    drop();
+    comeBack();
+    server(welcome);
+    expect(sent('join')).toBeDefined();
+    expect(waits()).toEqual([null, null]);
+  });
+});
+
+describe('a refused socket', () => {
+  it('is not tried again before the server wants it, whatever comes back meanwhile', () => {
+    give({ on: 'start', token: 'T', seat: null });
+    give({ on: 'closed', code: 1006, stayAway: 5_000 });
+    const all = [...pass(4_900), ...give({ on: 'network' })];
+    expect(all.filter((e) => e.do === 'open')).toEqual([]);
+    pass(100);
+    give({ on: 'network' });
+    expect(did('open')).toBeDefined();
+  });
+  it('without a word is tried again by the law, at once when the network is back', () => {
+    give({ on: 'start', token: 'T', seat: null });
+    drop();
+    give({ on: 'network' });
+    expect(did('open')).toBeDefined();
   });
 });
 

@@ -234,6 +234,7 @@ fn add_paths(registry: &Registry, counted: &Counted) {
             ("duplicate", uplinks.duplicates),
             ("probe", uplinks.probes),
             ("padding", uplinks.padding),
+            ("excess", uplinks.excess),
             ("unknown", uplinks.unknown),
             ("stray", uplinks.stray),
             ("malformed", uplinks.malformed),

@@ -164,6 +164,7 @@ impl AddAssign for UplinkStats {
             duplicates,
             probes,
             padding,
+            excess,
             unknown,
             stray,
             malformed,
@@ -178,6 +179,7 @@ impl AddAssign for UplinkStats {
         self.duplicates += duplicates;
         self.probes += probes;
         self.padding += padding;
+        self.excess += excess;
         self.unknown += unknown;
         self.stray += stray;
         self.malformed += malformed;

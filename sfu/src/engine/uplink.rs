@@ -2,6 +2,7 @@
 
 mod described;
 mod feedback;
+mod limit;
 mod recovery;
 
 use std::time::{Duration, Instant};
@@ -39,6 +40,7 @@ pub struct Uplink {
     now: Instant,
     own: Ssrc,
     extensions: ExtensionIds,
+    limit: limit::Limit,
     streams: Streams,
     /// By index of [`Streams::layers`].
     layers: Vec<Layer>,
@@ -95,6 +97,8 @@ pub struct UplinkStats {
     pub probes: u64,
     /// Without a payload.
     pub padding: u64,
+    /// More than an endpoint may send.
+    pub excess: u64,
     /// Nothing that was negotiated, or restarted too often.
     pub unknown: u64,
     /// Too old, or too far ahead alone.
@@ -115,6 +119,7 @@ impl Uplink {
             now: epoch,
             own,
             extensions: media.extensions,
+            limit: limit::Limit::default(),
             layers: streams.layers().iter().map(|_| Layer::default()).collect(),
             streams,
             brokers: Default::default(),
@@ -136,6 +141,11 @@ impl Uplink {
     pub fn handle_rtp<'p>(&mut self, now: Instant, packet: &RtpPacket<'p>) -> Option<Arrival<'p>> {
         self.now = self.now.max(now);
         self.pending = None;
+        let bytes = packet.header_len() + packet.payload().len() + usize::from(packet.padding_len());
+        if !self.limit.take(self.now, bytes) {
+            self.stats.excess += 1;
+            return None;
+        }
         if let Some(number) = self
             .extension(packet, self.extensions.transport_cc)
             .and_then(ext::transport_sequence)

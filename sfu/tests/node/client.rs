@@ -45,6 +45,8 @@ pub(crate) struct Client {
     ufrag: &'static str,
     endpoint: Endpoint,
     contexts: Option<(Sealer, Opener)>,
+    /// The node answered a check.
+    pub(crate) checked: bool,
     /// The node said goodbye.
     pub(crate) closed: bool,
     /// RTP packets in plaintext.
@@ -66,6 +68,7 @@ impl Client {
             ufrag: "abcd",
             endpoint: Endpoint::new(local, TransportProtocol::UDP, None),
             contexts: None,
+            checked: false,
             closed: false,
             received: Vec::new(),
         }
@@ -107,25 +110,25 @@ impl Client {
 
     /// Sends a nominating check with the credentials of the answer.
     pub(crate) async fn check(&self, answer: &str) {
-        let line = |name: &str| {
-            answer
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .expect("in the answer")
-        };
+        let ufrag = line(answer, "a=ice-ufrag:");
+        let request = self.request(ufrag, line(answer, "a=ice-pwd:"));
+        self.send_raw(&request).await;
+    }
+
+    /// A nominating check for whoever has that ufrag, with that password.
+    pub(crate) fn request(&self, ufrag: &str, password: &str) -> Vec<u8> {
         let mut check = Message::new();
         check.set_type(BINDING_REQUEST);
         check.transaction_id = TransactionId([5; 12]);
         check.write_header();
-        let name = format!("{}:{}", line("a=ice-ufrag:"), self.ufrag);
+        let name = format!("{ufrag}:{}", self.ufrag);
         check.add(ATTR_USERNAME, name.as_bytes());
         check.add(ATTR_USE_CANDIDATE, &[]);
-        let password = line("a=ice-pwd:").to_owned();
-        MessageIntegrity::new_short_term_integrity_with_provider(password, self.crypto.crypto())
+        MessageIntegrity::new_short_term_integrity_with_provider(password.to_owned(), self.crypto.crypto())
             .add_to(&mut check)
             .expect("room");
         FINGERPRINT.add_to(&mut check).expect("room");
-        self.socket.send_to(&check.raw, self.node).await.expect("sent");
+        check.raw
     }
 
     /// Connects as the answer says.
@@ -183,6 +186,7 @@ impl Client {
                     }
                 }
             }
+            (Class::Stun, _) => self.checked = true,
             (Class::Rtp, Some((_, opener))) => {
                 let length = opener.open_rtp(datagram).expect("authentic");
                 self.received.push(datagram[..length].to_vec());
@@ -201,6 +205,16 @@ impl Client {
         contexts(profile, material.as_ref(), Side::Client).expect("right length")
     }
 
+    /// Where it sends to.
+    pub(crate) fn node(&self) -> SocketAddr {
+        self.node
+    }
+
+    /// Sends bytes as they are, by the path of its media.
+    pub(crate) async fn send_raw(&self, datagram: &[u8]) {
+        self.socket.send_to(datagram, self.node).await.expect("sent");
+    }
+
     /// Sends an RTP packet of the m-section `mid`.
     pub(crate) async fn send(&mut self, mid: &str, fields: &HeaderFields, payload: &[u8]) {
         let mut packet = vec![0; 256 + payload.len() + RTP_OVERHEAD_MAX];
@@ -215,4 +229,12 @@ impl Client {
             .await
             .expect("sent");
     }
+}
+
+/// What stands behind that in an answer.
+pub(crate) fn line<'a>(answer: &'a str, name: &str) -> &'a str {
+    answer
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .expect("in the answer")
 }

@@ -90,6 +90,10 @@ pub(crate) async fn open_room(control: &Control) {
         points_max: 2,
         ..RoomPolicy::default()
     };
+    open_room_with(control, policy).await;
+}
+
+pub(crate) async fn open_room_with(control: &Control, policy: RoomPolicy) {
     let opened = control.call(Command::OpenRoom { room: room(), policy }).await;
     assert_eq!(opened, Ok(Reply::Done));
 }

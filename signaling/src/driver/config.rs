@@ -15,6 +15,8 @@ use sfu::{
     driver::config::NodeConfig,
 };
 
+use crate::engine::admission::Pace;
+
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,6 +28,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The private listener.
     pub metrics: MetricsConfig,
+    /// How fast people are let in.
+    pub joins: JoinsConfig,
     /// The media node.
     pub media: NodeConfig,
     /// Logs.
@@ -44,6 +48,7 @@ impl Default for Config {
             data: "data".into(),
             http: HttpConfig::default(),
             metrics: MetricsConfig::default(),
+            joins: JoinsConfig::default(),
             media: NodeConfig::default(),
             log: LogConfig::default(),
             topology: TopologyConfig::default(),
@@ -91,6 +96,31 @@ pub struct MetricsConfig {
     pub listen: Option<SocketAddr>,
     /// Whether `/debug/rooms/ROOM` shows what the node knows of a room. Default: true if the listener is on loopback.
     pub debug: Option<bool>,
+}
+
+/// How fast people are let in; above it they wait in line and are told their place.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JoinsConfig {
+    /// Joins in a second, in all rooms together; 1 to 10,000. Default 200.
+    pub per_second: u16,
+    /// Joins that pass at once after a pause; 1 to 10,000. Default 300.
+    pub burst: u16,
+}
+
+impl Default for JoinsConfig {
+    fn default() -> Self {
+        let Pace { per_second, burst } = Pace::default();
+        Self { per_second, burst }
+    }
+}
+
+impl JoinsConfig {
+    /// For the engine.
+    pub fn pace(&self) -> Pace {
+        let Self { per_second, burst } = *self;
+        Pace { per_second, burst }
+    }
 }
 
 /// Logs go to standard error; those of a node started by `serve` to `node.log` in the data folder.
@@ -168,6 +198,9 @@ fn codecs<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Video
 /// Most rooms of a configuration.
 const ROOMS_MAX: usize = 500;
 
+/// Most joins in a second, and at once.
+const JOINS_MAX: u16 = 10_000;
+
 /// Longest title in bytes.
 const TITLE_BYTES_MAX: usize = 200;
 
@@ -201,6 +234,9 @@ pub enum SettingsError {
     /// A room's codecs.
     #[error("configuration: room {0}: video names one to four of vp8, h264, vp9 and av1, each once")]
     Video(String),
+    /// How fast people are let in.
+    #[error("configuration: joins.per_second and joins.burst are 1 to 10,000")]
+    Joins,
     /// One of certificate and key without the other.
     #[error("configuration: http.certificate and http.key belong together")]
     HalfCertificate,
@@ -297,6 +333,10 @@ impl Config {
             if codecs.is_empty() || codecs.len() != room.video.len() {
                 return Err(SettingsError::Video(room.id.to_string()));
             }
+        }
+        let paces = 1..=JOINS_MAX;
+        if !paces.contains(&self.joins.per_second) || !paces.contains(&self.joins.burst) {
+            return Err(SettingsError::Joins);
         }
         if self.http.certificate.is_some() != self.http.key.is_some() {
             return Err(SettingsError::HalfCertificate);

@@ -18,16 +18,20 @@ use super::{
 };
 use crate::{
     engine::{
+        admission::{Admission, Answer, Asking, Pace, Place},
         effect::{Effect, Op, SessionId},
         meeting::{Input, Meeting, Request},
         network::LineNames,
         seat::{Claim, Person},
     },
-    protocol::{CloseCode, ErrorCode},
+    protocol::{CloseCode, ErrorCode, ServerMessage},
 };
 
 /// Messages waiting for the task. Full: senders wait, so that sessions are read more slowly.
 const QUEUE_LEN: usize = 4096;
+
+/// The protocol's first version in which a client is told its place in line.
+const VERSION_WITH_PLACES: u16 = 3;
 
 /// Something the task is told.
 #[derive(Debug)]
@@ -94,9 +98,9 @@ pub enum News {
 /// The door to the task.
 pub type Sender = mpsc::Sender<Message>;
 
-/// Starts the task with the rooms of the configuration, and the lines that meetings share.
+/// Starts the task with the rooms of the configuration, how fast they let people in, and the lines that meetings share.
 pub fn start(
-    rooms: &[RoomConfig],
+    (rooms, pace): (&[RoomConfig], Pace),
     (network, line_names): (Network, LineNames),
     keys: Arc<Keys>,
     calls: media::Calls,
@@ -117,6 +121,7 @@ pub fn start(
     let task = Task {
         rooms: rooms.collect(),
         sessions: HashMap::new(),
+        admission: Admission::new(pace),
         network,
         keys,
         calls,
@@ -129,7 +134,8 @@ pub fn start(
 
 struct Task {
     rooms: BTreeMap<RoomId, Meeting>,
-    sessions: HashMap<SessionId, (RoomId, Outbox)>,
+    sessions: HashMap<SessionId, Open>,
+    admission: Admission,
     network: Network,
     keys: Arc<Keys>,
     calls: media::Calls,
@@ -138,10 +144,19 @@ struct Task {
     outcomes: Vec<(RoomId, Input)>,
 }
 
+/// A session of some room.
+struct Open {
+    room: RoomId,
+    outbox: Outbox,
+    /// Of the protocol.
+    version: u16,
+}
+
 impl Task {
     async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         loop {
-            let deadline = self.rooms.values().filter_map(Meeting::poll_timeout).min();
+            let rooms = self.rooms.values().filter_map(Meeting::poll_timeout);
+            let deadline = rooms.chain(self.admission.poll_timeout(Instant::now())).min();
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(message) => self.handle(Instant::now(), message),
@@ -149,6 +164,7 @@ impl Task {
                 },
                 () = at(deadline) => {
                     let now = Instant::now();
+                    self.let_in(now);
                     let rooms: Vec<RoomId> = self.rooms.keys().cloned().collect();
                     for room in rooms {
                         if let Some(meeting) = self.rooms.get_mut(&room) {
@@ -161,6 +177,7 @@ impl Task {
             self.metrics
                 .points
                 .set(self.rooms.values().map(|m| m.points() as i64).sum());
+            self.metrics.queued.set(self.admission.waiting() as i64);
         }
     }
 
@@ -178,7 +195,12 @@ impl Task {
                     outbox.close(CloseCode::UnknownRoom, Some(ErrorCode::UnknownRoom));
                     return;
                 }
-                self.sessions.insert(session, (room.clone(), outbox));
+                let open = Open {
+                    room: room.clone(),
+                    outbox,
+                    version,
+                };
+                self.sessions.insert(session, open);
                 self.tell(
                     now,
                     &room,
@@ -192,23 +214,105 @@ impl Task {
             }
             Message::Ask { session, request } => {
                 // A session that was just closed may have asked before it knew.
-                if let Some((room, _)) = self.sessions.get(&session) {
-                    self.tell(now, &room.clone(), Input::Ask { session, request });
+                if self.sessions.contains_key(&session) {
+                    self.ask(now, session, request);
                 }
             }
             Message::Gone { session } => {
-                if let Some((room, _)) = self.sessions.remove(&session) {
+                self.admission.forget(session);
+                if let Some(Open { room, .. }) = self.sessions.remove(&session) {
                     self.tell(now, &room, Input::Gone { session });
                 }
             }
             Message::Media(news) => self.news(now, news),
             Message::Stop { done } => {
-                for (_, outbox) in self.sessions.values() {
+                for Open { outbox, .. } in self.sessions.values() {
                     outbox.close(CloseCode::GoingAway, None);
                 }
                 // Nobody waits any more if the server was told twice.
                 let _ = done.send(());
             }
+        }
+    }
+
+    /// Joins go by the door, everything else goes to the meeting.
+    fn ask(&mut self, now: Instant, session: SessionId, request: Request) {
+        match request {
+            Request::Join { join, seat } => {
+                let id = join.id;
+                let asking = Asking { session, join, seat };
+                match self.admission.ask(now, asking) {
+                    Answer::Passes(asking) => self.join(now, asking),
+                    Answer::Full(_) => self.refuse(session, id, ErrorCode::Unavailable),
+                    Answer::Waits { place, replaced } => {
+                        if let Some(former) = replaced {
+                            self.refuse(session, former, ErrorCode::State);
+                        }
+                        self.tell_place(&Place {
+                            session,
+                            join: id,
+                            place,
+                        });
+                    }
+                }
+            }
+            Request::Publish { source, on } => {
+                let waits = self.admission.publish(session, source, on);
+                // Who joins again has a seat, and everybody sees what it says; who joins first has none.
+                if !waits || self.has_seat(session) {
+                    self.pass(now, session, Request::Publish { source, on });
+                }
+            }
+            Request::Leave => {
+                self.admission.forget(session);
+                self.pass(now, session, Request::Leave);
+            }
+            request => self.pass(now, session, request),
+        }
+    }
+
+    /// Lets in whose turn has come, and tells the others where they stand.
+    fn let_in(&mut self, now: Instant) {
+        while let Some(asking) = self.admission.poll_passed(now) {
+            self.join(now, asking);
+        }
+        let places: Vec<Place> = self.admission.places(now).collect();
+        places.iter().for_each(|place| self.tell_place(place));
+    }
+
+    fn join(&mut self, now: Instant, Asking { session, join, seat }: Asking) {
+        self.pass(now, session, Request::Join { join, seat });
+    }
+
+    fn pass(&mut self, now: Instant, session: SessionId, request: Request) {
+        if let Some(room) = self.sessions.get(&session).map(|open| open.room.clone()) {
+            self.tell(now, &room, Input::Ask { session, request });
+        }
+    }
+
+    fn has_seat(&self, session: SessionId) -> bool {
+        let room = self.sessions.get(&session).map(|open| &open.room);
+        room.and_then(|room| self.rooms.get(room))
+            .is_some_and(|meeting| meeting.has_seat(session))
+    }
+
+    fn tell_place(&self, place: &Place) {
+        let open = self.sessions.get(&place.session);
+        if let Some(open) = open.filter(|open| open.version >= VERSION_WITH_PLACES) {
+            let message = ServerMessage::Queued {
+                id: place.join,
+                place: place.place,
+            };
+            open.outbox.send(message.encode().into());
+        }
+    }
+
+    fn refuse(&self, session: SessionId, id: u32, code: ErrorCode) {
+        self.metrics.refusals.with_label_values(&[code.as_str()]).inc();
+        if let Some(open) = self.sessions.get(&session) {
+            let id = Some(id);
+            open.outbox
+                .send(ServerMessage::Error { id, code }.encode().into());
         }
     }
 
@@ -271,19 +375,20 @@ impl Task {
             Effect::Send { to, message } => {
                 let text: axum::extract::ws::Utf8Bytes = message.encode().into();
                 for session in to {
-                    if let Some((_, outbox)) = self.sessions.get(&session) {
+                    if let Some(Open { outbox, .. }) = self.sessions.get(&session) {
                         outbox.send(text.clone());
                     }
                 }
             }
             Effect::Grant { to, claim, grant } => {
                 let resume = self.keys.sign_resume(&claim, auth::unix_now());
-                if let Some((_, outbox)) = self.sessions.get(&to) {
+                if let Some(Open { outbox, .. }) = self.sessions.get(&to) {
                     outbox.send(grant.into_message(&claim, resume).encode().into());
                 }
             }
             Effect::Close { session, code } => {
-                if let Some((_, outbox)) = self.sessions.remove(&session) {
+                self.admission.forget(session);
+                if let Some(Open { outbox, .. }) = self.sessions.remove(&session) {
                     outbox.close(code, None);
                 }
             }

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub sessions: IntGauge,
     /// Points in all rooms.
     pub points: IntGauge,
+    /// Joins that stand in line.
+    pub queued: IntGauge,
     /// Refusals by code.
     pub refusals: IntCounterVec,
     /// WebSockets closed by us, by close code.
@@ -67,6 +69,7 @@ impl Metrics {
         Self {
             sessions: gauge("diemcau_sessions", "Open WebSockets"),
             points: gauge("diemcau_participants", "Points in all rooms"),
+            queued: gauge("diemcau_joins_queued", "Joins that stand in line"),
             refusals: counters("diemcau_refusals_total", "Requests refused", "code"),
             closes: counters("diemcau_closes_total", "WebSockets closed by the server", "code"),
             commands_dropped: counter(

@@ -14,4 +14,5 @@ pub mod outbox;
 pub mod serve;
 pub mod topology;
 
+mod files;
 mod ws;

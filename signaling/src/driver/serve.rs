@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use axum_server::Handle;
 use sfu::control::{Network, RoomId};
 use tokio::{
-    sync::{Semaphore, oneshot, watch},
+    sync::{oneshot, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -22,7 +22,8 @@ use super::{
     auth::{self, Keys, RoomToken},
     certificate::{self, Files},
     config::Config,
-    http::{self, App, Origins, SESSIONS_MAX, Shared},
+    files,
+    http::{self, App, Origins, Shared, admission::Places},
     media::{self, Child, Link, NodeSettings, Place, Status},
     meeting_task::{self, Message},
     metrics::{self, Metrics, Shown},
@@ -87,6 +88,7 @@ pub enum NodePlace {
 /// # Errors
 /// A port is taken, a file cannot be used, the node does not start; each in words for people.
 pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> {
+    let places = files::places()?;
     make_data(&config.data)?;
     let lock = lock(&config.data)?;
     let keys = Arc::new(Keys::load_or_create(&config.data)?);
@@ -100,7 +102,13 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
     let (calls, calls_receiver) = media::calls();
     let (looks, looks_receiver) = node_look::looks();
     let (status, mut media_status) = watch::channel(Status::Down);
-    let meetings = meeting_task::start(&config.rooms, network, keys.clone(), calls, counters.clone());
+    let meetings = meeting_task::start(
+        (&config.rooms, config.joins.pace()),
+        network,
+        keys.clone(),
+        calls,
+        counters.clone(),
+    );
     let place = place_of(config, place)?;
     let link = Link {
         place,
@@ -123,7 +131,7 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
         media: media_status,
         metrics: counters.clone(),
         tls,
-        sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+        places: Places::new(places),
     });
     let (public_handle, private_handle) = (Handle::new(), Handle::new());
     let public = listen_public(listener, files, http::router(app), public_handle.clone()).await?;

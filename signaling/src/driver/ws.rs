@@ -76,9 +76,12 @@ pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade:
             "A WebSocket is wanted here",
         );
     };
-    let Ok(place) = app.sessions.clone().try_acquire_owned() else {
-        app.metrics.refusals.with_label_values(&["full"]).inc();
-        return problem::unavailable(rand::random_range(1..=8));
+    let place = match app.places.take() {
+        Ok(place) => place,
+        Err(refused) => {
+            app.metrics.refusals.with_label_values(&[refused.as_str()]).inc();
+            return refused.into_response();
+        }
     };
     upgrade
         .max_message_size(OFFER_FRAME_BYTES_MAX)

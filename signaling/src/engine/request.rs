@@ -20,6 +20,13 @@ use crate::{
 };
 
 impl Meeting {
+    /// Whether that session sits on a seat.
+    pub fn has_seat(&self, session: SessionId) -> bool {
+        self.sessions
+            .get(&session)
+            .is_some_and(|known| known.seat.is_some())
+    }
+
     pub(super) fn ask(&mut self, session: SessionId, request: Request) -> Result<(), ErrorCode> {
         match request {
             Request::Join { join, seat } => self.join(session, *join, seat),

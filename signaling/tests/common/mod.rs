@@ -318,7 +318,7 @@ impl Client {
     }
 
     pub(crate) async fn hello(&mut self, token: &str, resume: Option<&str>) {
-        self.send(&json!({"type": "hello", "version": 2, "token": token, "resume": resume}))
+        self.send(&json!({"type": "hello", "version": 3, "token": token, "resume": resume}))
             .await;
     }
 

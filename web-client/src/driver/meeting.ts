@@ -117,7 +117,7 @@ export function createMeeting(url: string, token: string, options: Options): Mee
             if (message.ok) step({ on: 'message', message: message.value });
             else undecoded += 1;
           },
-          closed: (code) => step({ on: 'closed', code }),
+          closed: (code, stayAway) => step({ on: 'closed', code, stayAway }),
         });
         return;
       case 'close':

@@ -1,7 +1,7 @@
 // The client protocol of docs/PROTOCOL.md: what this page sends, what it takes, and the one door (`decode`) by which server messages come in.
 import { boolean, fail, integer, isObject, list, map, nullable, object, oneOf, text, type Of, type Result, type Shape } from './shape';
 
-export const VERSION = 2;
+export const VERSION = 3;
 
 export const KINDS = ['mic', 'camera', 'screen', 'screen_sound'] as const;
 /** A kind of source; its index in `KINDS` is the low two bits of a source's number. */
@@ -104,6 +104,7 @@ const SERVER = {
     type: oneOf(['resumed']), number, resume: token, media: oneOf(['kept', 'lost']), slots: slotChanges, points, sequence,
     floor: nullable(number),
   }),
+  queued: object({ type: oneOf(['queued']), id, place: integer(1, U32_MAX) }),
   restarted: object({ type: oneOf(['restarted']), id, answer: sdp }),
   point: object({ type: oneOf(['point']), sequence, change: oneOf(['joined', 'changed', 'left']), point }),
   slots: object({ type: oneOf(['slots']), slots: slotChanges }),

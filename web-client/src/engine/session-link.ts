@@ -5,7 +5,8 @@ import { VERSION, type ClientMessage } from './protocol';
 
 export type Link =
   | { at: 'down' }
-  | { at: 'waiting'; until: number; attempt: number; downSince: number }
+  /** Not before `earliest`, whatever happens: the server said so. */
+  | { at: 'waiting'; until: number; earliest: number; attempt: number; downSince: number }
   | { at: 'opening'; since: number; attempt: number; downSince: number }
   /** `hello` is sent, `welcome` is not here yet. */
   | { at: 'greeting'; since: number; attempt: number; downSince: number }
@@ -43,7 +44,7 @@ export function ponged(s: Session, now: number, id: number): void {
   s.link.pingAt = now + PING_MS;
 }
 
-export function closed(s: Session, now: number, code: number, out: Effect[]): void {
+export function closed(s: Session, now: number, code: number, stayAway: number, out: Effect[]): void {
   if (s.link.at === 'down' || s.end !== null) return;
   switch (code) {
     case 1001:
@@ -53,7 +54,7 @@ export function closed(s: Session, now: number, code: number, out: Effect[]): vo
     case 1012:
     case 1013:
     case 4408:
-      return wait(s, now);
+      return wait(s, now, stayAway);
     case 1000:
       s.link = { at: 'down' };
       return end(s, { at: 'left', why: 'ended' }, out);
@@ -69,7 +70,7 @@ export function closed(s: Session, now: number, code: number, out: Effect[]): vo
 /** Gives the link up as dead (or out of step) and comes back at once by the law. */
 export function dead(s: Session, now: number, out: Effect[]): void {
   out.push({ do: 'close', code: 4000 });
-  wait(s, now);
+  wait(s, now, 0);
 }
 
 export function linkTime(s: Session, now: number, urgent: boolean, out: Effect[]): void {
@@ -78,7 +79,7 @@ export function linkTime(s: Session, now: number, urgent: boolean, out: Effect[]
     case 'down':
       return;
     case 'waiting':
-      if (!urgent && now < link.until) return;
+      if (now < (urgent ? link.earliest : link.until)) return;
       s.link = { at: 'opening', since: now, attempt: link.attempt + 1, downSince: link.downSince };
       out.push({ do: 'open' });
       return;
@@ -116,11 +117,13 @@ export function linkDeadline(s: Session): number {
   }
 }
 
-function wait(s: Session, now: number): void {
+function wait(s: Session, now: number, stayAway: number): void {
   const before = s.link;
   const attempt = 'attempt' in before ? before.attempt : 0;
   const downSince = 'downSince' in before ? before.downSince : now;
-  s.link = { at: 'waiting', until: now + retryDelay(attempt, s.random()), attempt, downSince };
+  s.link = {
+    at: 'waiting', until: now + retryDelay(attempt, s.random(), stayAway), earliest: now + retryDelay(0, 0, stayAway), attempt, downSince,
+  };
   const c = s.connection;
   if (c === null) return;
   // What was asked of the old link has no answer any more. An offer that nobody accepted is still good.

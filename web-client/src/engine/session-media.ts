@@ -2,7 +2,7 @@
 import { retryDelay } from './retry';
 import { sendMessage } from './session-link';
 import type { Effect, Input, Session } from './session';
-import type { Sources } from './protocol';
+import type { Server, Sources } from './protocol';
 import { VP8_ONLY } from './video';
 
 export interface Connection {
@@ -14,6 +14,8 @@ export interface Connection {
   offer: { sdp: string; sources: Sources } | null;
   /** The `join` that waits for its answer. */
   asked: number | null;
+  /** The place in line of that `join`; null: it does not stand in line, as far as the server said. */
+  place: number | null;
   /** The ICE restart under way: `id` is null until its offer is made. */
   restart: { id: number | null } | null;
   /** Some connection of this seat has been up. */
@@ -28,7 +30,7 @@ export interface Connection {
 export function renew(s: Session, now: number, out: Effect[]): void {
   const old = s.connection;
   s.connection = {
-    id: s.nextId++, state: 'offering', since: now, offer: null, asked: null, restart: null,
+    id: s.nextId++, state: 'offering', since: now, offer: null, asked: null, place: null, restart: null,
     wasConnected: old?.wasConnected ?? false, renewals: old === null ? 0 : old.renewals + 1, renewAt: null,
   };
   out.push({ do: 'connect', connection: s.connection.id, video: s.welcome?.video ?? VP8_ONLY });
@@ -63,12 +65,21 @@ export function tryJoin(s: Session, out: Effect[]): void {
   const c = s.connection;
   if (s.link.at !== 'up' || s.link.resuming !== null || s.wish === null || c?.state !== 'offered' || c.offer === null) return;
   c.asked = s.nextId++;
+  c.place = null;
   c.state = 'asked';
   const { name, profile } = s.wish;
   const { sdp, sources } = c.offer;
   const published = [...s.published].filter((kind) => sources[kind] !== undefined);
   s.told = new Set(published);
   sendMessage(s, { type: 'join', id: c.asked, name, profile, sources, published, offer: sdp }, out);
+}
+
+/** The `join` stands in line. Every word of it is a sign that the server has not lost it. */
+export function queued(s: Session, now: number, { id, place }: Server<'queued'>): void {
+  const c = s.connection;
+  if (c?.state !== 'asked' || c.asked !== id) return;
+  c.place = place;
+  c.since = now;
 }
 
 export function accepted(s: Session, now: number): Connection | null {

@@ -2,7 +2,7 @@
 import { apply, snapshot } from './roster';
 import { end, refuse, resync, seated, type Effect, type Session } from './session';
 import { greeted, ponged } from './session-link';
-import { accepted, makeReady, mediaLost, mediaTime, renew, renewLater, tryJoin } from './session-media';
+import { accepted, makeReady, mediaLost, mediaTime, queued, renew, renewLater, tryJoin } from './session-media';
 import type { ErrorCode, Server, ServerMessage } from './protocol';
 
 export function received(s: Session, now: number, message: ServerMessage, out: Effect[]): void {
@@ -17,6 +17,8 @@ export function received(s: Session, now: number, message: ServerMessage, out: E
       return joined(s, now, message, out);
     case 'resumed':
       return resumed(s, now, message, out);
+    case 'queued':
+      return queued(s, now, message);
     case 'restarted': {
       const c = s.connection;
       if (c?.restart?.id === message.id) out.push({ do: 'accept', connection: c.id, answer: message.answer, slots: null });

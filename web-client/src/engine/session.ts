@@ -20,7 +20,8 @@ export type Input =
   /** A person asks to try again after `failed` or `left`. */
   | { on: 'again' }
   | { on: 'opened' }
-  | { on: 'closed'; code: number }
+  /** `stayAway`: milliseconds that the server wants no new try, if it refused the socket. */
+  | { on: 'closed'; code: number; stayAway?: number }
   | { on: 'message'; message: ServerMessage }
   | { on: 'offer'; connection: number; sdp: string; sources: Sources }
   | { on: 'restart_offer'; connection: number; sdp: string }
@@ -79,7 +80,8 @@ export type State =
   | { at: 'idle' }
   | { at: 'connecting'; welcome: null; late: boolean }
   | { at: 'ready'; welcome: Server<'welcome'>; refused: ErrorCode | null; late: boolean }
-  | { at: 'joining'; welcome: Server<'welcome'> | null; waits: 'link' | 'node' | null }
+  /** `place`: ours in the line, while the server makes us wait. */
+  | { at: 'joining'; welcome: Server<'welcome'> | null; waits: 'link' | 'node' | 'line' | null; place: number | null }
   | { at: 'in'; welcome: Server<'welcome'> | null; number: number }
   | { at: 'reconnecting'; welcome: Server<'welcome'> | null; number: number; what: Trouble }
   | { at: 'left'; why: 'self' | 'taken' | 'ended' }
@@ -151,7 +153,9 @@ export function stateOf(s: Session, now: number): State {
   }
   const c = s.connection;
   if (s.number === null || c === null || !s.entered) {
-    return { at: 'joining', welcome: s.welcome, waits: late ? 'link' : (c?.renewals ?? 0) > 0 ? 'node' : null };
+    const place = c?.state === 'asked' ? c.place : null;
+    const waits = late ? 'link' : place !== null ? 'line' : (c?.renewals ?? 0) > 0 ? 'node' : null;
+    return { at: 'joining', welcome: s.welcome, waits, place };
   }
   const settling = c.state === 'accepted' && !c.wasConnected && c.renewals === 0;
   const trouble: Trouble | null = late || !s.seat ? 'link' : c.state === 'connected' || settling ? null : 'media';
@@ -173,7 +177,7 @@ function take(s: Session, now: number, input: Input, out: Effect[]): void {
     case 'opened':
       return opened(s, now, out);
     case 'closed':
-      return closed(s, now, input.code, out);
+      return closed(s, now, input.code, input.stayAway ?? 0, out);
     case 'message':
       return received(s, now, input.message, out);
     case 'offer':

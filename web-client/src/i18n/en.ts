@@ -30,6 +30,8 @@ export const en = {
   join: 'JOIN MEETING',
   joining: 'Joining…',
   joining_node: 'The server is busy. Trying again…',
+  joining_line: 'Many points are joining at once.',
+  joining_place: 'You are number {n} in line; please keep this page open.',
   listen_only: 'Listen only',
   listen_only_hint: 'Join with camera and microphone off',
   preview_off: 'Camera is off',

@@ -29,6 +29,8 @@ export const vi = {
   join: 'VÀO HỌP',
   joining: 'Đang vào họp…',
   joining_node: 'Máy chủ đang bận. Hệ thống tự thử lại…',
+  joining_line: 'Nhiều điểm cầu đang vào họp cùng lúc.',
+  joining_place: 'Bạn ở vị trí thứ {n} trong hàng chờ, xin giữ trang này mở.',
   listen_only: 'Chỉ nghe',
   listen_only_hint: 'Vào họp không bật camera và micro',
   preview_off: 'Camera đang tắt',

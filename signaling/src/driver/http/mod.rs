@@ -1,5 +1,6 @@
 //! What is served over HTTP: the page, the WebSocket, health and version. One router, so that tests need no server.
 
+pub mod admission;
 mod health;
 mod page;
 pub mod problem;
@@ -14,13 +15,10 @@ use axum::{
     response::Response,
     routing::get,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 
 use super::{auth::Keys, media::Status, meeting_task::Sender, metrics::Metrics, ws};
-
-/// Most open WebSockets. Above it an upgrade is answered with 503 and `Retry-After`; open ones are not touched.
-pub const SESSIONS_MAX: usize = 2_000;
 
 /// Largest body of any request; no route reads one yet.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -48,7 +46,7 @@ pub struct Shared {
     /// Whether the listener speaks TLS.
     pub tls: bool,
     /// Places for WebSockets.
-    pub sessions: Arc<Semaphore>,
+    pub places: admission::Places,
 }
 
 impl From<Shared> for App {
@@ -68,6 +66,7 @@ impl std::ops::Deref for App {
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/ws", get(ws::upgrade))
+        .merge(admission::router())
         .merge(health::router())
         .merge(page::router())
         .fallback(problem::not_found)

@@ -26,13 +26,9 @@ pub fn forbidden() -> Response {
     of(StatusCode::FORBIDDEN, "forbidden", "Forbidden")
 }
 
-/// No place; come again after so many seconds.
-pub fn unavailable(retry_after_seconds: u8) -> Response {
-    let mut response = of(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "unavailable",
-        "Service Unavailable",
-    );
+/// Not now; come again after so many seconds.
+pub fn later(status: StatusCode, code: &str, title: &str, retry_after_seconds: u8) -> Response {
+    let mut response = of(status, code, title);
     response.headers_mut().insert(
         header::RETRY_AFTER,
         HeaderValue::from(u16::from(retry_after_seconds)),

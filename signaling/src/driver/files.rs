@@ -1,0 +1,85 @@
+//! How many files this process may have open: each WebSocket is one, and a page that loads takes some more.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::http::admission::SESSIONS_MAX;
+
+/// Files that are no connection of a page: listeners, the node's socket, logs, keys, the runtime's own.
+const RESERVED: usize = 100;
+
+/// Files for each WebSocket: itself, and as many again for the loading of pages.
+const FILES_EACH: usize = 2;
+
+/// Fewer places than this are no server.
+const PLACES_MIN: usize = 10;
+
+/// The limit leaves no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this process may have no more than {files} files open, and needs {} at least; raise the limit \
+     (LimitNOFILE= of systemd, or: ulimit -n 8192)",
+    RESERVED + PLACES_MIN * FILES_EACH
+)]
+pub(super) struct TooFew {
+    files: usize,
+}
+
+/// Raises the limit as far as the system lets us, and tells how many WebSockets it has room for, at most [`SESSIONS_MAX`].
+///
+/// # Errors
+/// See [`TooFew`].
+pub(super) fn places() -> Result<usize, TooFew> {
+    let wanted = (RESERVED + SESSIONS_MAX * FILES_EACH) as u64;
+    let limit = getrlimit(Resource::Nofile);
+    let may = limit.maximum.map_or(wanted, |hard| hard.min(wanted));
+    let raised = Rlimit {
+        current: Some(may),
+        maximum: limit.maximum,
+    };
+    // None: no limit at all.
+    let has = limit.current.unwrap_or(wanted);
+    let has = if has < may && setrlimit(Resource::Nofile, raised).is_ok() {
+        may
+    } else {
+        has
+    };
+    let files = usize::try_from(has).unwrap_or(usize::MAX);
+    let places = places_of(files)?;
+    if places < SESSIONS_MAX {
+        tracing::warn!(
+            files,
+            places,
+            "the limit of open files leaves room for few pages; raise it (LimitNOFILE= of systemd, or ulimit -n)"
+        );
+    }
+    Ok(places)
+}
+
+fn places_of(files: usize) -> Result<usize, TooFew> {
+    let places = files.saturating_sub(RESERVED) / FILES_EACH;
+    if places < PLACES_MIN {
+        return Err(TooFew { files });
+    }
+    Ok(places.min(SESSIONS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_places_for_pages_within_the_limits() {
+        for (files, places) in [
+            (120, 10),
+            (256, 78),
+            (1_024, 462),
+            (4_100, 2_000),
+            (1 << 20, 2_000),
+        ] {
+            assert_eq!(places_of(files), Ok(places), "{files} files");
+        }
+        for files in [0, 64, 119] {
+            assert_eq!(places_of(files), Err(TooFew { files }));
+        }
+    }
+}
