@@ -33,7 +33,7 @@ use self::{
 use crate::{
     driver::gate::DtlsRefused,
     engine::packet::soonest,
-    wire::srtp::{OpenError, Opener, SealError, Sealer},
+    wire::srtp::{OpenError, Opener, Profile, SealError, Sealer},
 };
 
 /// A peer whose handshake is not done by then is lost.
@@ -181,6 +181,11 @@ impl Peer {
     /// Whether keys are there and the client consents.
     pub fn is_connected(&self) -> bool {
         self.srtp.is_some() && !self.is_lost
+    }
+
+    /// How packets are protected; none before the handshake is done, or after the end.
+    pub fn profile(&self) -> Option<Profile> {
+        self.dtls.profile()
     }
 
     /// Where packets go now; none before the first check.
