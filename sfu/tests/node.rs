@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
 use sfu::{
     control::{
-        ClientState, Command, ControlError, Event, Join, LineBudget, MediaState, Network, Profile, Reply,
-        RoomId, RoomPolicy, RoomReport, SeatId, SlotChange, Want,
+        ClientKind, ClientState, Command, ControlError, Event, Join, LineBudget, MediaState, Network,
+        Profile, Reply, RoomId, RoomPolicy, RoomReport, SeatId, SlotChange, Want,
     },
     driver::{
         api::{Connector, Listener},
@@ -65,6 +65,7 @@ fn join(name: &str, point: u32, offer: String) -> Join {
         number: number(point),
         site: None,
         rank: Default::default(),
+        client: Default::default(),
         profile: Profile::Phone,
         sources: BTreeMap::from([
             (SourceKind::Mic, "0".to_owned()),
@@ -78,7 +79,7 @@ fn join(name: &str, point: u32, offer: String) -> Join {
 
 async fn answer(control: &Control, join: Join) -> String {
     match control.call(Command::Join(Box::new(join))).await {
-        Ok(Reply::Joined { answer, slots }) => {
+        Ok(Reply::Joined { answer, slots, .. }) => {
             let slots: Vec<_> = slots.into_iter().collect();
             assert_eq!(
                 slots,
@@ -127,6 +128,10 @@ fn key_frame(picture_id: u8) -> Vec<u8> {
 
 /// Key frame number `frame` of the camera.
 async fn send_picture(from: &mut Client, frame: u16) {
+    send_picture_of(from, "1", frame).await;
+}
+
+async fn send_picture_of(from: &mut Client, mid: &str, frame: u16) {
     let fields = HeaderFields {
         marker: true,
         payload_type: 96,
@@ -135,7 +140,7 @@ async fn send_picture(from: &mut Client, frame: u16) {
         ssrc: 77,
         ..HeaderFields::default()
     };
-    from.send("1", &fields, &key_frame(frame as u8)).await;
+    from.send(mid, &fields, &key_frame(frame as u8)).await;
 }
 
 async fn show(control: &Control, name: &str, source: SourceNumber) {
@@ -219,6 +224,113 @@ async fn after_an_ice_restart_both_ways_go_on_at_the_new_address() {
     }
     assert_eq!(control.call(Command::Shutdown).await, Ok(Reply::Done));
     assert_eq!(node.await.expect("no panic").expect("ended well"), Ended::Asked);
+}
+
+/// A publisher without header extensions and a player, in a room that is full with one point.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_player_gets_what_it_is_aimed_at_and_a_publisher_restarts_by_a_fragment() {
+    let (_node, connector) = start();
+    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
+    let policy = RoomPolicy {
+        points_max: 1,
+        players_max: 1,
+        ..RoomPolicy::default()
+    };
+    let opened = control.call(Command::OpenRoom { room: room(), policy }).await;
+    assert_eq!(opened, Ok(Reply::Done));
+    let media = welcome.media[0];
+    let (mut an, mut binh) = (Client::new(media).await, Client::new(media).await);
+    let call = async |name: &'static str, point, client: &Client, kind| {
+        let join = Join {
+            client: kind,
+            sources: BTreeMap::new(),
+            published: Vec::new(),
+            ..join(name, point, client.offer())
+        };
+        control.call(Command::Join(Box::new(join))).await
+    };
+    let (mic, camera_kind) = (SourceKind::Mic, SourceKind::Camera);
+    let Ok(Reply::Joined {
+        answer,
+        slots,
+        sources,
+    }) = call("an", 1, &an, ClientKind::Publisher).await
+    else {
+        panic!("refused")
+    };
+    assert_eq!((slots.len(), sources), (0, vec![mic, camera_kind]));
+    an.connect(&answer).await;
+    connected(&mut events, "an").await;
+    let Ok(Reply::Joined {
+        answer,
+        slots,
+        sources,
+    }) = call("binh", 2, &binh, ClientKind::Player).await
+    else {
+        panic!("refused")
+    };
+    let pair = [SlotId::audio(0), SlotId::video(0)];
+    assert_eq!(
+        (slots.into_keys().collect::<Vec<_>>(), sources),
+        (pair.to_vec(), vec![])
+    );
+    binh.connect(&answer).await;
+    connected(&mut events, "binh").await;
+    let third = call("chi", 3, &binh, ClientKind::Player).await;
+    assert_eq!(third, Err(CallError::Refused(ControlError::RoomFull)));
+
+    show(&control, "binh", camera(1)).await;
+    let voice = number(1).source(mic);
+    let heard = Command::SetVoice {
+        room: room(),
+        seat: seat("binh"),
+        source: Some(voice),
+    };
+    assert_eq!(control.call(heard).await, Ok(Reply::Done));
+    let wrong = Command::SetVoice {
+        room: room(),
+        seat: seat("binh"),
+        source: Some(camera(1)),
+    };
+    let refused = control.call(wrong).await;
+    assert_eq!(refused, Err(CallError::Refused(ControlError::BadValue)));
+
+    let mut frame = 0_u16;
+    for goal in [10, 30] {
+        if goal == 30 {
+            an.move_away().await;
+            let restarted = control
+                .call(Command::RestartIce {
+                    room: room(),
+                    seat: seat("an"),
+                    fragment: an.fragment(),
+                })
+                .await;
+            let Ok(Reply::Restarted { answer }) = restarted else {
+                panic!("{restarted:?}")
+            };
+            an.check(&answer).await;
+        }
+        let of = |binh: &Client, source: SourceNumber| {
+            let packets = binh.received.iter();
+            let packets = packets.map(|packet| RtpPacket::parse(packet).expect("RTP"));
+            packets.filter(|packet| packet.csrcs().eq([source.get()])).count()
+        };
+        while of(&binh, camera(1)) < goal || of(&binh, voice) < goal {
+            send_picture_of(&mut an, "", frame).await;
+            let fields = HeaderFields {
+                payload_type: 111,
+                sequence: frame,
+                timestamp: u32::from(frame) * 960,
+                ssrc: 78,
+                ..HeaderFields::default()
+            };
+            an.send("", &fields, &[0x78; 60]).await;
+            frame += 1;
+            binh.turn().await;
+            an.turn().await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,10 +15,7 @@ use sfu::wire::{
 const PROFILES: [(Profile, ProtectionProfile); 3] = [
     (Profile::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
     (Profile::AeadAes256Gcm, ProtectionProfile::AeadAes256Gcm),
-    (
-        Profile::Aes128CmSha1,
-        ProtectionProfile::Aes128CmHmacSha1_80,
-    ),
+    (Profile::Aes128CmSha1, ProtectionProfile::Aes128CmHmacSha1_80),
 ];
 
 /// Contexts of the client: what it sends with, and what it receives with.

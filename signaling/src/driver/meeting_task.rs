@@ -22,12 +22,19 @@ use crate::{
         meeting::{Input, Meeting, Request},
         network::LineNames,
         seat::{Claim, Person},
+        whip::{Answer, Ask, AskerId, Refusal},
     },
     protocol::{CloseCode, ErrorCode},
 };
 
 /// Messages waiting for the task. Full: senders wait, so that sessions are read more slowly.
 const QUEUE_LEN: usize = 4096;
+
+/// Most sessions of WHIP and WHEP in all rooms. Above it a new one is refused as [`ErrorCode::RateLimited`].
+const HTTP_SESSIONS_MAX: usize = 1_000;
+
+/// Most requests for WHIP and WHEP that wait for the node. Above it a new one is refused as [`ErrorCode::Unavailable`].
+const ASKING_MAX: usize = 1_000;
 
 /// Something the task is told.
 #[derive(Debug)]
@@ -53,6 +60,15 @@ pub enum Message {
         session: SessionId,
         /// What.
         request: Request,
+    },
+    /// A request for WHIP or WHEP.
+    Http {
+        /// Where.
+        room: RoomId,
+        /// What is asked.
+        ask: Ask,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Answer, Refusal>>,
     },
     /// A session's socket is closed.
     Gone {
@@ -106,6 +122,7 @@ pub fn start(
     let rooms = rooms.iter().map(|room| {
         let policy = RoomPolicy {
             points_max: room.points_max,
+            players_max: room.players_max,
             video: room.video.clone(),
             ..RoomPolicy::default()
         };
@@ -117,6 +134,8 @@ pub fn start(
     let task = Task {
         rooms: rooms.collect(),
         sessions: HashMap::new(),
+        asking: HashMap::new(),
+        askers: 0,
         network,
         keys,
         calls,
@@ -130,6 +149,9 @@ pub fn start(
 struct Task {
     rooms: BTreeMap<RoomId, Meeting>,
     sessions: HashMap<SessionId, (RoomId, Outbox)>,
+    /// HTTP requests that wait, and how many there ever were.
+    asking: HashMap<AskerId, oneshot::Sender<Result<Answer, Refusal>>>,
+    askers: u64,
     network: Network,
     keys: Arc<Keys>,
     calls: media::Calls,
@@ -158,9 +180,10 @@ impl Task {
                     }
                 }
             }
-            self.metrics
-                .points
-                .set(self.rooms.values().map(|m| m.points() as i64).sum());
+            let sum = |of: fn(&Meeting) -> usize| self.rooms.values().map(|room| of(room) as i64).sum();
+            self.metrics.points.set(sum(Meeting::points));
+            self.metrics.publishers.set(sum(Meeting::publishers));
+            self.metrics.players.set(sum(Meeting::players));
         }
     }
 
@@ -196,6 +219,7 @@ impl Task {
                     self.tell(now, &room.clone(), Input::Ask { session, request });
                 }
             }
+            Message::Http { room, ask, reply } => self.ask_http(now, &room, ask, reply),
             Message::Gone { session } => {
                 if let Some((room, _)) = self.sessions.remove(&session) {
                     self.tell(now, &room, Input::Gone { session });
@@ -210,6 +234,35 @@ impl Task {
                 let _ = done.send(());
             }
         }
+    }
+
+    fn ask_http(
+        &mut self,
+        now: Instant,
+        room: &RoomId,
+        ask: Ask,
+        reply: oneshot::Sender<Result<Answer, Refusal>>,
+    ) {
+        let is_new = matches!(ask, Ask::Publish { .. } | Ask::Play { .. });
+        let sessions = self.rooms.values().map(|room| room.publishers() + room.players());
+        let refused = if !self.rooms.contains_key(room) {
+            Some(ErrorCode::UnknownRoom)
+        } else if self.asking.len() >= ASKING_MAX {
+            Some(ErrorCode::Unavailable)
+        } else if is_new && sessions.sum::<usize>() + self.asking.len() >= HTTP_SESSIONS_MAX {
+            Some(ErrorCode::RateLimited)
+        } else {
+            None
+        };
+        if let Some(code) = refused {
+            // A client that is gone needs no answer.
+            let _ = reply.send(Err(code.into()));
+            return;
+        }
+        let asker = AskerId(self.askers);
+        self.askers += 1;
+        self.asking.insert(asker, reply);
+        self.tell(now, room, Input::Http { asker, ask });
     }
 
     fn news(&mut self, now: Instant, news: News) {
@@ -285,6 +338,12 @@ impl Task {
             Effect::Close { session, code } => {
                 if let Some((_, outbox)) = self.sessions.remove(&session) {
                     outbox.close(code, None);
+                }
+            }
+            Effect::Answer { to, result } => {
+                if let Some(reply) = self.asking.remove(&to) {
+                    // Of a client that is gone the session ends by itself: no media ever comes.
+                    let _ = reply.send(result);
                 }
             }
             Effect::Command { op, command } => self.call(op.map(|op| (room.clone(), op)), *command),

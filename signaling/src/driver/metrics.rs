@@ -29,6 +29,10 @@ pub struct Metrics {
     pub sessions: IntGauge,
     /// Points in all rooms.
     pub points: IntGauge,
+    /// Sessions of WHIP.
+    pub publishers: IntGauge,
+    /// Sessions of WHEP.
+    pub players: IntGauge,
     /// Refusals by code.
     pub refusals: IntCounterVec,
     /// WebSockets closed by us, by close code.
@@ -67,6 +71,8 @@ impl Metrics {
         Self {
             sessions: gauge("diemcau_sessions", "Open WebSockets"),
             points: gauge("diemcau_participants", "Points in all rooms"),
+            publishers: gauge("diemcau_whip_sessions", "Points that publish by WHIP"),
+            players: gauge("diemcau_whep_sessions", "Players by WHEP"),
             refusals: counters("diemcau_refusals_total", "Requests refused", "code"),
             closes: counters("diemcau_closes_total", "WebSockets closed by the server", "code"),
             commands_dropped: counter(

@@ -120,7 +120,7 @@ impl Shard {
             return;
         };
         let key = seat.room;
-        match seat.peer.open_rtp(path, datagram) {
+        match seat.peer.open_rtp(now, path, datagram) {
             Ok(length) => {
                 let mut forwards = std::mem::take(&mut self.forwards);
                 self.with_room(key, |room| {
@@ -138,7 +138,7 @@ impl Shard {
             return;
         };
         let key = seat.room;
-        match seat.peer.open_rtcp(path, datagram) {
+        match seat.peer.open_rtcp(now, path, datagram) {
             Ok(length) => {
                 // In order with what RTP brought: repairs share their numbers with packets that were overtaken.
                 let mut forwards = std::mem::take(&mut self.forwards);

@@ -4,7 +4,7 @@ use super::{KeyError, Profile, cm::Cm, gcm::Gcm};
 
 /// The session keys of one direction, and the layout of what they protect.
 pub(super) enum Cipher {
-    Gcm(Gcm),
+    Gcm(Box<Gcm>),
     Cm(Box<Cm>),
 }
 
@@ -13,7 +13,7 @@ impl Cipher {
     pub(super) fn from_master(profile: Profile, key: &[u8], salt: &[u8]) -> Result<Self, KeyError> {
         Ok(match profile {
             Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => {
-                Self::Gcm(Gcm::from_master(profile, key, salt)?)
+                Self::Gcm(Box::new(Gcm::from_master(profile, key, salt)?))
             }
             Profile::Aes128CmSha1 => Self::Cm(Box::new(Cm::from_master(key, salt)?)),
         })

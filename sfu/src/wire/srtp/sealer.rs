@@ -2,11 +2,7 @@
 
 use std::fmt;
 
-use super::{
-    cipher::Cipher,
-    gcm::RTCP_HEADER_LEN,
-    index::INDEX_END,
-};
+use super::{cipher::Cipher, gcm::RTCP_HEADER_LEN, index::INDEX_END};
 use crate::wire::{be, rtp};
 
 /// Streams that a transport may send; more are refused. Slots and their repair streams are given at the answer, at most

@@ -52,7 +52,7 @@ const RTCP_INDEX: u32 = 0x5d4;
 
 fn vector_cipher(profile: Profile) -> Cipher {
     let key: Vec<u8> = (0..profile.key_len() as u8).collect();
-    Cipher::Gcm(Gcm::from_session(profile, &key, *b"Quid pro quo"))
+    Cipher::Gcm(Box::new(Gcm::from_session(profile, &key, *b"Quid pro quo")))
 }
 
 #[test]

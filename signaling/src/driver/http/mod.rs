@@ -1,8 +1,9 @@
-//! What is served over HTTP: the page, the WebSocket, health and version. One router, so that tests need no server.
+//! What is served over HTTP: the page, the WebSocket, WHIP and WHEP, health and version. One router, so that tests need no server.
 
 mod health;
 mod page;
 pub mod problem;
+pub(crate) mod whip;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use axum::{
     response::Response,
     routing::get,
 };
+use governor::DefaultDirectRateLimiter;
 use tokio::sync::{Semaphore, watch};
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 
@@ -22,7 +24,7 @@ use super::{auth::Keys, media::Status, meeting_task::Sender, metrics::Metrics, w
 /// Most open WebSockets. Above it an upgrade is answered with 503 and `Retry-After`; open ones are not touched.
 pub const SESSIONS_MAX: usize = 2_000;
 
-/// Largest body of any request; no route reads one yet.
+/// Largest body of a request; routes that read one have their own limit.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest time for a request, upgrades not counted.
@@ -49,6 +51,8 @@ pub struct Shared {
     pub tls: bool,
     /// Places for WebSockets.
     pub sessions: Arc<Semaphore>,
+    /// Of requests for WHIP and WHEP.
+    pub whip_rate: DefaultDirectRateLimiter,
 }
 
 impl From<Shared> for App {
@@ -70,13 +74,14 @@ pub fn router(app: App) -> Router {
         .route("/ws", get(ws::upgrade))
         .merge(health::router())
         .merge(page::router())
+        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .merge(whip::router())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::not_found)
         .layer(TimeoutLayer::with_status_code(
             axum::http::StatusCode::REQUEST_TIMEOUT,
             REQUEST_TIME_MAX,
         ))
-        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(app.clone(), transport_security))
         .layer(from_fn(security_headers))

@@ -79,10 +79,10 @@ fn what_one_side_seals_the_other_opens() {
     up[..16].copy_from_slice(&rtp);
     let sealed = sealer.seal_rtp(&mut up, 16).expect("seals");
     let mut again = up;
-    assert_eq!(call.peer.open_rtp(path(1), &mut up[..sealed]), Ok(16));
+    assert_eq!(call.peer.open_rtp(call.now, path(1), &mut up[..sealed]), Ok(16));
     assert_eq!(up[..16], rtp);
     assert_eq!(
-        call.peer.open_rtp(path(1), &mut again[..sealed]),
+        call.peer.open_rtp(call.now, path(1), &mut again[..sealed]),
         Err(MediaRefused::Open(OpenError::Replayed)),
         "once only"
     );
@@ -130,7 +130,10 @@ fn a_client_that_has_only_sha1_is_served_where_it_is_let_in() {
     let length = call.peer.seal_rtcp(&mut sealed, 8).expect("seals");
     let (_, opener) = call.client.contexts.as_mut().expect("connected");
     sealed[length - 1] ^= 1;
-    assert_eq!(opener.open_rtcp(&mut sealed[..length]), Err(OpenError::NotAuthentic));
+    assert_eq!(
+        opener.open_rtcp(&mut sealed[..length]),
+        Err(OpenError::NotAuthentic)
+    );
     sealed[length - 1] ^= 1;
     assert_eq!(opener.open_rtcp(&mut sealed[..length]), Ok(8));
 }
