@@ -4,17 +4,19 @@ CARGO ?= cargo
 APT_PACKAGES := chromium firefox-esr build-essential fonts-noto-core
 BIN := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help deps run test rust-test web web-test e2e lint bench bench-load sim-report compare plots clean
+.PHONY: help deps packages run test rust-test web web-test e2e lint bench bench-load interop sim-report compare plots clean
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-deps: ## what the tests need: browsers by apt-get, pages by npm ci
+deps: packages ## what the tests need: browsers by apt-get, pages by npm ci
+	cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error
+
+packages:
 	@missing=""; for p in $(APT_PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	  else echo "Packages are missing. Run:  sudo apt-get install -y$$missing"; exit 1; fi; fi
-	cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error
 
 web: web-client/dist/index.html ## the page, built for embedding in the binary
 
@@ -44,6 +46,14 @@ web-test: web ## types, unit tests and size budget of the page
 e2e: web ## real browsers against the real server
 	$(CARGO) build --workspace --locked --bins --tests # the very artefacts of the Rust tests
 	cd tests/e2e && npm test --silent
+
+INTEROP_PACKAGES := gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice \
+  gir1.2-gst-plugins-bad-1.0 python3-gi python3-aiortc
+
+interop: ## WHIP and WHEP with GStreamer and aiortc as Debian packages them (PAIRS=gst-aiortc); prints figures
+	@$(MAKE) --no-print-directory packages APT_PACKAGES="$(INTEROP_PACKAGES)"
+	$(CARGO) build --package signaling --locked --bin diemcau
+	/usr/bin/python3 tests/interop/run.py $(PAIRS)
 
 bench: ## benchmarks: they report, a person judges
 	$(CARGO) bench --package testkit --bench '*' --locked

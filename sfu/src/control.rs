@@ -5,6 +5,7 @@
 //! restart it reconciles from [`Command::Snapshot`]. Signaling keeps people; the node keeps media and, for each seat,
 //! an opaque note ([`Join::seat_note`]) that lets a restarted signaling know who sits where.
 
+mod names;
 mod policy;
 mod quality;
 
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::names::{BadId, LineId, RoomId, SeatId};
 pub use self::policy::{RoomPolicy, VIDEO_CODECS_MAX, VideoCodec};
 pub use self::quality::{
     ClientState, LINES_MAX, LINES_ON_WAY_MAX, LayerOrder, LineBudget, LineReport, Network, PointReport,
@@ -32,66 +34,6 @@ pub const SEAT_BYTES_MAX: usize = 4096;
 
 /// Longest offer in bytes.
 pub const OFFER_BYTES_MAX: usize = 256 * 1024;
-
-/// Name of a room: 1 to 64 of `[a-z0-9-]`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RoomId(String);
-
-/// Name of a seat: 1 to 64 of `[A-Za-z0-9_-]`, chosen at random by signaling, the same for the life of the seat.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SeatId(String);
-
-/// Name of a line of the network: 1 to 200 of `[a-z0-9.-]`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct LineId(String);
-
-/// Why a [`RoomId`], [`SeatId`] or [`LineId`] was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to 64 characters of its alphabet, that of a line up to 200")]
-pub struct BadId;
-
-macro_rules! text_id {
-    ($name:ident, $allowed:expr) => {
-        text_id!($name, 64, $allowed);
-    };
-    ($name:ident, $most:expr, $allowed:expr) => {
-        impl TryFrom<String> for $name {
-            type Error = BadId;
-            fn try_from(text: String) -> Result<Self, BadId> {
-                let allowed: fn(u8) -> bool = $allowed;
-                let fits = (1..=$most).contains(&text.len()) && text.bytes().all(allowed);
-                if fits { Ok(Self(text)) } else { Err(BadId) }
-            }
-        }
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.0
-            }
-        }
-        impl $name {
-            /// The name as text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-text_id!(RoomId, |b| b.is_ascii_lowercase()
-    || b.is_ascii_digit()
-    || b == b'-');
-text_id!(LineId, 200, |b| b.is_ascii_lowercase()
-    || b.is_ascii_digit()
-    || b == b'-'
-    || b == b'.');
-text_id!(SeatId, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
 
 /// From signaling to the node. Each request gets exactly one [`FromNode::Reply`] with its `id`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,6 +78,15 @@ pub enum Command {
         /// The new offer: same m-sections and fingerprint, new ufrag.
         offer: String,
     },
+    /// ICE restart of a connection whose client speaks of ICE alone (RFC 9725 §4.3.3).
+    RestartIce {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        seat: SeatId,
+        /// Its new ufrag and password, as [`crate::wire::sdpfrag`] reads them. At most [`OFFER_BYTES_MAX`].
+        fragment: String,
+    },
     /// Ends a seat's media. Nothing happens if there is none.
     Leave {
         /// Where.
@@ -151,6 +102,15 @@ pub enum Command {
         seat: SeatId,
         /// At most one want per video slot; a second one for the same slot, or one for a slot it has not, is refused.
         wants: Vec<Want>,
+    },
+    /// The voice a seat wants in `a0`.
+    SetVoice {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        seat: SeatId,
+        /// A microphone or the sound of a screen; it plays as soon as it is on. None: whatever goes with the picture in `v0`.
+        source: Option<SourceNumber>,
     },
     /// A source goes on or off. While off nothing of it is forwarded, whatever arrives.
     SetPublished {
@@ -237,6 +197,21 @@ impl Profile {
 /// Most audio slots of any form: the stage's voice and the loudest of the rest.
 pub const AUDIO_SLOTS: u8 = 6;
 
+/// Whose offer it is, and with that what its m-sections become.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientKind {
+    /// A page: what it names are sources, what receives are slots.
+    #[default]
+    Page,
+    /// A WHIP client (RFC 9725): the first sound and the first picture that are sent are microphone and camera, which are on
+    /// from the start. It receives nothing.
+    Publisher,
+    /// A WHEP player: the first sound and the first picture that are received are `a0` and `v0`. It sends nothing, and comes on
+    /// top of the points that [`RoomPolicy::points_max`] counts.
+    Player,
+}
+
 /// An offer to answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Join {
@@ -251,11 +226,14 @@ pub struct Join {
     /// How much it counts when there is not enough for all.
     #[serde(default)]
     pub rank: Rank,
+    /// Whose offer it is.
+    #[serde(default)]
+    pub client: ClientKind,
     /// How many slots it gets.
     pub profile: Profile,
-    /// Which m-section of the offer is which source.
+    /// Which m-section of a page's offer is which source.
     pub sources: BTreeMap<SourceKind, String>,
-    /// Sources that are on from the start.
+    /// Sources of a page that are on from the start.
     pub published: Vec<SourceKind>,
     /// SDP offer, at most [`OFFER_BYTES_MAX`].
     pub offer: String,
@@ -316,10 +294,13 @@ pub enum Reply {
         answer: String,
         /// The m-section of each slot.
         slots: BTreeMap<SlotId, String>,
+        /// Sources that were accepted.
+        #[serde(default)]
+        sources: Vec<SourceKind>,
     },
-    /// To [`Command::Restart`].
+    /// To [`Command::Restart`] and [`Command::RestartIce`].
     Restarted {
-        /// SDP answer.
+        /// SDP answer, or the fragment of one.
         answer: String,
     },
 }
@@ -456,7 +437,7 @@ pub enum ControlError {
     /// No such seat in the room.
     #[error("no such seat")]
     UnknownSeat,
-    /// The room has [`RoomPolicy::points_max`] seats.
+    /// The room has [`RoomPolicy::points_max`] seats, and [`RoomPolicy::players_max`] besides.
     #[error("room is full")]
     RoomFull,
     /// The number belongs to another seat of the room.

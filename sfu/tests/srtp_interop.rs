@@ -12,9 +12,10 @@ use sfu::wire::{
     srtp::{Profile, RTCP_OVERHEAD_MAX, RTP_OVERHEAD_MAX, Side, contexts},
 };
 
-const PROFILES: [(Profile, ProtectionProfile); 2] = [
+const PROFILES: [(Profile, ProtectionProfile); 3] = [
     (Profile::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
     (Profile::AeadAes256Gcm, ProtectionProfile::AeadAes256Gcm),
+    (Profile::Aes128CmSha1, ProtectionProfile::Aes128CmHmacSha1_80),
 ];
 
 /// Contexts of the client: what it sends with, and what it receives with.

@@ -1,5 +1,5 @@
 //! A meeting under any order of what people and the node may do: every page's copy of the roster stays equal, without
-//! gaps, numbers belong to one seat for ever, and reconciling twice changes nothing.
+//! gaps, numbers belong to one seat for ever, reconciling twice changes nothing; and every HTTP request has one answer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,9 +17,11 @@ use signaling::{
         meeting::{Input, Meeting, Request},
         network::LineNames,
         seat::{Claim, Person},
+        whep::Played,
+        whip::{Answer, Ask, AskerId, Key, Protocol},
     },
     names::Role,
-    protocol::{Change, ClientMessage, Point, ServerMessage},
+    protocol::{Change, ClientMessage, Offer, Point, ServerMessage},
 };
 
 /// What a page knows: points by number, the last change in them, who has the floor.
@@ -35,6 +37,9 @@ enum Step {
     TakeFloor(u8),
     Leave(u8),
     Gone(u8),
+    Whip,
+    Whep(u8),
+    End(u8),
     Reply(bool),
     Media(u8, bool),
     NodeDown,
@@ -53,6 +58,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => session.clone().prop_map(Step::TakeFloor),
         1 => session.clone().prop_map(Step::Leave),
         2 => session.clone().prop_map(Step::Gone),
+        2 => Just(Step::Whip),
+        2 => (0..8_u8).prop_map(Step::Whep),
+        1 => (0..8_u8).prop_map(Step::End),
         6 => any::<bool>().prop_map(Step::Reply),
         3 => (session, any::<bool>()).prop_map(|(s, up)| Step::Media(s, up)),
         1 => Just(Step::NodeDown),
@@ -75,6 +83,11 @@ struct World {
     seats: BTreeMap<SeatId, SeatSnapshot>,
     owners: BTreeMap<u32, SeatId>,
     claims: Vec<Claim>,
+    /// HTTP requests without an answer, with the session that they are to make; and how many there were.
+    asking: BTreeMap<AskerId, Option<(Protocol, SeatId)>>,
+    askers: u64,
+    /// What they made, whether it is there still or not.
+    made: Vec<(Protocol, SeatId)>,
     /// Seats that the node was told to give up and not told of again.
     left: BTreeSet<SeatId>,
 }
@@ -82,6 +95,7 @@ struct World {
 fn policy() -> RoomPolicy {
     RoomPolicy {
         points_max: 4,
+        players_max: 2,
         ..RoomPolicy::default()
     }
 }
@@ -100,6 +114,9 @@ impl World {
             seats: BTreeMap::new(),
             owners: BTreeMap::new(),
             claims: Vec::new(),
+            asking: BTreeMap::new(),
+            askers: 0,
+            made: Vec::new(),
             left: BTreeSet::new(),
         }
     }
@@ -141,6 +158,20 @@ impl World {
                     self.copies.remove(&session);
                     self.tell(Input::Gone { session });
                 }
+            }
+            Step::Whip => self.http(Protocol::Whip, 0),
+            Step::Whep(number) => self.http(Protocol::Whep, number),
+            Step::End(index) => {
+                let Some((protocol, seat)) = self.made.get(usize::from(index)).cloned() else {
+                    return;
+                };
+                let subject = "s".into();
+                let key = Key {
+                    protocol,
+                    seat,
+                    subject,
+                };
+                self.ask_http(Ask::End { key }, None);
             }
             Step::Reply(well) => self.reply(well),
             Step::Media(index, up) => {
@@ -201,6 +232,42 @@ impl World {
         }
     }
 
+    /// Number 0 is the stage.
+    fn http(&mut self, protocol: Protocol, number: u8) {
+        let person = Person {
+            subject: "s".into(),
+            name: None,
+            site: None,
+            role: Role::Delegate,
+        };
+        let seat = SeatId::try_from(format!("h{}", self.askers)).expect("an id");
+        let offer = Offer::try_from("v=0".to_owned()).expect("an offer");
+        let made = Some((protocol, seat.clone()));
+        let played = PointNumber::try_from(u32::from(number)).map_or(Played::Stage, Played::Number);
+        let ask = match protocol {
+            Protocol::Whip => Ask::Publish {
+                person,
+                name: None,
+                seat,
+                offer,
+            },
+            Protocol::Whep => Ask::Play {
+                person,
+                played,
+                seat,
+                offer,
+            },
+        };
+        self.ask_http(ask, made);
+    }
+
+    fn ask_http(&mut self, ask: Ask, made: Option<(Protocol, SeatId)>) {
+        let asker = AskerId(self.askers);
+        self.askers += 1;
+        self.asking.insert(asker, made);
+        self.tell(Input::Http { asker, ask });
+    }
+
     fn reply(&mut self, well: bool) {
         if self.waiting.is_empty() {
             return;
@@ -231,6 +298,7 @@ impl World {
             result: Ok(Reply::Joined {
                 answer: "v=0".into(),
                 slots: BTreeMap::new(),
+                sources: Vec::new(),
             }),
         });
     }
@@ -290,6 +358,12 @@ impl World {
                     self.copies.remove(&session);
                     for open in &mut self.open {
                         *open = open.filter(|&known| known != session);
+                    }
+                }
+                Effect::Answer { to, result } => {
+                    let asked = self.asking.remove(&to).expect("asked, and not answered yet");
+                    if let Ok(Answer::Created { .. }) = result {
+                        self.made.extend(asked);
                     }
                 }
                 Effect::Command { op, command } => self.command(op, *command),
@@ -355,6 +429,12 @@ impl World {
             assert_eq!(*floor, self.floor, "the node knows what the pages know");
         }
         assert!(self.meeting.points() <= 4, "the cap holds");
+        assert!(self.meeting.players() <= 2, "that of players too");
+        assert!(self.meeting.publishers() <= self.meeting.points());
+        assert!(
+            self.asking.len() <= self.waiting.len(),
+            "whoever waits, waits for the node"
+        );
     }
 }
 

@@ -2,31 +2,13 @@
 
 mod common;
 
-use common::{Bench, Client, join, nowhere, settings};
+use common::{Bench, Client, join, killed_and_started_again, nowhere, settings};
 use serde_json::json;
 use sfu::{
     control::{Command, Event, MediaState, SeatId, SlotChange},
     engine::id::{SlotId, SourceKind},
 };
 use signaling::{driver::serve, names::Role};
-
-/// Another signaling beside the same node and with the same files. The former one ends as if killed: the node hears nothing of it.
-async fn killed_and_started_again(bench: Bench) -> Bench {
-    let Bench {
-        data, node, server, ..
-    } = bench;
-    drop(server);
-    let server = serve::start(&settings(data.path()), nowhere())
-        .await
-        .expect("serves again");
-    let keys = signaling::driver::auth::Keys::load_or_create(data.path()).expect("the same key");
-    Bench {
-        data,
-        node,
-        server,
-        keys,
-    }
-}
 
 #[tokio::test]
 async fn everybody_learns_who_comes_changes_and_goes() {

@@ -139,6 +139,7 @@ async fn join(control: &Control, media: std::net::SocketAddr, number: u32, sends
             number: point,
             site: None,
             rank: Default::default(),
+            client: Default::default(),
             profile: Profile::Laptop,
             sources: BTreeMap::from([
                 (SourceKind::Mic, "0".to_owned()),

@@ -214,6 +214,7 @@ impl Peer {
                 .map(|(_, kind)| kind)
                 .collect(),
             rank,
+            way_start: None,
             lines,
             media: self.media.clone(),
             origins: (0..self.media.slots.len() as u16)

@@ -60,7 +60,7 @@ fn packets_are_forwarded_without_an_allocation() {
     };
     let sender = world.join(Script::default(), Link::good(), Link::good());
     for _ in 0..RECEIVERS {
-        let receiver = world.join(nobody.clone(), Link::good(), Link::good());
+        let receiver = world.join(nobody, Link::good(), Link::good());
         world.view(receiver, &[(0, sender, 720)]);
     }
     // Long enough for rings and histories to have grown to what the meeting takes.

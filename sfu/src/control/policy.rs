@@ -10,6 +10,10 @@ use crate::engine::units::Bitrate;
 pub struct RoomPolicy {
     /// Newcomers above this number of seats are refused. 1 to 1,000.
     pub points_max: u16,
+    /// So many seats more are there for [`ClientKind::Player`](super::ClientKind::Player). 0 to 1,000. Who takes which is
+    /// signaling's to decide.
+    #[serde(default)]
+    pub players_max: u16,
     /// What the way to a newcomer is taken to carry until it was measured, a second or so after its join.
     #[serde(default = "way_start")]
     pub way_start: Bitrate,
@@ -44,6 +48,7 @@ impl Default for RoomPolicy {
     fn default() -> Self {
         Self {
             points_max: 300,
+            players_max: 0,
             video: video_default(),
             way_start: way_start(),
         }

@@ -25,6 +25,9 @@ pub struct NodeConfig {
     /// Most rooms of this node. Above it opening one is refused as
     /// [`Unavailable`](crate::control::ControlError::Unavailable). Default 500.
     pub rooms_max: u32,
+    /// Let in clients whose DTLS offers nothing better than `SRTP_AES128_CM_HMAC_SHA1_80`, as many that are no browsers do.
+    /// Default true; all browsers have AES-GCM.
+    pub weak_srtp: bool,
 }
 
 impl Default for NodeConfig {
@@ -37,6 +40,7 @@ impl Default for NodeConfig {
             buffer_bytes: 8 << 20,
             endpoints_max: 1_000,
             rooms_max: 500,
+            weak_srtp: true,
         }
     }
 }

@@ -16,23 +16,28 @@ use super::{
     peer::{
         dtls::Identity,
         ice::IceCredentials,
-        sdp::{self, AnswerConfig, SdpError},
+        sdp::{self, AnswerConfig, Plan, SdpError},
     },
     shard::{Done, Newcomer, Order, ToShard},
 };
 use crate::{
     control::{
-        Command, ControlError, Join, LINES_MAX, LINES_ON_WAY_MAX, LineId, Network, Reply, RoomId,
+        ClientKind, Command, ControlError, Join, LINES_MAX, LINES_ON_WAY_MAX, LineId, Network, Reply, RoomId,
         SEAT_BYTES_MAX, SITES_MAX, SeatId, VERSION, VIDEO_CODECS_MAX, VideoCodec,
     },
     engine::{
-        id::{EndpointId, LineIndex},
-        packet::StreamOrigin,
+        id::{EndpointId, LineIndex, SourceKind},
+        packet::{Negotiated, StreamOrigin},
+        units::Bitrate,
     },
 };
 
 /// Longest name of a site in a [`Join`], in bytes.
 const SITE_BYTES_MAX: usize = 96;
+
+/// What the way to a player that cannot be probed is taken to carry at first: one picture of a camera that sends but one. What
+/// its reports say afterwards is believed.
+const PLAYER_START: Bitrate = Bitrate::mbps(3);
 
 /// The control protocol's [`Handler`] of a node with one shard.
 pub(crate) struct Front {
@@ -60,7 +65,15 @@ impl Handler for Front {
             Command::Hello { version: VERSION } => return Ok(self.welcome()),
             Command::Hello { version } => return Err(ControlError::Version { theirs: version }),
             Command::Join(join) => return self.join(*join).await,
-            Command::Restart { room, seat, offer } => return self.restart(room, seat, &offer).await,
+            Command::Restart { room, seat, offer } => {
+                let answer = |plan: &mut Plan, ice: &IceCredentials| sdp::answer_restart(&offer, plan, ice);
+                return self.restart(room, seat, answer).await;
+            }
+            Command::RestartIce { room, seat, fragment } => {
+                let answer =
+                    |plan: &mut Plan, ice: &IceCredentials| sdp::answer_fragment(&fragment, plan, ice);
+                return self.restart(room, seat, answer).await;
+            }
             Command::Shutdown => {
                 self.is_ending = true;
                 return Ok(Reply::Done);
@@ -92,6 +105,7 @@ impl Handler for Front {
             }
             Command::Leave { room, seat } => Order::Leave { room, seat },
             Command::SetView { room, seat, wants } => Order::SetView { room, seat, wants },
+            Command::SetVoice { room, seat, source } => Order::SetVoice { room, seat, source },
             Command::SetPublished {
                 room,
                 seat,
@@ -153,6 +167,7 @@ impl Front {
             ice: &credentials,
             fingerprint: self.identity.fingerprint(),
             candidates: &self.announced,
+            client: join.client,
             profile: join.profile,
             video: self.video.get(&join.room).map_or(&[], Vec::as_slice),
             sources: &join.sources,
@@ -160,6 +175,12 @@ impl Front {
         };
         let answered = sdp::answer(&join.offer, &mut config).map_err(refused)?;
         let origins = answered.media.slots.iter().map(|_| origin(&mut rng)).collect();
+        let sources: Vec<SourceKind> = answered.media.sources.iter().map(|s| s.kind).collect();
+        let published = match join.client {
+            ClientKind::Page => join.published,
+            ClientKind::Publisher => sources.clone(),
+            ClientKind::Player => Vec::new(),
+        };
         let newcomer = Newcomer {
             room: join.room,
             seat: join.seat,
@@ -167,7 +188,8 @@ impl Front {
             note: join.seat_note,
             site: join.site,
             rank: join.rank,
-            published: join.published,
+            way_start: way_start(join.client, &answered.media),
+            published,
             endpoint,
             credentials,
             remote: answered.remote,
@@ -180,11 +202,17 @@ impl Front {
             Reply::Joined {
                 answer: answered.sdp,
                 slots: answered.slots,
+                sources,
             },
         ))
     }
 
-    async fn restart(&mut self, room: RoomId, seat: SeatId, offer: &str) -> Result<Reply, ControlError> {
+    async fn restart(
+        &mut self,
+        room: RoomId,
+        seat: SeatId,
+        answer: impl FnOnce(&mut Plan, &IceCredentials) -> Result<String, SdpError>,
+    ) -> Result<Reply, ControlError> {
         let found = self
             .ask(Order::Plan {
                 room: room.clone(),
@@ -195,7 +223,7 @@ impl Front {
             return Err(ControlError::Unavailable);
         };
         let credentials = IceCredentials::new(endpoint.0, &mut rand::rng());
-        let answer = sdp::answer_restart(offer, &mut plan, &credentials).map_err(refused)?;
+        let answer = answer(&mut plan, &credentials).map_err(refused)?;
         self.ask(Order::Restart {
             room,
             seat,
@@ -239,6 +267,13 @@ pub(crate) async fn ask(shard: &mpsc::Sender<ToShard>, order: Order) -> Result<D
         .await
         .map_err(|_| ControlError::Unavailable)?;
     result.await.map_err(|_| ControlError::Unavailable)?
+}
+
+/// A page's way is found out from below. Nobody knows what carries a picture of 1 Mbit/s before it was sent once, if there is no
+/// smaller one and no transport-wide feedback.
+fn way_start(client: ClientKind, media: &Negotiated) -> Option<Bitrate> {
+    let is_blind = client == ClientKind::Player && media.extensions.transport_cc.is_none();
+    is_blind.then_some(PLAYER_START)
 }
 
 fn refused(error: SdpError) -> ControlError {

@@ -19,6 +19,8 @@ pub(crate) struct Tally {
     pub(crate) media_refused: [u64; 7],
     pub(crate) handshakes_dropped: u64,
     pub(crate) connected: u64,
+    /// Of these, those that have no better protection than AES-CM with HMAC-SHA1.
+    pub(crate) connected_weak: u64,
     /// By [`LostReason`](super::peer::LostReason).
     pub(crate) lost: [u64; 5],
     pub(crate) peer_panics: u64,
@@ -292,6 +294,16 @@ fn add_outcomes(registry: &Registry, counted: &Counted) {
             ("lost_profile", lost[2]),
             ("lost_closed", lost[3]),
             ("lost_consent", lost[4]),
+        ],
+    );
+    add(
+        registry,
+        "diemcau_srtp_total",
+        "Connections, by how their packets are protected",
+        "profile",
+        &[
+            ("aes_gcm", tally.connected - tally.connected_weak),
+            ("aes_cm_sha1", tally.connected_weak),
         ],
     );
     add(

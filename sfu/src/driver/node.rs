@@ -89,7 +89,7 @@ pub async fn run(
         }
     }
     let announced = config.announced(&bound.iter().map(|bound| bound.local).collect::<Vec<_>>());
-    let identity = Arc::new(Identity::new()?);
+    let identity = Arc::new(Identity::new(config.weak_srtp)?);
     let (orders, orders_receiver) = mpsc::channel(ORDERS_LEN);
     let (events, events_receiver) = mpsc::channel(EVENTS_LEN);
     let (endpoints, endpoints_receiver) = watch::channel(0);

@@ -31,6 +31,8 @@ pub enum Input {
     Leave(EndpointId),
     /// The pictures it wants, the whole list.
     View(EndpointId, Vec<Want>),
+    /// The voice it wants in `a0`; none: the one of the picture in `v0`.
+    Voice(EndpointId, Option<SourceNumber>),
     /// A source of it goes on or off.
     Published(EndpointId, SourceKind, bool),
     /// Who has the floor, or nobody. It may be somebody who is not in yet, or is not for the moment.
@@ -65,6 +67,8 @@ pub struct NewEndpoint {
     pub published: Vec<SourceKind>,
     /// How much it counts when there is not enough for all.
     pub rank: Rank,
+    /// What the way to it is taken to carry until it was measured, if not what the room's policy says.
+    pub way_start: Option<Bitrate>,
     /// The lines on the way to it, the nearest to the node first.
     pub lines: Vec<LineIndex>,
     /// What offer and answer came to.

@@ -2,7 +2,8 @@
 //!
 //! Browsers write `mid`, `rid` and `repaired-rtp-stream-id` (RFC 8852, RFC 8843 §15) only into the first packets of a
 //! stream. RTX may come before any media of its layer. So a packet is told by its payload type and these ids, never by
-//! the order of arrival; a client without the ids is told by the SSRCs of its offer.
+//! the order of arrival; a client without the ids is told by the SSRCs of its offer, and if it has none there by payload
+//! types that one source alone has (RFC 9143 §9.2).
 
 use super::{
     id::{MediaKind, ShortId, SourceKind, Ssrc},
@@ -156,7 +157,7 @@ impl Streams {
         if let Some(mid) = extension_id(packet, self.extensions.mid) {
             return Some((self.sources.iter().position(|s| s.mid == mid)?, None));
         }
-        self.sources.iter().enumerate().find_map(|(index, source)| {
+        let by_ssrc = self.sources.iter().enumerate().find_map(|(index, source)| {
             let place = source
                 .ssrcs
                 .iter()
@@ -166,7 +167,16 @@ impl Streams {
                 .iter()
                 .position(|l| l.index == index && usize::from(l.layer) == place)?;
             Some((index, Some(layer)))
-        })
+        });
+        by_ssrc.or_else(|| Some((self.only_one_with(packet.payload_type())?, None)))
+    }
+
+    /// The only source that has the payload type and no SSRC in the offer.
+    fn only_one_with(&self, payload_type: u8) -> Option<usize> {
+        let is_it =
+            |source: &NegotiatedSource| source.ssrcs.is_empty() && codec(source, payload_type).is_some();
+        let mut found = (0..self.sources.len()).filter(|&at| is_it(&self.sources[at]));
+        found.next().filter(|_| found.next().is_none())
     }
 
     fn layer_of(&self, packet: &RtpPacket<'_>, index: usize, role: Role) -> Option<usize> {

@@ -12,6 +12,7 @@ pub mod ext;
 pub mod red;
 pub mod rtcp;
 pub mod rtp;
+pub mod sdpfrag;
 pub mod srtp;
 pub mod stun;
 

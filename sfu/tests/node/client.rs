@@ -108,6 +108,14 @@ impl Client {
         self.ufrag = "efgh";
     }
 
+    /// What an offer says of ICE (RFC 8840 §9).
+    pub(crate) fn fragment(&self) -> String {
+        format!(
+            "a=ice-ufrag:{}\r\na=ice-pwd:0123456789abcdef01234567\r\n",
+            self.ufrag
+        )
+    }
+
     /// Sends a nominating check with the credentials of the answer.
     pub(crate) async fn check(&self, answer: &str) {
         let ufrag = line(answer, "a=ice-ufrag:");
@@ -215,10 +223,12 @@ impl Client {
         self.socket.send_to(datagram, self.node).await.expect("sent");
     }
 
-    /// Sends an RTP packet of the m-section `mid`.
+    /// Sends an RTP packet of the m-section `mid`; if that is empty one that names none.
     pub(crate) async fn send(&mut self, mid: &str, fields: &HeaderFields, payload: &[u8]) {
         let mut packet = vec![0; 256 + payload.len() + RTP_OVERHEAD_MAX];
-        let head = write_header(fields, None, &[(1, mid.as_bytes())], &mut packet).expect("room");
+        let named = [(1, mid.as_bytes())];
+        let named = &named[..usize::from(!mid.is_empty())];
+        let head = write_header(fields, None, named, &mut packet).expect("room");
         packet[head..head + payload.len()].copy_from_slice(payload);
         let (sealer, _) = self.contexts.as_mut().expect("connected");
         let length = sealer

@@ -57,6 +57,7 @@ pub(crate) fn join(name: &str, point: u32, offer: String) -> Join {
         number: number(point),
         site: None,
         rank: Default::default(),
+        client: Default::default(),
         profile: Profile::Phone,
         sources: BTreeMap::from([
             (SourceKind::Mic, "0".to_owned()),
@@ -70,7 +71,7 @@ pub(crate) fn join(name: &str, point: u32, offer: String) -> Join {
 
 pub(crate) async fn answer(control: &Control, join: Join) -> String {
     match control.call(Command::Join(Box::new(join))).await {
-        Ok(Reply::Joined { answer, slots }) => {
+        Ok(Reply::Joined { answer, slots, .. }) => {
             let slots: Vec<_> = slots.into_iter().collect();
             assert_eq!(
                 slots,
@@ -123,6 +124,11 @@ pub(crate) fn key_frame(picture_id: u8) -> Vec<u8> {
 
 /// Key frame number `frame` of the camera.
 pub(crate) async fn send_picture(from: &mut Client, frame: u16) {
+    send_picture_of(from, "1", frame).await;
+}
+
+/// The same by the m-section `mid`.
+pub(crate) async fn send_picture_of(from: &mut Client, mid: &str, frame: u16) {
     let fields = HeaderFields {
         marker: true,
         payload_type: 96,
@@ -131,7 +137,7 @@ pub(crate) async fn send_picture(from: &mut Client, frame: u16) {
         ssrc: 77,
         ..HeaderFields::default()
     };
-    from.send("1", &fields, &key_frame(frame as u8)).await;
+    from.send(mid, &fields, &key_frame(frame as u8)).await;
 }
 
 pub(crate) async fn show(control: &Control, name: &str, source: SourceNumber) {

@@ -1,10 +1,15 @@
 //! Pictures through real sockets, and after a change of network.
 
+use std::collections::BTreeMap;
+
 use sfu::{
-    control::{Command, Event, Reply, SlotChange},
-    driver::{client, node::Ended},
-    engine::id::SlotId,
-    wire::rtp::RtpPacket,
+    control::{ClientKind, Command, ControlError, Event, Join, Reply, RoomPolicy, SlotChange},
+    driver::{
+        client::{self, CallError},
+        node::Ended,
+    },
+    engine::id::{SlotId, SourceKind, SourceNumber},
+    wire::rtp::{HeaderFields, RtpPacket},
 };
 
 use crate::{client::Client, kit::*};
@@ -146,5 +151,112 @@ async fn a_picture_goes_from_one_client_to_the_other_under_its_number() {
     while !(an.closed && binh.closed) {
         an.turn().await;
         binh.turn().await;
+    }
+}
+
+/// A publisher without header extensions and a player, in a room that is full with one point.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_player_gets_what_it_is_aimed_at_and_a_publisher_restarts_by_a_fragment() {
+    let (_node, connector) = start();
+    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
+    let policy = RoomPolicy {
+        points_max: 1,
+        players_max: 1,
+        ..RoomPolicy::default()
+    };
+    let opened = control.call(Command::OpenRoom { room: room(), policy }).await;
+    assert_eq!(opened, Ok(Reply::Done));
+    let media = welcome.media[0];
+    let (mut an, mut binh) = (Client::new(media).await, Client::new(media).await);
+    let call = async |name: &'static str, point, client: &Client, kind| {
+        let join = Join {
+            client: kind,
+            sources: BTreeMap::new(),
+            published: Vec::new(),
+            ..join(name, point, client.offer())
+        };
+        control.call(Command::Join(Box::new(join))).await
+    };
+    let (mic, camera_kind) = (SourceKind::Mic, SourceKind::Camera);
+    let Ok(Reply::Joined {
+        answer,
+        slots,
+        sources,
+    }) = call("an", 1, &an, ClientKind::Publisher).await
+    else {
+        panic!("refused")
+    };
+    assert_eq!((slots.len(), sources), (0, vec![mic, camera_kind]));
+    an.connect(&answer).await;
+    connected(&mut events, "an").await;
+    let Ok(Reply::Joined {
+        answer,
+        slots,
+        sources,
+    }) = call("binh", 2, &binh, ClientKind::Player).await
+    else {
+        panic!("refused")
+    };
+    let pair = [SlotId::audio(0), SlotId::video(0)];
+    assert_eq!(
+        (slots.into_keys().collect::<Vec<_>>(), sources),
+        (pair.to_vec(), vec![])
+    );
+    binh.connect(&answer).await;
+    connected(&mut events, "binh").await;
+    let third = call("chi", 3, &binh, ClientKind::Player).await;
+    assert_eq!(third, Err(CallError::Refused(ControlError::RoomFull)));
+
+    show(&control, "binh", camera(1)).await;
+    let voice = number(1).source(mic);
+    let heard = Command::SetVoice {
+        room: room(),
+        seat: seat("binh"),
+        source: Some(voice),
+    };
+    assert_eq!(control.call(heard).await, Ok(Reply::Done));
+    let wrong = Command::SetVoice {
+        room: room(),
+        seat: seat("binh"),
+        source: Some(camera(1)),
+    };
+    let refused = control.call(wrong).await;
+    assert_eq!(refused, Err(CallError::Refused(ControlError::BadValue)));
+
+    let mut frame = 0_u16;
+    for goal in [10, 30] {
+        if goal == 30 {
+            an.move_away().await;
+            let restarted = control
+                .call(Command::RestartIce {
+                    room: room(),
+                    seat: seat("an"),
+                    fragment: an.fragment(),
+                })
+                .await;
+            let Ok(Reply::Restarted { answer }) = restarted else {
+                panic!("{restarted:?}")
+            };
+            an.check(&answer).await;
+        }
+        let of = |binh: &Client, source: SourceNumber| {
+            let packets = binh.received.iter();
+            let packets = packets.map(|packet| RtpPacket::parse(packet).expect("RTP"));
+            packets.filter(|packet| packet.csrcs().eq([source.get()])).count()
+        };
+        while of(&binh, camera(1)) < goal || of(&binh, voice) < goal {
+            send_picture_of(&mut an, "", frame).await;
+            let fields = HeaderFields {
+                payload_type: 111,
+                sequence: frame,
+                timestamp: u32::from(frame) * 960,
+                ssrc: 78,
+                ..HeaderFields::default()
+            };
+            an.send("", &fields, &[0x78; 60]).await;
+            frame += 1;
+            binh.turn().await;
+            an.turn().await;
+        }
     }
 }

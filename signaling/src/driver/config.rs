@@ -166,6 +166,9 @@ pub struct RoomConfig {
     /// Newcomers above this number are refused; 1 to 1,000. Default 300.
     #[serde(default = "points_max_default")]
     pub points_max: u16,
+    /// Most players by WHEP beside the points; up to 1,000. Default 300.
+    #[serde(default = "players_max_default")]
+    pub players_max: u16,
     /// Codecs of pictures, the wanted first, each once: `vp8`, `h264`, `vp9`, `av1`. A point sends with the first that its
     /// browser has, VP8 being what all have. Default `["vp8"]`.
     #[serde(default = "video_default", deserialize_with = "codecs")]
@@ -174,6 +177,10 @@ pub struct RoomConfig {
 
 fn points_max_default() -> u16 {
     RoomPolicy::default().points_max
+}
+
+fn players_max_default() -> u16 {
+    300
 }
 
 fn video_default() -> Vec<VideoCodec> {
@@ -228,7 +235,7 @@ pub enum SettingsError {
     Media(#[from] sfu::driver::config::ConfigError),
     /// A room is there twice, or has a bad limit or title, or there are too many.
     #[error(
-        "configuration: room {0}: ids are unique, titles at most 200 bytes, points_max 1 to 1,000, at most 500 rooms"
+        "configuration: room {0}: ids are unique, titles at most 200 bytes, points_max 1 to 1,000, players_max up to 1,000, at most 500 rooms"
     )]
     Room(String),
     /// A room's codecs.
@@ -311,6 +318,7 @@ impl Config {
                 id,
                 title: "Phòng thử".into(),
                 points_max: points_max_default(),
+                players_max: players_max_default(),
                 video: video_default(),
             });
         }
@@ -325,7 +333,9 @@ impl Config {
         self.media.check()?;
         let mut ids = BTreeSet::new();
         for room in &self.rooms {
-            let fits = (1..=1000).contains(&room.points_max) && room.title.len() <= TITLE_BYTES_MAX;
+            let fits = (1..=1000).contains(&room.points_max)
+                && room.players_max <= 1000
+                && room.title.len() <= TITLE_BYTES_MAX;
             if !fits || !ids.insert(&room.id) || ids.len() > ROOMS_MAX {
                 return Err(SettingsError::Room(room.id.to_string()));
             }

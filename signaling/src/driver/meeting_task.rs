@@ -18,11 +18,12 @@ use super::{
 };
 use crate::{
     engine::{
-        admission::{Admission, Answer, Asking, Pace, Place},
+        admission::{Admission, Answer as Turn, Asking, Pace, Place},
         effect::{Effect, Op, SessionId},
         meeting::{Input, Meeting, Request},
         network::LineNames,
         seat::{Claim, Person},
+        whip::{Answer, Ask, AskerId, Refusal},
     },
     protocol::{CloseCode, ErrorCode, ServerMessage},
 };
@@ -32,6 +33,11 @@ const QUEUE_LEN: usize = 4096;
 
 /// The protocol's first version in which a client is told its place in line.
 const VERSION_WITH_PLACES: u16 = 3;
+/// Most sessions of WHIP and WHEP in all rooms. Above it a new one is refused as [`ErrorCode::RateLimited`].
+const HTTP_SESSIONS_MAX: usize = 1_000;
+
+/// Most requests for WHIP and WHEP that wait for the node. Above it a new one is refused as [`ErrorCode::Unavailable`].
+const ASKING_MAX: usize = 1_000;
 
 /// Something the task is told.
 #[derive(Debug)]
@@ -57,6 +63,15 @@ pub enum Message {
         session: SessionId,
         /// What.
         request: Request,
+    },
+    /// A request for WHIP or WHEP.
+    Http {
+        /// Where.
+        room: RoomId,
+        /// What is asked.
+        ask: Ask,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Answer, Refusal>>,
     },
     /// A session's socket is closed.
     Gone {
@@ -110,6 +125,7 @@ pub fn start(
     let rooms = rooms.iter().map(|room| {
         let policy = RoomPolicy {
             points_max: room.points_max,
+            players_max: room.players_max,
             video: room.video.clone(),
             ..RoomPolicy::default()
         };
@@ -122,6 +138,8 @@ pub fn start(
         rooms: rooms.collect(),
         sessions: HashMap::new(),
         admission: Admission::new(pace),
+        asking: HashMap::new(),
+        askers: 0,
         network,
         keys,
         calls,
@@ -136,6 +154,9 @@ struct Task {
     rooms: BTreeMap<RoomId, Meeting>,
     sessions: HashMap<SessionId, Open>,
     admission: Admission,
+    /// HTTP requests that wait, and how many there ever were.
+    asking: HashMap<AskerId, oneshot::Sender<Result<Answer, Refusal>>>,
+    askers: u64,
     network: Network,
     keys: Arc<Keys>,
     calls: media::Calls,
@@ -174,9 +195,10 @@ impl Task {
                     }
                 }
             }
-            self.metrics
-                .points
-                .set(self.rooms.values().map(|m| m.points() as i64).sum());
+            let sum = |of: fn(&Meeting) -> usize| self.rooms.values().map(|room| of(room) as i64).sum();
+            self.metrics.points.set(sum(Meeting::points));
+            self.metrics.publishers.set(sum(Meeting::publishers));
+            self.metrics.players.set(sum(Meeting::players));
             self.metrics.queued.set(self.admission.waiting() as i64);
         }
     }
@@ -218,6 +240,7 @@ impl Task {
                     self.ask(now, session, request);
                 }
             }
+            Message::Http { room, ask, reply } => self.ask_http(now, &room, ask, reply),
             Message::Gone { session } => {
                 self.admission.forget(session);
                 if let Some(Open { room, .. }) = self.sessions.remove(&session) {
@@ -242,9 +265,9 @@ impl Task {
                 let id = join.id;
                 let asking = Asking { session, join, seat };
                 match self.admission.ask(now, asking) {
-                    Answer::Passes(asking) => self.join(now, asking),
-                    Answer::Full(_) => self.refuse(session, id, ErrorCode::Unavailable),
-                    Answer::Waits { place, replaced } => {
+                    Turn::Passes(asking) => self.join(now, asking),
+                    Turn::Full(_) => self.refuse(session, id, ErrorCode::Unavailable),
+                    Turn::Waits { place, replaced } => {
                         if let Some(former) = replaced {
                             self.refuse(session, former, ErrorCode::State);
                         }
@@ -314,6 +337,35 @@ impl Task {
             open.outbox
                 .send(ServerMessage::Error { id, code }.encode().into());
         }
+    }
+
+    fn ask_http(
+        &mut self,
+        now: Instant,
+        room: &RoomId,
+        ask: Ask,
+        reply: oneshot::Sender<Result<Answer, Refusal>>,
+    ) {
+        let is_new = matches!(ask, Ask::Publish { .. } | Ask::Play { .. });
+        let sessions = self.rooms.values().map(|room| room.publishers() + room.players());
+        let refused = if !self.rooms.contains_key(room) {
+            Some(ErrorCode::UnknownRoom)
+        } else if self.asking.len() >= ASKING_MAX {
+            Some(ErrorCode::Unavailable)
+        } else if is_new && sessions.sum::<usize>() + self.asking.len() >= HTTP_SESSIONS_MAX {
+            Some(ErrorCode::RateLimited)
+        } else {
+            None
+        };
+        if let Some(code) = refused {
+            // A client that is gone needs no answer.
+            let _ = reply.send(Err(code.into()));
+            return;
+        }
+        let asker = AskerId(self.askers);
+        self.askers += 1;
+        self.asking.insert(asker, reply);
+        self.tell(now, room, Input::Http { asker, ask });
     }
 
     fn news(&mut self, now: Instant, news: News) {
@@ -390,6 +442,12 @@ impl Task {
                 self.admission.forget(session);
                 if let Some(Open { outbox, .. }) = self.sessions.remove(&session) {
                     outbox.close(code, None);
+                }
+            }
+            Effect::Answer { to, result } => {
+                if let Some(reply) = self.asking.remove(&to) {
+                    // Of a client that is gone the session ends by itself: no media ever comes.
+                    let _ = reply.send(result);
                 }
             }
             Effect::Command { op, command } => self.call(op.map(|op| (room.clone(), op)), *command),

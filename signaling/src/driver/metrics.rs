@@ -31,6 +31,10 @@ pub struct Metrics {
     pub points: IntGauge,
     /// Joins that stand in line.
     pub queued: IntGauge,
+    /// Sessions of WHIP.
+    pub publishers: IntGauge,
+    /// Sessions of WHEP.
+    pub players: IntGauge,
     /// Refusals by code.
     pub refusals: IntCounterVec,
     /// WebSockets closed by us, by close code.
@@ -70,6 +74,8 @@ impl Metrics {
             sessions: gauge("diemcau_sessions", "Open WebSockets"),
             points: gauge("diemcau_participants", "Points in all rooms"),
             queued: gauge("diemcau_joins_queued", "Joins that stand in line"),
+            publishers: gauge("diemcau_whip_sessions", "Points that publish by WHIP"),
+            players: gauge("diemcau_whep_sessions", "Players by WHEP"),
             refusals: counters("diemcau_refusals_total", "Requests refused", "code"),
             closes: counters("diemcau_closes_total", "WebSockets closed by the server", "code"),
             commands_dropped: counter(

@@ -132,6 +132,7 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
         metrics: counters.clone(),
         tls,
         places: Places::new(places),
+        whip_rate: http::whip::limiter(),
     });
     let (public_handle, private_handle) = (Handle::new(), Handle::new());
     let public = listen_public(listener, files, http::router(app), public_handle.clone()).await?;

@@ -7,7 +7,10 @@ use sfu::{
     engine::id::{PointNumber, SlotId},
 };
 
-use super::seat::Claim;
+use super::{
+    seat::Claim,
+    whip::{Answer, AskerId, Refusal},
+};
 use crate::{
     names::Token,
     protocol::{CloseCode, Point, ResumedMedia, ServerMessage},
@@ -46,6 +49,13 @@ pub enum Effect {
         session: SessionId,
         /// Why.
         code: CloseCode,
+    },
+    /// Answer an HTTP request.
+    Answer {
+        /// Which.
+        to: AskerId,
+        /// What came of it.
+        result: Result<Answer, Refusal>,
     },
     /// Tell the node.
     Command {

@@ -16,6 +16,7 @@ use super::{
     network::LineNames,
     roster::Roster,
     seat::{Claim, Joining, Person, Seat},
+    whip::{Ask, AskerId, ByHttp},
 };
 use crate::protocol::{
     CloseCode, ErrorCode, Join, Offer, Point, ResumedMedia, RoomInfo, ServerMessage, Stats, VideoRules, Wants,
@@ -47,6 +48,13 @@ pub enum Input {
         session: SessionId,
         /// What.
         request: Request,
+    },
+    /// An HTTP request, answered by [`Effect::Answer`].
+    Http {
+        /// Where the answer goes.
+        asker: AskerId,
+        /// What is asked.
+        ask: Ask,
     },
     /// A session is gone. Nothing can be sent to it any more.
     Gone {
@@ -136,8 +144,10 @@ pub struct Meeting {
     pub(super) restarting: BTreeMap<Op, (SessionId, u32)>,
     /// The node was seen before: seats that it has and we have not were given up meanwhile.
     pub(super) reconciled: bool,
-    next_op: u64,
-    effects: VecDeque<Effect>,
+    /// WHIP and WHEP.
+    pub(super) by_http: ByHttp,
+    pub(super) next_op: u64,
+    pub(super) effects: VecDeque<Effect>,
 }
 
 #[derive(Debug)]
@@ -163,6 +173,7 @@ impl Meeting {
             joining: BTreeMap::new(),
             restarting: BTreeMap::new(),
             reconciled: false,
+            by_http: ByHttp::default(),
             next_op: 0,
             effects: VecDeque::new(),
         }
@@ -193,12 +204,14 @@ impl Meeting {
                     self.send(session, ServerMessage::Error { id, code });
                 }
             }
+            Input::Http { asker, ask } => self.ask_http(asker, ask),
             Input::Gone { session } => self.gone(now, session),
             Input::NodeUp { room } => self.reconcile(now, room),
             Input::NodeDown => self.node_down(),
             Input::NodeReply { op, result } => self.node_reply(op, result),
             Input::NodeEvent(event) => self.node_event(event),
         }
+        self.aim_players();
     }
 
     /// Gives up the seats of those who were away too long.
@@ -212,6 +225,7 @@ impl Meeting {
         for seat in due {
             self.release(&seat);
         }
+        self.aim_players();
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -321,7 +335,8 @@ impl Meeting {
             || self
                 .joining
                 .values()
-                .any(|joining| joining.point.number == claim.number);
+                .any(|joining| joining.point.number == claim.number)
+            || self.by_http.has_number(claim.number);
         if number_taken {
             return Err(ErrorCode::BadToken);
         }
@@ -412,7 +427,7 @@ impl Meeting {
             .values()
             .filter(|joining| !self.seats.contains_key(&joining.seat))
             .count();
-        self.seats.len() + new
+        self.seats.len() + new + self.by_http.publishing()
     }
 
     pub(super) fn seat_of(&mut self, session: SessionId) -> Result<(SeatId, &mut Seat), ErrorCode> {
@@ -436,62 +451,5 @@ impl Meeting {
             seat.away_since = None;
         }
         true
-    }
-
-    /// Whose session it is.
-    pub(super) fn subject(&self, session: SessionId) -> Option<String> {
-        self.sessions
-            .get(&session)
-            .map(|known| known.person.subject.clone())
-    }
-
-    pub(super) fn command(&mut self, command: Command) {
-        self.effects.push_back(Effect::Command {
-            op: None,
-            command: Box::new(command),
-        });
-    }
-
-    pub(super) fn command_with_reply(&mut self, command: Command) -> Op {
-        let op = Op(self.next_op);
-        self.next_op += 1;
-        self.effects.push_back(Effect::Command {
-            op: Some(op),
-            command: Box::new(command),
-        });
-        op
-    }
-
-    pub(super) fn push(&mut self, effect: Effect) {
-        self.effects.push_back(effect);
-    }
-
-    pub(super) fn send(&mut self, session: SessionId, message: ServerMessage) {
-        if self.sessions.contains_key(&session) {
-            self.effects.push_back(Effect::Send {
-                to: vec![session],
-                message,
-            });
-        }
-    }
-
-    pub(super) fn tell_speaker(&mut self, session: SessionId) {
-        if self.speaker.is_some() {
-            self.send(session, ServerMessage::Speaker { number: self.speaker });
-        }
-    }
-
-    /// Tells everybody who has a seat, but one; those without a seat learn nothing of the room.
-    pub(super) fn broadcast(&mut self, message: Option<ServerMessage>, except: Option<SessionId>) {
-        let Some(message) = message else { return };
-        let to: Vec<SessionId> = self
-            .seats
-            .values()
-            .filter_map(|seat| seat.session)
-            .filter(|&session| Some(session) != except)
-            .collect();
-        if !to.is_empty() {
-            self.effects.push_back(Effect::Send { to, message });
-        }
     }
 }

@@ -17,6 +17,9 @@ pub mod permissions;
 mod request;
 pub mod roster;
 pub mod seat;
+pub mod whep;
+pub mod whip;
 
 mod node;
 mod quality;
+mod tell;

@@ -13,11 +13,14 @@ use crate::protocol::{CloseCode, ErrorCode, Point, ServerMessage};
 
 impl Meeting {
     pub(super) fn node_reply(&mut self, op: Op, result: Result<Reply, ControlError>) {
+        if self.http_reply(op, &result) {
+            return;
+        }
         if let Some(joining) = self.joining.remove(&op) {
             match result {
-                Ok(Reply::Joined { answer, slots }) => self.joined(joining, answer, slots),
+                Ok(Reply::Joined { answer, slots, .. }) => self.joined(joining, answer, slots),
                 other => {
-                    let code = refusal(other);
+                    let code = refusal(&other);
                     self.send(
                         joining.session,
                         ServerMessage::Error {
@@ -32,7 +35,7 @@ impl Meeting {
                 Ok(Reply::Restarted { answer }) => ServerMessage::Restarted { id, answer },
                 other => ServerMessage::Error {
                     id: Some(id),
-                    code: refusal(other),
+                    code: refusal(&other),
                 },
             };
             self.send(session, message);
@@ -136,9 +139,15 @@ impl Meeting {
         if state == MediaState::Lost && self.joining.values().any(|joining| joining.seat == *seat_id) {
             return;
         }
+        if self.player_media(seat_id, state) {
+            return;
+        }
         let Some(seat) = self.seats.get_mut(seat_id) else {
             return;
         };
+        if state == MediaState::Lost && seat.whip.is_some() {
+            return self.release(seat_id);
+        }
         let (number, session) = (seat.number, seat.session);
         match state {
             MediaState::Connected => seat.media = true,
@@ -167,6 +176,7 @@ impl Meeting {
         for (_, (session, id)) in std::mem::take(&mut self.restarting) {
             self.send(session, ServerMessage::Error { id: Some(id), code });
         }
+        self.http_node_down();
     }
 
     /// Makes both sides' ideas of the room equal; running it again changes nothing more.
@@ -180,6 +190,7 @@ impl Meeting {
         let (number_max, listed) = room.map_or((0, Vec::new()), |room| (room.number_max, room.seats));
         let is_first = !self.reconciled;
         self.number_max = self.number_max.max(number_max);
+        self.lose_players(&listed);
         let mut missing: Vec<SeatId> = self
             .seats
             .iter()
@@ -188,6 +199,9 @@ impl Meeting {
             .collect();
         for entry in listed {
             missing.retain(|seat| *seat != entry.seat);
+            if self.reconcile_player(&entry) {
+                continue;
+            }
             if self.seats.contains_key(&entry.seat) {
                 self.reconcile_known(entry);
             } else if self.reconciled {
@@ -294,7 +308,8 @@ impl Meeting {
         };
         self.number_max = self.number_max.max(entry.number.get());
         let mut seat = Seat::new(entry.number, note.subject);
-        seat.away_since = Some(now);
+        seat.whip = note.whip.then_some(1);
+        seat.away_since = Some(now).filter(|_| !note.whip);
         seat.sources = note.sources;
         seat.media = true;
         seat.shown = entry
@@ -316,7 +331,7 @@ impl Meeting {
 }
 
 /// The client's code for a reply that is not the one asked for.
-fn refusal(result: Result<Reply, ControlError>) -> ErrorCode {
+pub(super) fn refusal(result: &Result<Reply, ControlError>) -> ErrorCode {
     match result {
         Err(ControlError::BadSdp { .. } | ControlError::BadValue) => ErrorCode::BadSdp,
         Err(ControlError::RoomFull) => ErrorCode::RoomFull,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sfu::{
-    control::{self, Command, Rank, SeatId},
+    control::{self, ClientKind, Command, Rank, SeatId},
     engine::id::{PointNumber, SourceKind},
 };
 
@@ -61,11 +61,8 @@ impl Meeting {
                 (new_seat, number)
             }
         };
-        let published = if may(person.role, Action::Publish) {
-            join.published
-        } else {
-            BTreeSet::new()
-        };
+        let mut published = join.published;
+        published.retain(|_| may(person.role, Action::Publish));
         let sources: BTreeSet<SourceKind> = join.sources.keys().copied().collect();
         let point = Point {
             number,
@@ -81,6 +78,7 @@ impl Meeting {
             site: person.site.clone(),
             role: person.role,
             sources: sources.clone(),
+            whip: false,
         };
         let command = Command::Join(Box::new(control::Join {
             room: self.id.clone(),
@@ -88,6 +86,7 @@ impl Meeting {
             number,
             site: person.site.map(String::from),
             rank: rank(person.role),
+            client: ClientKind::Page,
             profile: join.profile,
             sources: join
                 .sources
@@ -210,7 +209,7 @@ impl Request {
 }
 
 /// How much a role counts when there is not enough for all.
-fn rank(role: Role) -> Rank {
+pub(super) fn rank(role: Role) -> Rank {
     match role {
         Role::Chair => Rank::Chair,
         Role::Secretary => Rank::Secretary,

@@ -19,6 +19,11 @@ impl Roster {
         self.points.values().cloned().collect()
     }
 
+    /// Everybody, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Point> {
+        self.points.values()
+    }
+
     /// Number of the last change.
     pub fn sequence(&self) -> u64 {
         self.sequence

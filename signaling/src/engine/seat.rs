@@ -68,6 +68,9 @@ pub struct SeatNote {
     pub role: Role,
     /// Sources that have a place in the offer.
     pub sources: BTreeSet<SourceKind>,
+    /// It is a WHIP session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whip: bool,
 }
 
 impl SeatNote {
@@ -107,6 +110,8 @@ pub(super) struct Seat {
     pub(super) quality: Option<Vec<SlotQuality>>,
     /// What it is to send, as the node said last.
     pub(super) order: Option<SendOrder>,
+    /// Its ETag if it is a WHIP session: nobody sits there, and it ends with its media.
+    pub(super) whip: Option<u32>,
 }
 
 impl Seat {
@@ -123,6 +128,7 @@ impl Seat {
             view: Vec::new(),
             quality: None,
             order: None,
+            whip: None,
         }
     }
 

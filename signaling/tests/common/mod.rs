@@ -10,7 +10,7 @@ use sfu::{
         Command, ControlError, Event, FromNode, Reply, Request, RoomReport, RoomSnapshot, SeatSnapshot,
         VERSION,
     },
-    engine::id::SlotId,
+    engine::id::{SlotId, SourceKind},
 };
 use signaling::{
     driver::{
@@ -175,11 +175,17 @@ impl Told {
                 return Ok(Reply::Joined {
                     answer: "v=0\r\n".into(),
                     slots,
+                    sources: vec![SourceKind::Mic, SourceKind::Camera],
                 });
             }
             Command::Restart { .. } => {
                 return Ok(Reply::Restarted {
                     answer: "v=0\r\n".into(),
+                });
+            }
+            Command::RestartIce { .. } => {
+                return Ok(Reply::Restarted {
+                    answer: "a=ice-lite\r\n".into(),
                 });
             }
             Command::SetFloor { room, number } => {
@@ -286,6 +292,24 @@ impl Bench {
         client.send(&join(1, name)).await;
         let joined = client.expect("joined").await;
         (client, joined)
+    }
+}
+
+/// Another signaling beside the same node and with the same files. The former one ends as if killed: the node hears nothing of it.
+pub(crate) async fn killed_and_started_again(bench: Bench) -> Bench {
+    let Bench {
+        data, node, server, ..
+    } = bench;
+    drop(server);
+    let server = serve::start(&settings(data.path()), nowhere())
+        .await
+        .expect("serves again");
+    let keys = Keys::load_or_create(data.path()).expect("the same key");
+    Bench {
+        data,
+        node,
+        server,
+        keys,
     }
 }
 

@@ -48,15 +48,20 @@ const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 /// sent at most once an association, before there is an endpoint.
 const HANDSHAKE_FAILURE: [u8; 15] = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
 
-/// Profiles we speak, best first: the 128-bit key is quicker, and a longer one protects nothing that is at risk here.
-const PROFILES: [Profile; 2] = [Profile::AeadAes128Gcm, Profile::AeadAes256Gcm];
+/// Profiles we speak, best first: the 128-bit key is quicker, and a longer one protects nothing that is at risk here. The
+/// last is for clients that have nothing newer, where they are let in.
+const PROFILES: [Profile; 3] = [
+    Profile::AeadAes128Gcm,
+    Profile::AeadAes256Gcm,
+    Profile::Aes128CmSha1,
+];
 
 /// The node's identity: one certificate for all peers of the process, made when it starts.
 pub struct Identity {
     crypto: Arc<dyn RTCCryptoProvider>,
     fingerprint: Fingerprint,
-    /// One configuration per profile, so that the endpoint cannot fall back to another.
-    configs: [(Profile, Arc<HandshakeConfig>); 2],
+    /// One configuration per profile, the best first, so that the endpoint cannot fall back to another.
+    configs: Vec<(Profile, Arc<HandshakeConfig>)>,
 }
 
 /// The certificate could not be made.
@@ -73,8 +78,9 @@ impl std::fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// A new self-signed certificate with an ECDSA key on P-256. Takes about a millisecond.
-    pub fn new() -> Result<Self, IdentityError> {
+    /// A new self-signed certificate with an ECDSA key on P-256. Takes about a millisecond. Clients that offer nothing
+    /// better than AES-CM with HMAC-SHA1 are refused unless `weak_srtp` lets them in.
+    pub fn new(weak_srtp: bool) -> Result<Self, IdentityError> {
         let explain = |error: RtcError| IdentityError(error.to_string());
         let crypto = default_provider().map_err(|error| IdentityError(error.to_string()))?;
         let certificate =
@@ -99,10 +105,10 @@ impl Identity {
                 .map(|config| (profile, Arc::new(config)))
                 .map_err(explain)
         };
-        let [best, other] = PROFILES;
+        let spoken = PROFILES.into_iter().filter(|p| weak_srtp || !p.is_weak());
         Ok(Self {
             fingerprint,
-            configs: [config(best)?, config(other)?],
+            configs: spoken.map(config).collect::<Result<_, _>>()?,
             crypto,
         })
     }
@@ -129,7 +135,7 @@ enum Phase {
     /// No whole ClientHello yet.
     Waiting,
     Handshaking(Profile),
-    Connected,
+    Connected(Profile),
     Over,
 }
 
@@ -159,6 +165,14 @@ impl Dtls {
         }
     }
 
+    /// How packets are protected, once the handshake is done.
+    pub(super) fn profile(&self) -> Option<Profile> {
+        match self.phase {
+            Phase::Connected(profile) => Some(profile),
+            Phase::Waiting | Phase::Handshaking(_) | Phase::Over => None,
+        }
+    }
+
     /// Takes a datagram from a validated path.
     pub(super) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<DtlsEvent>, DtlsRefused> {
         if matches!(self.phase, Phase::Over) {
@@ -184,12 +198,11 @@ impl Dtls {
     fn begin(&mut self, hello: &[u8]) -> bool {
         // Ours, not the client's order: clients list slow profiles first.
         let offered = srtp_profiles(hello);
-        let chosen = PROFILES.into_iter().find(|p| offered.contains(&p.dtls()));
         let config = self
             .identity
             .configs
             .iter()
-            .find(|(profile, _)| Some(*profile) == chosen);
+            .find(|(profile, _)| offered.contains(&profile.dtls()));
         let Some((profile, config)) = config else {
             self.refusal = Some(HANDSHAKE_FAILURE.to_vec());
             return false;
@@ -203,10 +216,10 @@ impl Dtls {
         let events = match (events, &self.phase) {
             (Ok(events), _) => events,
             // After the handshake the front lets through nothing but what is authenticated before it is acted on.
-            (Err(RtcError::ErrAlertFatalOrClose), Phase::Connected) => {
+            (Err(RtcError::ErrAlertFatalOrClose), Phase::Connected(_)) => {
                 return Some(self.lost(LostReason::Closed));
             }
-            (Err(_), Phase::Connected) => return None,
+            (Err(_), Phase::Connected(_)) => return None,
             (Err(_), _) => return Some(self.lost(LostReason::Handshake)),
         };
         for event in events {
@@ -241,7 +254,7 @@ impl Dtls {
             .and_then(|m| srtp::contexts(profile, m.as_ref(), Side::Server).ok());
         match contexts {
             Some(contexts) if agreed => {
-                self.phase = Phase::Connected;
+                self.phase = Phase::Connected(profile);
                 self.front.set_connected();
                 DtlsEvent::Connected(Box::new(contexts))
             }
@@ -256,7 +269,7 @@ impl Dtls {
 
     /// Says goodbye (close_notify) if there is somebody to say it to. The association is over.
     pub(super) fn close(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Connected) {
+        if matches!(self.phase, Phase::Connected(_)) {
             self.endpoint.stop(now, CLIENT);
         }
         self.phase = Phase::Over;
@@ -299,9 +312,15 @@ pub(super) mod tests_support {
 
     use super::*;
 
+    impl Dtls {
+        pub(in super::super) fn remote(&self) -> Fingerprint {
+            self.remote
+        }
+    }
+
     /// A server as `rtc-dtls` makes it, with the same configuration.
     pub(in super::super) fn bare_endpoint() -> Endpoint {
-        let identity = Identity::new().expect("a certificate");
+        let identity = Identity::new(true).expect("a certificate");
         Endpoint::new(
             CLIENT,
             TransportProtocol::UDP,

@@ -32,7 +32,9 @@ use rtc::{
 
 use super::Path;
 
-/// A path without a valid check for this long is no path any more; a peer without any is lost (RFC 7675 §5.1).
+/// A path without a valid check and without an authentic packet for this long is no path any more; a peer without any is lost
+/// (RFC 7675 §5.1). Packets count too, because some that are no browsers never check again once they are connected
+/// (GStreamer); nobody else can make one.
 pub const CONSENT: Duration = Duration::from_secs(30);
 
 /// Most validated paths of a peer. Overflow: the one checked longest ago goes, never the one packets are sent to.
@@ -139,6 +141,7 @@ pub struct Checked {
 #[derive(Debug, Clone, Copy)]
 struct Validated {
     path: Path,
+    /// Last check, or authentic packet.
     checked: Instant,
 }
 
@@ -154,7 +157,7 @@ pub(super) struct Ice {
     selected: Option<Path>,
     /// Media chose `selected`: from then on only media moves it.
     settled: bool,
-    /// Last valid check, or the beginning.
+    /// Last valid check or authentic packet, or the beginning.
     alive: Instant,
 }
 
@@ -181,7 +184,7 @@ impl Ice {
         self.selected
     }
 
-    /// Whether a valid check came by that path within [`CONSENT`].
+    /// Whether a valid check came by that path, and consent has not ended since.
     pub(super) fn is_validated(&self, path: Path) -> bool {
         self.validated.iter().any(|v| v.path == path)
     }
@@ -214,9 +217,11 @@ impl Ice {
     /// An authenticated, non-replayed SRTP or SRTCP packet came by `path`: if it is validated, packets go there now.
     ///
     /// Following USE-CANDIDATE instead would never move Firefox, which sets it on its first check only.
-    pub(super) fn handle_media(&mut self, path: Path) {
-        if self.selected != Some(path) && self.is_validated(path) {
+    pub(super) fn handle_media(&mut self, now: Instant, path: Path) {
+        if let Some(known) = self.validated.iter_mut().find(|v| v.path == path) {
+            known.checked = now;
             self.selected = Some(path);
+            self.alive = now;
         }
         self.settled = true;
     }

@@ -33,7 +33,7 @@ use self::{
 use crate::{
     driver::gate::DtlsRefused,
     engine::packet::soonest,
-    wire::srtp::{OpenError, Opener, SealError, Sealer},
+    wire::srtp::{OpenError, Opener, Profile, SealError, Sealer},
 };
 
 /// A peer whose handshake is not done by then is lost.
@@ -116,7 +116,7 @@ pub enum LostReason {
     Profile,
     /// The client closed the association.
     Closed,
-    /// No valid check for [`ice::CONSENT`].
+    /// No valid check and no authentic packet for [`ice::CONSENT`].
     Consent,
 }
 
@@ -183,6 +183,11 @@ impl Peer {
         self.srtp.is_some() && !self.is_lost
     }
 
+    /// How packets are protected; none before the handshake is done, or after the end.
+    pub fn profile(&self) -> Option<Profile> {
+        self.dtls.profile()
+    }
+
     /// Where packets go now; none before the first check.
     pub fn path(&self) -> Option<Path> {
         self.ice.selected()
@@ -228,13 +233,13 @@ impl Peer {
     }
 
     /// Opens an SRTP packet in place: the length of the RTP packet at the beginning of `packet`.
-    pub fn open_rtp(&mut self, path: Path, packet: &mut [u8]) -> Result<usize, MediaRefused> {
-        self.open(path, |opener| opener.open_rtp(packet))
+    pub fn open_rtp(&mut self, now: Instant, path: Path, packet: &mut [u8]) -> Result<usize, MediaRefused> {
+        self.open(now, path, |opener| opener.open_rtp(packet))
     }
 
     /// Opens an SRTCP packet in place: the length of the RTCP compound at the beginning of `packet`.
-    pub fn open_rtcp(&mut self, path: Path, packet: &mut [u8]) -> Result<usize, MediaRefused> {
-        self.open(path, |opener| opener.open_rtcp(packet))
+    pub fn open_rtcp(&mut self, now: Instant, path: Path, packet: &mut [u8]) -> Result<usize, MediaRefused> {
+        self.open(now, path, |opener| opener.open_rtcp(packet))
     }
 
     /// Seals the RTP packet in the first `length` bytes of `buffer` in place; the length of the SRTP packet.
@@ -294,6 +299,7 @@ impl Peer {
     /// Opens a packet of a validated path; an authentic one may move the peer there.
     fn open(
         &mut self,
+        now: Instant,
         path: Path,
         open: impl FnOnce(&mut Opener) -> Result<usize, OpenError>,
     ) -> Result<usize, MediaRefused> {
@@ -302,7 +308,7 @@ impl Peer {
         }
         let (_, opener) = self.srtp.as_deref_mut().ok_or(MediaRefused::NotConnected)?;
         let length = open(opener)?;
-        self.ice.handle_media(path);
+        self.ice.handle_media(now, path);
         Ok(length)
     }
 

@@ -120,7 +120,7 @@ impl Shard {
             return;
         };
         let key = seat.room;
-        match seat.peer.open_rtp(path, datagram) {
+        match seat.peer.open_rtp(now, path, datagram) {
             Ok(length) => {
                 self.with_room(key, |room| room.handle_rtp(now, endpoint, &datagram[..length]));
                 self.touch(Key::Room(key));
@@ -134,7 +134,7 @@ impl Shard {
             return;
         };
         let key = seat.room;
-        match seat.peer.open_rtcp(path, datagram) {
+        match seat.peer.open_rtcp(now, path, datagram) {
             Ok(length) => {
                 self.with_room(key, |room| room.handle_rtcp(now, endpoint, &datagram[..length]));
                 self.touch(Key::Room(key));

@@ -15,14 +15,15 @@ use crate::{
         quality::{Flow, Quality},
     },
     engine::{
-        id::{EndpointId, MediaKind, PointNumber, Rank, SourceKind},
+        id::{EndpointId, MediaKind, PointNumber, Rank, SourceKind, SourceNumber},
         packet::{Input, Negotiated, NewEndpoint, StreamOrigin},
         room::{JoinRefused, Room},
         stats::RoomStats,
+        units::Bitrate,
     },
 };
 
-/// Most points a [`RoomPolicy`] may allow.
+/// Most points, and most players, a [`RoomPolicy`] may allow.
 const POINTS_MAX: u16 = 1_000;
 
 /// Tallest tile a [`Want`] may name.
@@ -66,6 +67,11 @@ pub(crate) enum Order {
         room: RoomId,
         seat: SeatId,
         wants: Vec<Want>,
+    },
+    SetVoice {
+        room: RoomId,
+        seat: SeatId,
+        source: Option<SourceNumber>,
     },
     SetPublished {
         room: RoomId,
@@ -111,6 +117,7 @@ pub(crate) struct Newcomer {
     pub(crate) note: String,
     pub(crate) site: Option<String>,
     pub(crate) rank: Rank,
+    pub(crate) way_start: Option<Bitrate>,
     pub(crate) published: Vec<SourceKind>,
     pub(crate) endpoint: EndpointId,
     pub(crate) credentials: IceCredentials,
@@ -166,6 +173,14 @@ impl Shard {
                 Ok(Done::Nothing)
             }
             Order::SetView { room, seat, wants } => self.set_view(now, &room, &seat, wants),
+            Order::SetVoice { room, seat, source } => {
+                let (key, endpoint) = self.find(&room, &seat)?;
+                if source.is_some_and(|source| source.kind().media() != MediaKind::Audio) {
+                    return Err(ControlError::BadValue);
+                }
+                self.tell_room(key, |room| room.handle(now, Input::Voice(endpoint, source)));
+                Ok(Done::Nothing)
+            }
             Order::SetPublished {
                 room,
                 seat,
@@ -221,7 +236,7 @@ impl Shard {
     }
 
     fn open_room(&mut self, now: Instant, id: RoomId, policy: RoomPolicy) -> Result<Done, ControlError> {
-        if !(1..=POINTS_MAX).contains(&policy.points_max) {
+        if !(1..=POINTS_MAX).contains(&policy.points_max) || policy.players_max > POINTS_MAX {
             return Err(ControlError::BadValue);
         }
         if let Some(&key) = self.names.get(&id) {
@@ -328,6 +343,7 @@ impl Shard {
             number,
             published,
             rank: newcomer.rank,
+            way_start: newcomer.way_start,
             lines,
             media,
             origins,

@@ -10,6 +10,7 @@ use crate::{
     control::{Event, MediaState},
     driver::peer::Path,
     engine::{id::EndpointId, packet::Input},
+    wire::srtp::Profile,
 };
 
 impl Shard {
@@ -19,6 +20,8 @@ impl Shard {
         };
         seat.is_connected = true;
         self.tally.connected += 1;
+        let is_weak = seat.peer.profile().is_some_and(Profile::is_weak);
+        self.tally.connected_weak += u64::from(is_weak);
         let (key, id) = (seat.room, seat.id.clone());
         self.with_room(key, |room| room.handle(now, Input::Connected(endpoint)));
         self.touch(Key::Room(key));

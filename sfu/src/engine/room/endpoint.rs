@@ -48,6 +48,8 @@ pub(super) struct Endpoint {
     pub(super) video: Vec<Slot>,
     /// Pictures wanted, by index of the video slot.
     pub(super) wants: BTreeMap<u8, Want>,
+    /// The voice wanted in `a0`, if it is not to be that of the picture in `v0`.
+    pub(super) voice: Option<SourceNumber>,
     pub(super) outbound: Outbound,
     pub(super) way: Way,
     /// The lines on its way, the nearest to the node first.
@@ -119,6 +121,7 @@ impl Endpoint {
             audio,
             video,
             wants: BTreeMap::new(),
+            voice: None,
             outbound: Outbound::new(),
             way: Way::new(now, way_start, new.media.extensions.transport_cc),
             lines: new.lines,

@@ -20,8 +20,9 @@ impl Room {
             self.leave(now, id);
         }
         self.numbers.insert(number, id);
+        let way_start = new.way_start.unwrap_or(self.policy.way_start);
         self.endpoints
-            .insert(Endpoint::new(self.epoch, now, self.policy.way_start, new));
+            .insert(Endpoint::new(self.epoch, now, way_start, new));
         for kind in published {
             self.set_published(now, id, kind, true);
         }

@@ -78,7 +78,7 @@ pub struct Room {
 /// Why a newcomer is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JoinRefused {
-    /// The room has [`RoomPolicy::points_max`] endpoints.
+    /// The room has as many endpoints as its [`RoomPolicy`] allows.
     #[error("room is full")]
     Full,
     /// Another endpoint has the number.
@@ -125,7 +125,8 @@ impl Room {
         {
             return Err(JoinRefused::NumberTaken);
         }
-        let full = self.endpoints.len() >= usize::from(self.policy.points_max);
+        let most = usize::from(self.policy.points_max) + usize::from(self.policy.players_max);
+        let full = self.endpoints.len() >= most;
         if full && !self.endpoints.contains(endpoint) {
             Err(JoinRefused::Full)
         } else {
@@ -142,6 +143,7 @@ impl Room {
             Input::Connected(endpoint) => self.connected(now, endpoint),
             Input::Leave(endpoint) => self.leave(now, endpoint),
             Input::View(endpoint, wants) => self.set_view(now, endpoint, &wants),
+            Input::Voice(endpoint, source) => self.set_voice(now, endpoint, source),
             Input::Published(endpoint, kind, on) => self.set_published(now, endpoint, kind, on),
             Input::Floor(number) => {
                 self.set_floor(now, number);

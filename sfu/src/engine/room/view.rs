@@ -36,6 +36,22 @@ impl Room {
         Some(())
     }
 
+    /// The voice an endpoint wants in `a0`, or that of the picture in `v0` again.
+    pub(super) fn set_voice(
+        &mut self,
+        now: Instant,
+        id: EndpointId,
+        source: Option<SourceNumber>,
+    ) -> Option<()> {
+        let endpoint = self.endpoints.get_mut(id)?;
+        if source.is_some_and(|source| source.kind().media() != MediaKind::Audio) {
+            return None;
+        }
+        endpoint.voice = source;
+        self.assign_voices(now, Some(id));
+        Some(())
+    }
+
     /// A source went on or off.
     pub(super) fn source_changed(&mut self, now: Instant, number: SourceNumber) {
         if number.kind().media() == MediaKind::Video {
@@ -236,9 +252,10 @@ impl Room {
             return;
         };
         let is_on = |number| self.source(number).is_some_and(|source| source.on);
-        let stage = endpoint
-            .stage()
-            .and_then(|picture| voices::stage_voice(picture, is_on));
+        let pictured = endpoint.stage().filter(|_| endpoint.voice.is_none());
+        let stage = pictured
+            .and_then(|picture| voices::stage_voice(picture, is_on))
+            .or(endpoint.voice.filter(|&voice| is_on(voice)));
         let heard: Vec<Option<SourceNumber>> = endpoint
             .audio
             .iter()

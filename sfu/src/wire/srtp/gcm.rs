@@ -152,6 +152,7 @@ impl Half {
         let algorithm = match profile {
             Profile::AeadAes128Gcm => &AES_128_GCM,
             Profile::AeadAes256Gcm => &AES_256_GCM,
+            Profile::Aes128CmSha1 => return Err(KeyError),
         };
         let key = UnboundKey::new(algorithm, key).map_err(|_| KeyError)?;
         Ok(Self {

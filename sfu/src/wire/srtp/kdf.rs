@@ -10,12 +10,14 @@ use super::KeyError;
 /// Bytes that the function takes of a salt. The shorter salts of GCM are padded with zeros (RFC 7714 §11).
 pub(super) const SALT_LEN: usize = 14;
 
-/// What a derived value is for (RFC 3711 §4.3.1 and §4.3.2; 1 and 4 are for authentication keys, which GCM has not).
+/// What a derived value is for (RFC 3711 §4.3.1 and §4.3.2). GCM has no authentication keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Label {
     RtpKey = 0,
+    RtpAuth = 1,
     RtpSalt = 2,
     RtcpKey = 3,
+    RtcpAuth = 4,
     RtcpSalt = 5,
 }
 

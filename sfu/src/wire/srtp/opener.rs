@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    gcm::Gcm,
+    cipher::Cipher,
     index::{Window, estimate},
 };
 use crate::wire::{be, rtp};
@@ -37,7 +37,7 @@ pub enum OpenError {
 /// Packets may be reordered by up to 1,024 numbers. A stream has a memory from its first authentic packet on, whose
 /// rollover count is taken to be zero.
 pub struct Opener {
-    cipher: Gcm,
+    cipher: Cipher,
     rtp: Streams,
     rtcp: Streams,
 }
@@ -47,7 +47,7 @@ pub struct Opener {
 struct Streams(Vec<(u32, Window)>);
 
 impl Opener {
-    pub(super) fn new(cipher: Gcm) -> Self {
+    pub(super) fn new(cipher: Cipher) -> Self {
         Self {
             cipher,
             rtp: Streams::default(),
@@ -75,7 +75,7 @@ impl Opener {
 
     /// Checks an SRTCP packet and decrypts it in place. The length of the compound at the beginning of `buf`.
     pub fn open_rtcp(&mut self, buf: &mut [u8]) -> Result<usize, OpenError> {
-        let (encrypted, index) = Gcm::rtcp_index(buf).ok_or(OpenError::Malformed)?;
+        let (encrypted, index) = self.cipher.rtcp_index(buf).ok_or(OpenError::Malformed)?;
         if be::u8(buf, 0).is_none_or(|first| first >> 6 != 2) {
             return Err(OpenError::Malformed);
         }

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use super::{
-    gcm::{Gcm, RTCP_HEADER_LEN},
-    index::INDEX_END,
-};
+use super::{cipher::Cipher, gcm::RTCP_HEADER_LEN, index::INDEX_END};
 use crate::wire::{be, rtp};
 
 /// Streams that a transport may send; more are refused. Slots and their repair streams are given at the answer, at most
@@ -21,7 +18,7 @@ pub enum SealError {
     /// The buffer has no room for what sealing adds.
     #[error("no room for the tag")]
     NoRoom,
-    /// The stream's index would not grow: GCM must never see one twice.
+    /// The stream's index would not grow: a cipher must never see one twice.
     #[error("index is not greater than the last one")]
     NotGreater,
     /// All indices of the key are used up.
@@ -38,7 +35,7 @@ pub enum SealError {
 /// count starts at zero and grows at each wrap. A receiver that missed the packets before a wrap cannot know of it, so
 /// let a stream begin with a number below 2^15.
 pub struct Sealer {
-    cipher: Gcm,
+    cipher: Cipher,
     /// (SSRC, index of its last packet), by SSRC.
     streams: Vec<(u32, u64)>,
     /// Index of the next RTCP packet.
@@ -46,7 +43,7 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    pub(super) fn new(cipher: Gcm) -> Self {
+    pub(super) fn new(cipher: Cipher) -> Self {
         Self {
             cipher,
             streams: Vec::new(),

@@ -1,9 +1,10 @@
-//! What is served over HTTP: the page, the WebSocket, health and version. One router, so that tests need no server.
+//! What is served over HTTP: the page, the WebSocket, WHIP and WHEP, health and version. One router, so that tests need no server.
 
 pub mod admission;
 mod health;
 mod page;
 pub mod problem;
+pub(crate) mod whip;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -15,12 +16,13 @@ use axum::{
     response::Response,
     routing::get,
 };
+use governor::DefaultDirectRateLimiter;
 use tokio::sync::watch;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 
 use super::{auth::Keys, media::Status, meeting_task::Sender, metrics::Metrics, ws};
 
-/// Largest body of any request; no route reads one yet.
+/// Largest body of a request; routes that read one have their own limit.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest time for a request, upgrades not counted.
@@ -47,6 +49,8 @@ pub struct Shared {
     pub tls: bool,
     /// Places for WebSockets.
     pub places: admission::Places,
+    /// Of requests for WHIP and WHEP.
+    pub whip_rate: DefaultDirectRateLimiter,
 }
 
 impl From<Shared> for App {
@@ -69,13 +73,14 @@ pub fn router(app: App) -> Router {
         .merge(admission::router())
         .merge(health::router())
         .merge(page::router())
+        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .merge(whip::router())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::not_found)
         .layer(TimeoutLayer::with_status_code(
             axum::http::StatusCode::REQUEST_TIMEOUT,
             REQUEST_TIME_MAX,
         ))
-        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(app.clone(), transport_security))
         .layer(from_fn(security_headers))

@@ -1,4 +1,5 @@
-//! Decides what of an offer is accepted: sources by their mids, then slots in the order of their m-sections.
+//! Decides what of an offer is accepted: of a page sources by their mids, then slots in the order of their m-sections; of
+//! WHIP and WHEP the first sound and the first picture.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,7 @@ use super::{
     offer::{Direction, Extension, Offer, Section},
 };
 use crate::{
-    control::{AUDIO_SLOTS, VIDEO_CODECS_MAX},
+    control::{AUDIO_SLOTS, ClientKind, VIDEO_CODECS_MAX},
     engine::{
         id::{MediaKind, ShortId, SlotId, SourceKind, Ssrc},
         packet::{Codec, ExtensionIds, Negotiated, NegotiatedSlot, NegotiatedSource, PayloadType},
@@ -49,14 +50,19 @@ pub(super) struct Chosen {
 
 /// Decides about every m-section.
 pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Chosen, SdpError> {
-    let named = named_sources(offer, config.sources)?;
-    let mut ssrcs = Ssrcs::of(offer, config.random);
-    let mut media = Negotiated {
-        extensions: extension_ids(offer)?,
-        ..Negotiated::default()
-    };
     let wanted = config.video.iter().take(VIDEO_CODECS_MAX);
     let wanted: Vec<Codec> = wanted.copied().map(Codec::from).collect();
+    let named = match config.client {
+        ClientKind::Page => named_sources(offer, config.sources)?,
+        ClientKind::Publisher => first_sources(offer, &wanted),
+        ClientKind::Player => BTreeMap::new(),
+    };
+    let (audio_max, video_max) = slots_max(config);
+    let mut ssrcs = Ssrcs::of(offer, config.random);
+    let mut media = Negotiated {
+        extensions: extension_ids(offer, config.client)?,
+        ..Negotiated::default()
+    };
     let described = media.extensions.dependency.filter(|_| offer.allows_mixed);
     let mut slots = (0, 0);
     let mut roles = Vec::with_capacity(offer.sections.len());
@@ -68,10 +74,10 @@ pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Cho
                 media.sources.push(source(section, kind, payloads)?);
                 Role::Source(media.sources.len() - 1)
             }
-            (None, Some(kind)) if section.direction == Direction::RecvOnly => {
+            (None, Some(kind)) if is_slot(section, config.client) => {
                 let (next, most) = match kind {
-                    MediaKind::Audio => (&mut slots.0, AUDIO_SLOTS),
-                    MediaKind::Video => (&mut slots.1, config.profile.video_slots()),
+                    MediaKind::Audio => (&mut slots.0, audio_max),
+                    MediaKind::Video => (&mut slots.1, video_max),
                 };
                 if *next >= most {
                     Role::Refused
@@ -100,7 +106,42 @@ pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Cho
     Ok(Chosen { roles, media })
 }
 
-/// Which m-section is which source. Each must be of its kind, and send.
+/// Most slots of sound and of pictures.
+fn slots_max(config: &AnswerConfig<'_>) -> (u8, u8) {
+    match config.client {
+        ClientKind::Page => (AUDIO_SLOTS, config.profile.video_slots()),
+        ClientKind::Publisher => (0, 0),
+        ClientKind::Player => (1, 1),
+    }
+}
+
+/// A player may offer to send too (`sendrecv`): it is not taken up on it.
+fn is_slot(section: &Section, client: ClientKind) -> bool {
+    match section.direction {
+        Direction::RecvOnly => true,
+        Direction::SendRecv => client == ClientKind::Player,
+        Direction::SendOnly | Direction::Inactive => false,
+    }
+}
+
+/// What a WHIP client sends: the first m-section of each kind that can be taken. It should say `sendonly` (RFC 9725 §4.2), some
+/// say `sendrecv`.
+fn first_sources(offer: &Offer, wanted: &[Codec]) -> BTreeMap<ShortId, SourceKind> {
+    let first = |kind: SourceKind| {
+        let section = offer.sections.iter().find(|section| {
+            let sends = matches!(section.direction, Direction::SendOnly | Direction::SendRecv);
+            let can_be = section.is_open && !payloads(section, wanted, true).is_empty();
+            sends && can_be && media_kind(section) == Some(kind.media())
+        })?;
+        Some((section.mid, kind))
+    };
+    [SourceKind::Mic, SourceKind::Camera]
+        .into_iter()
+        .filter_map(first)
+        .collect()
+}
+
+/// Which m-section of a page is which source. Each must be of its kind, and send.
 fn named_sources(
     offer: &Offer,
     sources: &BTreeMap<SourceKind, String>,
@@ -130,10 +171,10 @@ fn media_kind(section: &Section) -> Option<MediaKind> {
 }
 
 /// Ids in the whole bundle. One id must mean one thing in all of it (RFC 9143 §10); where a URI has several ids, the
-/// first is used.
+/// first is used. Of clients that are no pages (aiortc) an id with two meanings is passed over.
 ///
 /// Orientation is left out on purpose: nothing forwards it, and without it browsers turn the picture themselves.
-fn extension_ids(offer: &Offer) -> Result<ExtensionIds, SdpError> {
+fn extension_ids(offer: &Offer, client: ClientKind) -> Result<ExtensionIds, SdpError> {
     let mut meanings: BTreeMap<u8, &str> = BTreeMap::new();
     let all = || {
         offer
@@ -142,12 +183,17 @@ fn extension_ids(offer: &Offer) -> Result<ExtensionIds, SdpError> {
             .filter(|s| s.is_open)
             .flat_map(|s| &s.extensions)
     };
+    let mut ambiguous = BTreeSet::new();
     for Extension { id, uri, .. } in all() {
         if *meanings.entry(*id).or_insert(uri) != uri {
-            return Err(SdpError::Extension);
+            ambiguous.insert(*id);
         }
     }
-    let id = |uri: &str| all().find(|e| e.uri == uri && e.id <= 14).map(|e| e.id);
+    if client == ClientKind::Page && !ambiguous.is_empty() {
+        return Err(SdpError::Extension);
+    }
+    let is_clear = |e: &&Extension| e.id <= 14 && !ambiguous.contains(&e.id);
+    let id = |uri: &str| all().filter(is_clear).find(|e| e.uri == uri).map(|e| e.id);
     Ok(ExtensionIds {
         mid: id(MID),
         rid: id(RID),

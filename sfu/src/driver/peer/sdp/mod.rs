@@ -19,11 +19,12 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{Fingerprint, ice::IceCredentials};
 use crate::{
-    control::{Profile, VideoCodec},
+    control::{ClientKind, OFFER_BYTES_MAX, Profile, VideoCodec},
     engine::{
         id::{SlotId, SourceKind},
         packet::Negotiated,
     },
+    wire::sdpfrag,
 };
 pub use write::Plan;
 
@@ -38,11 +39,13 @@ pub struct AnswerConfig<'a> {
     pub fingerprint: Fingerprint,
     /// Addresses the client may send to, best first. More than [`CANDIDATES_MAX`] are cut off.
     pub candidates: &'a [SocketAddr],
-    /// How many slots it gets.
+    /// Whose offer it is.
+    pub client: ClientKind,
+    /// How many slots a page gets.
     pub profile: Profile,
     /// Codecs of pictures that the room has, the wanted first. VP8 is always one of them.
     pub video: &'a [VideoCodec],
-    /// Which m-section is which source.
+    /// Which m-section of a page is which source.
     pub sources: &'a BTreeMap<SourceKind, String>,
     /// Random numbers: SSRCs are made of them, each unlike any other of this endpoint.
     pub random: &'a mut dyn FnMut() -> u32,
@@ -81,7 +84,7 @@ pub enum SdpError {
     /// No SHA-256 `a=fingerprint`, one that cannot be read, or two different ones.
     #[error("a=fingerprint")]
     Fingerprint,
-    /// No `a=ice-ufrag` or `a=ice-pwd`, out of range, or several different ones.
+    /// No `a=ice-ufrag` or `a=ice-pwd` for the bundle, out of range, or several different ones.
     #[error("a=ice-ufrag or a=ice-pwd")]
     Ice,
     /// `a=setup` is not `actpass` or `active`: the client must send the ClientHello.
@@ -138,4 +141,14 @@ pub fn answer_restart(offer: &str, plan: &mut Plan, ice: &IceCredentials) -> Res
     let offer = offer::Offer::parse(offer)?;
     plan.restart(&offer)?;
     Ok(plan.write(ice))
+}
+
+/// Answers an ICE restart that says nothing but new credentials (RFC 9725 §4.3.3), in the same form. An error changes nothing.
+pub fn answer_fragment(fragment: &str, plan: &mut Plan, ice: &IceCredentials) -> Result<String, SdpError> {
+    if fragment.len() > OFFER_BYTES_MAX {
+        return Err(SdpError::TooLong);
+    }
+    let fragment = sdpfrag::parse(fragment).ok_or(SdpError::Ice)?;
+    plan.restart_ice(fragment.ufrag)?;
+    Ok(plan.write_fragment(ice))
 }

@@ -134,7 +134,7 @@ impl Offer {
             }
             sections.push(section);
         }
-        let (ufrag, _) = read_ice(&session)?;
+        let (ufrag, _) = read_ice(&session, &bundle)?;
         Ok(Self {
             fingerprint: read_fingerprint(&session)?,
             ufrag,
@@ -254,10 +254,22 @@ fn read_fingerprint(session: &SessionDescription) -> Result<Fingerprint, SdpErro
     found.ok_or(SdpError::Fingerprint)
 }
 
-/// The client's credentials, the same in the whole bundle. Lengths: RFC 8839 §5.4.
-fn read_ice(session: &SessionDescription) -> Result<(String, String), SdpError> {
+/// The client's credentials: those of the m-section that the bundle names first count for all of it (RFC 9143 §7.1.2), for
+/// the others may still have their own, as those of aiortc do. Lengths: RFC 8839 §5.4.
+fn read_ice(session: &SessionDescription, bundle: &[&str]) -> Result<(String, String), SdpError> {
+    let media = &session.media_descriptions;
+    let is_first = |m: &&MediaDescription| values(&m.attributes, "mid").next() == bundle.first().copied();
+    let first = media.iter().find(is_first).or(media.first());
     let one = |key, lengths: std::ops::RangeInclusive<usize>| {
-        let all: BTreeSet<&str> = anywhere(session, key).collect();
+        let own: BTreeSet<&str> = first
+            .into_iter()
+            .flat_map(|m| values(&m.attributes, key))
+            .collect();
+        let all = if own.is_empty() {
+            values(&session.attributes, key).collect()
+        } else {
+            own
+        };
         let mut all = all.into_iter();
         match (all.next(), all.next()) {
             (Some(value), None) if lengths.contains(&value.len()) => Ok(value.to_owned()),

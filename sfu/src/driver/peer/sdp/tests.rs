@@ -15,6 +15,13 @@ const FIREFOX: &str = include_str!("fixtures/firefox.sdp");
 const CHROMIUM_ALL: &str = include_str!("fixtures/chromium_all.sdp");
 const FIREFOX_ALL: &str = include_str!("fixtures/firefox_all.sdp");
 
+/// webrtcbin 1.22: mids of its own, a second m-section of port 0, no header extensions, no NACK.
+const GSTREAMER_WHIP: &str = include_str!("fixtures/gstreamer_whip.sdp");
+const GSTREAMER_WHEP: &str = include_str!("fixtures/gstreamer_whep.sdp");
+/// aiortc 1.4: credentials of its own for each m-section, no transport-wide feedback.
+const AIORTC_WHIP: &str = include_str!("fixtures/aiortc_whip.sdp");
+const AIORTC_WHEP: &str = include_str!("fixtures/aiortc_whep.sdp");
+
 const OFFERS: [&str; 4] = [CHROMIUM, FIREFOX, CHROMIUM_ALL, FIREFOX_ALL];
 
 fn all_sources() -> BTreeMap<SourceKind, String> {
@@ -43,6 +50,27 @@ fn answer_in(
     sources: &BTreeMap<SourceKind, String>,
     video: &[VideoCodec],
 ) -> Result<Answered, SdpError> {
+    answer_client(offer, ClientKind::Page, profile, sources, video)
+}
+
+/// Of a client that has no page.
+fn answer_to(offer: &str, client: ClientKind) -> Result<Answered, SdpError> {
+    answer_client(
+        offer,
+        client,
+        Profile::Phone,
+        &BTreeMap::new(),
+        &[VideoCodec::Vp8],
+    )
+}
+
+fn answer_client(
+    offer: &str,
+    client: ClientKind,
+    profile: Profile,
+    sources: &BTreeMap<SourceKind, String>,
+    video: &[VideoCodec],
+) -> Result<Answered, SdpError> {
     let mut last = 1_000;
     let mut random = || {
         last += 1;
@@ -58,6 +86,7 @@ fn answer_in(
             ice: &ice(1),
             fingerprint: Fingerprint::of(b"ours"),
             candidates: &candidates,
+            client,
             profile,
             video,
             sources,
@@ -258,6 +287,78 @@ fn redundancy_is_taken_of_microphones_first_and_of_slots_where_it_is_offered() {
 }
 
 #[test]
+fn who_publishes_without_a_page_sends_the_first_of_each_kind() {
+    use SourceKind::{Camera, Mic};
+    for (offer, sections) in [
+        (GSTREAMER_WHIP, 2),
+        (AIORTC_WHIP, 2),
+        (CHROMIUM, 14),
+        (FIREFOX_ALL, 8),
+    ] {
+        let answered = answer_to(offer, ClientKind::Publisher).expect("answers");
+        let mut kinds: Vec<_> = answered.media.sources.iter().map(|s| s.kind).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, [Mic, Camera]);
+        assert!(answered.slots.is_empty(), "it receives nothing");
+        let accepted = answered.sdp.lines().filter(|line| *line == "a=recvonly").count();
+        assert_eq!(accepted, 2);
+        let all = answered.sdp.lines().filter(|line| line.starts_with("m="));
+        assert_eq!(all.count(), sections, "an m-section for each of the offer");
+    }
+    let mid = |kind| {
+        let media = answer_to(GSTREAMER_WHIP, ClientKind::Publisher)
+            .expect("answers")
+            .media;
+        let source = media.sources.into_iter().find(|s| s.kind == kind);
+        source.expect("accepted").mid.as_str().to_owned()
+    };
+    assert_eq!((mid(Mic), mid(Camera)), ("audio1".into(), "video0".into()));
+    assert_eq!(
+        answer_to(AIORTC_WHEP, ClientKind::Publisher).err(),
+        Some(SdpError::Nothing)
+    );
+}
+
+#[test]
+fn who_plays_without_a_page_has_the_stage_pair() {
+    let both = [SlotId::audio(0), SlotId::video(0)];
+    let sendrecv = AIORTC_WHEP.replace("a=recvonly", "a=sendrecv");
+    for offer in [GSTREAMER_WHEP, AIORTC_WHEP, CHROMIUM, &sendrecv] {
+        let answered = answer_to(offer, ClientKind::Player).expect("answers");
+        assert_eq!(answered.slots.keys().copied().collect::<Vec<_>>(), both);
+        assert!(answered.media.sources.is_empty(), "it sends nothing");
+        let accepted = answered.sdp.lines().filter(|line| *line == "a=sendonly").count();
+        assert_eq!(accepted, 2);
+    }
+    assert_eq!(
+        answer_to(AIORTC_WHIP, ClientKind::Player).err(),
+        Some(SdpError::Nothing)
+    );
+}
+
+#[test]
+fn a_fragment_restarts_ice_once_for_each_new_ufrag() {
+    let mut answered = answer_to(AIORTC_WHIP, ClientKind::Publisher).expect("answers");
+    let fragment = |ufrag: &str| format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:0123456789abcdef01234567\r\n");
+    let ice = ice(2);
+    let answer = answer_fragment(&fragment("new1"), &mut answered.plan, &ice).expect("a restart");
+    let expected = [
+        "a=ice-lite",
+        "a=group:BUNDLE 0 1",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 96",
+        "a=mid:0",
+    ];
+    assert_eq!(answer.lines().take(4).collect::<Vec<_>>(), expected);
+    assert!(answer.contains(&format!("a=ice-ufrag:{}\r\n", ice.ufrag)));
+    assert_eq!(answer.matches("a=candidate:").count(), 2);
+    let again = answer_fragment(&fragment("new1"), &mut answered.plan, &ice);
+    assert_eq!(again, Err(SdpError::NotRestart));
+    let bad = answer_fragment("a=ice-ufrag:new2\r\n", &mut answered.plan, &ice);
+    assert_eq!(bad, Err(SdpError::Ice));
+    assert!(answer_fragment(&fragment("new2"), &mut answered.plan, &ice).is_ok());
+}
+
+#[test]
 fn every_ssrc_of_an_endpoint_is_its_own() {
     for constant in [0, 327_639_918, u32::MAX] {
         let (sources, ice) = (all_sources(), ice(1));
@@ -266,6 +367,7 @@ fn every_ssrc_of_an_endpoint_is_its_own() {
             ice: &ice,
             fingerprint: Fingerprint::of(b"ours"),
             candidates: &[],
+            client: ClientKind::Page,
             profile: Profile::Tv,
             sources: &sources,
             video: &[VideoCodec::Vp8],
@@ -405,7 +507,7 @@ fn offers_that_cannot_be_answered_are_refused_with_their_reason() {
         (without(CHROMIUM, "a=ice-ufrag"), SdpError::Ice),
         (without(CHROMIUM, "a=ice-pwd"), SdpError::Ice),
         (
-            CHROMIUM.replacen("a=ice-ufrag:", "a=ice-ufrag:other", 1),
+            CHROMIUM.replacen("a=ice-ufrag:", "a=ice-ufrag:other\r\na=ice-ufrag:", 1),
             SdpError::Ice,
         ),
         (

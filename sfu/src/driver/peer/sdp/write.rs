@@ -84,6 +84,34 @@ impl Plan {
         Ok(())
     }
 
+    /// Takes the new ufrag of an ICE restart, or changes nothing.
+    pub(super) fn restart_ice(&mut self, ufrag: &str) -> Result<(), SdpError> {
+        if ufrag == self.ufrag {
+            return Err(SdpError::NotRestart);
+        }
+        ufrag.clone_into(&mut self.ufrag);
+        self.version += 1;
+        Ok(())
+    }
+
+    /// What of the answer is about ICE (RFC 8840 §9): credentials and candidates, once for the whole bundle.
+    pub(super) fn write_fragment(&self, ice: &IceCredentials) -> String {
+        let mut out = "a=ice-lite\r\n".to_owned();
+        out.push_str(&self.bundle());
+        if let Some(section) = self.sections.iter().find(|s| s.is_accepted) {
+            out.push_str(section.head.split_inclusive('\n').next().unwrap_or_default());
+            line(&mut out, format_args!("a=mid:{}", section.mid.as_str()));
+        }
+        out + &credentials(ice) + &self.candidates()
+    }
+
+    /// The group of all that is accepted.
+    fn bundle(&self) -> String {
+        let mids = self.sections.iter().filter(|s| s.is_accepted);
+        let mids: Vec<&str> = mids.map(|section| section.mid.as_str()).collect();
+        format!("a=group:BUNDLE {}\r\n", mids.join(" "))
+    }
+
     /// The answer.
     pub(super) fn write(&self, ice: &IceCredentials) -> String {
         let transport = self.transport(ice);
@@ -91,12 +119,8 @@ impl Plan {
             "v=0\r\no=- {} {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n",
             self.session, self.version
         );
-        out.push_str("a=group:BUNDLE");
-        for section in self.sections.iter().filter(|s| s.is_accepted) {
-            out.push(' ');
-            out.push_str(section.mid.as_str());
-        }
-        out.push_str("\r\na=ice-lite\r\na=msid-semantic: WMS *\r\n");
+        out.push_str(&self.bundle());
+        out.push_str("a=ice-lite\r\na=msid-semantic: WMS *\r\n");
         if self.mixed {
             out.push_str("a=extmap-allow-mixed\r\n");
         }
@@ -117,10 +141,14 @@ impl Plan {
     /// Lines that are the same in every accepted m-section. Candidates stand in all of them: some clients read the
     /// first, some the last.
     fn transport(&self, ice: &IceCredentials) -> String {
-        let mut out = String::new();
-        line(&mut out, format_args!("a=ice-ufrag:{}", ice.ufrag));
-        line(&mut out, format_args!("a=ice-pwd:{}", ice.password()));
+        let mut out = credentials(ice);
         out.push_str("a=setup:passive\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
+        out.push_str(&self.candidates());
+        out
+    }
+
+    fn candidates(&self) -> String {
+        let mut out = String::new();
         for (candidate, at) in self.candidates.iter().zip(1u32..) {
             // RFC 8445 §5.1.2.1: host, preferred in our order, component 1.
             let priority = (126 << 24) | ((65_536 - at) << 8) | 255;
@@ -133,6 +161,10 @@ impl Plan {
         out.push_str("a=end-of-candidates\r\n");
         out
     }
+}
+
+fn credentials(ice: &IceCredentials) -> String {
+    format!("a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.ufrag, ice.password())
 }
 
 /// A line and its end.

@@ -182,7 +182,7 @@ fn forged_media_is_refused_and_moves_nothing() {
             0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ];
         packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
-        let refused = call.peer.open_rtp(path(2), &mut packet);
+        let refused = call.peer.open_rtp(call.now, path(2), &mut packet);
         assert_eq!(refused, Err(MediaRefused::Open(OpenError::NotAuthentic)));
     }
 }

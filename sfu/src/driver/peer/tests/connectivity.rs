@@ -156,9 +156,9 @@ fn before_media_packets_follow_the_nomination_and_then_the_media() {
     assert_eq!(ice.selected(), Some(path(1)), "the first");
     ice.handle_request(now, path(2), &nominates).expect("valid");
     assert_eq!(ice.selected(), Some(path(2)), "the nominated");
-    ice.handle_media(path(3));
+    ice.handle_media(now, path(3));
     assert_eq!(ice.selected(), Some(path(2)), "not validated");
-    ice.handle_media(path(1));
+    ice.handle_media(now, path(1));
     assert_eq!(ice.selected(), Some(path(1)), "where media comes from");
     ice.handle_request(now, path(2), &nominates).expect("valid");
     assert_eq!(ice.selected(), Some(path(1)), "nominations move nothing any more");
@@ -199,6 +199,41 @@ fn consent_ends_after_thirty_seconds_without_a_check() {
 }
 
 #[test]
+fn a_client_that_sends_but_checks_no_more_stays_until_it_falls_silent() {
+    let mut call = Call::connected(1);
+    for _ in 0..10 {
+        call.run(CONSENT / 2);
+        let mut packet = [0; 64];
+        packet[..8].copy_from_slice(&[0x80, 201, 0, 1, 0, 0, 0, 9]);
+        let (sealer, _) = call.client.contexts.as_mut().expect("connected");
+        let sealed = sealer.seal_rtcp(&mut packet, 8).expect("seals");
+        let mut forged = packet;
+        forged[sealed - 1] ^= 1;
+        assert!(
+            call.peer
+                .open_rtcp(call.now, path(1), &mut forged[..sealed])
+                .is_err()
+        );
+        assert_eq!(
+            call.peer.open_rtcp(call.now, path(1), &mut packet[..sealed]),
+            Ok(8)
+        );
+        // What comes twice is no sign of life.
+        assert!(
+            call.peer
+                .open_rtcp(call.now, path(1), &mut packet[..sealed])
+                .is_err()
+        );
+    }
+    assert_eq!(call.events, [PeerEvent::Connected]);
+    call.run(CONSENT);
+    assert_eq!(
+        call.events,
+        [PeerEvent::Connected, PeerEvent::Lost(LostReason::Consent)]
+    );
+}
+
+#[test]
 fn a_client_whose_address_changes_is_followed_when_its_media_comes_from_there() {
     let mut call = Call::connected(1);
     let rtcp = [0x80, 201, 0, 1, 0, 0, 0, 9];
@@ -208,7 +243,7 @@ fn a_client_whose_address_changes_is_followed_when_its_media_comes_from_there() 
     let sealed = sealer.seal_rtcp(&mut packet, 8).expect("seals");
     let mut early = packet;
     assert_eq!(
-        call.peer.open_rtcp(path(2), &mut early[..sealed]),
+        call.peer.open_rtcp(call.now, path(2), &mut early[..sealed]),
         Err(MediaRefused::Unverified)
     );
     assert_eq!(call.peer.path(), Some(path(1)));
@@ -216,7 +251,10 @@ fn a_client_whose_address_changes_is_followed_when_its_media_comes_from_there() 
     assert_eq!(call.peer.path(), Some(path(2)), "nominated before any media");
     call.check(path(1));
     assert_eq!(call.peer.path(), Some(path(1)));
-    assert_eq!(call.peer.open_rtcp(path(2), &mut packet[..sealed]), Ok(8));
+    assert_eq!(
+        call.peer.open_rtcp(call.now, path(2), &mut packet[..sealed]),
+        Ok(8)
+    );
     assert_eq!(call.peer.path(), Some(path(2)));
     call.check(path(1));
     assert_eq!(call.peer.path(), Some(path(2)));

@@ -79,10 +79,10 @@ fn what_one_side_seals_the_other_opens() {
     up[..16].copy_from_slice(&rtp);
     let sealed = sealer.seal_rtp(&mut up, 16).expect("seals");
     let mut again = up;
-    assert_eq!(call.peer.open_rtp(path(1), &mut up[..sealed]), Ok(16));
+    assert_eq!(call.peer.open_rtp(call.now, path(1), &mut up[..sealed]), Ok(16));
     assert_eq!(up[..16], rtp);
     assert_eq!(
-        call.peer.open_rtp(path(1), &mut again[..sealed]),
+        call.peer.open_rtp(call.now, path(1), &mut again[..sealed]),
         Err(MediaRefused::Open(OpenError::Replayed)),
         "once only"
     );
@@ -117,22 +117,46 @@ fn aes_gcm_is_chosen_whatever_the_order_of_the_client() {
 }
 
 #[test]
-fn a_client_without_a_profile_of_ours_is_told_and_lost() {
-    let mut call = Call::with(
-        1,
-        0.0,
-        &[SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80],
-        1_200,
-    );
+fn a_client_that_has_only_sha1_is_served_where_it_is_let_in() {
+    let only = [SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80];
+    let mut call = Call::with(1, 0.0, &only, 1_200);
     call.check(path(1));
-    call.run(Duration::from_millis(200));
-    assert_eq!(call.events, [PeerEvent::Lost(LostReason::Profile)]);
+    call.run(Duration::from_millis(500));
+    assert!(call.both_are_connected());
+    assert!(call.peer.profile().is_some_and(Profile::is_weak));
+    let rtcp = [0x80, 201, 0, 1, 0, 0, 0, 9];
+    let mut sealed = [0; 64];
+    sealed[..8].copy_from_slice(&rtcp);
+    let length = call.peer.seal_rtcp(&mut sealed, 8).expect("seals");
+    let (_, opener) = call.client.contexts.as_mut().expect("connected");
+    sealed[length - 1] ^= 1;
+    assert_eq!(
+        opener.open_rtcp(&mut sealed[..length]),
+        Err(OpenError::NotAuthentic)
+    );
+    sealed[length - 1] ^= 1;
+    assert_eq!(opener.open_rtcp(&mut sealed[..length]), Ok(8));
+}
+
+#[test]
+fn a_client_without_a_profile_of_ours_is_told_and_lost() {
+    use SrtpProtectionProfile as P;
+    for (offered, weak_srtp) in [
+        (P::Srtp_Aes128_Cm_Hmac_Sha1_32, true),
+        (P::Srtp_Aes128_Cm_Hmac_Sha1_80, false),
+    ] {
+        let mut call = Call::with(1, 0.0, &[offered], 1_200);
+        call.replace_peer(weak_srtp);
+        call.check(path(1));
+        call.run(Duration::from_millis(200));
+        assert_eq!(call.events, [PeerEvent::Lost(LostReason::Profile)], "{offered:?}");
+    }
 }
 
 #[test]
 fn a_certificate_that_the_offer_does_not_name_gets_no_keys() {
     let mut call = Call::new(1, 0.0, 1_200);
-    let identity = Arc::new(Identity::new().expect("a certificate"));
+    let identity = Arc::new(Identity::new(true).expect("a certificate"));
     call.peer = Peer::new(
         call.now,
         &identity,

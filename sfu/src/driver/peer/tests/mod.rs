@@ -196,7 +196,7 @@ impl Call {
     pub(super) fn with(seed: u64, loss: f64, profiles: &[SrtpProtectionProfile], mtu: usize) -> Self {
         let (config, fingerprint) = Client::config(profiles, mtu);
         let (now, credentials) = (Instant::now(), credentials(seed));
-        let identity = Arc::new(Identity::new().expect("a certificate"));
+        let identity = Arc::new(Identity::new(true).expect("a certificate"));
         Self {
             now,
             peer: Peer::new(now, &identity, credentials.clone(), fingerprint),
@@ -207,6 +207,17 @@ impl Call {
             loss,
             line: Vec::new(),
         }
+    }
+
+    /// Another node, which lets weak clients in or not.
+    pub(super) fn replace_peer(&mut self, weak_srtp: bool) {
+        let identity = Arc::new(Identity::new(weak_srtp).expect("a certificate"));
+        self.peer = Peer::new(
+            self.now,
+            &identity,
+            self.credentials.clone(),
+            self.peer.dtls.remote(),
+        );
     }
 
     /// A check by that path; the answer is thrown away.

@@ -118,6 +118,7 @@ impl Kit {
             number: point(number),
             published,
             rank,
+            way_start: None,
             lines: Vec::new(),
             media,
             origins,
