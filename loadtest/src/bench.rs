@@ -1,5 +1,7 @@
 //! `diemcau-load bench`: the goals of forwarding on this machine, each against a server of its own, beside the bare loop.
 
+mod cases;
+
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
@@ -16,9 +18,10 @@ use tokio::{
     sync::watch,
 };
 
+use cases::{Asks, Case, Shape, cases};
+
 use crate::{
     course,
-    lean::PatternPlan,
     limit::{self, Way},
     machine,
     report::{Report, Summary},
@@ -30,6 +33,9 @@ use crate::{
 const SERVER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the bare loop is measured for each case.
 const LIMIT_SPAN: Duration = Duration::from_secs(1);
+
+/// The room of the cases: with place for all of their points.
+const ROOM: &str = "[[rooms]]\nid = \"demo\"\npoints_max = 1000\n";
 
 /// Runs the cases of the goals, each against a server that it starts, and prints what a packet costs beside what it costs the bare loop
 /// with the same runs.
@@ -56,144 +62,6 @@ pub(crate) fn command() -> Command {
     <BenchArgs as clap::Args>::augment_args(Command::new("bench"))
 }
 
-/// What a case is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asks {
-    /// What a packet costs.
-    Packet,
-    /// What a point costs that is there and silent.
-    Idle,
-    /// What a whole meeting comes to.
-    Meeting,
-    /// How a crowd joins.
-    Storm,
-}
-
-/// One case.
-#[derive(Debug, Clone)]
-struct Case {
-    name: String,
-    goal: &'static str,
-    asks: Asks,
-    points: u32,
-    senders: u32,
-    shape: Shape,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Shape {
-    /// Each sees all senders.
-    Pattern(PatternPlan),
-    /// Nobody sends.
-    Nothing,
-    /// Pictures and voices: the height of the stage, thumbnails, whether what nobody sees is sent.
-    Room {
-        stage: u16,
-        thumbs: usize,
-        all_layers: bool,
-    },
-}
-
-fn cases() -> Vec<Case> {
-    let pattern = |senders: u32, receivers: u32, rate, frame, even, goal| {
-        let plan = PatternPlan {
-            sound: false,
-            rate,
-            frame,
-            even,
-            bytes: 1_200,
-        };
-        let leave = if even {
-            "evenly spaced".to_owned()
-        } else {
-            format!("frames of {frame}")
-        };
-        Case {
-            name: format!("{senders} -> {receivers}, {rate}/s, 1200 B, {leave}"),
-            goal,
-            asks: Asks::Packet,
-            points: if receivers == senders {
-                senders
-            } else {
-                senders + receivers
-            },
-            senders,
-            shape: Shape::Pattern(plan),
-        }
-    };
-    let sound = PatternPlan {
-        sound: true,
-        rate: 50,
-        frame: 1,
-        even: true,
-        bytes: 160,
-    };
-    let case = |name: &str, goal, asks, points, senders, shape| Case {
-        name: name.to_owned(),
-        goal,
-        asks,
-        points,
-        senders,
-        shape,
-    };
-    let room = |stage, thumbs, all_layers| Shape::Room {
-        stage,
-        thumbs,
-        all_layers,
-    };
-    let mut cases = vec![
-        pattern(1, 100, 300, 5, false, "2.4 us"),
-        pattern(1, 100, 300, 10, false, "2.4 us"),
-        pattern(1, 100, 600, 20, false, "2.4 us"),
-        pattern(1, 100, 300, 10, true, "5 us"),
-        pattern(10, 10, 150, 5, false, "4 us"),
-        case(
-            "sound 1 -> 200, 50/s, 160 B",
-            "5 us",
-            Asks::Packet,
-            201,
-            1,
-            Shape::Pattern(sound),
-        ),
-        case(
-            "100 idle points",
-            "0.06 ms/s each",
-            Asks::Idle,
-            100,
-            0,
-            Shape::Nothing,
-        ),
-    ];
-    cases.extend([50, 150, 500].map(|points| {
-        let name = format!("{points} points, stage 360p, 3 voices");
-        case(
-            &name,
-            "+20 % at most",
-            Asks::Packet,
-            points,
-            points,
-            room(360, 0, false),
-        )
-    }));
-    cases.push(case(
-        "M239: 239 points, all layers, stage 720p, 11 thumbnails, 3 voices",
-        "0 lost, p99 20 ms",
-        Asks::Meeting,
-        239,
-        239,
-        room(720, 11, true),
-    ));
-    cases.push(case(
-        "239 joins at once",
-        "p99 3 s, 4 ms each",
-        Asks::Storm,
-        239,
-        239,
-        room(720, 11, false),
-    ));
-    cases
-}
-
 impl Case {
     fn scenario(&self, ready: &Ready, seconds: u64) -> Scenario {
         let (sends, slots, stage, all_layers, voices) = match self.shape {
@@ -212,9 +80,17 @@ impl Case {
         };
         Scenario {
             url: ready.http.clone(),
-            token: ready.token.clone(),
+            tokens: vec![ready.token.clone()],
             points: self.points,
-            warm: Duration::from_secs(if self.asks == Asks::Storm { 0 } else { 8 }),
+            warm: Duration::from_secs(match (self.asks, self.shape) {
+                (Asks::Storm, _) => 0,
+                (_, Shape::Pattern(_)) => 30,
+                _ => 8,
+            }),
+            expected: match self.shape {
+                Shape::Pattern(plan) => Some(plan.expected(self.senders, self.points)),
+                _ => None,
+            },
             meeting: Duration::from_secs(seconds),
             layers: if matches!(sends, Sends::Pattern(_)) { 1 } else { 3 },
             slots,
@@ -241,6 +117,7 @@ impl Case {
                 pids,
                 metrics: Some(ready.metrics.clone()),
             },
+            entry: None,
         }
     }
 
@@ -398,9 +275,13 @@ impl Server {
     async fn start(program: &Path) -> anyhow::Result<Self> {
         let data = std::env::temp_dir().join(format!("diemcau-bench-{}", std::process::id()));
         std::fs::create_dir_all(&data).context("a folder for the server")?;
+        let config = data.join("bench.toml");
+        std::fs::write(&config, ROOM).context("a configuration for the server")?;
         let mut child = tokio::process::Command::new(program)
             .args(["serve", "--listen", "127.0.0.1:0", "--ready-json", "--data"])
             .arg(&data)
+            .arg("--config")
+            .arg(&config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -426,18 +307,5 @@ impl Server {
         }
         let _ = tokio::time::timeout(SERVER_TIMEOUT, self.child.wait()).await;
         let _ = std::fs::remove_dir_all(&self.data);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cases_have_names_of_their_own_and_more_points_than_senders_where_somebody_only_looks() {
-        let cases = cases();
-        let names: std::collections::BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
-        assert_eq!(names.len(), cases.len());
-        assert!(cases.iter().all(|case| case.senders <= case.points));
     }
 }

@@ -1,38 +1,32 @@
 //! One simulated point: joins, sends, looks at others, and leaves with a report.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-    time::Duration,
-};
+mod join;
 
-use anyhow::{Context as _, bail};
-use rand::{SeedableRng as _, rngs::StdRng};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::{
-    check::SlotKind,
     course::Phase,
-    lean::{Lean, LeanPoint, Pattern, Sections},
-    media_path::{Clock, MediaPath, MediaReport, OurPoints, SlotLines},
-    peer::{Path, Peer},
-    protocol::{
-        Change, ClientMessage, Kind, MediaState, Point, Profile, ServerMessage, SourceOrder, VERSION, View,
-    },
+    lean::Lean,
+    media_path::{Clock, MediaReport, OurPoints},
+    peer::Path,
+    protocol::{Change, ClientMessage, Kind, MediaState, Point, ServerMessage, SourceOrder, View},
     report::PointReport,
-    scenario::{Scenario, Sends},
-    sdp,
-    sender::{Outgoing, Sender, Ssrcs},
+    scenario::Scenario,
     signal::{Incoming, Signal},
-    stack::{Outgoings, Stack},
+    stack::Stack,
 };
 
+pub(crate) use join::host;
+
 /// Longest wait for an answer of the server, and for the media path to open.
-const STEP_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 /// A client may ask whether the server is there; so do we.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What the points of a run have in common.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -113,149 +107,9 @@ impl Bot {
         self.report
     }
 
-    /// From nothing to media connected.
-    async fn join(&mut self) -> anyhow::Result<Signal> {
-        let place = u64::from(self.index) + u64::from(self.life) * u64::from(self.scenario.points);
-        let mut rng = StdRng::seed_from_u64(self.scenario.seed.wrapping_add(place));
-        let kinds = self.scenario.sources(self.index);
-        let layers = if kinds.contains(&Kind::Camera) {
-            self.scenario.layers
-        } else {
-            0
-        };
-        let ssrcs = Ssrcs::random(&mut rng, layers);
-        let mut signal = self.greet().await?;
-        let offer = self.offer(&ssrcs, kinds, &mut rng).await?;
-        let mids = sdp::mids(&offer);
-        let mut sources = BTreeMap::new();
-        sources.extend(kinds.iter().copied().zip(mids.iter().cloned()));
-        let join = ClientMessage::Join {
-            id: 1,
-            name: format!("Điểm thử {:02}", self.index + 1),
-            profile: Profile::Laptop,
-            sources: sources.clone(),
-            published: kinds.to_vec(),
-            offer,
-        };
-        signal.send(&join).await?;
-        let joined = loop {
-            match expect(&mut signal).await? {
-                joined @ ServerMessage::Joined { .. } => break joined,
-                // Whatever comes before the answer, the roster in the answer is newer.
-                _ => debug!(point = self.index + 1, "a message before the answer"),
-            }
-        };
-        let ServerMessage::Joined {
-            number,
-            answer,
-            slots,
-            points,
-            sequence,
-            ..
-        } = joined
-        else {
-            bail!("no answer to the join")
-        };
-        (self.number, self.sequence) = (number, sequence);
-        self.ours.insert(number);
-        self.roster = points.into_iter().map(|point| (point.number, point)).collect();
-        let sections = sdp::sections(&answer);
-        let whole = (self.index < self.scenario.verify).then_some(self.scenario.fps);
-        let stack = self.stack.as_ref().context("no media")?;
-        let mut path = stack.path();
-        stack
-            .open(&answer, &sections, incoming(&slots, &sections)?, whole)
-            .await?;
-        self.await_path(&mut signal, &mut path).await?;
-        if !kinds.is_empty() {
-            let outgoing = outgoing(number, ssrcs, &sources, &sections, self.scenario.fps)?;
-            self.start(outgoing, &mut rng);
-        }
-        info!(point = self.index + 1, number, "joined");
-        Ok(signal)
-    }
-
-    /// Makes the point's media and its offer.
-    async fn offer(&mut self, ssrcs: &Ssrcs, kinds: &[Kind], rng: &mut StdRng) -> anyhow::Result<String> {
-        let local = ["127.", "localhost", "[::1]"]
-            .iter()
-            .any(|host| self.scenario.url.contains(host));
-        let Some(lean) = &self.shared.lean else {
-            let media = MediaPath::new(self.clock, self.ours.clone());
-            let peer = Peer::new(media.stage(), ssrcs, self.scenario.slots, local).await?;
-            let offer = peer.offer().await?;
-            self.stack = Some(Stack::Full(peer, media));
-            return Ok(offer);
-        };
-        let host = if local {
-            Ipv4Addr::LOCALHOST
-        } else {
-            Ipv4Addr::UNSPECIFIED
-        };
-        let point = LeanPoint::new(lean, IpAddr::V4(host), rng)?;
-        let offer = point.offer(&Sections {
-            mic: kinds.contains(&Kind::Mic),
-            ssrcs,
-            voices: self.scenario.voices,
-            pictures: self.scenario.slots,
-        });
-        self.stack = Some(Stack::Lean(point));
-        Ok(offer)
-    }
-
-    fn start(&self, outgoing: Outgoing, rng: &mut StdRng) {
-        let now = self.clock.now();
-        let outgoings = match self.scenario.sends {
-            Sends::Clips => Outgoings::Clips(Box::new(Sender::new(outgoing, now, rng))),
-            Sends::Pattern(plan) => Outgoings::Pattern(Box::new(Pattern::new(plan, outgoing, now, rng))),
-        };
-        if let Some(stack) = &self.stack {
-            stack.start(outgoings);
-        }
-    }
-
     async fn close(&mut self) {
         if let Some(stack) = self.stack.take() {
             stack.close().await;
-        }
-    }
-
-    /// An open socket on which the server has welcomed the token.
-    async fn greet(&self) -> anyhow::Result<Signal> {
-        let mut signal = Signal::open(&self.scenario.url).await?;
-        let token = self.scenario.token.clone();
-        signal
-            .send(&ClientMessage::Hello {
-                version: VERSION,
-                token,
-                resume: None,
-            })
-            .await?;
-        match expect(&mut signal).await? {
-            ServerMessage::Welcome { .. } => Ok(signal),
-            _ => bail!("no welcome"),
-        }
-    }
-
-    /// Waits for the media path, reading what the server says meanwhile.
-    async fn await_path(
-        &mut self,
-        signal: &mut Signal,
-        path: &mut watch::Receiver<Path>,
-    ) -> anyhow::Result<()> {
-        loop {
-            let incoming = tokio::select! {
-                state = path.wait_for(|&path| path != Path::Opening) => {
-                    return match state.map(|state| *state) {
-                        Ok(Path::Connected) => Ok(()),
-                        _ => bail!("the media path did not open"),
-                    };
-                }
-                incoming = signal.next() => incoming,
-            };
-            if !self.handle(incoming) {
-                bail!("the socket closed before the media path opened");
-            }
         }
     }
 
@@ -271,11 +125,13 @@ impl Bot {
             .stay
             .map(|stay| stay.mul_f64(rand::random_range(0.5..1.5)));
         let mut stay = std::pin::pin!(tokio::time::sleep(stay.unwrap_or(FOREVER)));
-        let mut all_there = phase.clone();
-        let (mut viewed, mut begun) = (Vec::new(), false);
+        let (mut steps, mut next) = (phase.clone(), Some(Phase::Meeting));
+        let (mut viewed, mut turned): (Vec<View>, u64) = (Vec::new(), 0);
         loop {
             let others = self.others();
-            let views = self.scenario.views(self.index, self.turn, &others);
+            let shown = if turned == self.turn { &viewed[..] } else { &[] };
+            let views = self.scenario.views_after(shown, self.index, self.turn, &others);
+            turned = self.turn;
             if views != viewed {
                 self.want(&views, viewed.is_empty());
                 viewed.clone_from(&views);
@@ -292,20 +148,17 @@ impl Bot {
                 }
                 _ = turns.tick() => {
                     self.turn += 1;
-                    self.note_heights();
                     if let Some(stack) = &self.stack {
                         stack.set_speaking(self.scenario.speaks(self.index, self.turn));
                     }
                 }
                 _ = pings.tick() => {
+                    self.note_heights();
                     let _ = signal.send(&ClientMessage::Ping { id: self.turn as u32 }).await;
                 }
                 () = &mut stay => return self.part(signal).await,
-                () = until(&mut all_there, Phase::Meeting), if !begun => {
-                    begun = true;
-                    if let Some(stack) = &self.stack {
-                        stack.grow();
-                    }
+                () = until(&mut steps, next.unwrap_or(Phase::Draining)), if next.is_some() => {
+                    next = self.step(next);
                 }
                 () = until(&mut path, Path::Lost) => {
                     self.fail("the media path was lost");
@@ -316,10 +169,26 @@ impl Bot {
                 }
             }
         }
+        self.note_heights();
         self.drain(&mut signal, &mut phase).await;
         // The last judgement comes before anybody's leaving changes what is seen.
         until(&mut phase, Phase::Leaving).await;
         self.part(signal).await;
+    }
+
+    /// A phase began; which one is the next to know of.
+    fn step(&self, begun: Option<Phase>) -> Option<Phase> {
+        let stack = self.stack.as_ref()?;
+        match begun {
+            Some(Phase::Meeting) => {
+                stack.grow();
+                Some(Phase::Measured)
+            }
+            _ => {
+                stack.measure();
+                None
+            }
+        }
     }
 
     /// Judges what was seen, and goes.
@@ -366,23 +235,11 @@ impl Bot {
     }
 
     async fn conclude(&mut self) {
-        self.note_heights();
         let media = match &self.stack {
             Some(stack) => stack.finish().await,
             None => MediaReport::default(),
         };
-        self.report.received = media.received;
-        self.report.sent = media.sent;
-        self.report.latency = media.latency;
-        self.report.nacks = media.nacks;
-        self.report.key_frame_requests = media.key_frame_requests;
-        self.report.first_packet_us = media.first_packet_us.map(|at| at.saturating_sub(self.opened_us));
-        self.report.first_key = media.first_key;
-        self.report.gaps = media.gaps;
-        self.report.freezes = media.freezes;
-        self.report.longest_gap_us = media.longest_gap_us;
-        self.report.not_sent = media.not_sent;
-        self.report.log.extend(media.log);
+        self.report.take(media, self.opened_us);
     }
 
     /// Takes what came. False when the socket is closed.
@@ -422,7 +279,11 @@ impl Bot {
                                 stack.announce(&change.slot, source, time);
                             }
                         }
-                        (None, None) => {}
+                        (None, None) => {
+                            if let Some(stack) = &self.stack {
+                                stack.empty(&change.slot);
+                            }
+                        }
                         _ => self.protocol_error(format!("slot {} with half a change", change.slot)),
                     }
                 }
@@ -482,75 +343,7 @@ impl Bot {
 const LOG_MAX: usize = 8;
 
 /// Waits until something has come as far as this, or will not change any more.
-async fn until<T: PartialOrd>(state: &mut watch::Receiver<T>, wanted: T) {
+pub(crate) async fn until<T: PartialOrd>(state: &mut watch::Receiver<T>, wanted: T) {
     // Without a sender nothing changes any more: as good as the end.
     let _ = state.wait_for(|state| *state >= wanted).await;
-}
-
-/// The next message, whatever it is.
-async fn expect(signal: &mut Signal) -> anyhow::Result<ServerMessage> {
-    match signal.next().await {
-        Incoming::Message(message) => match *message {
-            ServerMessage::Error { code, .. } => bail!("the server refused: {code}"),
-            ServerMessage::Bye { code } => bail!("the server said goodbye: {code}"),
-            message => Ok(message),
-        },
-        Incoming::Foreign(reason) => bail!("the server sent something that is not of the protocol: {reason}"),
-        Incoming::Closed(code) => bail!("the socket closed ({code:?})"),
-    }
-}
-
-/// The slots with the streams that the answer gives them.
-fn incoming(
-    slots: &BTreeMap<String, String>,
-    sections: &BTreeMap<String, sdp::Section>,
-) -> anyhow::Result<Vec<SlotLines>> {
-    slots
-        .iter()
-        .map(|(name, mid)| {
-            let section = sections.get(mid).filter(|section| section.accepted);
-            let section = section.with_context(|| format!("slot {name} has no m-section {mid}"))?;
-            let ssrc = section.ssrc.with_context(|| format!("slot {name} has no SSRC"))?;
-            let kind = if name.starts_with('a') {
-                SlotKind::Voice
-            } else {
-                SlotKind::Picture
-            };
-            Ok(SlotLines {
-                name: name.clone(),
-                kind,
-                ssrc,
-                rtx_ssrc: section.rtx_ssrc,
-            })
-        })
-        .collect()
-}
-
-/// What the answer lets this point send, and how it is to be marked.
-fn outgoing(
-    point: u32,
-    ssrcs: Ssrcs,
-    sources: &BTreeMap<Kind, String>,
-    sections: &BTreeMap<String, sdp::Section>,
-    fps: u32,
-) -> anyhow::Result<Outgoing> {
-    let section = |kind| {
-        let Some(mid) = sources.get(&kind) else {
-            return Ok((String::new(), sdp::Extensions::default()));
-        };
-        let section = sections.get(mid).filter(|section| section.accepted);
-        let section = section.with_context(|| format!("the answer refuses {kind:?}"))?;
-        anyhow::Ok((mid.clone(), section.extensions.clone()))
-    };
-    let (mic_mid, mic_extensions) = section(Kind::Mic)?;
-    let (camera_mid, camera_extensions) = section(Kind::Camera)?;
-    Ok(Outgoing {
-        point,
-        ssrcs,
-        mic_mid,
-        camera_mid,
-        mic_extensions,
-        camera_extensions,
-        fps,
-    })
 }

@@ -16,6 +16,7 @@ use crate::{
     report::{PointReport, Report},
     scenario::Scenario,
     server::Look,
+    whip,
 };
 
 /// Where the run is. Every point follows.
@@ -25,6 +26,8 @@ pub(crate) enum Phase {
     Joining,
     /// All are there, as far as they will be.
     Meeting,
+    /// What comes from now on is measured.
+    Measured,
     /// Nothing new is sent; what is on its way arrives or is lost.
     Draining,
     /// Everybody goes.
@@ -39,6 +42,10 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between the joins of those who are there before the others.
 const STANDING_PAUSE: Duration = Duration::from_millis(20);
+/// Time that those have to settle before the others come.
+const STANDING_WARM: Duration = Duration::from_secs(3);
+/// Share of what should come that is enough.
+const ENOUGH: f64 = 0.97;
 /// Samples of the server's memory in a meeting, and their least distance.
 const SAMPLES: u32 = 200;
 const SAMPLE_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -86,24 +93,29 @@ impl Course {
         let before = scenario.watched.look().await;
         self.join(scenario.standing, STANDING_PAUSE).await;
         if scenario.standing > 0 {
-            self.sleep(scenario.warm).await;
+            // What the others' coming does to those who are there is measured too.
+            self.raise(Phase::Meeting);
+            self.sleep(STANDING_WARM).await;
+            self.raise(Phase::Measured);
         }
         let joining = scenario.watched.look().await;
         let others = scenario.points.saturating_sub(scenario.standing);
         self.join(others, scenario.join_pause).await;
         let joined = scenario.watched.look().await;
-        self.phase.send_replace(Phase::Meeting);
-        self.sleep(scenario.warm).await;
+        self.raise(Phase::Meeting);
+        self.warm().await;
+        self.raise(Phase::Measured);
         let (first, began, heard_first) = (scenario.watched.look().await, Instant::now(), self.heard());
         let rss_kb = self.meet().await;
         let (seconds, heard) = (began.elapsed().as_secs_f64(), self.heard());
         let last = scenario.watched.look().await;
-        self.phase.send_replace(Phase::Draining);
+        self.raise(Phase::Draining);
         tokio::time::sleep(DRAIN).await;
         let lean = self.shared.lean.as_ref();
         // The kernel forgets what a socket dropped when it is closed.
         let tester_drops = lean.map_or(0, |lean| lean.dropped() + process::dropped(&lean.ports()));
-        self.phase.send_replace(Phase::Leaving);
+        let node_drops = lean.map_or(0, |lean| lean.dropped_by_nodes());
+        self.raise(Phase::Leaving);
         let reports = gather(std::mem::take(&mut self.points)).await;
         let watches = !scenario.watched.pids.is_empty();
         let spent = joined.since(&joining).cpu_seconds.iter().sum::<f64>();
@@ -117,7 +129,17 @@ impl Course {
             rss_kb_grown: grown(&before, &last),
             rss_kb,
             tester_drops,
+            node_drops,
         }
+    }
+
+    /// The run is as far as this; it never goes back.
+    fn raise(&self, phase: Phase) {
+        self.phase.send_if_modified(|known| {
+            let later = phase > *known;
+            *known = (*known).max(phase);
+            later
+        });
     }
 
     /// Lets so many more points join, and waits until each has or has failed to.
@@ -142,6 +164,24 @@ impl Course {
         tokio::select! {
             _ = tokio::time::timeout(JOIN_TIMEOUT, everybody) => {}
             _ = self.stop.wait_for(|&stop| stop) => {}
+        }
+    }
+
+    /// Waits until what should come does, for a second, or the time for it is over.
+    async fn warm(&mut self) {
+        let Some(expected) = self.scenario.expected else {
+            self.sleep(self.scenario.warm).await;
+            return;
+        };
+        let end = Instant::now() + self.scenario.warm;
+        let mut before = self.heard();
+        while Instant::now() < end && !self.sleep(Duration::from_secs(1)).await {
+            let now = self.heard();
+            let came = now.zip(before).map_or(0, |(now, before)| now - before);
+            if came as f64 >= expected * ENOUGH {
+                return;
+            }
+            before = now;
         }
     }
 
@@ -193,8 +233,13 @@ async fn live(
     let mut all = PointReport::default();
     let mut settled = Some(settled);
     for life in 0.. {
-        let bot = Bot::new(scenario.clone(), index, life, shared.clone());
-        let report = bot.run(phases.clone(), settled.take()).await;
+        let report = match &scenario.entry {
+            Some(entry) => whip::play(&scenario, entry, index, &shared, phases.clone(), settled.take()).await,
+            None => {
+                let bot = Bot::new(scenario.clone(), index, life, shared.clone());
+                bot.run(phases.clone(), settled.take()).await
+            }
+        };
         let is_last =
             scenario.stay.is_none() || report.failure.is_some() || *phases.borrow() >= Phase::Draining;
         all.add(report);

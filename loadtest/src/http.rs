@@ -24,21 +24,34 @@ pub(crate) struct Answer {
 impl Answer {
     /// The first header of that name, in whatever case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let (head, body) = text.split_once("\r\n\r\n").context("an answer without an end of its head")?;
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .context("an answer without an end of its head")?;
         let mut lines = head.lines();
         let first = lines.next().unwrap_or_default();
         let mut words = first.split_ascii_whitespace();
-        ensure!(words.next().is_some_and(|word| word.starts_with("HTTP/")), "not HTTP");
-        let status = words.next().and_then(|word| word.parse().ok()).context("no status")?;
+        ensure!(
+            words.next().is_some_and(|word| word.starts_with("HTTP/")),
+            "not HTTP"
+        );
+        let status = words
+            .next()
+            .and_then(|word| word.parse().ok())
+            .context("no status")?;
         let pairs = lines.filter_map(|line| line.split_once(':'));
         Ok(Self {
             status,
-            headers: pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect(),
+            headers: pairs
+                .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+                .collect(),
             body: body.to_owned(),
         })
     }
@@ -46,11 +59,27 @@ impl Answer {
 
 /// Splits an `http://` address into host with port, and path.
 pub(crate) fn split(url: &str) -> anyhow::Result<(String, String)> {
-    let rest = url.strip_prefix("http://").context("an http:// address is needed; https is not spoken here")?;
+    let rest = url
+        .strip_prefix("http://")
+        .context("an http:// address is needed; https is not spoken here")?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    ensure!(!host.is_empty() && !rest.contains(['\r', '\n', ' ']), "not an address");
-    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-    Ok((host, if path.is_empty() { "/".to_owned() } else { path.to_owned() }))
+    ensure!(
+        !host.is_empty() && !rest.contains(['\r', '\n', ' ']),
+        "not an address"
+    );
+    let host = if host.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
+    Ok((
+        host,
+        if path.is_empty() {
+            "/".to_owned()
+        } else {
+            path.to_owned()
+        },
+    ))
 }
 
 /// Sends a request and reads the answer. HTTP/1.0, so that the answer ends with its connection.
@@ -61,7 +90,10 @@ pub(crate) async fn request(
     body: &str,
 ) -> anyhow::Result<Answer> {
     let (host, path) = split(url)?;
-    let mut text = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n", body.len());
+    let mut text = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -74,7 +106,9 @@ pub(crate) async fn request(
         stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
         anyhow::Ok(answer)
     };
-    let answer = tokio::time::timeout(TIMEOUT, exchange).await.context("no answer in time")??;
+    let answer = tokio::time::timeout(TIMEOUT, exchange)
+        .await
+        .context("no answer in time")??;
     Answer::parse(&answer)
 }
 
@@ -85,7 +119,10 @@ mod tests {
     #[test]
     fn an_answer_is_read() {
         let answer = Answer::parse("HTTP/1.1 201 Created\r\nlocation: /whip/a:b\r\n\r\nv=0\r\n\r\n").unwrap();
-        assert_eq!((answer.status, answer.header("Location")), (201, Some("/whip/a:b")));
+        assert_eq!(
+            (answer.status, answer.header("Location")),
+            (201, Some("/whip/a:b"))
+        );
         assert_eq!(answer.body, "v=0\r\n\r\n");
         for bad in ["", "HTTP/1.1 201", "SMTP 1\r\n\r\n", "HTTP/1.1 x\r\n\r\n"] {
             assert!(Answer::parse(bad).is_err(), "{bad:?}");

@@ -3,12 +3,15 @@
 //! Each point joins as a page does, sends real pictures and speech, looks at others by a script, and checks what comes.
 //! So the same run is a load, and a proof that what the server forwards is whole, in order, and under the right name.
 
+mod args;
 #[cfg(target_os = "linux")]
 mod bench;
 mod bot;
 mod check;
 mod clip;
 mod course;
+mod histogram;
+mod http;
 mod lean;
 #[cfg(target_os = "linux")]
 mod limit;
@@ -26,14 +29,16 @@ mod sdp;
 mod sender;
 mod server;
 mod signal;
+mod sites;
 mod slo;
 mod stack;
+mod whip;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 
-use crate::runs::RoomArgs;
+use crate::args::RoomArgs;
 
 /// Plays simulated meeting points against a running Điểm Cầu and checks what they receive.
 ///

@@ -1,179 +1,48 @@
-//! The subcommands that play points, and what they have in common: whom to play against, whom to watch, how to tell.
+//! The subcommands that play points: which steps they come to, and how those are told.
 
 use std::{io::Write as _, time::Duration};
 
 use anyhow::Context as _;
-use clap::{ArgMatches, Command, FromArgMatches, ValueEnum};
+use clap::{ArgMatches, Command, FromArgMatches};
 use tokio::sync::watch;
 
 use crate::{
+    args::{ChurnArgs, FanArgs, RoomArgs, SessionArgs, StackKind, StormArgs, Target, WhepArgs, WhipArgs},
     course,
-    lean::{BYTES_MIN, PatternPlan},
+    lean::PatternPlan,
     report::Report,
     scenario::{Scenario, Sends},
     server::Watched,
+    sites,
     slo::Slo,
+    whip::Entry,
 };
 
-/// Whom to play against, whom to watch, how to tell.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Target {
-    /// The server's page, `http` of `diemcau serve --ready-json`.
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
-    url: String,
-    /// A token that opens the room for any number of points, `token` of `diemcau serve --ready-json`.
-    #[arg(long, env = "DIEMCAU_TOKEN", hide_env_values = true)]
-    token: String,
-    /// Writes the result to a file, one JSON object per step; `-`: to standard output, the table goes to standard error.
-    #[arg(long, value_name = "FILE|-")]
-    json: Option<String>,
-    /// Processes of the server on this machine, whose CPU time and memory are told: `node_pid`, and that of `serve`.
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
-    pid: Vec<u32>,
-    /// The server's private listener, `metrics` of `diemcau serve --ready-json`: tells how many packets a system call sent.
-    #[arg(long, value_name = "URL")]
-    metrics: Option<String>,
-    /// Limits that a result must keep, a TOML file: `key = most`, and `key = least` in a table `[least]`; keys are those of --json.
-    #[arg(long, value_name = "FILE")]
-    slo: Option<String>,
-    /// Seed of all that is random in a point: stream numbers and clock phases.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Logs to standard error; twice: in detail.
-    #[arg(long, short, action = clap::ArgAction::Count)]
-    verbose: u8,
-}
-
-/// Which points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum StackKind {
-    /// Crate `webrtc`, an independent full stack: tens of points, everything checked.
-    Full,
-    /// One thread for all points, real ICE, DTLS and SRTP, packets counted by their headers: hundreds of points.
-    Lean,
-}
-
-/// Points in a room that behave as pages do.
-///
-/// Every point sends a camera (VP8 in simulcast; at the default 15 pictures/s: 180p 100 kbit/s, 360p 350, 720p 900) and a microphone
-/// (Opus 24 kbit/s), and receives voices and `--slots` pictures. With the defaults a point sends about 200 and receives about 400
-/// packets a second; 20 full points fit beside the server on two cores, and hundreds of lean ones.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct RoomArgs {
-    #[command(flatten)]
-    target: Target,
-    /// How many points join.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    points: u32,
-    /// How long they stay after the last has joined.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    seconds: u64,
-    /// Which points.
-    #[arg(long, value_enum, default_value_t = StackKind::Full)]
-    stack: StackKind,
-    /// Lean points that check everything that comes, as full ones do.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    verify: u32,
-    /// Points that send; the others only look and listen. Default: all.
-    #[arg(long, value_name = "N")]
-    senders: Option<u32>,
-    /// Layers each camera sends, from 180p up.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
-    layers: u8,
-    /// Lean points send all layers, whether anybody looks or not; full ones always do.
-    #[arg(long)]
-    all_layers: bool,
-    /// Pictures a second of lean points; at 25 the 720p layer has 1.5 Mbit/s.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(5..=60))]
-    fps: u32,
-    /// Pictures each point sees: the first large, the others as thumbnails.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(0..=18))]
-    slots: u8,
-    /// Voices that a lean point hears; a full one hears 6.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(0..=6))]
-    voices: u8,
-    /// Height in pixels at which the first picture is wanted.
-    #[arg(long, default_value_t = 360, value_parser = clap::value_parser!(u16).range(1..=2160))]
-    stage_height: u16,
-    /// Height in pixels at which the other pictures are wanted.
-    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u16).range(1..=2160))]
-    thumb_height: u16,
-    /// Points that speak at once; the word goes round.
-    #[arg(long, default_value_t = 2)]
-    speakers: u32,
-    /// Seconds until the next points speak and everybody looks at somebody else.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    turn: u64,
-    /// Milliseconds between two joins.
-    #[arg(long, default_value_t = 100)]
-    join_pause: u64,
-}
-
-/// All points join at once, or within a time: joins, first pictures, and what those feel who are there already.
-///
-/// Takes the arguments of `room`; by default 239 lean points, 11 thumbnails and a stage.
-#[derive(Debug, Clone, clap::Args)]
-struct StormArgs {
-    #[command(flatten)]
-    room: RoomArgs,
-    /// Milliseconds within which they join.
-    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
-    within: u64,
-    /// Points of these that are there before, for whom the storm may not be felt.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    standing: u32,
-}
-
-/// Points come and go all the time.
-///
-/// Takes the arguments of `room`; lean points by default.
-#[derive(Debug, Clone, clap::Args)]
-struct ChurnArgs {
-    #[command(flatten)]
-    room: RoomArgs,
-    /// Seconds that a point stays on average, from half to one and a half times as long; then another takes its place.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    stay: u64,
-}
-
-/// Packets of one size at one rate from few points to many: what forwarding costs.
-///
-/// Lean points. Each sender has one layer of packets without pictures; everybody else sees all of the senders (with --sound: hears
-/// the loudest). One step, and one line, for each rate.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct FanArgs {
-    #[command(flatten)]
-    target: Target,
-    /// Points that send, and see each other.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=18))]
-    senders: u32,
-    /// Points that only receive.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1000))]
-    receivers: u32,
-    /// Packets a second of each sender; several: one step each.
-    #[arg(long, value_delimiter = ',', default_values_t = [300], value_parser = clap::value_parser!(u32).range(1..=5000))]
-    rate: Vec<u32>,
-    /// Packets of a frame.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
-    frame: u32,
-    /// The packets of a frame leave one by one over its time, not all at once.
-    #[arg(long)]
-    even: bool,
-    /// Sound instead of pictures, every packet alone.
-    #[arg(long)]
-    sound: bool,
-    /// Bytes of a packet as it is forwarded, with its tag.
-    #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u16).range(BYTES_MIN as i64..=1_200))]
-    bytes: u16,
-    /// How long each step takes after the last has joined.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    seconds: u64,
-    /// Seconds before a step is measured: estimates grow, slots fill.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=600))]
-    warm: u64,
-    /// Milliseconds between two joins.
-    #[arg(long, default_value_t = 20)]
-    join_pause: u64,
+impl SessionArgs {
+    fn plan(&self, name: &str, points: u32, entry: Entry) -> Plan {
+        let fan = FanArgs {
+            target: self.target.clone(),
+            senders: 1,
+            receivers: 0,
+            rate: vec![self.rate],
+            frame: self.frame,
+            even: self.even,
+            sound: self.sound,
+            bytes: self.bytes,
+            seconds: self.seconds,
+            warm: self.warm,
+            join_pause: self.join_pause,
+        };
+        let (_, mut scenario) = fan.scenario(self.rate);
+        scenario.points = points;
+        scenario.expected = None;
+        scenario.entry = Some(entry);
+        Plan {
+            target: self.target.clone(),
+            steps: vec![(name.to_owned(), scenario)],
+            flat: false,
+        }
+    }
 }
 
 /// Adds the subcommands.
@@ -187,6 +56,8 @@ pub(crate) fn commands(command: Command) -> Command {
     command
         .subcommand(room("room"))
         .subcommand(<FanArgs as clap::Args>::augment_args(Command::new("fan")))
+        .subcommand(<WhipArgs as clap::Args>::augment_args(Command::new("whip")))
+        .subcommand(<WhepArgs as clap::Args>::augment_args(Command::new("whep")))
         .subcommand(lean_by_default(
             storm,
             &[
@@ -241,6 +112,24 @@ fn plan(name: &str, matches: &ArgMatches) -> Plan {
                 flat: false,
             }
         }
+        "whip" => {
+            let args: WhipArgs = read(matches);
+            let entry = Entry {
+                url: args.endpoint,
+                streams: args.streams,
+                plays: false,
+            };
+            args.session.plan(name, args.streams, entry)
+        }
+        "whep" => {
+            let args: WhepArgs = read(matches);
+            let entry = Entry {
+                url: args.endpoint,
+                streams: args.streams,
+                plays: true,
+            };
+            args.session.plan(name, args.players, entry)
+        }
         "storm" => {
             let args: StormArgs = read(matches);
             room(&args.room, &|scenario| {
@@ -261,10 +150,15 @@ fn plan(name: &str, matches: &ArgMatches) -> Plan {
 
 /// Plays what the subcommand says; whether all is well.
 pub(crate) fn play(name: &str, matches: &ArgMatches) -> anyhow::Result<bool> {
-    let plan = plan(name, matches);
+    let mut plan = plan(name, matches);
     let known = serde_json::to_value(Report::default().summary())?;
     let slo = plan.target.slo.as_deref().map(|file| Slo::read(file, &known));
     let slo = slo.transpose()?.unwrap_or_default();
+    if let Some((sites, command)) = plan.target.sites.as_ref().zip(plan.target.token_command.as_ref()) {
+        for (_, scenario) in &mut plan.steps {
+            scenario.tokens = sites::tokens(command, &sites::seats(sites, scenario.points)?)?;
+        }
+    }
     crate::start_log(plan.target.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(plan, &slo))
@@ -358,10 +252,11 @@ impl RoomArgs {
         let Target { url, token, seed, .. } = self.target.clone();
         Scenario {
             url,
-            token,
+            tokens: token.into_iter().collect(),
             seed,
             points: self.points,
             warm: Duration::ZERO,
+            expected: None,
             meeting: Duration::from_secs(self.seconds),
             layers: usize::from(self.layers),
             slots: usize::from(self.slots),
@@ -386,6 +281,7 @@ impl RoomArgs {
             },
             all_layers: self.all_layers,
             watched: self.target.watched(),
+            entry: None,
         }
     }
 }
@@ -416,10 +312,11 @@ impl FanArgs {
         let Target { url, token, seed, .. } = self.target.clone();
         let scenario = Scenario {
             url,
-            token,
+            tokens: token.into_iter().collect(),
             seed,
             points: senders + receivers,
             warm: Duration::from_secs(self.warm),
+            expected: Some(plan.expected(senders, senders + receivers)),
             meeting: Duration::from_secs(self.seconds),
             layers: 1,
             slots: if self.sound { 0 } else { senders as usize },
@@ -438,6 +335,7 @@ impl FanArgs {
             fps: crate::clip::FRAMES_PER_SECOND,
             all_layers: true,
             watched: self.target.watched(),
+            entry: None,
         };
         (name, scenario)
     }

@@ -6,16 +6,20 @@ use crate::{
     lean::PatternPlan,
     protocol::{Kind, View, source_number},
     server::Watched,
+    whip::Entry,
 };
 
 /// What a run is asked to do.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) url: String,
-    pub(crate) token: String,
+    /// Of the points in turn; never empty.
+    pub(crate) tokens: Vec<String>,
     pub(crate) points: u32,
-    /// Time after the last join that is not measured.
+    /// Time after the last join that is not measured, at most where it is known what should come.
     pub(crate) warm: Duration,
+    /// RTP packets that should come in a second, all together.
+    pub(crate) expected: Option<f64>,
     pub(crate) meeting: Duration,
     /// Layers of each camera, 1 to 3; 0: no camera.
     pub(crate) layers: usize,
@@ -49,6 +53,8 @@ pub(crate) struct Scenario {
     /// Lean points send all layers, whatever is ordered, as full ones do.
     pub(crate) all_layers: bool,
     pub(crate) watched: Watched,
+    /// Points come in by WHIP or WHEP; nothing: by the client protocol.
+    pub(crate) entry: Option<Entry>,
 }
 
 /// What senders send.
@@ -80,6 +86,37 @@ impl Scenario {
             .collect()
     }
 
+    /// What a point looks at when the roster changed within a turn: whom it sees stays where he is, as on a page; others come into slots
+    /// that are empty. `shown` is what it looked at so far, empty in a new turn.
+    pub(crate) fn views_after(&self, shown: &[View], index: u32, turn: u64, others: &[u32]) -> Vec<View> {
+        let mut views = self.views(index, turn, others);
+        let is_there = |view: &View| {
+            let number = view.source / source_number(1, Kind::Mic);
+            others.binary_search(&number).is_ok() && views.iter().any(|fresh| fresh.slot == view.slot)
+        };
+        let kept: Vec<&View> = shown.iter().filter(|view| is_there(view)).collect();
+        if kept.is_empty() {
+            return views;
+        }
+        let is_kept = |source: u32| kept.iter().any(|view| view.source == source);
+        let cameras = others.iter().map(|&number| source_number(number, Kind::Camera));
+        let mut fresh = cameras.filter(|&source| !is_kept(source));
+        for view in &mut views {
+            let source = match kept.iter().find(|kept| kept.slot == view.slot) {
+                Some(kept) => Some(kept.source),
+                None => fresh.next(),
+            };
+            view.source = source.unwrap_or(view.source);
+        }
+        views
+    }
+
+    /// What opens the room for a point.
+    pub(crate) fn token(&self, index: u32) -> &str {
+        let at = index as usize % self.tokens.len().max(1);
+        self.tokens.get(at).map_or("", String::as_str)
+    }
+
     /// What a point sends, in the order of its offer.
     pub(crate) fn sources(&self, index: u32) -> &'static [Kind] {
         match self.sends {
@@ -106,9 +143,10 @@ mod tests {
     fn scenario() -> Scenario {
         Scenario {
             url: String::new(),
-            token: String::new(),
+            tokens: vec![String::new()],
             points: 5,
             warm: Duration::ZERO,
+            expected: None,
             meeting: Duration::ZERO,
             layers: 3,
             slots: 3,
@@ -128,6 +166,7 @@ mod tests {
             fps: 15,
             all_layers: false,
             watched: Watched::default(),
+            entry: None,
         }
     }
 
@@ -146,6 +185,28 @@ mod tests {
         assert_eq!(stages.len(), 4, "everybody comes on the stage");
         assert!(scenario().views(0, 0, &[]).is_empty());
         assert_eq!(scenario().views(3, 9, &[7]).len(), 1);
+    }
+
+    #[test]
+    fn whom_a_point_sees_stays_while_others_come_and_go() {
+        let scenario = scenario();
+        let sources = |views: &[View]| views.iter().map(|view| view.source).collect::<Vec<_>>();
+        let first = scenario.views_after(&[], 0, 1, &[2, 3, 4]);
+        let grown = scenario.views_after(&first, 0, 1, &[1, 2, 3, 4, 5, 6]);
+        assert_eq!(grown, first);
+        let gone = scenario.views_after(&grown, 0, 1, &[1, 2, 4, 5, 6]);
+        let changed = sources(&gone)
+            .iter()
+            .zip(sources(&grown))
+            .filter(|(now, then)| *now != then)
+            .count();
+        assert_eq!(changed, 1, "only the slot of whoever left");
+        let mut unique = sources(&gone);
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), 3);
+        let two = scenario.views_after(&gone, 0, 1, &[2]);
+        assert_eq!(two.len(), 1);
     }
 
     #[test]

@@ -2,19 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::Context as _;
 use serde::Serialize;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 
-use crate::process;
-
-/// Longest answer of `/metrics` that is read.
-const METRICS_BYTES_MAX: u64 = 4 << 20;
-/// Longest wait for it.
-const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::{http, process};
 
 /// Whom to watch.
 #[derive(Debug, Clone, Default)]
@@ -119,20 +109,9 @@ impl Look {
 
 /// The counters of a Prometheus text by name with labels.
 async fn fetch(url: &str) -> anyhow::Result<BTreeMap<String, f64>> {
-    let rest = url
-        .strip_prefix("http://")
-        .context("--metrics is an http:// address")?;
-    let host = rest.split('/').next().unwrap_or(rest);
-    let get = async {
-        let mut stream = TcpStream::connect(host).await?;
-        let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut text = String::new();
-        stream.take(METRICS_BYTES_MAX).read_to_string(&mut text).await?;
-        anyhow::Ok(text)
-    };
-    let text = tokio::time::timeout(METRICS_TIMEOUT, get).await??;
-    Ok(parse(&text))
+    let (host, _) = http::split(url)?;
+    let answer = http::request("GET", &format!("http://{host}/metrics"), &[], "").await?;
+    Ok(parse(&answer.body))
 }
 
 fn parse(text: &str) -> BTreeMap<String, f64> {

@@ -73,6 +73,14 @@ impl Stack {
         }
     }
 
+    /// What comes from now on is measured: latency and freezes of before are forgotten. Full points measure from the beginning.
+    pub(crate) fn measure(&self) {
+        match self {
+            Self::Full(..) => {}
+            Self::Lean(point) => point.measure(),
+        }
+    }
+
     pub(crate) fn stop_sending(&self) {
         match self {
             Self::Full(_, media) => media.stop_sending(),
@@ -93,6 +101,14 @@ impl Stack {
         match self {
             Self::Full(_, media) => media.announce(slot, source, time),
             Self::Lean(point) => point.announce(slot.to_owned(), source, time),
+        }
+    }
+
+    /// The slot message said that nothing is shown there now.
+    pub(crate) fn empty(&self, slot: &str) {
+        match self {
+            Self::Full(..) => {}
+            Self::Lean(point) => point.empty(slot.to_owned()),
         }
     }
 

@@ -1,7 +1,5 @@
 //! Points that come by WHIP (RFC 9725) or WHEP, to any server: one HTTP request with an offer, one to end.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, bail, ensure};
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::watch;
@@ -46,16 +44,16 @@ struct Session {
 
 /// Plays one point to its end. Lets `settled` go when it has come in or failed to.
 pub(crate) async fn play(
-    scenario: Arc<Scenario>,
+    scenario: &Scenario,
     entry: &Entry,
     index: u32,
-    shared: Shared,
+    shared: &Shared,
     mut phase: watch::Receiver<Phase>,
     settled: Option<tokio::sync::mpsc::Sender<()>>,
 ) -> PointReport {
     let mut report = PointReport::default();
     let opened_us = shared.clock.now().us;
-    let joined = tokio::time::timeout(STEP_TIMEOUT, join(&scenario, entry, index, &shared)).await;
+    let joined = tokio::time::timeout(STEP_TIMEOUT, join(scenario, entry, index, shared)).await;
     let session = match joined.context("it took too long").and_then(|joined| joined) {
         Ok(session) => session,
         Err(error) => {
@@ -68,13 +66,21 @@ pub(crate) async fn play(
     report.joins.record(us);
     drop(settled);
     let mut path = session.point.path();
-    let mut all_there = phase.clone();
-    let mut begun = false;
+    let mut steps = phase.clone();
+    let mut next = Some(Phase::Meeting);
     loop {
         tokio::select! {
-            () = until(&mut all_there, Phase::Meeting), if !begun => {
-                begun = true;
-                session.point.grow();
+            () = until(&mut steps, next.unwrap_or(Phase::Draining)), if next.is_some() => {
+                next = match next {
+                    Some(Phase::Meeting) => {
+                        session.point.grow();
+                        Some(Phase::Measured)
+                    }
+                    _ => {
+                        session.point.measure();
+                        None
+                    }
+                };
             }
             () = until(&mut path, Path::Lost) => {
                 report.failure = Some("the media path was lost".to_owned());
@@ -89,13 +95,13 @@ pub(crate) async fn play(
     session.point.close();
     if let Some(location) = session.location {
         // A server that does not end it sees the goodbye of DTLS.
-        let _ = http::request("DELETE", &location, &[("Authorization", &bearer(&scenario))], "").await;
+        let _ = http::request("DELETE", &location, &[("Authorization", &bearer(scenario))], "").await;
     }
     report
 }
 
 fn bearer(scenario: &Scenario) -> String {
-    format!("Bearer {}", scenario.token)
+    format!("Bearer {}", scenario.token(0))
 }
 
 /// Offers, takes the answer, and waits for the path.
@@ -126,15 +132,26 @@ async fn join(scenario: &Scenario, entry: &Entry, index: u32, shared: &Shared) -
     let location = location.transpose()?;
     let sections = sdp::sections(&answer.body);
     let mut path = point.path();
-    point.open(&answer.body, &sections, slots(&answer.body, plan.sound, entry.plays), None)?;
+    point.open(
+        &answer.body,
+        &sections,
+        slots(&answer.body, plan.sound, entry.plays),
+        None,
+    )?;
     if entry.plays {
         point.want(vec!["v0".to_owned()], shared.clock.now().us);
     }
     let state = path.wait_for(|&path| path != Path::Opening).await;
-    ensure!(state.is_ok_and(|path| *path == Path::Connected), "the media path did not open");
+    ensure!(
+        state.is_ok_and(|path| *path == Path::Connected),
+        "the media path did not open"
+    );
     if sends {
         let section = sections.get("0").filter(|section| section.accepted);
-        let extensions = section.context("the answer refuses the source")?.extensions.clone();
+        let extensions = section
+            .context("the answer refuses the source")?
+            .extensions
+            .clone();
         let outgoing = Outgoing {
             point: index + 1,
             ssrcs,
@@ -194,7 +211,10 @@ mod tests {
             plays: true,
         };
         let urls = [0, 1, 2].map(|index| entry.url(index));
-        assert_eq!(urls, ["1", "2", "1"].map(|n| format!("http://a/whep/room/cam-{n}")));
+        assert_eq!(
+            urls,
+            ["1", "2", "1"].map(|n| format!("http://a/whep/room/cam-{n}"))
+        );
     }
 
     #[test]

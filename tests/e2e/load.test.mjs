@@ -17,9 +17,9 @@ after(async () => {
 });
 
 /** Plays points; resolves with the result and exit code when the tester has ended. */
-function play(points, seconds) {
+function play(points, seconds, ...more) {
   const load = spawn(process.env.DIEMCAU_LOAD ?? path.join(target, 'diemcau-load'),
-    ['--url', server.http, '--token', server.token, '--points', String(points), '--seconds', String(seconds), '--json', '-'],
+    ['--url', server.http, '--token', server.token, '--points', String(points), '--seconds', String(seconds), '--json', '-', ...more],
     { stdio: ['ignore', 'pipe', 'pipe'] });
   let [text, words] = ['', ''];
   load.stderr.on('data', (chunk) => { words = (words + chunk).slice(-4_000); });
@@ -31,6 +31,13 @@ test('20 points for 30 s: nothing lost after repair, nothing out of order', asyn
   const result = await play(20, 30);
   t.diagnostic(JSON.stringify(result));
   assert.deepEqual([result.code, result.joined, result.packets_lost_after_repair, result.continuity_errors], [0, 20, 0, 0]);
+});
+
+test('40 lean points, three of which check everything: nothing lost, nothing wrong, and the server is looked at', async (t) => {
+  const result = await play(40, 15, '--stack', 'lean', '--verify', '3', '--join-pause', '20', '--pid', String(server.node_pid), '--metrics', server.metrics);
+  t.diagnostic(JSON.stringify(result));
+  assert.deepEqual([result.code, result.joined, result.packets_lost_after_repair, result.continuity_errors], [0, 40, 0, 0], result.words);
+  for (const key of ['server_cpu_us_per_forwarded', 'gso_run_mean', 'first_key_frame_ms_p50', 'latency_ms_p99']) assert.ok(result[key] > 0, key);
 });
 
 test('a browser in the same room decodes every point of the load tester and hears them', async (t) => {

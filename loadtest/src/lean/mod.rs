@@ -77,6 +77,8 @@ pub(crate) struct Lean {
     /// The next point's place.
     next: AtomicUsize,
     ports: Mutex<BTreeSet<u16>>,
+    /// Ports of the nodes that were spoken to.
+    nodes: Mutex<BTreeSet<u16>>,
     /// What the sockets dropped that are closed.
     dropped: AtomicU64,
     thread: Option<JoinHandle<()>>,
@@ -110,6 +112,7 @@ impl Lean {
             heard,
             next: AtomicUsize::new(0),
             ports: Mutex::default(),
+            nodes: Mutex::default(),
             dropped: AtomicU64::new(0),
             thread: Some(thread),
         }))
@@ -128,6 +131,12 @@ impl Lean {
     /// Datagrams that sockets had no room for which are closed.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams that nodes on this machine had no room for in their sockets, since they began.
+    pub(crate) fn dropped_by_nodes(&self) -> u64 {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        process::dropped(&nodes)
     }
 
     fn lock_ports(&self) -> MutexGuard<'_, BTreeSet<u16>> {
@@ -196,6 +205,10 @@ impl LeanPoint {
         whole: Option<u32>,
     ) -> anyhow::Result<()> {
         let remote = Remote::read(answer, self.local.ip().is_loopback())?;
+        if remote.address.ip().is_loopback() {
+            let mut nodes = self.lean.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            nodes.insert(remote.address.port());
+        }
         let transport_id = sections
             .values()
             .find_map(|section| section.extensions.transport_cc);
@@ -226,6 +239,11 @@ impl LeanPoint {
         self.with(|point, clock| point.grow(clock.now().instant));
     }
 
+    /// What comes from now on is measured.
+    pub(crate) fn measure(&self) {
+        self.with(|point, _| point.measure());
+    }
+
     pub(crate) fn stop_sending(&self) {
         self.with(|point, _| point.stop_sending());
     }
@@ -249,6 +267,11 @@ impl LeanPoint {
 
     pub(crate) fn announce(&self, slot: String, source: u32, time: u32) {
         self.with(move |point, _| point.announce(&slot, source, time));
+    }
+
+    /// Nothing is shown in that slot now.
+    pub(crate) fn empty(&self, slot: String) {
+        self.with(move |point, _| point.empty(&slot));
     }
 
     /// Pictures are wanted in these slots, since then.

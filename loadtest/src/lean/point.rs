@@ -1,34 +1,28 @@
 //! One lean point: its socket, its path, what it sends and what it hears.
 
+mod hear;
+mod say;
+
 use std::{
     io,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use mio::net::UdpSocket;
 use quinn_udp::{UdpSockRef, UdpSocketState};
 use rtc::{rtcp::sender_report::SenderReport, rtp::Packet};
-use sfu::wire::{
-    Class, classify,
-    rtcp::{self, Builder, ReportBlock, Rtcp, SenderInfo},
-    rtp::RtpPacket,
-};
 use tokio::sync::watch;
 
 use super::{
-    batch::Batch,
     egress::{Egress, Way, give},
     feedback::Feedback,
     pattern::Pattern,
-    tally::{Heading, Look, Tally},
+    tally::Tally,
     transport::Transport,
 };
 use crate::{
-    check::{Arrived, SlotCheck, SlotKind},
-    clip::is_key_frame,
-    media::{read_descriptor, unmark_frame},
+    check::{SlotCheck, SlotKind},
     media_path::{MediaReport, OurPoints},
     peer::Path,
     report::Histogram,
@@ -193,6 +187,16 @@ impl Point {
         }
     }
 
+    /// What comes from now on is measured.
+    pub(super) fn measure(&mut self) {
+        self.latency = Histogram::default();
+        for slot in &mut self.slots {
+            if let Judge::Headers(tally) = &mut slot.judge {
+                tally.measure();
+            }
+        }
+    }
+
     pub(super) fn stop_sending(&mut self) {
         self.sending = false;
     }
@@ -216,6 +220,13 @@ impl Point {
     pub(super) fn announce(&mut self, slot: &str, source: u32, time: u32) {
         if let Some(Judge::Whole(check)) = self.judge(slot) {
             check.announce(source, time);
+        }
+    }
+
+    /// Nothing is shown in that slot now: what comes next is no picture that stood still.
+    pub(super) fn empty(&mut self, slot: &str) {
+        if let Some(Judge::Headers(tally)) = self.judge(slot) {
+            tally.empty();
         }
     }
 
@@ -246,6 +257,12 @@ impl Point {
             match &mut slot.judge {
                 Judge::Headers(tally) => {
                     tally.give_up(None);
+                    if tally.counts.lost > 0 {
+                        let (lost, all) = (tally.counts.lost, tally.counts.packets);
+                        report
+                            .log
+                            .push(format!("{}: {lost} numbers never came, {all} did", slot.name));
+                    }
                     report.received.add(&tally.counts);
                     report.gaps += tally.gaps;
                     report.freezes += tally.freezes;
@@ -264,219 +281,6 @@ impl Point {
             }
         }
         report
-    }
-
-    /// Takes what came. How many RTP packets those were.
-    pub(super) fn receive(&mut self, now: Now, batch: &mut Batch, egress: &mut Egress) -> u64 {
-        let mut heard = 0;
-        while batch.fill(&self.socket, &self.state) {
-            for datagram in batch.datagrams() {
-                heard += u64::from(classify(datagram) == Class::Rtp);
-                self.handle(now, datagram, egress);
-            }
-            if !batch.is_full() {
-                break;
-            }
-        }
-        self.ask(now, egress);
-        heard
-    }
-
-    fn handle(&mut self, now: Now, datagram: &mut [u8], egress: &mut Egress) {
-        let Some(transport) = &mut self.transport else {
-            return;
-        };
-        match classify(datagram) {
-            Class::Stun => transport.handle_stun(now.instant, datagram),
-            Class::Dtls => transport.handle_dtls(now.instant, datagram),
-            Class::Rtp => return self.handle_rtp(now, datagram),
-            Class::Rtcp => return self.handle_rtcp(now, datagram, egress),
-            Class::Other => return,
-        }
-        self.flush_handshake();
-    }
-
-    /// Sends what the handshake has to say, and tells how far it is.
-    fn flush_handshake(&mut self) {
-        let Some(transport) = &mut self.transport else {
-            return;
-        };
-        let way = Way {
-            socket: &self.socket,
-            state: &self.state,
-            to: transport.remote(),
-        };
-        while let Some(datagram) = transport.poll_transmit() {
-            give(&way, &datagram, None);
-        }
-        let path = transport.path();
-        self.path.send_if_modified(|known| {
-            let changed = *known != path;
-            *known = path;
-            changed
-        });
-    }
-
-    fn handle_rtp(&mut self, now: Now, datagram: &mut [u8]) {
-        // Sealed padding is no padding yet: the flag would be looked at together with bytes of the tag.
-        let flags = datagram[0];
-        datagram[0] = flags & !0x20;
-        let Ok(packet) = RtpPacket::parse(datagram) else {
-            return;
-        };
-        let number = self.transport_id.and_then(|id| packet.extension(id));
-        if let Some(&[high, low]) = number {
-            self.feedback
-                .handle(now.instant, u16::from_be_bytes([high, low]), now.us);
-        }
-        let (ssrc, time) = (packet.ssrc(), packet.timestamp());
-        let heading = Heading {
-            sequence: packet.sequence(),
-            marker: packet.marker(),
-            source: packet.csrcs().next(),
-            at_us: now.us,
-        };
-        datagram[0] = flags;
-        let found = self.by_ssrc.binary_search_by_key(&ssrc, |&(ssrc, ..)| ssrc);
-        let Some(&(_, at, repair)) = found.ok().and_then(|found| self.by_ssrc.get(found)) else {
-            return;
-        };
-        if !self.judging {
-            return;
-        }
-        self.first_packet_us.get_or_insert(now.us);
-        let contexts = self.transport.as_mut().and_then(Transport::contexts);
-        let Some((_, opener)) = contexts else { return };
-        let look = match &mut self.slots[at].judge {
-            Judge::Headers(tally) if !repair => tally.handle(heading),
-            _ => Look::Key,
-        };
-        if look == Look::No {
-            return;
-        }
-        let Ok(length) = opener.open_rtp(datagram) else {
-            return;
-        };
-        let Ok(packet) = RtpPacket::parse(&datagram[..length]) else {
-            return;
-        };
-        let payload = packet.payload();
-        match &mut self.slots[at].judge {
-            Judge::Whole(check) => {
-                let Some(arrived) = arrived(heading, time, repair, payload) else {
-                    return;
-                };
-                let ours = |point| self.ours.contains(point);
-                check.handle(arrived, &ours);
-            }
-            Judge::Headers(tally) if repair => {
-                // RFC 4588: the original number, then the original payload. Less is padding that probes the path.
-                if let [high, low, _, ..] = *payload {
-                    tally.handle_repair(u16::from_be_bytes([high, low]));
-                }
-            }
-            Judge::Headers(_) if look == Look::Latency => {
-                if let Some((_, mark)) = unmark_frame(payload) {
-                    self.latency.record(now.us.saturating_sub(mark.sent_us));
-                }
-            }
-            Judge::Headers(tally) => {
-                let begins = read_descriptor(payload)
-                    .is_some_and(|(descriptor, frame)| descriptor.start && is_key_frame(frame));
-                if begins && let Some(us) = tally.tell_key(now.us) {
-                    self.first_key.record(us);
-                }
-            }
-        }
-    }
-
-    fn handle_rtcp(&mut self, now: Now, datagram: &mut [u8], egress: &mut Egress) {
-        let contexts = self.transport.as_mut().and_then(Transport::contexts);
-        let Some((_, opener)) = contexts else { return };
-        let Ok(length) = opener.open_rtcp(datagram) else {
-            return;
-        };
-        for packet in rtcp::packets(&datagram[..length]).flatten() {
-            match packet {
-                Rtcp::SenderReport(report) => {
-                    report.reports().for_each(|block| self.know(block.ssrc));
-                    let middle = (report.info.ntp >> 16) as u32;
-                    if let Some(slot) = self.slots.iter_mut().find(|slot| slot.ssrc == report.ssrc) {
-                        slot.last_report = Some((middle, now.instant));
-                    }
-                }
-                Rtcp::ReceiverReport(report) => report.reports().for_each(|block| self.know(block.ssrc)),
-                Rtcp::PictureLoss(request) => self.key_frame(request.media_ssrc),
-                Rtcp::Fir(request) => request.entries().for_each(|(ssrc, _)| self.key_frame(ssrc)),
-                Rtcp::Nack(nack) if self.sending => {
-                    let missing: Vec<u16> = nack.lost().collect();
-                    match &mut self.source {
-                        Some(Source::Clips(sender)) => {
-                            sender.handle_nack(now, nack.media_ssrc, &missing, &mut self.packets);
-                        }
-                        Some(Source::Pattern(pattern)) => {
-                            pattern.handle_nack(nack.media_ssrc, &missing, &mut self.packets);
-                        }
-                        None => {}
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.flush(egress);
-    }
-
-    fn know(&mut self, ssrc: u32) {
-        if let Some(sender) = self.sender() {
-            sender.handle_report(ssrc);
-        }
-    }
-
-    fn key_frame(&mut self, ssrc: u32) {
-        match &mut self.source {
-            Some(Source::Clips(sender)) => sender.handle_key_frame_request(ssrc),
-            Some(Source::Pattern(pattern)) => pattern.handle_key_frame_request(ssrc),
-            None => {}
-        }
-    }
-
-    /// Asks for what is missing.
-    fn ask(&mut self, now: Now, egress: &mut Egress) {
-        let mut compound = Vec::new();
-        let mut missing = Vec::new();
-        let mut waits = false;
-        for slot in self.slots.iter_mut().filter(|_| self.judging) {
-            missing.clear();
-            let key = match &mut slot.judge {
-                Judge::Headers(tally) => {
-                    if !tally.is_waiting() {
-                        continue;
-                    }
-                    waits = true;
-                    tally.poll_nacks(now.us, &mut missing);
-                    tally.poll_key_frame_request(now.us)
-                }
-                Judge::Whole(check) => {
-                    waits = true;
-                    missing = check.poll_nacks(now.us);
-                    check.poll_key_frame_request(now.us)
-                }
-            };
-            let mut builder = Builder::new(&mut compound, COMPOUND_MAX);
-            // Voices are not repaired. What does not fit is asked for at the next look.
-            if slot.rtx_ssrc.is_some() && !missing.is_empty() {
-                self.nacks += u64::from(builder.nack(OWN_SSRC, slot.ssrc, &missing).is_ok());
-            }
-            if key {
-                self.key_frame_requests += u64::from(builder.picture_loss(OWN_SSRC, slot.ssrc).is_ok());
-            }
-        }
-        if waits && self.next_tick.is_none() {
-            self.next_tick = Some(now.instant + TICK);
-        }
-        if !compound.is_empty() {
-            self.send_rtcp(egress, &compound);
-        }
     }
 
     /// When it wants to be told the time next.
@@ -555,91 +359,6 @@ impl Point {
         }
     }
 
-    /// Feedback and reports.
-    fn say(&mut self, now: Now, egress: &mut Egress) {
-        let Some(transport) = &mut self.transport else {
-            self.next_report = now.instant + REPORT_PAUSE;
-            return;
-        };
-        let way = Way {
-            socket: &self.socket,
-            state: &self.state,
-            to: transport.remote(),
-        };
-        let Some((sealer, _)) = transport.contexts() else {
-            self.next_report = self.next_report.max(now.instant + REPORT_PAUSE / 2);
-            return;
-        };
-        let media = self.slots.first().map_or(0, |slot| slot.ssrc);
-        self.feedback
-            .poll(now.instant, media, COMPOUND_MAX, &mut |compound| {
-                egress.send_rtcp(&way, sealer, compound);
-            });
-        if self.next_report <= now.instant {
-            self.next_report = now.instant + REPORT_PAUSE;
-            let blocks: Vec<ReportBlock> = self
-                .slots
-                .iter_mut()
-                .filter_map(|slot| block(slot, now))
-                .collect();
-            let mut compound = Vec::new();
-            let written = Builder::new(&mut compound, COMPOUND_MAX).receiver_report(OWN_SSRC, &blocks);
-            if written.is_ok() && !blocks.is_empty() {
-                egress.send_rtcp(&way, sealer, &compound);
-            }
-        }
-    }
-
-    /// Sends media and the reports about it.
-    fn flush(&mut self, egress: &mut Egress) {
-        if self.packets.is_empty() && self.reports.is_empty() {
-            return;
-        }
-        let mut compound = Vec::new();
-        let mut builder = Builder::new(&mut compound, COMPOUND_MAX);
-        for report in self.reports.drain(..) {
-            let info = SenderInfo {
-                ntp: report.ntp_time,
-                rtp: report.rtp_time,
-                packets: report.packet_count,
-                octets: report.octet_count,
-            };
-            // At most four of 28 bytes and their names fit.
-            let _ = builder.sender_report(report.ssrc, &info, &[]);
-            let _ = builder.source_description(report.ssrc, b"point");
-        }
-        let packets = std::mem::take(&mut self.packets);
-        if let Some(transport) = &mut self.transport {
-            let way = Way {
-                socket: &self.socket,
-                state: &self.state,
-                to: transport.remote(),
-            };
-            if let Some((sealer, _)) = transport.contexts() {
-                self.not_sent += egress.send_rtp(&way, sealer, &packets);
-                if !compound.is_empty() {
-                    egress.send_rtcp(&way, sealer, &compound);
-                }
-            }
-        }
-        self.packets = packets;
-        self.packets.clear();
-    }
-
-    fn send_rtcp(&mut self, egress: &mut Egress, compound: &[u8]) {
-        let Some(transport) = &mut self.transport else {
-            return;
-        };
-        let way = Way {
-            socket: &self.socket,
-            state: &self.state,
-            to: transport.remote(),
-        };
-        if let Some((sealer, _)) = transport.contexts() {
-            egress.send_rtcp(&way, sealer, compound);
-        }
-    }
-
     /// Says goodbye.
     pub(super) fn close(&mut self, now: Instant) {
         if let Some(transport) = &mut self.transport {
@@ -647,45 +366,4 @@ impl Point {
         }
         self.flush_handshake();
     }
-}
-
-/// A packet for the judge of everything, decapsulated if it is a repair; nothing if it is padding.
-fn arrived(heading: Heading, time: u32, repair: bool, payload: &[u8]) -> Option<Arrived> {
-    let (sequence, payload) = match (repair, payload) {
-        (false, payload) => (heading.sequence, payload),
-        (true, [high, low, original @ ..]) if !original.is_empty() => {
-            (u16::from_be_bytes([*high, *low]), original)
-        }
-        _ => return None,
-    };
-    Some(Arrived {
-        sequence,
-        time,
-        marker: heading.marker,
-        csrc: heading.source,
-        payload: Bytes::copy_from_slice(payload),
-        at_us: heading.at_us,
-        repair,
-    })
-}
-
-/// What is reported of a slot; nothing if nothing came since the last report.
-fn block(slot: &mut Slot, now: Now) -> Option<ReportBlock> {
-    let Judge::Headers(tally) = &mut slot.judge else {
-        return None;
-    };
-    let (fraction_lost, lost, highest_sequence) = tally.poll_report()?;
-    let since = |at: Instant| now.instant.saturating_duration_since(at);
-    let (last_sr, delay) = slot.last_report.map_or((0, 0), |(middle, at)| {
-        (middle, (since(at).as_micros() * 65_536 / 1_000_000) as u32)
-    });
-    Some(ReportBlock {
-        ssrc: slot.ssrc,
-        fraction_lost,
-        lost,
-        highest_sequence,
-        jitter: 0,
-        last_sr,
-        delay_since_sr: delay,
-    })
 }

@@ -23,6 +23,7 @@ const FREEZE_US: u64 = 150_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heading {
     pub(super) sequence: u16,
+    pub(super) time: u32,
     pub(super) marker: bool,
     pub(super) source: Option<u32>,
     pub(super) at_us: u64,
@@ -59,6 +60,11 @@ pub(super) struct Tally {
     until_look: u32,
     /// Until when what comes may be served from what the node had kept.
     settled_us: u64,
+    /// RTP time of the last unit.
+    last_time: Option<u32>,
+    /// The latency of the last unit, as long as the next has not told whether both were served from what the node had kept.
+    doubtful_us: Option<u64>,
+    certain_us: Option<u64>,
     pub(super) counts: SlotCounts,
     /// Numbers that did not come the first time.
     pub(super) gaps: u64,
@@ -86,6 +92,8 @@ struct Loss {
 
 /// One packet in so many is opened for its latency.
 const LOOK_EACH: u32 = 16;
+/// Frames closer than this (11 ms at 90 kHz) are served from what the node had kept.
+const HASTY_TICKS: u32 = 1_000;
 /// After a change of source no latency is taken for this long: the node serves what it had kept.
 const SETTLE_US: u64 = 2_000_000;
 
@@ -106,6 +114,9 @@ impl Tally {
             shown: false,
             until_look: 0,
             settled_us: 0,
+            last_time: None,
+            doubtful_us: None,
+            certain_us: None,
             counts: SlotCounts::default(),
             gaps: 0,
             freezes: 0,
@@ -142,7 +153,7 @@ impl Tally {
         let starts = std::mem::replace(&mut self.at_start, heading.marker || self.kind == SlotKind::Voice);
         let ends = heading.marker || self.kind == SlotKind::Voice;
         if ends {
-            self.end_unit(heading.at_us);
+            self.end_unit(heading.at_us, heading.time);
         }
         if self.needs_key && starts {
             return Look::Key;
@@ -206,8 +217,30 @@ impl Tally {
         Some(true)
     }
 
-    fn end_unit(&mut self, at_us: u64) {
+    /// The packet that was looked at was so long on its way.
+    pub(super) fn tell_latency(&mut self, us: u64) {
+        self.doubtful_us = Some(us);
+    }
+
+    /// A latency of what was not served from what the node had kept.
+    pub(super) fn take_latency(&mut self) -> Option<u64> {
+        self.certain_us.take()
+    }
+
+    /// Nothing is shown here now.
+    pub(super) fn empty(&mut self) {
+        self.last_frame_us = None;
+    }
+
+    fn end_unit(&mut self, at_us: u64, time: u32) {
         self.counts.units += 1;
+        let ticks = self.last_time.replace(time).map(|last| time.wrapping_sub(last));
+        let doubtful = self.doubtful_us.take();
+        if self.kind == SlotKind::Picture && ticks.is_some_and(|ticks| ticks < HASTY_TICKS) {
+            self.settled_us = at_us + SETTLE_US;
+        } else if at_us >= self.settled_us {
+            self.certain_us = doubtful;
+        }
         if self.kind == SlotKind::Voice {
             return;
         }
@@ -226,6 +259,11 @@ impl Tally {
                 (29 * mean + passed) / 30
             };
         }
+    }
+
+    /// Forgets how pictures moved before.
+    pub(super) fn measure(&mut self) {
+        (self.freezes, self.longest_gap_us) = (0, 0);
     }
 
     /// Whether it waits for something.
@@ -307,6 +345,7 @@ mod tests {
     fn heading(sequence: u16, marker: bool, at_us: u64) -> Heading {
         Heading {
             sequence,
+            time: u32::from(sequence).wrapping_mul(3_600),
             marker,
             source: Some(5),
             at_us,
@@ -338,7 +377,7 @@ mod tests {
         );
         assert_eq!(
             tally.poll_report(),
-            Some((76, 2, 0x1_0002)),
+            Some((102, 2, 0x1_0002)),
             "two of five, the repair aside"
         );
     }
@@ -377,6 +416,26 @@ mod tests {
         assert_eq!((tally.freezes, tally.counts.switches), (1, 1));
         assert!(!tally.poll_key_frame_request(at_us + 900_000));
         assert!(tally.poll_key_frame_request(at_us + 1_500_000));
+    }
+
+    #[test]
+    fn the_latency_of_what_was_kept_does_not_count() {
+        let mut tally = Tally::new(SlotKind::Picture);
+        let at_us = 2 * SETTLE_US;
+        tally.handle(heading(0, true, 1));
+        tally.tell_key(1);
+        assert_eq!(tally.handle(heading(1, true, at_us)), Look::Latency);
+        tally.tell_latency(700);
+        tally.handle(heading(2, true, at_us + 1));
+        assert_eq!((tally.take_latency(), tally.take_latency()), (Some(700), None));
+        tally.tell_latency(90_000);
+        let hasty = Heading {
+            time: 2 * 3_600 + 90,
+            ..heading(3, true, at_us + 2)
+        };
+        tally.handle(hasty);
+        tally.handle(heading(4, true, at_us + 3));
+        assert_eq!(tally.take_latency(), None);
     }
 
     #[test]

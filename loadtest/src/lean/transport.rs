@@ -23,6 +23,7 @@ use rtc::{
         fingerprint::FINGERPRINT,
         integrity::MessageIntegrity,
         message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, TransactionId},
+        xoraddr::XorMappedAddress,
     },
 };
 use sfu::{
@@ -97,6 +98,8 @@ pub(super) struct Transport {
     identity: Arc<Identity>,
     remote: Remote,
     username: String,
+    /// Our own, that checks of the other side are sealed with.
+    password: String,
     endpoint: Endpoint,
     path: Path,
     next_check: Instant,
@@ -118,6 +121,7 @@ impl Transport {
         Self {
             identity,
             username: format!("{}:{}", remote.ufrag, credentials.ufrag),
+            password: credentials.password.clone(),
             remote,
             endpoint: Endpoint::new(local, TransportProtocol::UDP, None),
             path: Path::Opening,
@@ -144,12 +148,16 @@ impl Transport {
         self.contexts.as_mut()
     }
 
-    /// A STUN message came.
-    pub(super) fn handle_stun(&mut self, now: Instant, datagram: &[u8]) {
+    /// A STUN message came. What to answer: a full ICE agent checks too.
+    pub(super) fn handle_stun(&mut self, now: Instant, datagram: &[u8]) -> Option<Vec<u8>> {
         let mut message = Message::new();
         message.raw = datagram.to_vec();
-        if message.decode().is_err() || message.typ != BINDING_SUCCESS {
-            return;
+        message.decode().ok()?;
+        if message.typ == BINDING_REQUEST {
+            return self.answer(message.transaction_id);
+        }
+        if message.typ != BINDING_SUCCESS {
+            return None;
         }
         let first = self.answered.replace(now).is_none();
         if first {
@@ -158,6 +166,31 @@ impl Transport {
                 self.path = Path::Lost;
             }
         }
+        None
+    }
+
+    /// The success response to a check (RFC 8445 section 7.3).
+    fn answer(&self, id: TransactionId) -> Option<Vec<u8>> {
+        let mut answer = Message::new();
+        answer.set_type(BINDING_SUCCESS);
+        answer.transaction_id = id;
+        answer.write_header();
+        let mapped = XorMappedAddress {
+            ip: self.remote.address.ip(),
+            port: self.remote.address.port(),
+        };
+        mapped.add_to(&mut answer).ok()?;
+        self.seal(answer, &self.password)
+    }
+
+    /// Adds integrity and fingerprint (RFC 8489 sections 14.5 and 14.7).
+    fn seal(&self, mut message: Message, password: &str) -> Option<Vec<u8>> {
+        let crypto = self.identity.crypto.crypto();
+        MessageIntegrity::new_short_term_integrity_with_provider(password.to_owned(), crypto)
+            .add_to(&mut message)
+            .ok()?;
+        FINGERPRINT.add_to(&mut message).ok()?;
+        Some(message.raw)
     }
 
     /// A DTLS record came.
@@ -265,11 +298,6 @@ impl Transport {
         check.add(ATTR_ICE_CONTROLLING, &[0x4c, 0, 0, 0, 0, 0, 0, 1]);
         check.add(ATTR_PRIORITY, &PRIORITY.to_be_bytes());
         check.add(ATTR_USE_CANDIDATE, &[]);
-        let password = self.remote.password.clone();
-        MessageIntegrity::new_short_term_integrity_with_provider(password, self.identity.crypto.crypto())
-            .add_to(&mut check)
-            .ok()?;
-        FINGERPRINT.add_to(&mut check).ok()?;
-        Some(check.raw)
+        self.seal(check, &self.remote.password)
     }
 }

@@ -17,7 +17,7 @@ use rtc::{
 
 use super::*;
 use crate::{
-    check::{SlotCheck, SlotKind},
+    check::SlotKind,
     media_path::{Clock, MediaPath, OurPoints, SlotLines},
     protocol::{Kind, source_number},
     sdp,
@@ -233,7 +233,7 @@ async fn a_reflected_point_finds_its_own_media_whole() {
         camera_extensions: sections[&mids[1]].extensions.clone(),
         mic_mid: mids[0].clone(),
         camera_mid: mids[1].clone(),
-        fps: FRAMES_PER_SECOND,
+        fps: crate::clip::FRAMES_PER_SECOND,
     };
     assert!(outgoing.camera_extensions.transport_cc.is_some());
     let sender = Sender::new(outgoing, clock.now(), &mut rng);

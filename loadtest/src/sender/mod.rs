@@ -31,6 +31,9 @@ const HISTORY_PACKETS: usize = 256;
 const KEY_FRAME_PAUSE: Duration = Duration::from_millis(300);
 /// A packet is not sent again sooner than this after the last time.
 const REPAIR_PAUSE: Duration = Duration::from_millis(5);
+/// Repairs for each packet sent, and how many may be saved up: as libwebrtc, a sender never repairs more than it sends.
+const REPAIRS_PER_PACKET: f64 = 0.5;
+const REPAIRS_MAX: f64 = 100.0;
 /// Time between the sender reports of a stream.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A sender later than this skips what it should have sent; the report says so.
@@ -96,6 +99,8 @@ pub(crate) struct Sender {
     next_report: Instant,
     last_key_frame: Option<Instant>,
     key_frame_wanted: bool,
+    /// Repairs that may be sent.
+    repairs: f64,
     counts: SenderCounts,
 }
 
@@ -230,6 +235,7 @@ impl Sender {
             next_report: now.instant + Duration::from_millis(100),
             last_key_frame: None,
             key_frame_wanted: false,
+            repairs: REPAIRS_MAX,
             outgoing,
             counts: SenderCounts::default(),
         }
@@ -289,7 +295,9 @@ impl Sender {
                 .history
                 .iter_mut()
                 .find(|(packet, _)| packet.header.sequence_number == sequence);
-            let Some((packet, again)) = kept else { continue };
+            let Some((packet, again)) = kept.filter(|_| self.repairs >= 1.0) else {
+                continue;
+            };
             if again.is_some_and(|at| now.instant.saturating_duration_since(at) < REPAIR_PAUSE) {
                 continue;
             }
@@ -301,6 +309,7 @@ impl Sender {
             let mut header = layer.repair.header(PT_RTX, time, marker);
             let rid = layer.rid;
             self.name(&mut header, Some((rid, true)), true);
+            self.repairs -= 1.0;
             self.counts.repairs += 1;
             out.push(Packet {
                 header,
@@ -399,6 +408,8 @@ impl Sender {
                 self.send_layer(now, at, out);
             }
         }
+        let sent = out.len() as f64;
+        self.repairs = (self.repairs + sent * REPAIRS_PER_PACKET).min(REPAIRS_MAX);
         self.units_frame = self.units_frame.wrapping_add(1);
         self.frame_index = (self.frame_index + 1) % self.clips.frames();
     }

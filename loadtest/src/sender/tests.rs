@@ -35,7 +35,7 @@ impl Bench {
             camera_mid: "1".into(),
             mic_extensions: mic,
             camera_extensions: camera,
-            fps: FRAMES_PER_SECOND,
+            fps: crate::clip::FRAMES_PER_SECOND,
         };
         let epoch = Instant::now();
         let sender = Sender::new(
