@@ -2,13 +2,13 @@
 
 mod common;
 
-use common::{Bench, Client, killed_and_started_again, nowhere, settings};
+use common::{Bench, Client, killed_and_started_again};
 use serde_json::json;
 use sfu::{
     control::{Command, Event, MediaState, SeatId, SlotChange},
     engine::id::{SlotId, SourceKind},
 };
-use signaling::{driver::serve, names::Role};
+use signaling::names::Role;
 
 #[tokio::test]
 async fn everybody_learns_who_comes_changes_and_goes() {

@@ -256,6 +256,9 @@ async fn the_stage_follows_floor_and_speaker() {
     assert_eq!(aimed(&bench, &stage).await, (source(1, camera), source(1, mic)));
 }
 
+/// Path, token, content type and body; status and code.
+type Case<'a> = (&'a str, &'a str, (&'a str, &'a str), &'a str, (u16, &'a str));
+
 #[tokio::test]
 async fn what_cannot_be_is_refused_by_its_code() {
     let bench = Bench::start_with(|config| config.rooms[0].players_max = 0).await;
@@ -267,7 +270,7 @@ async fn what_cannot_be_is_refused_by_its_code() {
     let taken = ask(&bench, ("POST", "/whip/small"), &small, &[SDP], OFFER).await;
     assert_eq!(taken.status, 201);
     let text = ("content-type", "text/plain");
-    let cases: [(&str, &str, (&str, &str), &str, (u16, &str)); 17] = [
+    let cases: [Case<'_>; 17] = [
         ("/whip/demo", "", SDP, OFFER, (401, "bad_token")),
         ("/whip/demo", "a.b.c", SDP, OFFER, (401, "bad_token")),
         ("/whip/demo", &old, SDP, OFFER, (401, "token_expired")),
