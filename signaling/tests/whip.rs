@@ -256,7 +256,7 @@ async fn the_stage_follows_floor_and_speaker() {
     assert_eq!(aimed(&bench, &stage).await, (source(1, camera), source(1, mic)));
 }
 
-/// Path, token, content type, body; status and code.
+/// Path, token, content type and body; status and code.
 type Case<'a> = (&'a str, &'a str, (&'a str, &'a str), &'a str, (u16, &'a str));
 
 #[tokio::test]
