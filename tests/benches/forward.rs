@@ -62,3 +62,24 @@ fn fan_out(bencher: Bencher<'_, '_>, receivers: usize) {
         bytes
     });
 }
+
+/// What a turn of the loop asks of a room of that many who sit there idle: when it wants to be woken, and what is due.
+#[divan::bench(args = [20, 239])]
+fn idle_turn(bencher: Bencher<'_, '_>, points: usize) {
+    let mut world = World::new(1);
+    for _ in 0..points {
+        let script = Script {
+            camera: false,
+            mic: false,
+            video_slots: 1,
+            ..Script::default()
+        };
+        world.join(script, Link::good(), Link::good());
+    }
+    world.run_for(std::time::Duration::from_secs(2));
+    bencher.bench_local(move || {
+        world.now += std::time::Duration::from_micros(1);
+        world.room.handle_timeout(world.now);
+        world.room.poll_timeout()
+    });
+}

@@ -102,13 +102,8 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
     let (calls, calls_receiver) = media::calls();
     let (looks, looks_receiver) = node_look::looks();
     let (status, mut media_status) = watch::channel(Status::Down);
-    let meetings = meeting_task::start(
-        (&config.rooms, config.joins.pace()),
-        network,
-        keys.clone(),
-        calls,
-        counters.clone(),
-    );
+    let rooms = (&config.rooms[..], config.joins.pace());
+    let meetings = meeting_task::start(rooms, network, keys.clone(), calls, counters.clone());
     let place = place_of(config, place)?;
     let link = Link {
         place,
