@@ -186,6 +186,9 @@ pub(crate) struct WhipArgs {
     /// Streams that are sent.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub(crate) streams: u32,
+    /// Seconds at 120 kb/s, before the rate grows: time for players to come.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub(crate) hold: u64,
     #[command(flatten)]
     pub(crate) session: SessionArgs,
 }

@@ -82,6 +82,7 @@ impl Case {
             url: ready.http.clone(),
             tokens: vec![ready.token.clone()],
             points: self.points,
+            hold: Duration::ZERO,
             warm: Duration::from_secs(match (self.asks, self.shape) {
                 (Asks::Storm, _) => 0,
                 (_, Shape::Pattern(_)) => 30,

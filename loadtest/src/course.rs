@@ -102,6 +102,7 @@ impl Course {
         let others = scenario.points.saturating_sub(scenario.standing);
         self.join(others, scenario.join_pause).await;
         let joined = scenario.watched.look().await;
+        self.sleep(scenario.hold).await;
         self.raise(Phase::Meeting);
         self.warm().await;
         self.raise(Phase::Measured);

@@ -119,7 +119,11 @@ fn plan(name: &str, matches: &ArgMatches) -> Plan {
                 streams: args.streams,
                 plays: false,
             };
-            args.session.plan(name, args.streams, entry)
+            let mut plan = args.session.plan(name, args.streams, entry);
+            for (_, scenario) in &mut plan.steps {
+                scenario.hold = Duration::from_secs(args.hold);
+            }
+            plan
         }
         "whep" => {
             let args: WhepArgs = read(matches);
@@ -255,6 +259,7 @@ impl RoomArgs {
             tokens: token.into_iter().collect(),
             seed,
             points: self.points,
+            hold: Duration::ZERO,
             warm: Duration::ZERO,
             expected: None,
             meeting: Duration::from_secs(self.seconds),
@@ -315,6 +320,7 @@ impl FanArgs {
             tokens: token.into_iter().collect(),
             seed,
             points: senders + receivers,
+            hold: Duration::ZERO,
             warm: Duration::from_secs(self.warm),
             expected: Some(plan.expected(senders, senders + receivers)),
             meeting: Duration::from_secs(self.seconds),

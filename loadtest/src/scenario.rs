@@ -16,6 +16,8 @@ pub(crate) struct Scenario {
     /// Of the points in turn; never empty.
     pub(crate) tokens: Vec<String>,
     pub(crate) points: u32,
+    /// Time that patterns stay at their first rate after the last join.
+    pub(crate) hold: Duration,
     /// Time after the last join that is not measured, at most where it is known what should come.
     pub(crate) warm: Duration,
     /// RTP packets that should come in a second, all together.
@@ -145,6 +147,7 @@ mod tests {
             url: String::new(),
             tokens: vec![String::new()],
             points: 5,
+            hold: Duration::ZERO,
             warm: Duration::ZERO,
             expected: None,
             meeting: Duration::ZERO,
