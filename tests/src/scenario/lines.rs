@@ -261,7 +261,10 @@ fn one_camera(seed: u64) -> Vec<f64> {
     let fps = [0, 1].map(|at| seen[at].fps(45 * SECOND));
     let high = [0, 1].map(|at| seen[at].share_at(720, spans[at].0, spans[at].1) * 100.0);
     let queues = spans.map(|(from, to, _)| millis(record.max_between(from, to)));
-    let orders = world.orders.iter().filter(|order| order.peer == sender && order.at >= first);
+    let orders = world
+        .orders
+        .iter()
+        .filter(|order| order.peer == sender && order.at >= first);
     let minutes = (end - first).as_secs_f64() / 60.0;
     vec![
         used[0],

@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::{
     id::{EndpointId, LineIndex, PointNumber, Rank, SlotId, SourceKind, SourceNumber},
     shortfall::{Cause, Shortfall},
-    testing::base,
+    testing::{base, ms},
 };
 
 /// A room that owns what a [`Problem`] borrows. Point `n` is endpoint `n`, from 1.
@@ -26,6 +26,7 @@ pub(super) struct Point {
     pub(super) lines: Vec<LineIndex>,
     pub(super) voices: u8,
     pub(super) redundancy: Option<Bitrate>,
+    pub(super) third: bool,
     pub(super) loss: Loss,
     pub(super) cpu_steps: u8,
     pub(super) encoder_steps: u8,
@@ -71,6 +72,7 @@ impl Point {
             lines: Vec::new(),
             voices: 3,
             redundancy: None,
+            third: false,
             loss: Loss::None,
             cpu_steps: 0,
             encoder_steps: 0,
@@ -132,6 +134,7 @@ impl Scene {
                 voices: point.voices,
                 voice: VOICE,
                 redundancy: point.redundancy,
+                third: point.third,
                 loss: point.loss,
                 cpu_steps: point.cpu_steps,
                 demands: &point.demands,
@@ -435,11 +438,66 @@ fn a_layer_that_is_wanted_is_asked_for_then_arrives_then_is_given() {
     live(&mut scene, 0);
     let first = scene.fresh();
     assert_eq!(row(&first, 1), "3 voices | 180@100 NotSent | 180@50 | 180@50");
-    assert_eq!(order(&first, 2), "60 250 2240 at 30");
+    assert_eq!(order(&first, 2), "60 250 2230 at 30");
     scene.after(Duration::from_secs(1));
     live(&mut scene, 2);
     let second = scene.allocate(&first);
     assert_eq!(row(&second, 1), "3 voices | 720@100 | 180@50 | 180@50");
+}
+
+/// One camera on the stage of one way that carries so much.
+fn call_of_two(kbps: u64, sends: u64) -> Scene {
+    let mut scene = Scene::new(vec![
+        Point::new(&[demand(0, 2, Kind::Stage, 720)]),
+        Point::new(&[]),
+    ]);
+    scene.points[0].voices = 1;
+    scene.points[0].estimate = Some(Bitrate::kbps(kbps));
+    scene.points[1].camera = Some(layers([60, 250, sends]));
+    scene
+}
+
+#[test]
+fn a_way_that_shrinks_a_little_makes_the_camera_send_less_and_keeps_all_of_its_pictures() {
+    let wide = call_of_two(1_500, 1_270);
+    let full = wide.allocate(&wide.fresh());
+    assert_eq!(row(&full, 1), "1 voices | 720@100");
+    let shrunk = Scene {
+        now: wide.now + ms(1_000),
+        ..call_of_two(1_200, 1_270)
+    };
+    let lower = shrunk.allocate(&full);
+    assert_eq!(row(&lower, 1), "1 voices | 720@100", "it will do as it is told");
+    let ordered = |allocation: &Allocation| allocation.source(camera(2)).and_then(|of| of.layers[2]);
+    let bitrate = ordered(&lower).map(|order| order.bitrate_max.as_bps() / 1_000);
+    assert_eq!(bitrate, Some(980), "1,200 less the voice, a tenth and headers");
+    // It does not: after three seconds it gets what fits of what is sent.
+    let stubborn = Scene {
+        now: shrunk.now + ms(3_000),
+        ..shrunk.clone()
+    };
+    assert_eq!(row(&stubborn.allocate(&lower), 1), "1 voices | 720@50 Path");
+    // A way that shrinks much is another thing.
+    let halved = Scene {
+        now: wide.now + ms(1_000),
+        ..call_of_two(930, 1_270)
+    };
+    assert_eq!(row(&halved.allocate(&full), 1), "1 voices | 360@100 Path");
+}
+
+#[test]
+fn a_third_copy_of_voices_takes_only_what_pictures_leave() {
+    let copies = |kbps: u64| {
+        let mut scene = call_of_two(kbps, 1_000);
+        scene.points[0].redundancy = Some(Bitrate::kbps(50));
+        (scene.points[0].third, scene.points[0].loss) = (true, Loss::Random);
+        let allocation = scene.fresh();
+        let grant = allocation.receiver(EndpointId(1)).expect("a receiver");
+        (row(&allocation, 1), grant.redundancy, grant.third)
+    };
+    let full = || "1 voices | 720@100".to_owned();
+    assert_eq!(copies(1_100), (full(), true, false));
+    assert_eq!(copies(1_300), (full(), true, true));
 }
 
 #[test]
