@@ -21,9 +21,15 @@ pub(crate) fn tell(world: &mut World) {
         );
         let wait = world.peers.get(peer).map(|_| wait_of(world, peer));
         let _ = write!(out, " wait {:4} ms ", wait.unwrap_or_default().as_millis());
+        let graded = world.grades.iter().rfind(|grades| grades.peer == peer);
+        let cause = |slot: &str| {
+            let slots = graded.iter().flat_map(|grades| &grades.slots);
+            let mut those = slots.filter(|grade| grade.slot.to_string() == slot);
+            those.next()?.shortfall.map(|shortfall| shortfall.cause)
+        };
         for slot in &point.slots {
             let height = slot.height.map_or("-".to_owned(), |height| height.to_string());
-            let cause = slot.cause.map_or(String::new(), |cause| format!(" {cause:?}"));
+            let cause = cause(&slot.slot.to_string()).map_or(String::new(), |cause| format!(" {cause:?}"));
             let _ = write!(out, " {} {height}/{}{cause}", slot.slot, slot.rate_percent);
         }
         let ordered = world.orders.iter().rfind(|orders| orders.peer == peer);

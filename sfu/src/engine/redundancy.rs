@@ -1,7 +1,7 @@
 //! Redundancy of sound, made anew for each slot (RFC 2198; `docs/speakers.md`).
 //!
-//! A packet of a slot carries copies of two of the slot's own former packets, spaced so that a burst of losses rarely takes
-//! a packet and both its copies. They are always of the same stretch: after a change of voice nothing of the former
+//! A packet of a slot carries copies of two or three of the slot's own former packets, spaced so that a burst of losses rarely takes
+//! a packet and all its copies. They are always of the same stretch: after a change of voice nothing of the former
 //! speaker comes again. Payloads stay where they are; what is made here is only which of them go along.
 
 use std::{
@@ -12,9 +12,11 @@ use std::{
 use super::{packet::PacketRef, seq::Seq};
 use crate::wire::red::{self, Block, HEADER_LEN, LENGTH_MAX, OFFSET_MAX, PRIMARY_HEADER_LEN};
 
-/// Which former packets go along, in packets back, the oldest first. Of each row the first that is there and not too far
+/// Which former packets go along where there are two copies, in packets back, the oldest first. Of each row the first that is there and not too far
 /// back for the offset's 14 bits: nine packets of 20 ms, five of 60 ms.
-const BACK: [&[u64]; 2] = [&[9, 5], &[3]];
+const BACK: [&[u64]; 3] = [&[9, 5], &[], &[3]];
+/// The same for three copies, which are nearer: losses are so heavy that a receiver's buffer must grow at once.
+const BACK_THREE: [&[u64]; 3] = [&[7], &[5], &[3]];
 /// Longest payload with its redundancy: above it blocks are left out, the farther one first.
 const PAYLOAD_MAX: usize = 1_200;
 /// Packets remembered: more than the farthest that is looked for. A power of two.
@@ -73,7 +75,7 @@ impl Redundancy {
 pub struct Recent {
     /// Payload type of RED; none if the receiver does not take it. Then nothing is remembered.
     payload_type: Option<u8>,
-    on: bool,
+    copies: u8,
     packets: [Option<Piece>; RECENT],
 }
 
@@ -97,14 +99,14 @@ impl Recent {
     pub fn new(payload_type: Option<u8>) -> Self {
         Self {
             payload_type,
-            on: false,
+            copies: 0,
             packets: [None; RECENT],
         }
     }
 
-    /// From now on packets carry redundancy, or do not. Without effect where the receiver does not take it.
-    pub fn set(&mut self, on: bool) {
-        self.on = on && self.payload_type.is_some();
+    /// From now on packets carry so many copies of former ones: none, two, or three. Without effect where the receiver does not take it.
+    pub fn set(&mut self, copies: u8) {
+        self.copies = if self.payload_type.is_some() { copies } else { 0 };
     }
 
     /// The receiver takes it.
@@ -114,7 +116,7 @@ impl Recent {
 
     /// Whether packets carry redundancy.
     pub fn is_on(&self) -> bool {
-        self.on
+        self.copies > 0
     }
 
     /// Another stretch begins: nothing of the former one goes along any more.
@@ -132,10 +134,11 @@ impl Recent {
     /// What goes along with a packet of the stretch, and the payload type it then has. None when redundancy is off, or there
     /// is nothing yet.
     pub fn of(&self, piece: &Piece) -> Option<(u8, Redundancy)> {
-        let red = self.payload_type.filter(|_| self.on)?;
+        let red = self.payload_type.filter(|_| self.copies > 0)?;
         let mut older = [None; BACK.len()];
         let mut size = PRIMARY_HEADER_LEN + usize::from(piece.size);
-        for (place, row) in older.iter_mut().zip(BACK).rev() {
+        let rows = if self.copies > 2 { BACK_THREE } else { BACK };
+        for (place, row) in older.iter_mut().zip(rows).rev() {
             let found = row.iter().find_map(|&back| self.back(piece, back));
             let fits = |&(_, length): &(Older, usize)| size + HEADER_LEN + length <= PAYLOAD_MAX;
             if let Some((block, length)) = found.filter(fits) {
@@ -179,6 +182,7 @@ fn index(sequence: u64) -> usize {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Need {
     on: bool,
+    heavy: bool,
     lost: u64,
     all: u64,
     since: Option<Instant>,
@@ -188,6 +192,10 @@ pub struct Need {
 /// Loss is looked at over so long and so many packets at least.
 const SPAN: Duration = Duration::from_secs(1);
 const PACKETS_MIN: u64 = 25;
+/// Loss that is heavy is seen sooner.
+const SOON: Duration = Duration::from_millis(300);
+/// From 15 % on it is heavy: a third copy is worth its room. In 1/256; until half of it.
+const LOSS_HEAVY: u64 = 38;
 /// In-band FEC and concealment hide single losses: redundancy begins at 3 %, in 1/256.
 const LOSS_ON: u64 = 8;
 /// ... and ends when there was less than 1 % for so long, so that it does not come and go with each burst.
@@ -200,10 +208,14 @@ impl Need {
         self.lost += lost.min(all);
         self.all += all;
         let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) < SPAN || self.all < PACKETS_MIN {
+        if self.all < PACKETS_MIN {
             return false;
         }
         let share = self.lost * 256 / self.all;
+        let span = if share >= LOSS_HEAVY { SOON } else { SPAN };
+        if now.saturating_duration_since(since) < span {
+            return false;
+        }
         (self.lost, self.all, self.since) = (0, 0, Some(now));
         if share >= LOSS_OFF {
             self.calm = None;
@@ -214,7 +226,15 @@ impl Need {
         } else {
             share >= LOSS_ON
         };
-        std::mem::replace(&mut self.on, on) != on
+        let heavy = on && (share >= LOSS_HEAVY || self.heavy && share >= LOSS_HEAVY / 2);
+        let was = (self.on, self.heavy);
+        (self.on, self.heavy) = (on, heavy);
+        was != (on, heavy)
+    }
+
+    /// Losses are so heavy that two copies leave holes.
+    pub fn is_heavy(&self) -> bool {
+        self.heavy
     }
 
     /// Whether there is need.
@@ -248,7 +268,7 @@ mod tests {
 
     fn run(count: u64, step: u32, size: u16) -> Recent {
         let mut recent = Recent::new(Some(RED));
-        recent.set(true);
+        recent.set(2);
         (0..count).for_each(|n| recent.note(piece(n, step, size)));
         recent
     }
@@ -295,18 +315,44 @@ mod tests {
     fn nothing_goes_along_when_off_not_taken_too_large_or_of_another_stretch() {
         let next = piece(12, 960, 40);
         let mut recent = run(12, 960, 40);
-        recent.set(false);
+        recent.set(0);
         assert_eq!(recent.of(&next), None);
-        recent.set(true);
+        recent.set(2);
         assert!(recent.of(&next).is_some());
         recent.begin();
         assert_eq!(recent.of(&next), None);
         let mut without = Recent::new(None);
-        without.set(true);
+        without.set(2);
         (0..12).for_each(|n| without.note(piece(n, 960, 40)));
         assert!(!without.is_on() && without.of(&next).is_none());
         assert_eq!(blocks(&run(12, 960, 500), &piece(12, 960, 500)), [(2_880, 9)]);
         assert_eq!(blocks(&run(12, 960, 700), &piece(12, 960, 700)), []);
+    }
+
+    #[test]
+    fn a_third_copy_lies_between_the_others_which_are_nearer_then() {
+        let mut recent = run(12, 960, 40);
+        recent.set(3);
+        assert_eq!(
+            blocks(&recent, &piece(12, 960, 40)),
+            [(6_720, 5), (4_800, 7), (2_880, 9)]
+        );
+        // 60 ms: seven back is too far for 14 bits.
+        let mut recent = run(12, 2_880, 40);
+        recent.set(3);
+        assert_eq!(blocks(&recent, &piece(12, 2_880, 40)), [(14_400, 7), (8_640, 9)]);
+    }
+
+    #[test]
+    fn heavy_loss_is_seen_within_a_third_of_a_second() {
+        let (t0, mut need) = (base(), Need::default());
+        let seen = (0..20u64).find(|tenth| need.note(t0 + ms(tenth * 100), 3, 10));
+        assert_eq!((seen, need.is_on(), need.is_heavy()), (Some(3), true, true));
+        // A tenth is still heavy once it was; less is not.
+        let changed = (20..100u64).find(|tenth| need.note(t0 + ms(tenth * 100), 1, 10));
+        assert_eq!((changed, need.is_heavy()), (None, true));
+        let changed = (100..120u64).find(|tenth| need.note(t0 + ms(tenth * 100), 1, 20));
+        assert!(changed.is_some() && need.is_on() && !need.is_heavy());
     }
 
     #[test]
@@ -330,10 +376,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_holes_and_pauses_make_blocks_that_say_the_truth(
-            steps in prop::collection::vec((1u64..4, 1u32..30_000, 1u16..1_200), 1..60)
+            copies in 2u8..4, steps in prop::collection::vec((1u64..4, 1u32..30_000, 1u16..1_200), 1..60)
         ) {
             let mut recent = Recent::new(Some(RED));
-            recent.set(true);
+            recent.set(copies);
             let (mut n, mut time) = (0, 0);
             let mut all: Vec<Piece> = Vec::new();
             for (gap, ticks, size) in steps {

@@ -140,9 +140,9 @@ impl Slot {
         self.selector.set_target(target);
     }
 
-    /// Its packets carry copies of former ones from now on, or do not; without effect if the receiver takes no RED.
-    pub fn set_redundancy(&mut self, on: bool) {
-        self.recent.set(on);
+    /// Its packets carry so many copies of former ones from now on; without effect if the receiver takes no RED.
+    pub fn set_redundancy(&mut self, copies: u8) {
+        self.recent.set(copies);
     }
 
     /// Its receiver takes RED.

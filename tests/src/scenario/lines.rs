@@ -212,3 +212,67 @@ fn application_limited(seed: u64) -> Vec<f64> {
         millis(queue),
     ]
 }
+
+/// One camera that one point watches, as in a call of two: what the line takes should be used by it.
+pub const ONE_CAMERA: Scenario = Scenario {
+    name: "one camera at 720p over 1.5 Mb/s, then over 3 Mb/s",
+    measures: &[
+        at_least("share of 1.5 Mb/s used, %", 75.0),
+        at_least("frames a second over 1.5 Mb/s", 24.0),
+        at_least("share of 3 Mb/s used, %", 75.0),
+        at_least("frames a second over 3 Mb/s", 24.0),
+        at_least("picture at 720p, % of the time", 95.0),
+        at_most("queue of one camera, ms", 200.0),
+        at_most("orders a minute", 60.0),
+    ],
+    run: one_camera,
+};
+
+fn one_camera(seed: u64) -> Vec<f64> {
+    let mut world = World::new(seed);
+    let sender = world.join(
+        Script {
+            fps: 30,
+            ..Script::publisher()
+        },
+        Link::good(),
+        Link::good(),
+    );
+    let thin = Link::good()
+        .with_delay_ms(20)
+        .with_rate(Bitrate::kbps(1_500))
+        .with_queue_ms(300);
+    let watcher = world.join(Script::watcher(1), Link::good().with_delay_ms(20), thin);
+    let_speak(&mut world, &[0]);
+    world.view(watcher, &[(0, 0, 720)]);
+    world.run_for(15 * SECOND);
+    let first = world.now;
+    world.run_for(45 * SECOND);
+    let between = world.now;
+    world.down(watcher).link.rate = Some(Bitrate::mbps(3));
+    world.run_for(15 * SECOND);
+    let second = world.now;
+    world.run_for(45 * SECOND);
+    let end = world.now;
+    let spans = [(first, between, 1_500_000.0), (second, end, 3_000_000.0)];
+    let seen = spans.map(|(from, to, _)| world.watched(watcher, 0, from, to));
+    let record = world.down_record(watcher);
+    let used = spans.map(|(from, to, line)| rate(record, from, to) / line * 100.0);
+    let fps = [0, 1].map(|at| seen[at].fps(45 * SECOND));
+    let high = [0, 1].map(|at| seen[at].share_at(720, spans[at].0, spans[at].1) * 100.0);
+    let queues = spans.map(|(from, to, _)| millis(record.max_between(from, to)));
+    let orders = world
+        .orders
+        .iter()
+        .filter(|order| order.peer == sender && order.at >= first);
+    let minutes = (end - first).as_secs_f64() / 60.0;
+    vec![
+        used[0],
+        fps[0],
+        used[1],
+        fps[1],
+        high[0].min(high[1]),
+        queues[0].max(queues[1]),
+        orders.count() as f64 / minutes,
+    ]
+}

@@ -14,7 +14,7 @@ use sfu::engine::{id::SlotId, units::Bitrate};
 use crate::{link::QueueRecord, report::Scenario, world::World};
 
 pub use bad::BAD;
-pub use lines::{APPLICATION_LIMITED, BURSTS, SATELLITE, SQUEEZE};
+pub use lines::{APPLICATION_LIMITED, BURSTS, ONE_CAMERA, SATELLITE, SQUEEZE};
 pub use long::{LONG_PACKETS, LONG_PACKETS_KNOWN};
 pub use pages::PAGES;
 pub use sites::{CAMERAS_BEHIND, SITE_KNOWN, SITE_UNKNOWN};
@@ -30,6 +30,7 @@ pub const ALL: &[&Scenario] = &[
     &CAMERAS_BEHIND,
     &PAGES,
     &APPLICATION_LIMITED,
+    &ONE_CAMERA,
     &REMB,
     &REPORTS,
     &REMB_EXTREMES,

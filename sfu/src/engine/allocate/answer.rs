@@ -169,6 +169,7 @@ impl Answer<'_> {
                 endpoint: desk.receiver.endpoint,
                 voices: desk.voices,
                 redundancy: desk.redundancy,
+                third: desk.third,
                 long_packets: self.is_thin(desk.receiver),
                 shortfall: desk.shortfall,
                 used: Bitrate::bps(used),

@@ -39,11 +39,20 @@ use self::{
     voices::Hall,
 };
 use super::{id::SourceKind, units::Bitrate};
+use crate::control::LayerOrder;
 
 /// A layer that is asked for and does not arrive keeps its room for so long.
 const ARRIVAL: Duration = Duration::from_secs(5);
+/// A sender that was told to send less is given so long: what arrives of it is the peak of three seconds.
+const OBEYING: Duration = Duration::from_secs(3);
+/// What a layer takes on the wire when it is sent as ordered: headers, and an encoder's breath, in percent of the order.
+const ORDERED_PERCENT: u64 = 108;
+/// It is taken for that where it is no less than this share of what arrives, in percent.
+const BREATH_PERCENT: u64 = 85;
+/// The same while a smaller order is new. What is to shrink by more than that is too large at once.
+const LOWERED_PERCENT: u64 = 70;
 
-/// Decides for a whole room. `previous` only delays raises; it may be empty, or of another room.
+/// Decides for a whole room. `previous` delays raises and tells who was asked for less a moment ago; it may be empty, or of another room.
 pub fn allocate(problem: &Problem<'_>, previous: &Allocation) -> Allocation {
     let now = previous.at.map_or(problem.now, |at| at.max(problem.now));
     let mut senders: Vec<&Sender<'_>> = problem.senders.iter().collect();
@@ -72,6 +81,7 @@ pub fn allocate(problem: &Problem<'_>, previous: &Allocation) -> Allocation {
     uplinks.keep_given(&pictures, &ladders);
     for at in 0..hall.desks.len() {
         hall.give_redundancy(at, Loss::Queueing, previous);
+        hall.give_third(at, previous);
     }
     Answer {
         now,
@@ -123,7 +133,12 @@ fn real_ladders(now: Instant, sources: &[(usize, &Source)], orders: &Orders) -> 
         let step = |layer: usize, below: u64| {
             let offer = &source.layers[layer];
             if offer.live {
-                return Some(live_step(layer, offer, below));
+                let step = live_step(layer, offer, below);
+                let is_wanted = order.wanted_at[layer] == Some(now);
+                let ordered = order.layers[layer].filter(|order| order.active && is_wanted && !source.nested);
+                let is_young = |at: Instant| now.saturating_duration_since(at) < OBEYING;
+                let is_lowered = order.lowered_at[layer].is_some_and(is_young);
+                return Some(ordered.map_or(step, |ordered| as_ordered(step, ordered, is_lowered)));
             }
             let asked_at = order.asked_at[layer]?;
             let is_due = now.saturating_duration_since(asked_at) < ARRIVAL;
@@ -163,6 +178,26 @@ fn live_step(layer: usize, offer: &Offer, below: u64) -> Step {
         rates[TEMPORAL_MAX - 1] = most;
     }
     Step { live: true, rates }
+}
+
+/// A layer that is wanted is taken for what it is ordered at, where what arrives is not far above that: an encoder's breath is no reason for a
+/// step down, and one that was told to send less will in a moment.
+fn as_ordered(step: Step, ordered: LayerOrder, is_lowered: bool) -> Step {
+    let takes = ordered.bitrate_max.as_bps().saturating_mul(ORDERED_PERCENT) / 100;
+    let top = step.rates[TEMPORAL_MAX - 1];
+    let least = if is_lowered {
+        LOWERED_PERCENT
+    } else {
+        BREATH_PERCENT
+    };
+    if takes >= top || takes.saturating_mul(100) < top.saturating_mul(least) {
+        return step;
+    }
+    let scaled = |rate: u64| u128::from(rate) * u128::from(takes) / u128::from(top.max(1));
+    Step {
+        rates: step.rates.map(|rate| u64::try_from(scaled(rate)).unwrap_or(rate)),
+        ..step
+    }
 }
 
 fn ladders_of(source: &Source, steps: [Option<Step>; LAYERS_MAX]) -> [Ladder; TEMPORAL_MAX] {

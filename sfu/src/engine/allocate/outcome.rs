@@ -71,6 +71,8 @@ pub struct ReceiverGrant {
     pub voices: u8,
     /// Its voices are sent with redundancy.
     pub redundancy: bool,
+    /// With a third copy.
+    pub third: bool,
     /// Its way is so thin that voices should come in packets of 60 ms.
     pub long_packets: bool,
     /// Why it hears fewer voices than it should.
@@ -196,6 +198,8 @@ pub struct SourceOrder {
     pub(super) wanted_at: [Option<Instant>; LAYERS_MAX],
     /// Since when it is asked for.
     pub(super) asked_at: [Option<Instant>; LAYERS_MAX],
+    /// When it was last ordered smaller.
+    pub(super) lowered_at: [Option<Instant>; LAYERS_MAX],
     pub(super) watched_at: Option<Instant>,
     /// When it was last wanted for more than thumbnails.
     pub(super) brisk_at: Option<Instant>,

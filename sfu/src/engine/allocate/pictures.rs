@@ -274,6 +274,8 @@ impl Item<'_> {
             Room::Just
         } else if self.begins_anew(now, rules) {
             Room::Ample
+        } else if self.reached(ladders).layer() == next.level.layer() {
+            Room::Near
         } else {
             Room::Spare
         };

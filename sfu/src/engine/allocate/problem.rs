@@ -75,6 +75,8 @@ pub struct Receiver<'a> {
     pub voice: Bitrate,
     /// What redundancy (RED, RFC 2198) adds to one voice; none if it does not take it.
     pub redundancy: Option<Bitrate>,
+    /// It loses so much that a third copy, half as much again, is worth what pictures leave over.
+    pub third: bool,
     /// What its losses look like.
     pub loss: Loss,
     /// By how many layers its machine is too slow.

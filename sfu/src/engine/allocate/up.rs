@@ -25,7 +25,11 @@ const LOWEST: u64 = 60_000;
 const STAGE_HEIGHT: u16 = 720;
 /// Bitrates are whole multiples of it, so that they do not change with every breath of an estimate.
 const GRAIN: u64 = 10_000;
-/// A bitrate that is to change by less than this stays, in percent.
+/// What is ordered takes so much on the wire, in percent of it.
+const HEADERS_PERCENT: u64 = 106;
+/// What arrives above this share of what was ordered comes from a sender that does not do as it is told, in percent.
+const OBEYED_PERCENT: u64 = 130;
+/// A bitrate that is to grow by less than this stays, in percent. One that is too great for somebody never does.
 const SAME_PERCENT: u64 = MARGIN_PERCENT - 100;
 
 /// What receivers want of one source.
@@ -154,7 +158,7 @@ impl<'a> Uplinks<'a> {
                 continue;
             };
             let room = share(item.desk).min(hall.desks[item.desk].purse.spare());
-            let takes = item.rate(ladder).saturating_add(room);
+            let takes = item.rate(ladder).saturating_add(room) / HEADERS_PERCENT * 100;
             let feed = &mut self.feeds[source];
             let usual = feed.together(layer.into(), |feed, layer| feed.range(layer).usual);
             let takes = if item.is_first { takes } else { takes.min(usual) };
@@ -260,9 +264,8 @@ impl<'a> Uplinks<'a> {
             let (sender, left) = &self.senders[feed.sender];
             let room = bitrate.saturating_add((*left).min(self.lines.least(sender.lines)));
             let former = feed.former_bitrate(layer);
-            let same = former.filter(|former| {
-                former.abs_diff(target) <= former / 100 * SAME_PERCENT && (bitrate..=room).contains(former)
-            });
+            let is_same = |former: u64| (former..=former + former / 100 * SAME_PERCENT).contains(&target);
+            let same = former.filter(|&former| is_same(former) && (bitrate..=room).contains(&former));
             let next = same.unwrap_or_else(|| (target.min(room) / GRAIN * GRAIN).max(bitrate));
             if self.spend(at, next - bitrate).is_ok() {
                 self.feeds[at].bitrates[layer] = Some(next);
@@ -386,6 +389,16 @@ impl Feed<'_> {
         Some(order.bitrate_max.as_bps())
     }
 
+    /// It is ordered smaller than before, of a sender that did as it was told.
+    fn is_lowered(&self, layer: usize) -> bool {
+        let (Some(bitrate), Some(former)) = (self.bitrates[layer], self.former_bitrate(layer)) else {
+            return false;
+        };
+        let arrives = self.source.layers[layer].rates.iter().max();
+        let obeys = arrives.is_none_or(|rate| rate.as_bps() <= former / 100 * OBEYED_PERCENT);
+        bitrate < former && obeys
+    }
+
     /// What a wanted layer should be sent at.
     fn target(&self, now: Instant, layer: usize, takes: u64) -> u64 {
         let range = self.range(layer);
@@ -427,6 +440,7 @@ impl Feed<'_> {
             denied: self.denied,
             wanted_at: [None; LAYERS_MAX],
             asked_at: [None; LAYERS_MAX],
+            lowered_at: [None; LAYERS_MAX],
             watched_at: former.and_then(|former| former.watched_at),
             brisk_at: former.and_then(|former| former.brisk_at),
         };
@@ -450,6 +464,11 @@ impl Feed<'_> {
             let asked_at = self
                 .former_bitrate(layer)
                 .and(former.and_then(|former| former.asked_at[layer]));
+            order.lowered_at[layer] = if self.is_lowered(layer) {
+                Some(now)
+            } else {
+                former.and_then(|former| former.lowered_at[layer])
+            };
             order.asked_at[layer] = bitrate.map(|_| asked_at.unwrap_or(now));
         }
         order

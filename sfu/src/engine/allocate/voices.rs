@@ -21,6 +21,8 @@ pub(super) struct Desk<'a> {
     pub(super) voices: u8,
     pub(super) voices_wanted: u8,
     pub(super) redundancy: bool,
+    /// Of what it takes, a third copy.
+    pub(super) third: bool,
     pub(super) narrow: bool,
     pub(super) shortfall: Option<Shortfall>,
 }
@@ -75,6 +77,29 @@ impl<'a> Hall<'a> {
             desk.redundancy = true;
         }
     }
+
+    /// A third copy where losses are heavy, of what everything else left over.
+    pub(super) fn give_third(&mut self, at: usize, previous: &Allocation) {
+        let desk = &mut self.desks[at];
+        let wanted = desk.receiver.third && desk.redundancy && desk.receiver.loss == Loss::Random;
+        let Some(two) = desk.receiver.redundancy.filter(|_| wanted) else {
+            return;
+        };
+        let had = previous
+            .receiver(desk.receiver.endpoint)
+            .is_some_and(|former| former.third);
+        let room = if had { Room::Just } else { Room::Spare };
+        let more = third_of(two).as_bps().saturating_mul(desk.voices.into());
+        if desk.purse.refusal(&self.lines, more, room).is_none() {
+            desk.purse.take(&mut self.lines, more);
+            desk.third = true;
+        }
+    }
+}
+
+/// What a third copy adds to what two take.
+fn third_of(two: Bitrate) -> Bitrate {
+    Bitrate::bps(two.as_bps() / 2)
 }
 
 impl<'a> Desk<'a> {
@@ -93,6 +118,7 @@ impl<'a> Desk<'a> {
             voices: 0,
             voices_wanted: receiver.voices.min(VOICES_MAX),
             redundancy: false,
+            third: false,
             narrow: receiver.estimate.is_some_and(|estimate| estimate.as_bps() < edge),
             shortfall: None,
         }
@@ -101,6 +127,7 @@ impl<'a> Desk<'a> {
     /// What its voices take.
     pub(super) fn sound(&self) -> u64 {
         let redundancy = self.receiver.redundancy.filter(|_| self.redundancy);
+        let redundancy = redundancy.map(|two| if self.third { two + third_of(two) } else { two });
         let one = self
             .receiver
             .voice

@@ -12,6 +12,8 @@ use super::{
 /// A raise must fit so much more than it takes, in percent of it. Without it a slot goes up and down with every breath of
 /// the estimate.
 pub(super) const MARGIN_PERCENT: u64 = 115;
+/// The same for what goes on without a key frame: more pictures of one layer, a greater bitrate.
+const NEAR_PERCENT: u64 = 110;
 /// The same for [`Room::Ample`].
 const AMPLE_PERCENT: u64 = 135;
 
@@ -19,6 +21,8 @@ const AMPLE_PERCENT: u64 = 135;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     Just,
+    /// More pictures of the layer that is shown: they come and go without a key frame.
+    Near,
     Spare,
     /// So that also the key frame with which a picture begins anew finds room on the way.
     Ample,
@@ -145,17 +149,16 @@ impl<'a> Purse<'a> {
         if room == Room::Just || more == 0 {
             return None;
         }
-        let margin = if room == Room::Ample {
-            AMPLE_PERCENT
-        } else {
-            MARGIN_PERCENT
+        let margin = match room {
+            Room::Just | Room::Near => NEAR_PERCENT,
+            Room::Spare => MARGIN_PERCENT,
+            Room::Ample => AMPLE_PERCENT,
         };
-        if after.saturating_mul(margin) / 100 > self.estimate {
-            return Some(Cause::Path.into());
+        let more = more.saturating_mul(margin.min(MARGIN_PERCENT)) / 100;
+        if let Some(line) = lines.refusing(self.lines, more) {
+            return Some(line_shortfall(Cause::LineBudget, line));
         }
-        lines
-            .refusing(self.lines, with_margin(more))
-            .map(|line| line_shortfall(Cause::LineBudget, line))
+        (after.saturating_mul(margin) / 100 > self.estimate).then(|| Cause::Path.into())
     }
 
     pub(super) fn take(&mut self, lines: &mut Lines, more: u64) {
@@ -163,9 +166,9 @@ impl<'a> Purse<'a> {
         lines.take(self.lines, more);
     }
 
-    /// What more its own way would take and leave the margin.
+    /// What more its own way would take and leave a tenth.
     pub(super) fn spare(&self) -> u64 {
-        without_margin(self.estimate)
+        (self.estimate / NEAR_PERCENT * 100)
             .min(self.policy)
             .saturating_sub(self.used)
     }
@@ -180,8 +183,4 @@ pub(super) fn line_shortfall(cause: Cause, line: LineIndex) -> Shortfall {
 
 pub(super) fn with_margin(rate: u64) -> u64 {
     rate.saturating_mul(MARGIN_PERCENT) / 100
-}
-
-pub(super) fn without_margin(rate: u64) -> u64 {
-    rate / MARGIN_PERCENT * 100
 }

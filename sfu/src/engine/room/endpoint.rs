@@ -293,9 +293,9 @@ impl Endpoint {
         self.need.note(now, lost, all)
     }
 
-    /// Its voices are redundant from now on, or not.
-    pub(super) fn set_redundancy(&mut self, on: bool) {
-        self.audio.iter_mut().for_each(|slot| slot.set_redundancy(on));
+    /// Its voices carry so many copies of former packets from now on.
+    pub(super) fn set_redundancy(&mut self, copies: u8) {
+        self.audio.iter_mut().for_each(|slot| slot.set_redundancy(copies));
     }
 
     /// It takes redundant voices, and needs them.

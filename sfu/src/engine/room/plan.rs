@@ -204,6 +204,7 @@ impl Room {
             voices: u8::try_from(voices).unwrap_or(u8::MAX),
             voice: VOICE,
             redundancy: endpoint.wants_redundancy().then_some(REDUNDANCY),
+            third: endpoint.need.is_heavy(),
             loss: match state.is_random_loss {
                 _ if state.is_congested && state.loss > 0.0 => Loss::Queueing,
                 random if random || endpoint.need.is_on() => Loss::Random,
@@ -285,7 +286,11 @@ impl Room {
         endpoint.way.set_wanted(now, grant.wanted, can);
         let voices = usize::from(grant.voices);
         let changed = endpoint.set_voices(voices);
-        endpoint.set_redundancy(grant.redundancy);
+        endpoint.set_redundancy(match (grant.redundancy, grant.third) {
+            (false, _) => 0,
+            (true, false) => 2,
+            (true, true) => 3,
+        });
         if endpoint.grades != grades {
             endpoint.grades.clone_from(&grades);
             self.outputs.push_back(Output::Quality {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{super::*, kit::*};
 use crate::engine::id::EndpointId;
+use crate::engine::testing::ms;
 
 /// One receiver with a stage alone on its way, told one estimate a second. How often its picture changed.
 fn changes(estimates: impl IntoIterator<Item = u64>) -> (u32, String) {
@@ -93,11 +94,66 @@ fn a_layer_that_is_wanted_is_asked_for_then_arrives_then_is_given() {
     live(&mut scene, 0);
     let first = scene.fresh();
     assert_eq!(row(&first, 1), "3 voices | 180@100 NotSent | 180@50 | 180@50");
-    assert_eq!(order(&first, 2), "60 250 2240 at 30");
+    assert_eq!(order(&first, 2), "60 250 2230 at 30");
     scene.after(Duration::from_secs(1));
     live(&mut scene, 2);
     let second = scene.allocate(&first);
     assert_eq!(row(&second, 1), "3 voices | 720@100 | 180@50 | 180@50");
+}
+
+/// One camera on the stage of one way that carries so much.
+fn call_of_two(kbps: u64, sends: u64) -> Scene {
+    let mut scene = Scene::new(vec![
+        Point::new(&[demand(0, 2, Kind::Stage, 720)]),
+        Point::new(&[]),
+    ]);
+    scene.points[0].voices = 1;
+    scene.points[0].estimate = Some(Bitrate::kbps(kbps));
+    scene.points[1].camera = Some(layers([60, 250, sends]));
+    scene
+}
+
+#[test]
+fn a_way_that_shrinks_a_little_makes_the_camera_send_less_and_keeps_all_of_its_pictures() {
+    let wide = call_of_two(1_500, 1_270);
+    let full = wide.allocate(&wide.fresh());
+    assert_eq!(row(&full, 1), "1 voices | 720@100");
+    let shrunk = Scene {
+        now: wide.now + ms(1_000),
+        ..call_of_two(1_200, 1_270)
+    };
+    let lower = shrunk.allocate(&full);
+    assert_eq!(row(&lower, 1), "1 voices | 720@100", "it will do as it is told");
+    let ordered = |allocation: &Allocation| allocation.source(camera(2)).and_then(|of| of.layers[2]);
+    let bitrate = ordered(&lower).map(|order| order.bitrate_max.as_bps() / 1_000);
+    assert_eq!(bitrate, Some(980), "1,200 less the voice, a tenth and headers");
+    // It does not: after three seconds it gets what fits of what is sent.
+    let stubborn = Scene {
+        now: shrunk.now + ms(3_000),
+        ..shrunk.clone()
+    };
+    assert_eq!(row(&stubborn.allocate(&lower), 1), "1 voices | 720@50 Path");
+    // A way that shrinks much is another thing.
+    let halved = Scene {
+        now: wide.now + ms(1_000),
+        ..call_of_two(930, 1_270)
+    };
+    assert_eq!(row(&halved.allocate(&full), 1), "1 voices | 360@100 Path");
+}
+
+#[test]
+fn a_third_copy_of_voices_takes_only_what_pictures_leave() {
+    let copies = |kbps: u64| {
+        let mut scene = call_of_two(kbps, 1_000);
+        scene.points[0].redundancy = Some(Bitrate::kbps(50));
+        (scene.points[0].third, scene.points[0].loss) = (true, Loss::Random);
+        let allocation = scene.fresh();
+        let grant = allocation.receiver(EndpointId(1)).expect("a receiver");
+        (row(&allocation, 1), grant.redundancy, grant.third)
+    };
+    let full = || "1 voices | 720@100".to_owned();
+    assert_eq!(copies(1_100), (full(), true, false));
+    assert_eq!(copies(1_300), (full(), true, true));
 }
 
 #[test]

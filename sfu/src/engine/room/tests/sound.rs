@@ -55,16 +55,31 @@ fn slot(kit: &Kit) -> Vec<Received> {
 }
 
 #[test]
+fn a_path_that_loses_a_quarter_gets_a_third_copy() {
+    let mut kit = room(3, &[2]);
+    talk_over(&mut kit, 2, 100, |n| n % 4 == 3);
+    let all = slot(&kit);
+    let last = all.last().expect("a voice");
+    let offsets: Vec<u32> = last
+        .redundant
+        .iter()
+        .map(|(time, _)| last.time.wrapping_sub(*time))
+        .collect();
+    assert_eq!(offsets, [6_720, 4_800, 2_880]);
+    check_continuity(kit.sent(1), &kit.lost);
+}
+
+#[test]
 fn a_lossy_path_gets_redundancy_of_its_own_packets_and_never_the_former_speaker() {
     let mut kit = room(3, &[2]);
     talk_over(&mut kit, 2, 50, |_| false);
     assert!(slot(&kit).iter().all(|r| r.payload_type == OPUS));
-    talk_over(&mut kit, 2, 75, |n| n % 4 == 3);
+    talk_over(&mut kit, 2, 75, |n| n % 10 == 9);
     let mut begun = Vec::new();
     for number in [3, 2, 3] {
         (2..=3).for_each(|n| switch(&mut kit, n, n == number));
         begun.push(slot(&kit).len());
-        talk_over(&mut kit, number, 30, |n| n % 4 == 3);
+        talk_over(&mut kit, number, 30, |n| n % 10 == 9);
     }
     let all = slot(&kit);
     let truth: BTreeMap<u32, &[u8]> = all.iter().map(|r| (r.time, &r.payload[..])).collect();
