@@ -79,8 +79,8 @@ impl Look {
             Some(count(packets)? / calls)
         };
         let run = ratio(
-            "diemcau_media_send_packets_total",
-            "diemcau_media_send_runs_total",
+            "diemcau_media_sends_total{kind=\"packets\"}",
+            "diemcau_media_sends_total{kind=\"runs\"}",
         )
         .or_else(|| {
             ratio(
@@ -151,9 +151,10 @@ mod tests {
 
     #[test]
     fn the_counter_of_media_alone_is_preferred_and_nothing_is_made_up() {
-        let text = "diemcau_media_send_packets_total 90\ndiemcau_media_send_runs_total 30\n\
+        let text = "diemcau_media_sends_total{kind=\"packets\"} 90\ndiemcau_media_sends_total{kind=\"runs\"} 30\n\
                     diemcau_sent_total{kind=\"datagrams\"} 9\ndiemcau_sent_total{kind=\"system_calls\"} 9\n";
-        let none = "diemcau_media_send_packets_total 0\ndiemcau_media_send_runs_total 0\n";
+        let none =
+            "diemcau_media_sends_total{kind=\"packets\"} 0\ndiemcau_media_sends_total{kind=\"runs\"} 0\n";
         assert_eq!(look(text, 0).since(&look(none, 0)).gso_run_mean, Some(3.0));
         assert_eq!(look("", 0).since(&look("", 0)).gso_run_mean, None);
     }

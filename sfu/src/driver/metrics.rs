@@ -33,8 +33,10 @@ pub(crate) struct Tally {
     pub(crate) bytes_sent: u64,
     /// System calls that were to send something.
     pub(crate) send_calls: u64,
-    /// Runs of datagrams to one receiver that the kernel took as one.
+    /// Messages that the kernel took: single datagrams, and runs of them to one receiver.
     pub(crate) runs_sent: u64,
+    /// Of these, those that begin with media, taken or not.
+    pub(crate) media_runs: u64,
     pub(crate) send_full: u64,
     pub(crate) send_failed: u64,
     pub(crate) no_path: u64,
@@ -85,6 +87,7 @@ pub(crate) fn text(counted: &Counted) -> String {
         add_gauge(&registry, name, help, value);
     }
     add_traffic(&registry, counted);
+    add_runs(&registry, &counted.tally);
     add_refused(&registry, counted);
     add_dropped(&registry, counted);
     add_paths(&registry, counted);
@@ -146,6 +149,20 @@ fn add_traffic(registry: &Registry, counted: &Counted) {
             ("datagrams", tally.datagrams_sent),
             ("runs", tally.runs_sent),
             ("system_calls", tally.send_calls),
+        ],
+    );
+}
+
+/// How long the runs of media are.
+fn add_runs(registry: &Registry, tally: &Tally) {
+    add(
+        registry,
+        "diemcau_media_sends_total",
+        "RTP packets to be sent, and in how many runs: packets of one receiver that the kernel takes as one",
+        "kind",
+        &[
+            ("packets", tally.rtp_sent.iter().sum()),
+            ("runs", tally.media_runs),
         ],
     );
 }

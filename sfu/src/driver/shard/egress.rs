@@ -74,14 +74,15 @@ impl Egress {
     }
 
     /// The packet at the tail goes to `path`, behind the others.
-    fn commit(&mut self, path: Path, length: usize, tally: &mut Tally) {
+    /// True if it begins a run.
+    fn commit(&mut self, path: Path, length: usize, tally: &mut Tally) -> bool {
         let Some(socket) = self
             .sockets
             .iter()
             .position(|socket| socket.local() == path.local)
         else {
             tally.send_failed += 1;
-            return;
+            return false;
         };
         let segments_max = self.sockets[socket].segments_max();
         let (start, bytes) = (self.filled, length as u32);
@@ -97,7 +98,7 @@ impl Egress {
             run.count += 1;
             self.is_whole = length < usize::from(run.segment);
             self.filled += length;
-            return;
+            return false;
         }
         if socket != self.socket || self.messages.len() >= MESSAGES_MAX {
             self.flush(tally);
@@ -113,6 +114,7 @@ impl Egress {
         });
         self.filled += length;
         self.is_whole = false;
+        true
     }
 
     /// Sends all that is written.
@@ -236,7 +238,7 @@ fn write_group(
         };
         match seat.peer.seal_rtp(tail, length) {
             Ok(length) => {
-                egress.commit(path, length, tally);
+                tally.media_runs += u64::from(egress.commit(path, length, tally));
                 seat.sent.add(path.remote, length);
                 tally.rtp_sent[forward.purpose as usize] += 1;
             }

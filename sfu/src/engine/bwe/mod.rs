@@ -46,6 +46,8 @@ const RATE_MIN: f64 = 30e3;
 const RATE_MAX: f64 = 10e6;
 /// Bits per second: carries voices and one small picture, and does no harm to the thinnest lines of a WAN.
 const RATE_START: f64 = 300e3;
+/// A way on which nothing was sent for so long from its beginning is tried with padding alone.
+const UNTRIED: Micros = 1_000_000;
 /// What is sent and what is acknowledged in ordinary times is taken over this long.
 const ACKED_SPAN: Micros = 500_000;
 /// From this wait on the rate does not grow.
@@ -350,9 +352,10 @@ impl Estimator {
     }
 
     fn deadline(&self, probes: bool) -> Option<Instant> {
-        let probe = (probes && self.may_probe())
+        let due = (probes && (self.sent.is_empty() || self.may_probe()))
             .then(|| self.probes.due(self.rate.target()))
             .flatten();
+        let probe = due.map(|at| if self.sent.is_empty() { at.max(UNTRIED) } else { at });
         let judged = self.probes.deadline(self.response());
         [probe, judged, self.silent_at]
             .into_iter()
@@ -384,7 +387,9 @@ impl Estimator {
     /// Not before a rate is known, with what was shown used up, and never into a queue: on a line that is full already even
     /// the first probes only make it longer.
     fn may_probe(&self) -> bool {
-        self.acked.rate(ACKED_SPAN).is_some()
+        // Who wants one picture that is larger than a way is taken to carry at first, and no voice, is sent nothing to tell of.
+        let untried = self.sent.is_empty() && self.at >= UNTRIED;
+        (untried || self.acked.rate(ACKED_SPAN).is_some())
             && !self.rate.is_striding()
             && !self.congested
             && self.delay.queue.wait() <= WAIT_GROW_MAX

@@ -112,6 +112,11 @@ impl SentLog {
         number.wire()
     }
 
+    /// Nothing went out yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
     pub(super) fn loss(&self) -> PathLoss {
         self.loss
     }

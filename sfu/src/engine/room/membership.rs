@@ -80,7 +80,7 @@ impl Room {
             return Some(());
         }
         let number = source.number;
-        source.stop(&mut self.histories);
+        source.stop(now, &mut self.histories);
         source.on = on;
         if !on {
             self.empty_all(now, number);

@@ -232,6 +232,7 @@ impl Room {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
         self.distribute();
+        self.histories.forget(now);
         for id in self.endpoints.due(now) {
             self.handle_endpoint_timeout(now, id);
             self.touch(id);

@@ -1,7 +1,7 @@
 //! One source of an endpoint: its layers, their histories, and the slots that may show it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -30,7 +30,15 @@ use crate::wire::codec::{av1, h264, vp8, vp9};
 pub(super) struct Histories {
     all: BTreeMap<u32, History<Original>>,
     next: u32,
+    /// Nothing is added to these any more, but some of their packets have a number already and wait to be sent, or may be
+    /// asked for again. The oldest first.
+    closed: VecDeque<(Instant, u32)>,
 }
+
+/// So long a history outlives its stream; a packet that waits longer is not worth sending.
+const CLOSED_TIME: Duration = Duration::from_secs(2);
+/// No more of them are kept: whoever joins and leaves all the time costs no more than so many.
+const CLOSED_MAX: usize = 32;
 
 impl Histories {
     fn open(&mut self, limit: HistoryLimit) -> u32 {
@@ -40,8 +48,24 @@ impl Histories {
         number
     }
 
-    fn close(&mut self, number: u32) {
-        self.all.remove(&number);
+    fn close(&mut self, now: Instant, number: u32) {
+        self.closed.push_back((now, number));
+        if self.closed.len() > CLOSED_MAX
+            && let Some((_, oldest)) = self.closed.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+    }
+
+    /// Gives up what was closed long ago.
+    pub(super) fn forget(&mut self, now: Instant) {
+        while let Some(&(at, number)) = self.closed.front() {
+            if now.saturating_duration_since(at) < CLOSED_TIME {
+                return;
+            }
+            self.closed.pop_front();
+            self.all.remove(&number);
+        }
     }
 
     /// The packet at that place.
@@ -169,7 +193,7 @@ impl Source {
     ) -> Option<Admitted> {
         let limit = HistoryLimit::of(self.number.kind().media(), arrival.layer, arrival.layers);
         let layer = self.layers.get_mut(usize::from(arrival.layer))?;
-        let current = layer.enter(arrival, limit, histories)?;
+        let current = layer.enter(now, arrival, limit, histories)?;
         let of = LayerStream {
             source: self.number,
             layer: arrival.layer,
@@ -360,11 +384,11 @@ impl Source {
         }
     }
 
-    /// It sends no more; what was kept is given up.
-    pub(super) fn stop(&mut self, histories: &mut Histories) {
+    /// It sends no more; what was kept is given up when nobody needs it any more.
+    pub(super) fn stop(&mut self, now: Instant, histories: &mut Histories) {
         for layer in &mut self.layers {
             if let Some(current) = layer.current.take() {
-                histories.close(current.history);
+                histories.close(now, current.history);
             }
             *layer = Layer::default();
         }
@@ -391,6 +415,7 @@ impl Layer {
     /// The stream that `arrival` belongs to, a new one if it is newer than the present one.
     fn enter(
         &mut self,
+        now: Instant,
         arrival: &Arrival<'_>,
         limit: HistoryLimit,
         histories: &mut Histories,
@@ -404,7 +429,7 @@ impl Layer {
                 return None;
             }
             // The uplink bounds how often this happens; each takes a history.
-            histories.close(current.history);
+            histories.close(now, current.history);
             self.current = None;
         }
         let fresh = || Current {

@@ -428,3 +428,23 @@ fn a_tile_that_grows_and_shrinks_at_once_is_served_from_what_was_kept() {
     assert_eq!(kit.sent(1).last().unwrap().layer, 1);
     check_continuity(kit.sent(1), &kit.lost);
 }
+
+#[test]
+fn what_was_numbered_before_its_sender_left_can_be_asked_for_for_a_while() {
+    let mut kit = Kit::new(2);
+    kit.view(0, &[want(0, camera(2), 180)]);
+    kit.frames(&[2], true);
+    kit.run(5, |kit| kit.frames(&[2], false));
+    let last = kit
+        .sent(1)
+        .last()
+        .map(|packet| packet.wire_sequence)
+        .expect("a picture");
+    kit.input(Input::Leave(EndpointId(2)));
+    kit.nack(1, SlotId::video(0), &[last]);
+    assert_eq!(kit.repairs(1).len(), 1);
+    kit.advance(2_000);
+    kit.wake(kit.now);
+    kit.nack(1, SlotId::video(0), &[last]);
+    assert_eq!(kit.repairs(1).len(), 1, "by now it could not be played any more");
+}

@@ -189,6 +189,21 @@ fn reports_are_not_asked_where_feedback_is_heard() {
 }
 
 #[test]
+fn a_way_on_which_nothing_was_sent_for_a_second_is_tried_once() {
+    let t0 = base();
+    let mut estimator = Estimator::new(t0);
+    estimator.set_wanted(t0, Bitrate::mbps(3));
+    assert_eq!(estimator.poll_probe(t0 + ms(900)), None);
+    assert_eq!(estimator.poll_timeout(), Some(t0 + ms(1_000)));
+    let probe = estimator
+        .poll_probe(t0 + ms(1_000))
+        .expect("nothing else would tell");
+    estimator.handle_sent(t0 + ms(1_001), 300, Sent::Padding(probe.id));
+    // Whoever tells nothing of it is not tried again.
+    assert_eq!(estimator.poll_probe(t0 + ms(60_000)), None);
+}
+
+#[test]
 fn nothing_is_probed_before_feedback_or_without_a_wish() {
     let t0 = base();
     let mut estimator = Estimator::new(t0);
