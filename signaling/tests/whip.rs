@@ -385,6 +385,7 @@ async fn sessions_outlive_signaling() {
     let bench = Bench::start().await;
     let (camera, _) = made(&bench, "/whip/demo?name=a").await;
     let (player, seat) = made(&bench, "/whep/demo/a").await;
+    assert_eq!(aimed(&bench, &seat).await.0, source(1, SourceKind::Camera));
     let bench = killed_and_started_again(bench).await;
     let (_, joined) = bench.seated("demo", "Ánh").await;
     assert_eq!(joined["points"][0]["name"], "a");
