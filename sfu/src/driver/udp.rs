@@ -14,6 +14,8 @@ use std::{
 };
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
+#[cfg(target_os = "linux")]
+use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
@@ -69,8 +71,14 @@ fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<Bound> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
-    // The kernel gives what its limits allow; what it gave is read back.
-    socket.set_recv_buffer_size(buffer_bytes)?;
+    // The kernel gives what its limits allow, or all to whoever may administer the network; what it gave is read back.
+    #[cfg(target_os = "linux")]
+    let forced = sockopt::set_socket_recv_buffer_size_force(&socket, buffer_bytes).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    let forced = false;
+    if !forced {
+        socket.set_recv_buffer_size(buffer_bytes)?;
+    }
     socket.set_send_buffer_size(buffer_bytes)?;
     // Linux reports twice what can be used.
     let (receive_bytes, send_bytes) = (socket.recv_buffer_size()? / 2, socket.send_buffer_size()? / 2);
