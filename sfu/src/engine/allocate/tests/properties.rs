@@ -338,12 +338,15 @@ proptest! {
         scene.now += Duration::from_secs(seconds);
         let (with, without) = (scene.allocate(&past), scene.allocate(&Allocation::default()));
         let stage = |allocation: &Allocation| pictures(allocation, 0)[0];
-        let ordered = |allocation: &Allocation| {
-            let order = allocation.source(camera(2)).and_then(|order| order.layers[2]);
+        let ordered = |allocation: &Allocation, layer: usize| {
+            let order = allocation.source(camera(2)).and_then(|order| order.layers[layer]);
             order.map(|order| (order.active, order.bitrate_max))
         };
-        // Or goes on with less than it would be asked for anew.
-        let is_smaller = ordered(&with) < ordered(&past) || ordered(&with) < ordered(&without);
+        // It was just asked for less, or goes on with less than it would be asked for anew.
+        let is_smaller = (0..LAYERS_MAX).any(|layer| {
+            let now = ordered(&with, layer);
+            now < ordered(&past, layer) || now < ordered(&without, layer)
+        });
         prop_assert!(is_smaller || stage(&with) <= stage(&without));
         if estimate <= former && !is_smaller {
             // A step down is made at once and in full.
