@@ -372,7 +372,18 @@ async fn write(
                 Frame::Ping(Default::default())
             }
         };
-        sink.send(frame).await.ok()?;
+        sink.feed(frame).await.ok()?;
+        // When many join, everybody is told of each: what has gathered meanwhile goes with the same system call.
+        while let Some(Some(out)) = futures_util::FutureExt::now_or_never(inbox.next()) {
+            match out {
+                Out::Text(text) => sink.feed(Frame::Text(text)).await.ok()?,
+                Out::Close(closing) => {
+                    sink.flush().await.ok()?;
+                    return Some(closing);
+                }
+            }
+        }
+        sink.flush().await.ok()?;
     }
 }
 

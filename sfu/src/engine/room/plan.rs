@@ -33,7 +33,7 @@ pub(super) struct Plan {
 /// In a room of so few an allocation costs next to nothing.
 const FEW: usize = 20;
 /// Between two allocations there is so much time for each endpoint above that: they take a tenth of it at most.
-const GAP_EACH: Duration = Duration::from_micros(50);
+const GAP_EACH: Duration = Duration::from_micros(150);
 /// A way that got better waits so long: others will have, too.
 const SOON: Duration = Duration::from_millis(100);
 /// And it is looked at again after so long if nothing happens.
