@@ -417,12 +417,13 @@ impl Endpoint {
     }
 }
 
-/// What goes first. A picture is as important as the slot it is in, a screen is read.
+/// What goes first, of what goes for the first time. A picture is as important as the slot it is in, a screen is read.
+/// A packet that was overtaken on its way here goes as a repair, but behind those of its picture that wait: before them, it
+/// would make the receiver ask for all of them.
 fn class(forward: &Forward) -> Class {
     match forward.purpose {
         Purpose::Audio => Class::Audio,
-        Purpose::Repair => Class::Repair,
-        Purpose::Video | Purpose::Padding => match forward.header.source.kind() {
+        Purpose::Video | Purpose::Repair | Purpose::Padding => match forward.header.source.kind() {
             SourceKind::Screen => Class::Screen,
             _ if forward.slot == SlotId::video(0) => Class::Stage,
             _ => Class::Other,
