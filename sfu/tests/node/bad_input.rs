@@ -40,15 +40,7 @@ impl Meeting {
             ..RoomPolicy::default()
         };
         open_room_with(&control, policy).await;
-        let media = welcome.media[0];
-        let (mut an, mut binh) = (Client::new(media).await, Client::new(media).await);
-        let to_an = answer(&control, join("an", 1, an.offer())).await;
-        let to_binh = answer(&control, join("binh", 2, binh.offer())).await;
-        an.connect(&to_an).await;
-        connected(&mut events, "an").await;
-        binh.connect(&to_binh).await;
-        connected(&mut events, "binh").await;
-        show(&control, "binh", camera(1)).await;
+        let [(an, to_an), (binh, _)] = pair(&control, &mut events, welcome.media[0]).await;
         let mut meeting = Self {
             node,
             control,

@@ -1,6 +1,6 @@
 //! A node in this process, and the words of control that every test says.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use sfu::{
     control::{Command, Event, Join, MediaState, Profile, Reply, RoomId, RoomPolicy, SeatId, Want},
@@ -155,4 +155,17 @@ pub(crate) async fn show(control: &Control, name: &str, source: SourceNumber) {
         })
         .await;
     assert_eq!(viewed, Ok(Reply::Done));
+}
+
+/// Two who are connected, the second of whom looks at the first. With what they were answered.
+pub(crate) async fn pair(control: &Control, events: &mut Events, media: SocketAddr) -> [(Client, String); 2] {
+    let (mut an, mut binh) = (Client::new(media).await, Client::new(media).await);
+    let to_an = answer(control, join("an", 1, an.offer())).await;
+    let to_binh = answer(control, join("binh", 2, binh.offer())).await;
+    an.connect(&to_an).await;
+    connected(events, "an").await;
+    binh.connect(&to_binh).await;
+    connected(events, "binh").await;
+    show(control, "binh", camera(1)).await;
+    [(an, to_an), (binh, to_binh)]
 }

@@ -19,15 +19,7 @@ async fn after_an_ice_restart_both_ways_go_on_at_the_new_address() {
     let (node, connector) = start();
     let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
     open_room(&control).await;
-    let media = welcome.media[0];
-    let (mut an, mut binh) = (Client::new(media).await, Client::new(media).await);
-    let to_an = answer(&control, join("an", 1, an.offer())).await;
-    let to_binh = answer(&control, join("binh", 2, binh.offer())).await;
-    an.connect(&to_an).await;
-    connected(&mut events, "an").await;
-    binh.connect(&to_binh).await;
-    connected(&mut events, "binh").await;
-    show(&control, "binh", camera(1)).await;
+    let [(mut an, to_an), (mut binh, to_binh)] = pair(&control, &mut events, welcome.media[0]).await;
 
     let mut frame = 0_u16;
     for goal in [10, 30] {
@@ -85,15 +77,7 @@ async fn a_picture_goes_from_one_client_to_the_other_under_its_number() {
     let (node, connector) = start();
     let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
     open_room(&control).await;
-    let media = welcome.media[0];
-    let (mut an, mut binh) = (Client::new(media).await, Client::new(media).await);
-    let to_an = answer(&control, join("an", 1, an.offer())).await;
-    let to_binh = answer(&control, join("binh", 2, binh.offer())).await;
-    an.connect(&to_an).await;
-    connected(&mut events, "an").await;
-    binh.connect(&to_binh).await;
-    connected(&mut events, "binh").await;
-    show(&control, "binh", camera(1)).await;
+    let [(mut an, _), (mut binh, _)] = pair(&control, &mut events, welcome.media[0]).await;
 
     let mut frame = 0_u16;
     while binh.received.len() < 20 {

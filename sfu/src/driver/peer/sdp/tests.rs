@@ -1,5 +1,8 @@
 //! Answers to offers that Chromium 156 and Firefox ESR 153 made, and refusals of what is no offer for us.
 
+mod codecs;
+mod pageless;
+
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
@@ -99,96 +102,6 @@ fn answer_all(offer: &str) -> Result<Answered, SdpError> {
     answer_as(offer, Profile::Laptop, &all_sources())
 }
 
-#[test]
-fn a_room_s_codecs_are_answered_as_far_as_the_client_has_them() {
-    use VideoCodec::{Av1, H264, Vp8, Vp9};
-    let all = [Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1];
-    // Offer, what the room wants, what the camera sends with, what a slot takes.
-    let cases: [(&str, &[VideoCodec], Codec, &[Codec]); 6] = [
-        (CHROMIUM_ALL, &[], Codec::Vp8, &all[..1]),
-        (CHROMIUM_ALL, &[H264], Codec::H264, &all[..2]),
-        (CHROMIUM_ALL, &[H264, Vp9, Av1, Vp8], Codec::H264, &all),
-        (CHROMIUM_ALL, &[Vp9], Codec::Vp9, &[Codec::Vp8, Codec::Vp9]),
-        (FIREFOX_ALL, &[H264], Codec::Vp8, &all[..1]),
-        (FIREFOX_ALL, &[H264, Av1], Codec::Av1, &[Codec::Vp8, Codec::Av1]),
-    ];
-    for (number, (offer, video, sends, takes)) in cases.into_iter().enumerate() {
-        let answered = answer_in(offer, Profile::Laptop, &all_sources(), video).expect("answers");
-        let camera = &answered.media.sources[1];
-        assert_eq!(
-            camera.payloads.iter().map(|p| p.codec).collect::<Vec<_>>(),
-            [sends],
-            "{number}"
-        );
-        let slot = answered
-            .media
-            .slots
-            .iter()
-            .find(|s| s.slot == SlotId::video(0))
-            .expect("a slot");
-        assert_eq!(
-            slot.payloads.iter().map(|p| p.codec).collect::<Vec<_>>(),
-            takes,
-            "{number}"
-        );
-        assert!(slot.payloads.iter().all(|p| p.rtx.is_some()), "{number}");
-    }
-}
-
-#[test]
-fn of_the_forms_of_h264_constrained_baseline_in_mode_1_is_taken() {
-    let answered =
-        answer_in(CHROMIUM_ALL, Profile::Laptop, &all_sources(), &[VideoCodec::H264]).expect("answers");
-    assert_eq!(
-        (
-            answered.media.sources[1].payloads[0].media,
-            answered.media.sources[1].payloads[0].rtx
-        ),
-        (108, Some(109))
-    );
-    let form = "a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
-    assert!(answered.sdp.contains(form));
-    assert!(!answered.sdp.contains("42001f") && !answered.sdp.contains("4d001f"));
-}
-
-#[test]
-fn av1_comes_with_its_descriptor_where_long_extensions_are_allowed() {
-    let av1 =
-        |offer: &str| answer_in(offer, Profile::Laptop, &all_sources(), &[VideoCodec::Av1]).expect("answers");
-    let mixed = CHROMIUM_ALL.replacen("a=msid-semantic", "a=extmap-allow-mixed\r\na=msid-semantic", 1);
-    let answered = av1(&mixed);
-    assert!(answered.media.extensions.dependency.is_some());
-    assert!(answered.sdp.contains("a=extmap-allow-mixed") && answered.sdp.contains("#dependency-descriptor"));
-    let slots_take = |answered: &Answered| {
-        let slots = answered
-            .media
-            .slots
-            .iter()
-            .filter(|s| s.slot.kind == MediaKind::Video);
-        slots.map(|slot| slot.dependency).collect::<Vec<_>>()
-    };
-    assert_eq!(slots_take(&answered), [Some(12)]);
-    let vp9 = answer_in(&mixed, Profile::Laptop, &all_sources(), &[VideoCodec::Vp9]).expect("answers");
-    assert_eq!(slots_take(&vp9), [None], "AV1 alone needs it");
-    // Firefox sends it and reads it not.
-    let firefox = FIREFOX_ALL.replacen("a=msid-semantic", "a=extmap-allow-mixed\r\na=msid-semantic", 1);
-    let firefox = av1(&firefox);
-    assert_eq!(
-        (firefox.media.extensions.dependency, slots_take(&firefox)),
-        (Some(8), vec![None])
-    );
-    let plain = CHROMIUM_ALL.replace("a=extmap-allow-mixed\r\n", "");
-    let answered = av1(&plain);
-    assert_eq!(answered.media.extensions.dependency, None);
-    assert!(!answered.sdp.contains("#dependency-descriptor"));
-    assert!(
-        !answer_all(&mixed)
-            .expect("answers")
-            .sdp
-            .contains("extmap-allow-mixed")
-    );
-}
-
 fn readable(answered: &Answered) -> String {
     answered.sdp.replace("\r\n", "\n")
 }
@@ -284,78 +197,6 @@ fn redundancy_is_taken_of_microphones_first_and_of_slots_where_it_is_offered() {
     assert!(media.sources.iter().all(|s| s.red.is_none()) && media.slots.iter().all(|s| s.red.is_none()));
     let firefox = answer_all(FIREFOX_ALL).expect("answers").media;
     assert!(firefox.sources.iter().all(|s| s.red.is_none()));
-}
-
-#[test]
-fn who_publishes_without_a_page_sends_the_first_of_each_kind() {
-    use SourceKind::{Camera, Mic};
-    for (offer, sections) in [
-        (GSTREAMER_WHIP, 2),
-        (AIORTC_WHIP, 2),
-        (CHROMIUM, 14),
-        (FIREFOX_ALL, 8),
-    ] {
-        let answered = answer_to(offer, ClientKind::Publisher).expect("answers");
-        let mut kinds: Vec<_> = answered.media.sources.iter().map(|s| s.kind).collect();
-        kinds.sort_unstable();
-        assert_eq!(kinds, [Mic, Camera]);
-        assert!(answered.slots.is_empty(), "it receives nothing");
-        let accepted = answered.sdp.lines().filter(|line| *line == "a=recvonly").count();
-        assert_eq!(accepted, 2);
-        let all = answered.sdp.lines().filter(|line| line.starts_with("m="));
-        assert_eq!(all.count(), sections, "an m-section for each of the offer");
-    }
-    let mid = |kind| {
-        let media = answer_to(GSTREAMER_WHIP, ClientKind::Publisher)
-            .expect("answers")
-            .media;
-        let source = media.sources.into_iter().find(|s| s.kind == kind);
-        source.expect("accepted").mid.as_str().to_owned()
-    };
-    assert_eq!((mid(Mic), mid(Camera)), ("audio1".into(), "video0".into()));
-    assert_eq!(
-        answer_to(AIORTC_WHEP, ClientKind::Publisher).err(),
-        Some(SdpError::Nothing)
-    );
-}
-
-#[test]
-fn who_plays_without_a_page_has_the_stage_pair() {
-    let both = [SlotId::audio(0), SlotId::video(0)];
-    let sendrecv = AIORTC_WHEP.replace("a=recvonly", "a=sendrecv");
-    for offer in [GSTREAMER_WHEP, AIORTC_WHEP, CHROMIUM, &sendrecv] {
-        let answered = answer_to(offer, ClientKind::Player).expect("answers");
-        assert_eq!(answered.slots.keys().copied().collect::<Vec<_>>(), both);
-        assert!(answered.media.sources.is_empty(), "it sends nothing");
-        let accepted = answered.sdp.lines().filter(|line| *line == "a=sendonly").count();
-        assert_eq!(accepted, 2);
-    }
-    assert_eq!(
-        answer_to(AIORTC_WHIP, ClientKind::Player).err(),
-        Some(SdpError::Nothing)
-    );
-}
-
-#[test]
-fn a_fragment_restarts_ice_once_for_each_new_ufrag() {
-    let mut answered = answer_to(AIORTC_WHIP, ClientKind::Publisher).expect("answers");
-    let fragment = |ufrag: &str| format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:0123456789abcdef01234567\r\n");
-    let ice = ice(2);
-    let answer = answer_fragment(&fragment("new1"), &mut answered.plan, &ice).expect("a restart");
-    let expected = [
-        "a=ice-lite",
-        "a=group:BUNDLE 0 1",
-        "m=audio 9 UDP/TLS/RTP/SAVPF 96",
-        "a=mid:0",
-    ];
-    assert_eq!(answer.lines().take(4).collect::<Vec<_>>(), expected);
-    assert!(answer.contains(&format!("a=ice-ufrag:{}\r\n", ice.ufrag)));
-    assert_eq!(answer.matches("a=candidate:").count(), 2);
-    let again = answer_fragment(&fragment("new1"), &mut answered.plan, &ice);
-    assert_eq!(again, Err(SdpError::NotRestart));
-    let bad = answer_fragment("a=ice-ufrag:new2\r\n", &mut answered.plan, &ice);
-    assert_eq!(bad, Err(SdpError::Ice));
-    assert!(answer_fragment(&fragment("new2"), &mut answered.plan, &ice).is_ok());
 }
 
 #[test]

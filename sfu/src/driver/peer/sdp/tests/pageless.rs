@@ -1,0 +1,75 @@
+//! Clients without a page, by WHIP and WHEP: what they send and get, and how they restart.
+
+use super::*;
+
+#[test]
+fn who_publishes_without_a_page_sends_the_first_of_each_kind() {
+    use SourceKind::{Camera, Mic};
+    for (offer, sections) in [
+        (GSTREAMER_WHIP, 2),
+        (AIORTC_WHIP, 2),
+        (CHROMIUM, 14),
+        (FIREFOX_ALL, 8),
+    ] {
+        let answered = answer_to(offer, ClientKind::Publisher).expect("answers");
+        let mut kinds: Vec<_> = answered.media.sources.iter().map(|s| s.kind).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, [Mic, Camera]);
+        assert!(answered.slots.is_empty(), "it receives nothing");
+        let accepted = answered.sdp.lines().filter(|line| *line == "a=recvonly").count();
+        assert_eq!(accepted, 2);
+        let all = answered.sdp.lines().filter(|line| line.starts_with("m="));
+        assert_eq!(all.count(), sections, "an m-section for each of the offer");
+    }
+    let mid = |kind| {
+        let media = answer_to(GSTREAMER_WHIP, ClientKind::Publisher)
+            .expect("answers")
+            .media;
+        let source = media.sources.into_iter().find(|s| s.kind == kind);
+        source.expect("accepted").mid.as_str().to_owned()
+    };
+    assert_eq!((mid(Mic), mid(Camera)), ("audio1".into(), "video0".into()));
+    assert_eq!(
+        answer_to(AIORTC_WHEP, ClientKind::Publisher).err(),
+        Some(SdpError::Nothing)
+    );
+}
+
+#[test]
+fn who_plays_without_a_page_has_the_stage_pair() {
+    let both = [SlotId::audio(0), SlotId::video(0)];
+    let sendrecv = AIORTC_WHEP.replace("a=recvonly", "a=sendrecv");
+    for offer in [GSTREAMER_WHEP, AIORTC_WHEP, CHROMIUM, &sendrecv] {
+        let answered = answer_to(offer, ClientKind::Player).expect("answers");
+        assert_eq!(answered.slots.keys().copied().collect::<Vec<_>>(), both);
+        assert!(answered.media.sources.is_empty(), "it sends nothing");
+        let accepted = answered.sdp.lines().filter(|line| *line == "a=sendonly").count();
+        assert_eq!(accepted, 2);
+    }
+    assert_eq!(
+        answer_to(AIORTC_WHIP, ClientKind::Player).err(),
+        Some(SdpError::Nothing)
+    );
+}
+
+#[test]
+fn a_fragment_restarts_ice_once_for_each_new_ufrag() {
+    let mut answered = answer_to(AIORTC_WHIP, ClientKind::Publisher).expect("answers");
+    let fragment = |ufrag: &str| format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:0123456789abcdef01234567\r\n");
+    let ice = ice(2);
+    let answer = answer_fragment(&fragment("new1"), &mut answered.plan, &ice).expect("a restart");
+    let expected = [
+        "a=ice-lite",
+        "a=group:BUNDLE 0 1",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 96",
+        "a=mid:0",
+    ];
+    assert_eq!(answer.lines().take(4).collect::<Vec<_>>(), expected);
+    assert!(answer.contains(&format!("a=ice-ufrag:{}\r\n", ice.ufrag)));
+    assert_eq!(answer.matches("a=candidate:").count(), 2);
+    let again = answer_fragment(&fragment("new1"), &mut answered.plan, &ice);
+    assert_eq!(again, Err(SdpError::NotRestart));
+    let bad = answer_fragment("a=ice-ufrag:new2\r\n", &mut answered.plan, &ice);
+    assert_eq!(bad, Err(SdpError::Ice));
+    assert!(answer_fragment(&fragment("new2"), &mut answered.plan, &ice).is_ok());
+}
