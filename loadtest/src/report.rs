@@ -405,7 +405,7 @@ impl Report {
             );
         }
         if let Some(run) = summary.gso_run_mean {
-            row("packets per system call", format!("{run:.2}"));
+            row("packets in a run", format!("{run:.2}"));
         }
         row("tester CPU", format!("{:.2} cores", summary.tester_cpu_cores));
     }
