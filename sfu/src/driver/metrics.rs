@@ -1,6 +1,8 @@
 //! The node's counters, for Prometheus. Plain numbers while packets run; made into text when somebody asks.
 
-use prometheus::{Encoder, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use std::ops::AddAssign;
+
+use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use super::{peer::MediaRefused, shard::Counted};
 use crate::wire::srtp::OpenError;
@@ -65,6 +67,69 @@ impl Tally {
     }
 }
 
+impl AddAssign<&Self> for Tally {
+    fn add_assign(&mut self, other: &Self) {
+        add_each(&mut self.received, &other.received);
+        add_each(&mut self.gate_refused, &other.gate_refused);
+        add_each(&mut self.media_refused, &other.media_refused);
+        add_each(&mut self.lost, &other.lost);
+        add_each(&mut self.rtp_sent, &other.rtp_sent);
+        let Self {
+            bytes_received,
+            stun_refused,
+            dtls_refused,
+            handshakes_dropped,
+            connected,
+            connected_weak,
+            peer_panics,
+            room_panics,
+            rtcp_sent,
+            handshake_datagrams_sent,
+            datagrams_sent,
+            bytes_sent,
+            send_calls,
+            runs_sent,
+            media_runs,
+            send_full,
+            send_failed,
+            no_path,
+            payload_gone,
+            not_written,
+            not_sealed,
+            received: _,
+            gate_refused: _,
+            media_refused: _,
+            lost: _,
+            rtp_sent: _,
+        } = other;
+        self.bytes_received += bytes_received;
+        self.stun_refused += stun_refused;
+        self.dtls_refused += dtls_refused;
+        self.handshakes_dropped += handshakes_dropped;
+        self.connected += connected;
+        self.connected_weak += connected_weak;
+        self.peer_panics += peer_panics;
+        self.room_panics += room_panics;
+        self.rtcp_sent += rtcp_sent;
+        self.handshake_datagrams_sent += handshake_datagrams_sent;
+        self.datagrams_sent += datagrams_sent;
+        self.bytes_sent += bytes_sent;
+        self.send_calls += send_calls;
+        self.runs_sent += runs_sent;
+        self.media_runs += media_runs;
+        self.send_full += send_full;
+        self.send_failed += send_failed;
+        self.no_path += no_path;
+        self.payload_gone += payload_gone;
+        self.not_written += not_written;
+        self.not_sealed += not_sealed;
+    }
+}
+
+fn add_each<const N: usize>(all: &mut [u64; N], more: &[u64; N]) {
+    all.iter_mut().zip(more).for_each(|(all, more)| *all += more);
+}
+
 /// A value of the one label of a metric, and its count.
 type Row = (&'static str, u64);
 
@@ -92,6 +157,7 @@ pub(crate) fn text(counted: &Counted) -> String {
     add_dropped(&registry, counted);
     add_paths(&registry, counted);
     add_outcomes(&registry, counted);
+    add_shards(&registry, counted);
     let mut bytes = Vec::new();
     TextEncoder::new()
         .encode(&registry.gather(), &mut bytes)
@@ -326,10 +392,35 @@ fn add_outcomes(registry: &Registry, counted: &Counted) {
     add(
         registry,
         "diemcau_panics_total",
-        "Bugs that ended a room or a peer",
+        "Bugs that ended a room, a peer or a shard",
         "part",
-        &[("room", tally.room_panics), ("peer", tally.peer_panics)],
+        &[
+            ("room", tally.room_panics),
+            ("peer", tally.peer_panics),
+            ("shard", counted.shard_panics),
+        ],
     );
+}
+
+/// How full and how busy each shard is.
+fn add_shards(registry: &Registry, counted: &Counted) {
+    let gauge = |name, help| {
+        let gauge = GaugeVec::new(Opts::new(name, help), &["shard"]).expect("names are constants");
+        registry
+            .register(Box::new(gauge.clone()))
+            .expect("each name is there once");
+        gauge
+    };
+    let endpoints = gauge("diemcau_shard_endpoints", "Endpoints of a shard");
+    let busy = gauge(
+        "diemcau_shard_busy_ratio",
+        "Time of a shard's thread on a processor over the last seconds",
+    );
+    for &(shard, count, permille) in &counted.shards {
+        let label = shard.0.to_string();
+        endpoints.with_label_values(&[&label]).set(count as f64);
+        busy.with_label_values(&[&label]).set(f64::from(permille) / 1e3);
+    }
 }
 
 fn add(registry: &Registry, name: &str, help: &str, label: &str, rows: &[Row]) {

@@ -139,8 +139,9 @@ impl Client {
         check.raw
     }
 
-    /// Connects as the answer says.
+    /// Connects as the answer says, to where it says.
     pub(crate) async fn connect(&mut self, answer: &str) {
+        self.node = candidate(answer);
         self.check(answer).await;
         let config = ConfigBuilder::default()
             .with_crypto_provider(self.crypto.clone())
@@ -239,6 +240,17 @@ impl Client {
             .await
             .expect("sent");
     }
+}
+
+/// Where the first candidate of an answer is (RFC 8839 §5.1).
+pub(crate) fn candidate(answer: &str) -> SocketAddr {
+    let mut words = line(answer, "a=candidate:").split(' ').skip(4);
+    let mut word = || words.next().expect("in a candidate");
+    let (address, port) = (word(), word());
+    SocketAddr::new(
+        address.parse().expect("an address"),
+        port.parse().expect("a port"),
+    )
 }
 
 /// What stands behind that in an answer.

@@ -25,13 +25,18 @@ pub(crate) fn start() -> (Node, Connector) {
 }
 
 pub(crate) fn start_on(listener: Listener) -> Node {
+    tokio::spawn(node::run(config(1), listener, std::future::pending()))
+}
+
+/// On loopback, at any ports.
+pub(crate) fn config(shards: u16) -> NodeConfig {
     let addresses = vec!["127.0.0.1".parse().expect("an address")];
-    let config = NodeConfig {
+    NodeConfig {
         port: 0,
+        shards,
         addresses,
         ..NodeConfig::default()
-    };
-    tokio::spawn(node::run(config, listener, std::future::pending()))
+    }
 }
 
 pub(crate) fn room() -> RoomId {

@@ -72,7 +72,6 @@ impl Shard {
                 self.events.forget_shown(&entry.id, &seat.id);
             }
         }
-        self.endpoints.send_replace(self.seats.len() as u32);
         Some(seat)
     }
 
@@ -130,6 +129,5 @@ impl Shard {
             self.say_goodbye(now, &mut seat);
         }
         self.egress.flush(&mut self.tally);
-        self.endpoints.send_replace(0);
     }
 }
