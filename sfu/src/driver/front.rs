@@ -53,12 +53,16 @@ pub(crate) struct Front {
     pub(crate) endpoints_max: u32,
     /// Most rooms.
     pub(crate) rooms_max: u32,
+    /// Endpoints of one room that a shard takes before the next goes to another; 0: all.
+    pub(crate) room_shard_max: u32,
     /// The last endpoint; the next has the next number, so that none is used again while its packets are under way.
     pub(crate) last_endpoint: u32,
     /// As set last.
     pub(crate) network: Network,
     /// Shards that know the network.
     pub(crate) networked: BTreeSet<ShardIndex>,
+    /// Pairs of shards with a link between them, the lower one first.
+    pub(crate) linked: BTreeSet<(ShardIndex, ShardIndex)>,
     /// What was counted.
     pub(crate) counters: Counters,
     /// To be told to signaling; at most one for each seat and what one turn of the channel holds.
@@ -195,6 +199,7 @@ impl Front {
         self.count();
         self.counters.bury(shard);
         self.networked.remove(&shard);
+        self.linked.retain(|&(a, b)| a != shard && b != shard);
         self.shards.restart(shard);
     }
 
@@ -264,10 +269,8 @@ impl Front {
     async fn close_room(&mut self, room: RoomId) -> Result<Reply, ControlError> {
         for shard in self.rooms.close(&room) {
             // One that does not run has closed it.
-            let _ = self
-                .shards
-                .ask(shard, Order::CloseRoom { room: room.clone() })
-                .await;
+            let order = Order::CloseRoom { room: room.clone() };
+            let _ = self.shards.ask(shard, order).await;
         }
         self.count();
         tracing::info!(%room, "room closed");

@@ -1,134 +1,8 @@
 //! The node's counters, for Prometheus. Plain numbers while packets run; made into text when somebody asks.
 
-use std::ops::AddAssign;
-
 use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use super::{peer::MediaRefused, shard::Counted};
-use crate::wire::srtp::OpenError;
-
-/// What a shard counts of its datagrams. The engine counts what is in them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Tally {
-    /// Datagrams by [`Class`](crate::wire::Class).
-    pub(crate) received: [u64; 5],
-    pub(crate) bytes_received: u64,
-    /// By [`GateRefused`](super::gate::GateRefused).
-    pub(crate) gate_refused: [u64; 3],
-    pub(crate) stun_refused: u64,
-    pub(crate) dtls_refused: u64,
-    /// By [`Tally::count_refused`].
-    pub(crate) media_refused: [u64; 7],
-    pub(crate) handshakes_dropped: u64,
-    pub(crate) connected: u64,
-    /// Of these, those that have no better protection than AES-CM with HMAC-SHA1.
-    pub(crate) connected_weak: u64,
-    /// By [`LostReason`](super::peer::LostReason).
-    pub(crate) lost: [u64; 5],
-    pub(crate) peer_panics: u64,
-    pub(crate) room_panics: u64,
-    /// RTP packets by [`Purpose`](crate::engine::packet::Purpose).
-    pub(crate) rtp_sent: [u64; 4],
-    pub(crate) rtcp_sent: u64,
-    pub(crate) handshake_datagrams_sent: u64,
-    pub(crate) datagrams_sent: u64,
-    pub(crate) bytes_sent: u64,
-    /// System calls that were to send something.
-    pub(crate) send_calls: u64,
-    /// Messages that the kernel took: single datagrams, and runs of them to one receiver.
-    pub(crate) runs_sent: u64,
-    /// Of these, those that begin with media, taken or not.
-    pub(crate) media_runs: u64,
-    pub(crate) send_full: u64,
-    pub(crate) send_failed: u64,
-    pub(crate) no_path: u64,
-    pub(crate) payload_gone: u64,
-    pub(crate) not_written: u64,
-    pub(crate) not_sealed: u64,
-}
-
-impl Tally {
-    /// A packet that was not opened.
-    pub(crate) fn count_refused(&mut self, refused: MediaRefused) {
-        let place = match refused {
-            MediaRefused::Unverified => 0,
-            MediaRefused::NotConnected => 1,
-            MediaRefused::Open(OpenError::Malformed) => 2,
-            MediaRefused::Open(OpenError::Replayed) => 3,
-            MediaRefused::Open(OpenError::NotAuthentic) => 4,
-            MediaRefused::Open(OpenError::NotEncrypted) => 5,
-            MediaRefused::Open(OpenError::TooManyStreams) => 6,
-            MediaRefused::Seal(_) => {
-                self.not_sealed += 1;
-                return;
-            }
-        };
-        self.media_refused[place] += 1;
-    }
-}
-
-impl AddAssign<&Self> for Tally {
-    fn add_assign(&mut self, other: &Self) {
-        add_each(&mut self.received, &other.received);
-        add_each(&mut self.gate_refused, &other.gate_refused);
-        add_each(&mut self.media_refused, &other.media_refused);
-        add_each(&mut self.lost, &other.lost);
-        add_each(&mut self.rtp_sent, &other.rtp_sent);
-        let Self {
-            bytes_received,
-            stun_refused,
-            dtls_refused,
-            handshakes_dropped,
-            connected,
-            connected_weak,
-            peer_panics,
-            room_panics,
-            rtcp_sent,
-            handshake_datagrams_sent,
-            datagrams_sent,
-            bytes_sent,
-            send_calls,
-            runs_sent,
-            media_runs,
-            send_full,
-            send_failed,
-            no_path,
-            payload_gone,
-            not_written,
-            not_sealed,
-            received: _,
-            gate_refused: _,
-            media_refused: _,
-            lost: _,
-            rtp_sent: _,
-        } = other;
-        self.bytes_received += bytes_received;
-        self.stun_refused += stun_refused;
-        self.dtls_refused += dtls_refused;
-        self.handshakes_dropped += handshakes_dropped;
-        self.connected += connected;
-        self.connected_weak += connected_weak;
-        self.peer_panics += peer_panics;
-        self.room_panics += room_panics;
-        self.rtcp_sent += rtcp_sent;
-        self.handshake_datagrams_sent += handshake_datagrams_sent;
-        self.datagrams_sent += datagrams_sent;
-        self.bytes_sent += bytes_sent;
-        self.send_calls += send_calls;
-        self.runs_sent += runs_sent;
-        self.media_runs += media_runs;
-        self.send_full += send_full;
-        self.send_failed += send_failed;
-        self.no_path += no_path;
-        self.payload_gone += payload_gone;
-        self.not_written += not_written;
-        self.not_sealed += not_sealed;
-    }
-}
-
-fn add_each<const N: usize>(all: &mut [u64; N], more: &[u64; N]) {
-    all.iter_mut().zip(more).for_each(|(all, more)| *all += more);
-}
+use super::{shard::Counted, tally::Tally};
 
 /// A value of the one label of a metric, and its count.
 type Row = (&'static str, u64);
@@ -157,6 +31,7 @@ pub(crate) fn text(counted: &Counted) -> String {
     add_dropped(&registry, counted);
     add_paths(&registry, counted);
     add_outcomes(&registry, counted);
+    add_cascade(&registry, counted);
     add_shards(&registry, counted);
     let mut bytes = Vec::new();
     TextEncoder::new()
@@ -402,6 +277,43 @@ fn add_outcomes(registry: &Registry, counted: &Counted) {
     );
 }
 
+/// What went between shards.
+fn add_cascade(registry: &Registry, counted: &Counted) {
+    let cascade = &counted.rooms.cascade;
+    add(
+        registry,
+        "diemcau_cascade_packets_total",
+        "RTP packets between shards that have points of the same room, each counted for each shard it goes to",
+        "kind",
+        &[
+            ("out", cascade.sent),
+            ("in", cascade.received),
+            ("replayed", cascade.replayed),
+        ],
+    );
+    add(
+        registry,
+        "diemcau_cascade_dropped_total",
+        "Packets that did not get to another shard: it did not keep up, or they were too many at once",
+        "reason",
+        &[
+            ("full", counted.tally.cascade_dropped),
+            ("excess", cascade.dropped),
+        ],
+    );
+    add(
+        registry,
+        "diemcau_cascade_events_total",
+        "What shards tell each other of the same room",
+        "kind",
+        &[
+            ("key_frame_request", cascade.key_frame_requests),
+            ("hole", cascade.holes),
+            ("refused", cascade.refused),
+        ],
+    );
+}
+
 /// How full and how busy each shard is.
 fn add_shards(registry: &Registry, counted: &Counted) {
     let gauge = |name, help| {
@@ -445,9 +357,12 @@ fn add_gauge(registry: &Registry, name: &str, help: &str, value: u64) {
 mod tests {
     use super::*;
     use crate::{
-        driver::{gate::GateRefused, peer::LostReason},
+        driver::{
+            gate::GateRefused,
+            peer::{LostReason, MediaRefused},
+        },
         engine::packet::Purpose,
-        wire::Class,
+        wire::{Class, srtp::OpenError},
     };
 
     #[test]

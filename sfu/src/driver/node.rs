@@ -99,6 +99,7 @@ fn begin(config: NodeConfig) -> Result<(Front, mpsc::Receiver<News>), NodeError>
     let identity = Arc::new(Identity::new(config.weak_srtp)?);
     let (news, news_receiver) = mpsc::channel(EVENTS_LEN);
     let (endpoints_max, rooms_max) = (config.endpoints_max, config.rooms_max);
+    let room_shard_max = config.room_shard_max;
     let front = Front {
         shards: Shards::start(config, identity.clone(), news)?,
         rooms: Default::default(),
@@ -108,9 +109,11 @@ fn begin(config: NodeConfig) -> Result<(Front, mpsc::Receiver<News>), NodeError>
         endpoints: watch::channel(0).0,
         endpoints_max,
         rooms_max,
+        room_shard_max,
         last_endpoint: rand::random(),
         network: Default::default(),
         networked: Default::default(),
+        linked: Default::default(),
         counters: Default::default(),
         events: Default::default(),
         is_ending: false,

@@ -7,10 +7,6 @@
 
 use std::cmp::Reverse;
 
-/// Endpoints of one room that a shard takes; the next goes to another shard, if rooms may span. A meeting of 239 points with three
-/// layers, 12 pictures and 3 voices each takes 0.94 of a core: two shards carry half of it each, with half a core to spare.
-pub(crate) const OF_ROOM_MAX: u32 = 120;
-
 /// A shard that is busier takes no more, in thousandths of a core: a key frame for everybody doubles what is to be sent for a moment.
 pub(crate) const BUSY_MAX: u16 = 650;
 
@@ -36,28 +32,27 @@ impl Standing {
     }
 
     /// Whether it has room for one more of the room.
-    fn takes(&self) -> bool {
-        self.of_room < OF_ROOM_MAX && self.load() < u32::from(BUSY_MAX)
+    fn takes(&self, of_room_max: u32) -> bool {
+        self.of_room < of_room_max && self.load() < u32::from(BUSY_MAX)
     }
 }
 
-/// The place of the shard for a newcomer; none if none runs. `shards`: how each stands, none for one that does not run. `may_span`:
-/// whether a room may be on more than one shard.
-pub(crate) fn place(shards: &[Option<Standing>], may_span: bool) -> Option<usize> {
+/// The place of the shard for a newcomer; none if none runs. `shards`: how each stands, none for one that does not run. `of_room_max`:
+/// endpoints of one room that a shard takes before the next goes to another; 0: a room is never on more than one shard.
+pub(crate) fn place(shards: &[Option<Standing>], of_room_max: u32) -> Option<usize> {
+    let may_span = of_room_max > 0;
+    let of_room_max = if may_span { of_room_max } else { u32::MAX };
+    let takes = |(_, standing): &(usize, &Standing)| standing.takes(of_room_max);
     let running = || {
         let places = shards.iter().enumerate();
         places.filter_map(|(place, standing)| Some((place, standing.as_ref()?)))
     };
     let home = running()
         .filter(|(_, standing)| standing.of_room > 0)
-        .filter(|(_, standing)| standing.takes() || !may_span)
+        .filter(|(_, standing)| standing.takes(of_room_max) || !may_span)
         .max_by_key(|&(place, standing)| (standing.of_room, Reverse(place)));
     let least = |(place, standing): &(usize, &Standing)| (standing.load(), standing.endpoints, *place);
-    let spare = || {
-        running()
-            .filter(|(_, standing)| standing.takes())
-            .min_by_key(least)
-    };
+    let spare = || running().filter(takes).min_by_key(least);
     let any = || running().min_by_key(least);
     home.or_else(spare).or_else(any).map(|(place, _)| place)
 }
@@ -78,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_newcomer_goes_where_its_room_is_while_there_is_room() {
-        let full = OF_ROOM_MAX;
+        let full = 120;
         for (why, shards, spans, together) in [
             ("nobody is there", &[shard(0, 0, 0), shard(0, 0, 0)][..], 0, 0),
             ("the emptier of two", &[shard(3, 0, 9), shard(2, 0, 9)], 1, 1),
@@ -112,11 +107,11 @@ mod tests {
             ),
             ("one is away", &[None, shard(240, 200, 990)], 1, 1),
         ] {
-            assert_eq!(place(shards, true), Some(spans), "{why}, rooms may span");
-            assert_eq!(place(shards, false), Some(together), "{why}, rooms may not span");
+            assert_eq!(place(shards, full), Some(spans), "{why}, rooms may span");
+            assert_eq!(place(shards, 0), Some(together), "{why}, rooms may not span");
         }
-        assert_eq!(place(&[None, None], true), None);
-        assert_eq!(place(&[], true), None);
+        assert_eq!(place(&[None, None], full), None);
+        assert_eq!(place(&[], full), None);
     }
 
     /// Everybody of one meeting comes before anything could be measured.
@@ -124,13 +119,13 @@ mod tests {
     fn a_large_meeting_that_comes_at_once_is_spread() {
         let mut shards = [shard(0, 0, 0), shard(0, 0, 0)];
         for _ in 0..239 {
-            let place = place(&shards, true).expect("both run");
+            let place = place(&shards, 120).expect("both run");
             let standing = shards[place].as_mut().expect("runs");
             standing.endpoints += 1;
             standing.of_room += 1;
         }
         let counts = shards.map(|shard| shard.expect("runs").of_room);
-        assert_eq!(counts, [OF_ROOM_MAX, 239 - OF_ROOM_MAX]);
+        assert_eq!(counts, [120, 119]);
     }
 
     proptest! {
@@ -140,19 +135,20 @@ mod tests {
                 prop::option::of((0_u32..300, 0_u32..300, 0_u16..1_000)),
                 0..6,
             ),
-            may_span: bool,
+            of_room_max in 0_u32..200,
         ) {
             let shards: Vec<_> = shards
                 .into_iter()
                 .map(|shard| shard.map(|(others, of_room, busy)| Standing { endpoints: others + of_room, of_room, busy }))
                 .collect();
-            match place(&shards, may_span) {
+            let may_span = of_room_max > 0;
+            match place(&shards, of_room_max) {
                 None => prop_assert!(shards.iter().all(Option::is_none)),
                 Some(place) => {
                     let chosen = shards[place].expect("it runs");
                     let others = || shards.iter().flatten();
                     prop_assert!(may_span || chosen.of_room > 0 || others().all(|other| other.of_room == 0));
-                    prop_assert!(!may_span || chosen.takes() || !others().any(Standing::takes));
+                    prop_assert!(!may_span || chosen.takes(of_room_max) || !others().any(|other| other.takes(of_room_max)));
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::shards::ShardIndex;
+use super::{relay::RoomTag, shards::ShardIndex};
 use crate::{
     control::{ControlError, RoomId, RoomPolicy, RoomSnapshot, SeatId},
     engine::id::PointNumber,
@@ -15,12 +15,16 @@ const POINTS_MAX: u16 = 1_000;
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
     rooms: BTreeMap<RoomId, Placed>,
+    /// The next room's tag.
+    tags: u32,
     seats: u32,
 }
 
 /// A room, and where it is.
 #[derive(Debug)]
 pub(crate) struct Placed {
+    /// As all shards call it.
+    pub(crate) tag: RoomTag,
     /// As set.
     pub(crate) policy: RoomPolicy,
     /// Who has the floor.
@@ -61,12 +65,14 @@ impl Rooms {
             return Err(ControlError::Unavailable);
         }
         let placed = Placed {
+            tag: RoomTag(self.tags),
             policy,
             floor: None,
             number_max: 0,
             shards: Vec::new(),
             seats: BTreeMap::new(),
         };
+        self.tags = self.tags.wrapping_add(1);
         self.rooms.insert(room, placed);
         Ok(true)
     }

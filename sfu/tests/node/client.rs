@@ -22,6 +22,7 @@ use sfu::{
     driver::peer::Fingerprint,
     wire::{
         Class, classify,
+        rtcp::{Rtcp, packets},
         rtp::{HeaderFields, write_header},
         srtp::{EXPORTER_LABEL, Opener, Profile, RTP_OVERHEAD_MAX, Sealer, Side, contexts},
     },
@@ -49,6 +50,8 @@ pub(crate) struct Client {
     pub(crate) checked: bool,
     /// The node said goodbye.
     pub(crate) closed: bool,
+    /// Key frames that the node asked for.
+    pub(crate) asked: usize,
     /// RTP packets in plaintext.
     pub(crate) received: Vec<Vec<u8>>,
 }
@@ -70,6 +73,7 @@ impl Client {
             contexts: None,
             checked: false,
             closed: false,
+            asked: 0,
             received: Vec::new(),
         }
     }
@@ -199,6 +203,11 @@ impl Client {
             (Class::Rtp, Some((_, opener))) => {
                 let length = opener.open_rtp(datagram).expect("authentic");
                 self.received.push(datagram[..length].to_vec());
+            }
+            (Class::Rtcp, Some((_, opener))) => {
+                let length = opener.open_rtcp(datagram).expect("authentic");
+                let asked = packets(&datagram[..length]);
+                self.asked += asked.filter(|p| matches!(p, Ok(Rtcp::PictureLoss(_)))).count();
             }
             _ => {}
         }

@@ -132,8 +132,22 @@ pub(crate) async fn send_picture(from: &mut Client, frame: u16) {
     send_picture_of(from, "1", frame).await;
 }
 
+/// Frame number `frame` of the camera that sends a key frame only when it is asked for one, as an encoder does.
+pub(crate) async fn send_frame(from: &mut Client, frame: u16) {
+    let mut picture = key_frame(frame as u8);
+    if std::mem::take(&mut from.asked) == 0 {
+        // RFC 6386 §9.1: the lowest bit says that it is no key frame; then no start code and size follow.
+        picture[4] |= 1;
+    }
+    send_payload(from, "1", frame, &picture).await;
+}
+
 /// The same by the m-section `mid`.
 pub(crate) async fn send_picture_of(from: &mut Client, mid: &str, frame: u16) {
+    send_payload(from, mid, frame, &key_frame(frame as u8)).await;
+}
+
+async fn send_payload(from: &mut Client, mid: &str, frame: u16, payload: &[u8]) {
     let fields = HeaderFields {
         marker: true,
         payload_type: 96,
@@ -142,7 +156,7 @@ pub(crate) async fn send_picture_of(from: &mut Client, mid: &str, frame: u16) {
         ssrc: 77,
         ..HeaderFields::default()
     };
-    from.send(mid, &fields, &key_frame(frame as u8)).await;
+    from.send(mid, &fields, payload).await;
 }
 
 pub(crate) async fn show(control: &Control, name: &str, source: SourceNumber) {

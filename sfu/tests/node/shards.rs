@@ -5,9 +5,11 @@ use sfu::{
     driver::{
         api::Listener,
         client::{self, Client as Control, Events},
+        config::NodeConfig,
         node,
     },
-    engine::id::SlotId,
+    engine::id::{SlotId, SourceKind, SourceNumber},
+    wire::rtp::{HeaderFields, RtpPacket},
 };
 use tokio::sync::mpsc;
 
@@ -16,11 +18,15 @@ use crate::{
     kit::*,
 };
 
-/// A node whose shards fail when they are told to.
+/// A node whose shards fail when they are told to, and take two of a room each.
 fn start_failing(shards: u16) -> (Node, sfu::driver::api::Connector, mpsc::Sender<usize>) {
     let (listener, connector) = Listener::in_process();
     let (faults, faults_receiver) = mpsc::channel(1);
-    let node = tokio::spawn(node::run_with_faults(config(shards), listener, faults_receiver));
+    let config = NodeConfig {
+        room_shard_max: 2,
+        ..config(shards)
+    };
+    let node = tokio::spawn(node::run_with_faults(config, listener, faults_receiver));
     (node, connector, faults)
 }
 
@@ -234,4 +240,141 @@ async fn a_node_outlives_its_only_shard() {
         node.await.expect("no panic").expect("ended well"),
         node::Ended::Asked
     );
+}
+
+/// How many packets of a source came.
+fn of(client: &Client, source: SourceNumber) -> usize {
+    let packets = client.received.iter();
+    let packets = packets.map(|packet| RtpPacket::parse(packet).expect("RTP"));
+    packets.filter(|packet| packet.csrcs().eq([source.get()])).count()
+}
+
+/// All take a turn: the first two send pictures and sound.
+async fn turn(all: &mut [Client; 4], frame: &mut u16) {
+    for sender in &mut all[..2] {
+        send_frame(sender, *frame).await;
+        let fields = HeaderFields {
+            payload_type: 111,
+            sequence: *frame,
+            timestamp: u32::from(*frame) * 960,
+            ssrc: 78,
+            ..HeaderFields::default()
+        };
+        sender.send("0", &fields, &[0x78; 60]).await;
+    }
+    *frame += 1;
+    for client in all {
+        client.turn().await;
+    }
+}
+
+/// Four points of one room, two on each shard. The two on the first shard send, those on the second see and hear them.
+async fn spread(control: &Control, events: &mut Events) -> [Client; 4] {
+    open(control, "sang").await;
+    let mut places = Vec::new();
+    let mut clients = Vec::new();
+    for (point, name) in (1..).zip(["an", "binh", "chi", "dung"]) {
+        let (client, answer) = enter(control, events, "sang", (name, point)).await;
+        places.push(candidate(&answer));
+        clients.push(client);
+    }
+    let [a, b, c, d] = places[..] else {
+        unreachable!("four")
+    };
+    assert!(a == b && c == d && b != c, "{places:?}");
+    clients.try_into().unwrap_or_else(|_| unreachable!("four"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pictures_and_voices_cross_to_the_other_shard_and_a_page_flip_gets_its_key_frame() {
+    let (_node, connector, _faults) = start_failing(2);
+    let (control, mut events, _) = client::connect_in_process(&connector).await.expect("a node");
+    let mut all = spread(&control, &mut events).await;
+    let mic = number(1).source(SourceKind::Mic);
+    let voice = Command::SetVoice {
+        room: id("sang"),
+        seat: seat("chi"),
+        source: Some(mic),
+    };
+    assert_eq!(control.call(voice).await, Ok(Reply::Done));
+    let (mut frame, mut shown) = (0, [0; 2]);
+    look(&control, "sang", "dung", 2).await;
+    for point in [1, 2, 1] {
+        // Whoever is looked at sends no key frame by itself: it is asked for one from the other shard.
+        look(&control, "sang", "chi", point).await;
+        let goal = of(&all[2], camera(point)) + 10;
+        while of(&all[2], camera(point)) < goal {
+            turn(&mut all, &mut frame).await;
+        }
+        shown[point as usize - 1] += 1;
+    }
+    while of(&all[2], mic) < 10 || of(&all[3], camera(2)) < 10 {
+        turn(&mut all, &mut frame).await;
+    }
+    assert_eq!(of(&all[3], camera(1)), 0, "nobody there looks at it");
+    let first = |client: &Client| {
+        let packets = client.received.iter();
+        let packets = packets.map(|packet| RtpPacket::parse(packet).expect("RTP"));
+        let mut pictures = packets.filter(|packet| packet.payload_type() == 96);
+        pictures.next().expect("a picture").payload()[4] & 1
+    };
+    assert_eq!(
+        [first(&all[2]), first(&all[3])],
+        [0, 0],
+        "it begins with a key frame"
+    );
+    let text = metrics(&control).await;
+    for line in [
+        "diemcau_cascade_dropped_total{reason=\"full\"} 0",
+        "diemcau_packets_dropped_total{reason=\"payload_gone\"} 0",
+        "diemcau_rooms 1",
+        "diemcau_endpoints_connected 4",
+    ] {
+        assert!(
+            text.lines().any(|other| other == line),
+            "{line} is not in\n{text}"
+        );
+    }
+    let rooms = snapshot(&control).await;
+    assert_eq!(
+        (rooms.len(), rooms[0].seats.len()),
+        (1, 4),
+        "one room, whoever is where"
+    );
+    let Ok(Reply::Inspected { room }) = control.call(Command::Inspect { room: id("sang") }).await else {
+        panic!("no report")
+    };
+    let points: Vec<u32> = room.points.iter().map(|point| point.number.get()).collect();
+    assert_eq!(points, [1, 2, 3, 4]);
+}
+
+/// The half of a meeting that is left goes on, and the whole is there again when the others are back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_meeting_outlives_the_shard_of_half_of_it() {
+    let (_node, connector, faults) = start_failing(2);
+    let (control, mut events, _) = client::connect_in_process(&connector).await.expect("a node");
+    let mut all = spread(&control, &mut events).await;
+    let mut frame = 0;
+    for name in ["chi", "dung"] {
+        look(&control, "sang", name, 1).await;
+    }
+    while of(&all[2], camera(1)) < 10 {
+        turn(&mut all, &mut frame).await;
+    }
+    faults.send(1).await.expect("the node lives");
+    told(&mut events, "sang", "chi", MediaState::Lost).await;
+    told(&mut events, "sang", "dung", MediaState::Lost).await;
+    let [an, binh, ..] = &mut all;
+    look(&control, "sang", "binh", 1).await;
+    see(an, binh, &mut frame, 10).await;
+    for (place, name) in [(2, "chi"), (3, "dung")] {
+        all[place] = enter(&control, &mut events, "sang", (name, place as u32 + 1))
+            .await
+            .0;
+        look(&control, "sang", name, 1).await;
+    }
+    while of(&all[2], camera(1)) < 10 || of(&all[3], camera(1)) < 10 {
+        turn(&mut all, &mut frame).await;
+    }
+    assert!(all.iter().all(|client| !client.closed));
 }

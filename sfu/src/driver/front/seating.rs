@@ -5,7 +5,8 @@ use crate::{
     control::{ControlError, Join, Reply, RoomId, SEAT_BYTES_MAX, SeatId},
     driver::{
         placement::{self, Standing},
-        shard::Order,
+        relay,
+        shard::{Done, Opening, Order},
         shards::ShardIndex,
     },
     engine::id::EndpointId,
@@ -13,9 +14,6 @@ use crate::{
 
 /// Endpoints are numbered below this; the engine has the numbers above for its own.
 const ENDPOINTS_END: u32 = 1 << 31;
-
-/// Whether a room may be on several shards.
-const ROOMS_SPAN: bool = false;
 
 impl Front {
     pub(super) async fn join(&mut self, join: Join) -> Result<Reply, ControlError> {
@@ -56,21 +54,45 @@ impl Front {
             })
         };
         let standings: Vec<_> = self.shards.indexes().map(standing).collect();
-        let place = placement::place(&standings, ROOMS_SPAN)?;
+        let place = placement::place(&standings, self.room_shard_max)?;
         self.shards.indexes().nth(place)
     }
 
     /// A shard has the room open afterwards, as it was set last.
     pub(super) async fn open_at(&mut self, shard: ShardIndex, room: &RoomId) -> Result<(), ControlError> {
         let placed = self.rooms.find(room)?;
-        let (policy, floor) = (placed.policy.clone(), placed.floor);
-        let order = Order::OpenRoom {
+        let order = Order::OpenRoom(Box::new(Opening {
             room: room.clone(),
-            policy,
-            floor,
-        };
-        self.shards.ask(shard, order).await?;
-        self.rooms.find_mut(room)?.open_at(shard);
+            tag: placed.tag,
+            policy: placed.policy.clone(),
+            floor: placed.floor,
+        }));
+        let opened = self.shards.ask(shard, order).await?;
+        let placed = self.rooms.find_mut(room)?;
+        placed.open_at(shard);
+        if matches!(opened, Done::Opened) {
+            let others = placed.shards().iter().copied();
+            let others: Vec<ShardIndex> = others.filter(|&other| other != shard).collect();
+            for other in others {
+                self.link(room, shard, other).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Two shards that have a room tell each other of it.
+    async fn link(&mut self, room: &RoomId, a: ShardIndex, b: ShardIndex) -> Result<(), ControlError> {
+        let (a, b) = (a.min(b), a.max(b));
+        if !self.linked.contains(&(a, b)) {
+            let (at_a, at_b) = relay::link(a, b);
+            self.shards.ask(a, Order::Connect(Box::new(at_a))).await?;
+            self.shards.ask(b, Order::Connect(Box::new(at_b))).await?;
+            self.linked.insert((a, b));
+        }
+        for (near, far) in [(a, b), (b, a)] {
+            let room = room.clone();
+            self.shards.ask(near, Order::Link { room, far }).await?;
+        }
         Ok(())
     }
 
@@ -107,6 +129,13 @@ impl Front {
             let _ = self.shards.ask(shard, order).await;
             if let Ok(placed) = self.rooms.find_mut(room) {
                 placed.closed_at(shard);
+            }
+            for &far in &used {
+                let order = Order::Unlink {
+                    room: room.clone(),
+                    far: shard,
+                };
+                let _ = self.shards.ask(far, order).await;
             }
         }
     }

@@ -12,10 +12,11 @@ mod lines;
 mod load;
 mod orders;
 mod quality;
+mod relay;
 mod seats;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -28,24 +29,26 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
-use self::{egress::Egress, events::EventBook, ingress::Handshake, lines::Lines, load::Meter};
+use self::{egress::Egress, events::EventBook, ingress::Handshake, lines::Lines, load::Meter, relay::Relay};
 pub(crate) use self::{
     load::Load,
-    orders::{Counted, Done, Newcomer, Order, ToShard},
+    orders::{Counted, Done, Newcomer, Opening, Order, ToShard},
 };
 use super::{
     demux::Demux,
     gate::Gate,
-    metrics::Tally,
     peer::{Peer, PeerEvent, dtls::Identity, sdp::Plan},
     quality::{Flow, Quality},
+    relay::RoomTag,
     shards::{News, ShardIndex, What},
+    tally::Tally,
     timers::Timers,
     udp::{Batch, Bound, Socket},
 };
 use crate::{
     control::{Event, RoomId, RoomPolicy, SeatId, SendOrder, SlotQuality},
     engine::{
+        cascade::LinkId,
         id::{EndpointId, LineIndex, PointNumber, SlotId, SourceKind},
         packet::{Forward, Output, soonest},
         room::Room,
@@ -83,6 +86,10 @@ struct RoomEntry {
     room: Room,
     seats: BTreeMap<SeatId, EndpointId>,
     number_max: u32,
+    /// As all shards call it.
+    tag: RoomTag,
+    /// Other shards that have it.
+    links: BTreeSet<LinkId>,
     is_touched: bool,
 }
 
@@ -200,6 +207,7 @@ struct Shard {
     egress: Egress,
     events: EventBook,
     load: Meter,
+    relay: Relay,
     tally: Tally,
     lines: Lines,
     quality: Quality,
@@ -233,6 +241,7 @@ impl Shard {
             egress: Egress::new(sockets),
             events,
             load,
+            relay: Relay::default(),
             tally: Tally::default(),
             lines: Lines::default(),
             quality: Quality::default(),
@@ -255,6 +264,7 @@ impl Shard {
                 Woken::Order(None) => self.is_stopping = true,
                 Woken::Other => {}
             }
+            self.take_parcels(now);
             self.receive(now, sockets, &mut batch);
             self.shake_hands(now);
             self.handle_timeouts(now);
@@ -285,7 +295,8 @@ impl Shard {
                 .iter()
                 .filter(|socket| socket.poll_readable(context).is_ready())
                 .count();
-            if readable > 0 || is_busy {
+            let has_parcels = self.relay.poll_ready(context).is_ready();
+            if readable > 0 || has_parcels || is_busy {
                 return Poll::Ready(Woken::Other);
             }
             sleep.as_mut().poll(context).map(|()| Woken::Other)
@@ -361,6 +372,7 @@ impl Shard {
             }
         }
         self.egress.flush(&mut self.tally);
+        self.relay.flush(&mut self.tally);
         self.events.flush();
     }
 
@@ -409,6 +421,7 @@ impl Shard {
             let Some(output) = output else { break };
             self.handle_output(key, output);
         }
+        self.drain_links(now, key);
         let deadline = self.with_room(key, |room| room.poll_timeout()).flatten();
         // What is due already is done in the next turn, not in an endless one.
         self.timers.set(Key::Room(key), deadline.map(|at| at.max(now)));

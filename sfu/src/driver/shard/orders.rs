@@ -13,6 +13,7 @@ use crate::{
     driver::{
         peer::{Fingerprint, Peer, ice::IceCredentials, sdp::Plan},
         quality::{Flow, Quality},
+        relay::{End, RoomTag},
         shards::ShardIndex,
     },
     engine::{
@@ -35,10 +36,18 @@ pub(crate) struct ToShard {
 
 /// What a shard can be told to do.
 pub(crate) enum Order {
-    OpenRoom {
+    OpenRoom(Box<Opening>),
+    /// There is a way to another shard from now on.
+    Connect(Box<End>),
+    /// Another shard has the room too.
+    Link {
         room: RoomId,
-        policy: RoomPolicy,
-        floor: Option<PointNumber>,
+        far: ShardIndex,
+    },
+    /// Another shard has it no more.
+    Unlink {
+        room: RoomId,
+        far: ShardIndex,
     },
     CloseRoom {
         room: RoomId,
@@ -101,10 +110,20 @@ pub(crate) enum Order {
     Fail,
 }
 
+/// A room as it is to be.
+pub(crate) struct Opening {
+    pub(crate) room: RoomId,
+    pub(crate) tag: RoomTag,
+    pub(crate) policy: RoomPolicy,
+    pub(crate) floor: Option<PointNumber>,
+}
+
 /// What an order came to.
 pub(crate) enum Done {
     /// To orders that only do.
     Nothing,
+    /// The room was not open before.
+    Opened,
     Plan(EndpointId, Box<Plan>),
     Snapshot(Vec<RoomSnapshot>),
     Counted(Box<Counted>),
@@ -147,7 +166,16 @@ pub(crate) struct Counted {
 impl Shard {
     pub(super) fn handle_order(&mut self, now: Instant, order: Order) -> Result<Done, ControlError> {
         match order {
-            Order::OpenRoom { room, policy, floor } => self.open_room(now, room, policy, floor),
+            Order::OpenRoom(opening) => self.open_room(now, *opening),
+            Order::Connect(end) => {
+                self.connect_shard(now, *end);
+                Ok(Done::Nothing)
+            }
+            Order::Link { room, far } => self.link(now, &room, far).map(|()| Done::Nothing),
+            Order::Unlink { room, far } => {
+                self.unlink(now, &room, far);
+                Ok(Done::Nothing)
+            }
             Order::CloseRoom { room } => self.close_room(now, &room),
             Order::Join(newcomer) => self.join(now, *newcomer),
             Order::Plan { room, seat } => {
@@ -243,13 +271,13 @@ impl Shard {
         Ok(Done::Inspected(Box::new(report)))
     }
 
-    fn open_room(
-        &mut self,
-        now: Instant,
-        id: RoomId,
-        policy: RoomPolicy,
-        floor: Option<PointNumber>,
-    ) -> Result<Done, ControlError> {
+    fn open_room(&mut self, now: Instant, opening: Opening) -> Result<Done, ControlError> {
+        let Opening {
+            room: id,
+            tag,
+            policy,
+            floor,
+        } = opening;
         if let Some(&key) = self.names.get(&id) {
             let Some(entry) = self.rooms.get_mut(&key) else {
                 return Err(ControlError::Unavailable);
@@ -268,6 +296,8 @@ impl Shard {
             policy,
             seats: std::collections::BTreeMap::new(),
             number_max: 0,
+            tag,
+            links: BTreeSet::new(),
             is_touched: false,
         };
         self.names.insert(id, key);
@@ -275,7 +305,7 @@ impl Shard {
         if floor.is_some() {
             self.tell_room(key, |room| room.handle(now, Input::Floor(floor)));
         }
-        Ok(Done::Nothing)
+        Ok(Done::Opened)
     }
 
     fn close_room(&mut self, now: Instant, id: &RoomId) -> Result<Done, ControlError> {
@@ -291,6 +321,7 @@ impl Shard {
         }
         if let Some(entry) = self.rooms.remove(&key) {
             self.names.remove(&entry.id);
+            self.relay.forget(entry.tag);
             self.timers.set(Key::Room(key), None);
             self.closed += entry.room.stats();
         }

@@ -99,6 +99,7 @@ impl Shard {
         self.tally.room_panics += 1;
         self.closed += entry.room.stats();
         self.names.remove(&entry.id);
+        self.relay.forget(entry.tag);
         self.timers.set(Key::Room(key), None);
         for (seat, endpoint) in entry.seats {
             if let Some(mut removed) = self.remove(now, endpoint) {
