@@ -1,11 +1,12 @@
 //! What of a request is done before a shard hears of it: reading offers and writing answers, 0.6 ms each, which would
 //! stall running streams; and which shard hears of it.
 
+mod lines;
 mod offers;
 mod seating;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -21,15 +22,15 @@ use super::{
         sdp::{self, Plan},
     },
     rooms::Rooms,
-    shard::{Done, Order},
+    shard::{Behind, Done, Order},
     shards::{News, ShardIndex, Shards, What},
 };
 use crate::{
     control::{
-        Command, ControlError, Event, LINES_MAX, LINES_ON_WAY_MAX, LineId, MediaState, Network, Reply,
-        RoomId, RoomPolicy, SITES_MAX, VERSION, VIDEO_CODECS_MAX,
+        Command, ControlError, Event, MediaState, Network, Reply, RoomId, RoomPolicy, VERSION,
+        VIDEO_CODECS_MAX,
     },
-    engine::id::{LineIndex, PointNumber},
+    engine::id::PointNumber,
 };
 
 /// Longest name of a site in a [`Join`](crate::control::Join), in bytes.
@@ -59,8 +60,10 @@ pub(crate) struct Front {
     pub(crate) last_endpoint: u32,
     /// As set last.
     pub(crate) network: Network,
-    /// Shards that know the network.
-    pub(crate) networked: BTreeSet<ShardIndex>,
+    /// What each shard that knows the network was told last of who is behind its lines elsewhere.
+    pub(crate) networked: BTreeMap<ShardIndex, Behind>,
+    /// Somebody came or went since.
+    pub(crate) is_stale: bool,
     /// Pairs of shards with a link between them, the lower one first.
     pub(crate) linked: BTreeSet<(ShardIndex, ShardIndex)>,
     /// What was counted.
@@ -73,6 +76,7 @@ pub(crate) struct Front {
 
 impl Handler for Front {
     async fn handle(&mut self, command: Command) -> Result<Reply, ControlError> {
+        self.tell_elsewhere().await;
         let (shard, order) = match command {
             Command::Hello { version: VERSION } => return Ok(self.welcome()),
             Command::Hello { version } => return Err(ControlError::Version { theirs: version }),
@@ -204,7 +208,8 @@ impl Front {
     }
 
     /// Tells how many are there now.
-    fn count(&self) {
+    fn count(&mut self) {
+        self.is_stale = true;
         self.endpoints.send_replace(self.rooms.seats());
     }
 
@@ -212,12 +217,20 @@ impl Front {
         let mut told = Vec::new();
         for shard in self.shards.indexes() {
             // One that does not run has nothing.
-            let mut rooms = match self.shards.ask(shard, Order::Snapshot).await {
+            let rooms = match self.shards.ask(shard, Order::Snapshot).await {
                 Ok(Done::Snapshot(rooms)) => rooms,
                 _ => Vec::new(),
             };
             self.rooms.reconcile(shard, &rooms);
-            told.append(&mut rooms);
+            for snapshot in rooms {
+                if self.rooms.find(&snapshot.room).is_ok() {
+                    told.push(snapshot);
+                    continue;
+                }
+                // Closed by a request whose connection ended before every shard heard of it.
+                let order = Order::CloseRoom { room: snapshot.room };
+                let _ = self.shards.ask(shard, order).await;
+            }
         }
         self.count();
         Reply::Snapshot {
@@ -286,47 +299,4 @@ impl Front {
         }
         Ok(Reply::Done)
     }
-
-    async fn set_network(&mut self, network: Network) -> Result<Reply, ControlError> {
-        if !is_network(&network) {
-            return Err(ControlError::BadValue);
-        }
-        self.network = network;
-        self.networked.clear();
-        for shard in self.shards.indexes() {
-            if self.shards.is_running(shard) {
-                self.tell_network(shard).await?;
-            }
-        }
-        Ok(Reply::Done)
-    }
-
-    /// Tells a shard the network, if it does not know it.
-    async fn tell_network(&mut self, shard: ShardIndex) -> Result<(), ControlError> {
-        if !self.networked.contains(&shard) {
-            let network = self.network.clone();
-            self.shards.ask(shard, Order::SetNetwork { network }).await?;
-            self.networked.insert(shard);
-        }
-        Ok(())
-    }
-}
-
-/// Whether a network keeps its limits: as many lines and sites as are served, each line once, ways of lines that are
-/// there, none of them twice.
-fn is_network(network: &Network) -> bool {
-    let ids: BTreeSet<&LineId> = network.lines.iter().map(|line| &line.id).collect();
-    let is_way = |way: &[LineIndex]| {
-        let places: BTreeSet<LineIndex> = way.iter().copied().collect();
-        way.len() <= LINES_ON_WAY_MAX
-            && places.len() == way.len()
-            && way.iter().all(|line| usize::from(line.0) < network.lines.len())
-    };
-    network.lines.len() <= LINES_MAX
-        && ids.len() == network.lines.len()
-        && network.sites.len() <= SITES_MAX
-        && network
-            .sites
-            .iter()
-            .all(|(site, way)| site.len() <= SITE_BYTES_MAX && is_way(way))
 }

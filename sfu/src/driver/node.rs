@@ -113,6 +113,7 @@ fn begin(config: NodeConfig) -> Result<(Front, mpsc::Receiver<News>), NodeError>
         last_endpoint: rand::random(),
         network: Default::default(),
         networked: Default::default(),
+        is_stale: false,
         linked: Default::default(),
         counters: Default::default(),
         events: Default::default(),

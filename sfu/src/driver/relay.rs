@@ -15,8 +15,11 @@ use crate::engine::cascade::CascadeBatch;
 /// later than that is late for everybody.
 const PARCELS_MAX: usize = 32;
 
-/// Batches of a parcel: at most 256 kB each. Above it they are dropped too.
+/// Batches of a parcel, and bytes of payload in them. Above it a batch is dropped too. A page flip of a whole meeting brings 2.4 MB at once.
 const BATCHES_MAX: usize = 64;
+
+/// See [`BATCHES_MAX`]. So what is under way to a shard that has stopped is 128 MB at most.
+const PARCEL_BYTES_MAX: usize = 4 << 20;
 
 /// A room, as all shards of a node call it; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +40,8 @@ pub(crate) struct End {
     back: mpsc::Sender<Parcel>,
     /// To be handed over at the end of the turn.
     filling: Parcel,
+    /// Bytes of payload in it.
+    filled: usize,
     /// Came while somebody waited.
     first: Option<Parcel>,
     is_over: bool,
@@ -67,6 +72,7 @@ impl End {
             incoming,
             back,
             filling: Parcel::new(),
+            filled: 0,
             first: None,
             is_over: false,
         }
@@ -74,7 +80,8 @@ impl End {
 
     /// Adds a batch to what is handed over at the end of the turn. The number of packets that found no place.
     pub(crate) fn add(&mut self, room: RoomTag, batch: CascadeBatch, spares: &mut Vec<CascadeBatch>) -> u64 {
-        if self.filling.len() < BATCHES_MAX {
+        if self.filling.len() < BATCHES_MAX && self.filled + batch.bytes() <= PARCEL_BYTES_MAX {
+            self.filled += batch.bytes();
             self.filling.push((room, batch));
             return 0;
         }
@@ -88,6 +95,7 @@ impl End {
         if self.filling.is_empty() {
             return 0;
         }
+        self.filled = 0;
         let Ok(permit) = self.out.try_reserve() else {
             let dropped = self.filling.drain(..);
             return dropped

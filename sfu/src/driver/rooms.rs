@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{relay::RoomTag, shards::ShardIndex};
+use super::{relay::RoomTag, shard::Behind, shards::ShardIndex};
 use crate::{
-    control::{ControlError, RoomId, RoomPolicy, RoomSnapshot, SeatId},
+    control::{ControlError, Network, RoomId, RoomPolicy, RoomSnapshot, SeatId},
     engine::id::PointNumber,
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Placed {
 struct Seat {
     shard: ShardIndex,
     number: PointNumber,
+    /// Where the point is.
+    site: Option<String>,
 }
 
 impl Rooms {
@@ -145,14 +147,15 @@ impl Rooms {
         &mut self,
         room: &RoomId,
         seat: &SeatId,
-        number: PointNumber,
+        (number, site): (PointNumber, Option<String>),
         shard: ShardIndex,
     ) -> bool {
         let Some(placed) = self.rooms.get_mut(room) else {
             return false;
         };
         placed.number_max = placed.number_max.max(number.get());
-        let former = placed.seats.insert(seat.clone(), Seat { shard, number });
+        let at = Seat { shard, number, site };
+        let former = placed.seats.insert(seat.clone(), at);
         self.seats += u32::from(former.is_none());
         former.is_none()
     }
@@ -193,12 +196,33 @@ impl Rooms {
             if let Some(snapshot) = snapshot {
                 placed.open_at(shard);
                 for seat in &snapshot.seats {
-                    let number = seat.number;
-                    placed.seats.insert(seat.seat.clone(), Seat { shard, number });
+                    let known = placed.seats.remove(&seat.seat);
+                    let at = Seat {
+                        shard,
+                        number: seat.number,
+                        // One that is not known here came with a reply that nobody waited for, a moment ago.
+                        site: known.and_then(|known| known.site),
+                    };
+                    placed.seats.insert(seat.seat.clone(), at);
                 }
             }
             self.seats = self.seats + placed.seats.len() as u32 - before;
         }
+    }
+
+    /// How many endpoints are behind each line of a network, by shard.
+    pub(crate) fn behind(&self, network: &Network) -> BTreeMap<ShardIndex, Behind> {
+        let mut behind: BTreeMap<ShardIndex, Behind> = BTreeMap::new();
+        if network.lines.is_empty() {
+            return behind;
+        }
+        for seat in self.rooms.values().flat_map(|placed| placed.seats.values()) {
+            let way = seat.site.as_ref().and_then(|site| network.sites.get(site));
+            for &line in way.into_iter().flatten() {
+                *behind.entry(seat.shard).or_default().entry(line).or_default() += 1;
+            }
+        }
+        behind
     }
 
     /// All rooms, in the order of their names.
@@ -278,9 +302,9 @@ mod tests {
         assert_eq!(rooms.open(room("y"), policy, 1), Err(ControlError::Unavailable));
         for (name, of, shard) in [("an", 1, A), ("binh", 2, B)] {
             rooms.find_mut(&room("x")).expect("open").open_at(shard);
-            assert!(rooms.seat_at(&room("x"), &seat(name), number(of), shard));
+            assert!(rooms.seat_at(&room("x"), &seat(name), (number(of), None), shard));
             assert!(
-                !rooms.seat_at(&room("x"), &seat(name), number(of), shard),
+                !rooms.seat_at(&room("x"), &seat(name), (number(of), None), shard),
                 "again"
             );
         }

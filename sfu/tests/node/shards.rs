@@ -1,14 +1,21 @@
 //! A node with several shards: who sits where, and what happens when one of them fails.
 
+use std::collections::BTreeMap;
+
 use sfu::{
-    control::{Command, Event, Join, MediaState, Reply, RoomId, RoomPolicy, RoomSnapshot, Want},
+    control::{
+        Command, Event, Join, LineBudget, MediaState, Network, Reply, RoomId, RoomPolicy, RoomSnapshot, Want,
+    },
     driver::{
         api::Listener,
         client::{self, Client as Control, Events},
         config::NodeConfig,
         node,
     },
-    engine::id::{SlotId, SourceKind, SourceNumber},
+    engine::{
+        id::{LineIndex, SlotId, SourceKind, SourceNumber},
+        units::Bitrate,
+    },
     wire::rtp::{HeaderFields, RtpPacket},
 };
 use tokio::sync::mpsc;
@@ -52,6 +59,7 @@ async fn enter(
     let mut client = Client::new(([127, 0, 0, 1], 9).into()).await;
     let join = Join {
         room: id(room),
+        site: Some("co-to".to_owned()),
         ..join(name, point, client.offer())
     };
     let answer = answer(control, join).await;
@@ -346,6 +354,55 @@ async fn pictures_and_voices_cross_to_the_other_shard_and_a_page_flip_gets_its_k
     };
     let points: Vec<u32> = room.points.iter().map(|point| point.number.get()).collect();
     assert_eq!(points, [1, 2, 3, 4]);
+}
+
+/// What a room may take of the one line, down and up, by all its shards.
+async fn budget(control: &Control) -> (Bitrate, Bitrate) {
+    let Ok(Reply::Inspected { room }) = control.call(Command::Inspect { room: id("sang") }).await else {
+        panic!("no report")
+    };
+    assert_eq!(room.lines.len(), 1);
+    (room.lines[0].budget_down, room.lines[0].budget_up)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_with_points_on_two_shards_is_shared_by_their_number() {
+    let (_node, connector, _faults) = start_failing(2);
+    let (control, mut events, _) = client::connect_in_process(&connector).await.expect("a node");
+    let (down, up) = (Bitrate::kbps(4_000), Bitrate::kbps(1_000));
+    let line = LineBudget {
+        id: "co-to".to_owned().try_into().expect("an id"),
+        down,
+        up,
+    };
+    let network = Network {
+        lines: vec![line],
+        sites: BTreeMap::from([("co-to".to_owned(), vec![LineIndex(0)])]),
+    };
+    let set = control.call(Command::SetNetwork { network }).await;
+    assert_eq!(set, Ok(Reply::Done));
+    let _all = spread(&control, &mut events).await;
+    assert_eq!(budget(&control).await, (down, up), "half of it for each shard");
+    open(&control, "chieu").await;
+    enter(&control, &mut events, "chieu", ("em", 1)).await;
+    let part = |whole: Bitrate| Bitrate::bps(whole.as_bps() / 5 * 4);
+    assert_eq!(
+        budget(&control).await,
+        (part(down), part(up)),
+        "four of five points"
+    );
+    for (room, name) in [("sang", "chi"), ("sang", "dung"), ("chieu", "em")] {
+        let leave = Command::Leave {
+            room: id(room),
+            seat: seat(name),
+        };
+        assert_eq!(control.call(leave).await, Ok(Reply::Done));
+    }
+    assert_eq!(
+        budget(&control).await,
+        (down, up),
+        "all of it for those who are left"
+    );
 }
 
 /// The half of a meeting that is left goes on, and the whole is there again when the others are back.

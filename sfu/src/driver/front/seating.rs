@@ -21,7 +21,12 @@ impl Front {
         if !site_fits || join.seat_note.len() > SEAT_BYTES_MAX {
             return Err(ControlError::BadValue);
         }
-        let (room, seat, number) = (join.room.clone(), join.seat.clone(), join.number);
+        let (room, seat, number, site) = (
+            join.room.clone(),
+            join.seat.clone(),
+            join.number,
+            join.site.clone(),
+        );
         self.rooms.check_join(&room, &seat, number, self.endpoints_max)?;
         self.shards.restart_missing();
         let shard = self.place(&room, &seat).ok_or(ControlError::Unavailable)?;
@@ -30,7 +35,9 @@ impl Front {
         self.tell_network(shard).await?;
         self.open_at(shard, &room).await?;
         // In the table before the shard hears of it: whoever asks meanwhile must find it.
-        let is_new = self.rooms.seat_at(&room, &seat, number, shard);
+        let is_new = self.rooms.seat_at(&room, &seat, (number, site), shard);
+        self.count();
+        self.tell_elsewhere().await;
         let taken = self.shards.ask(shard, Order::Join(Box::new(newcomer))).await;
         if taken.is_err() && is_new {
             self.rooms.unseat(&room, &seat);
@@ -107,6 +114,7 @@ impl Front {
         self.shards.ask(shard, order).await?;
         self.rooms.unseat(&room, &seat);
         self.count();
+        self.tell_elsewhere().await;
         self.close_empty(&room).await;
         Ok(Reply::Done)
     }

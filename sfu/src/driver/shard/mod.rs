@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::{egress::Egress, events::EventBook, ingress::Handshake, lines::Lines, load::Meter, relay::Relay};
 pub(crate) use self::{
+    lines::Behind,
     load::Load,
     orders::{Counted, Done, Newcomer, Opening, Order, ToShard},
 };

@@ -4,22 +4,22 @@ use std::{collections::BTreeSet, time::Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Key, RoomEntry, RoomKey, Seat, Shard, Tally};
+use super::{Key, RoomEntry, RoomKey, Shard, Tally, lines::Behind};
 use crate::{
     control::{
         ClientState, ControlError, Network, RoomId, RoomPolicy, RoomReport, RoomSnapshot, SeatId,
         SeatSnapshot, Want,
     },
     driver::{
-        peer::{Fingerprint, Peer, ice::IceCredentials, sdp::Plan},
-        quality::{Flow, Quality},
+        peer::{Fingerprint, ice::IceCredentials, sdp::Plan},
+        quality::Quality,
         relay::{End, RoomTag},
         shards::ShardIndex,
     },
     engine::{
         id::{EndpointId, MediaKind, PointNumber, Rank, SourceKind, SourceNumber},
-        packet::{Input, Negotiated, NewEndpoint, StreamOrigin},
-        room::{JoinRefused, Room},
+        packet::{Input, Negotiated, StreamOrigin},
+        room::Room,
         stats::RoomStats,
         units::Bitrate,
     },
@@ -93,7 +93,10 @@ pub(crate) enum Order {
     },
     SetNetwork {
         network: Network,
+        elsewhere: Behind,
     },
+    /// How many there are behind each line on other shards.
+    SetElsewhere(Behind),
     SetClient {
         room: RoomId,
         seat: SeatId,
@@ -226,7 +229,13 @@ impl Shard {
                 self.tell_room(key, |room| room.handle(now, Input::Floor(number)));
                 Ok(Done::Nothing)
             }
-            Order::SetNetwork { network } => self.set_network(now, network).map(|()| Done::Nothing),
+            Order::SetNetwork { network, elsewhere } => {
+                self.set_network(now, network, elsewhere).map(|()| Done::Nothing)
+            }
+            Order::SetElsewhere(elsewhere) => {
+                self.set_elsewhere(elsewhere);
+                Ok(Done::Nothing)
+            }
             Order::SetClient { room, seat, client } => {
                 let (key, endpoint) = self.find(&room, &seat)?;
                 self.tell_room(key, |room| room.handle(now, Input::Client(endpoint, client)));
@@ -328,94 +337,6 @@ impl Shard {
         Ok(Done::Nothing)
     }
 
-    fn join(&mut self, now: Instant, newcomer: Newcomer) -> Result<Done, ControlError> {
-        let key = self
-            .names
-            .get(&newcomer.room)
-            .copied()
-            .ok_or(ControlError::UnknownRoom)?;
-        let entry = self.rooms.get(&key).ok_or(ControlError::UnknownRoom)?;
-        let former = entry.seats.get(&newcomer.seat).copied();
-        self.check_join(key, former, &newcomer)?;
-        if let Some(former) = former {
-            self.dismiss(now, former);
-        }
-        self.events.forget(&newcomer.room, &newcomer.seat);
-        let Newcomer {
-            seat: id,
-            number,
-            endpoint,
-            media,
-            ..
-        } = newcomer;
-        let sources = media.sources.iter().map(|source| source.kind).collect();
-        let slots = media.slots.iter().map(|slot| slot.slot);
-        let seat = Seat {
-            room: key,
-            id: id.clone(),
-            number,
-            note: newcomer.note,
-            way: self.lines.way(newcomer.site.as_deref()),
-            site: newcomer.site,
-            sources,
-            video_slots: slots.filter(|slot| slot.kind == MediaKind::Video).collect(),
-            plan: newcomer.plan,
-            peer: Peer::new(now, &self.identity, newcomer.credentials, newcomer.remote),
-            handshakes: 0,
-            is_connected: false,
-            is_touched: false,
-            quality: None,
-            order: None,
-            sent: Flow::new(now),
-            received: Flow::new(now),
-        };
-        let lines = seat.way.clone();
-        self.lines.handle_change();
-        self.seats.insert(endpoint, seat);
-        if let Some(entry) = self.rooms.get_mut(&key) {
-            entry.seats.insert(id, endpoint);
-            entry.number_max = entry.number_max.max(number.get());
-        }
-        let (published, origins) = (newcomer.published, newcomer.origins);
-        let new = Box::new(NewEndpoint {
-            endpoint,
-            number,
-            published,
-            rank: newcomer.rank,
-            way_start: newcomer.way_start,
-            lines,
-            media,
-            origins,
-        });
-        self.tell_room(key, |room| room.handle(now, Input::Join(new)));
-        self.touch(Key::Seat(endpoint));
-        tracing::info!(room = %newcomer.room, endpoint = endpoint.0, number = number.get(), "joined");
-        Ok(Done::Nothing)
-    }
-
-    /// Whether a newcomer would be taken; `former` is the seat's media that it replaces.
-    fn check_join(
-        &mut self,
-        key: RoomKey,
-        former: Option<EndpointId>,
-        newcomer: &Newcomer,
-    ) -> Result<(), ControlError> {
-        // The same seat keeps its number for life.
-        let former_number = former
-            .and_then(|former| self.seats.get(&former))
-            .map(|seat| seat.number);
-        if former_number.is_some_and(|number| number != newcomer.number) {
-            return Err(ControlError::NumberTaken);
-        }
-        let checked = former.unwrap_or(newcomer.endpoint);
-        match self.with_room(key, |room| room.check_join(checked, newcomer.number)) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(JoinRefused::Full)) => Err(ControlError::RoomFull),
-            Some(Err(JoinRefused::NumberTaken)) => Err(ControlError::NumberTaken),
-            None => Err(ControlError::Unavailable),
-        }
-    }
-
     fn set_view(
         &mut self,
         now: Instant,
@@ -440,7 +361,7 @@ impl Shard {
     }
 
     /// Ends an endpoint's media and tells its client.
-    fn dismiss(&mut self, now: Instant, endpoint: EndpointId) {
+    pub(super) fn dismiss(&mut self, now: Instant, endpoint: EndpointId) {
         if let Some(mut seat) = self.remove(now, endpoint) {
             self.say_goodbye(now, &mut seat);
         }
