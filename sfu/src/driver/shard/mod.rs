@@ -12,6 +12,7 @@ mod lines;
 mod orders;
 mod quality;
 mod seats;
+mod window;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -28,7 +29,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::orders::{Counted, Done, Newcomer, Order, ToShard};
-use self::{egress::Egress, events::EventBook, ingress::Handshake, lines::Lines};
+use self::{egress::Egress, events::EventBook, ingress::Handshake, lines::Lines, window::Window};
 use super::{
     demux::Demux,
     gate::Gate,
@@ -229,14 +230,15 @@ impl Shard {
     }
 
     async fn run(mut self, sockets: &[Socket], mut orders: mpsc::Receiver<ToShard>) {
-        let mut batch = Batch::new();
+        let (mut batch, mut window) = (Batch::new(), Window::default());
         while !self.is_stopping {
             if !self.handshakes.is_empty() {
                 // Work is left over, so `wait` will not wait: the runtime must look at the sockets all the same.
                 tokio::task::yield_now().await;
             }
             let woken = self.wait(sockets, &mut orders).await;
-            let now = Instant::now(); // the only clock read of the media plane
+            let now = Instant::now(); // the only time that engines are told in this turn
+            window.begin(now);
             match woken {
                 Woken::Order(Some(order)) => self.take_orders(now, order, &mut orders),
                 Woken::Order(None) => self.is_stopping = true,
@@ -246,6 +248,10 @@ impl Shard {
             self.shake_hands(now);
             self.handle_timeouts(now);
             self.drain(now);
+            if let Some(rest) = window.rest(Instant::now()) {
+                // Not by the runtime: each datagram that comes would wake it, which is what is to be saved. Nothing else runs here.
+                std::thread::sleep(rest);
+            }
         }
         self.close(Instant::now());
     }
