@@ -83,6 +83,11 @@ pub(crate) fn text(counted: &Counted) -> String {
             "Endpoints whose handshake is done",
             counted.endpoints_connected,
         ),
+        (
+            "diemcau_history_bytes",
+            "Memory of the payloads that are kept for repairs and for whoever looks next, with their entries",
+            counted.history_bytes,
+        ),
     ] {
         add_gauge(&registry, name, help, value);
     }

@@ -68,6 +68,11 @@ impl Histories {
         }
     }
 
+    /// Bytes of memory of all of them.
+    pub(super) fn memory(&self) -> u64 {
+        self.all.values().map(|history| history.memory() as u64).sum()
+    }
+
     /// The packet at that place.
     pub(super) fn get(&self, now: Instant, at: PacketRef) -> Option<(&Original, &[u8])> {
         self.all.get(&at.history)?.get(now, Seq(at.position))
