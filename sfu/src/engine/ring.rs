@@ -57,8 +57,9 @@ struct Stretch {
 const RING_LEN: usize = 32;
 /// Entries of a ring that had to grow: 2 Mbps for 8 seconds.
 const RING_LEN_MAX: usize = 2_048;
-/// Entries younger than this are not given up while the ring may grow: as long as a history gives its packets out.
-const RING_TIME: Duration = Duration::from_secs(2);
+/// Entries younger than this are not given up while the ring may grow: two requests over a satellite, and as long as the node itself asks
+/// senders again.
+const RING_TIME: Duration = Duration::from_millis(1_500);
 /// Parts of the ring whose age is known.
 const QUARTERS: usize = 4;
 /// Stretches remembered; with the oldest go its packets. A power of two.
@@ -271,14 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_is_as_long_as_two_seconds_of_what_goes_through_it_and_no_longer() {
+    fn a_ring_is_as_long_as_what_may_be_asked_for_again_and_no_longer() {
         let second = Duration::from_secs(1);
-        for (rate, length) in [(10, 32), (25, 64), (50, 128), (150, 512), (2_000, 2_048)] {
+        for (rate, length) in [(10, 32), (30, 64), (60, 128), (250, 512), (2_000, 2_048)] {
             let mut ring = Ring::new(SlotId::video(0));
             for n in 0..20 * u64::from(rate) {
                 let now = base() + second * n as u32 / rate;
                 ring.insert(now, &packet(70_000 + n, 1, n));
-                let kept = u64::from(2 * rate).min(2_048).min(n + 1);
+                let kept = u64::from(rate * 3 / 2).min(2_048).min(n + 1);
                 assert!(
                     (0..kept).all(|back| ring.find(Seq(70_000 + n - back)).is_some()),
                     "{rate}/s, {n}"
