@@ -76,7 +76,8 @@ pub struct Recent {
     /// Payload type of RED; none if the receiver does not take it. Then nothing is remembered.
     payload_type: Option<u8>,
     copies: u8,
-    packets: [Option<Piece>; RECENT],
+    /// As many as are remembered, where any are.
+    packets: Box<[Option<Piece>]>,
 }
 
 /// A packet with its place in the slot.
@@ -100,7 +101,7 @@ impl Recent {
         Self {
             payload_type,
             copies: 0,
-            packets: [None; RECENT],
+            packets: vec![None; payload_type.map_or(0, |_| RECENT)].into_boxed_slice(),
         }
     }
 
@@ -121,13 +122,13 @@ impl Recent {
 
     /// Another stretch begins: nothing of the former one goes along any more.
     pub fn begin(&mut self) {
-        self.packets = [None; RECENT];
+        self.packets.fill(None);
     }
 
     /// Remembers a packet of the stretch. Also one that came too late to be sent: it can still go along with others.
     pub fn note(&mut self, piece: Piece) {
-        if self.payload_type.is_some() {
-            self.packets[index(piece.sequence.0)] = Some(piece);
+        if let Some(place) = self.packets.get_mut(index(piece.sequence.0)) {
+            *place = Some(piece);
         }
     }
 
@@ -159,7 +160,10 @@ impl Recent {
     /// The packet so many numbers back, if it can be named as a block of `piece`.
     fn back(&self, piece: &Piece, back: u64) -> Option<(Older, usize)> {
         let sequence = Seq(piece.sequence.0.checked_sub(back)?);
-        let former = self.packets[index(sequence.0)].filter(|former| former.sequence == sequence)?;
+        let former = self.packets.get(index(sequence.0)).copied().flatten()?;
+        if former.sequence != sequence {
+            return None;
+        }
         let offset = u16::try_from(piece.timestamp.wrapping_sub(former.timestamp)).ok()?;
         let length = usize::from(former.size);
         let places = u16::try_from(piece.position.checked_sub(former.position)?).ok()?;

@@ -89,11 +89,11 @@ impl Thinning {
                 // From before the stretch, which its numbers tell, or older than all that is remembered.
                 return self.judged.len() < PICTURES;
             };
-            self.judged.insert(at, judged);
-            if self.judged.len() > PICTURES {
+            if self.judged.len() == PICTURES {
                 self.judged.pop_front();
                 at = at.saturating_sub(1);
             }
+            self.judged.insert(at, judged);
         }
         let newest = at + 1 == self.judged.len();
         let Some(judged) = self.judged.get_mut(at) else {

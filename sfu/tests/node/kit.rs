@@ -129,6 +129,17 @@ pub(crate) async fn send_picture(from: &mut Client, frame: u16) {
 
 /// The same by the m-section `mid`.
 pub(crate) async fn send_picture_of(from: &mut Client, mid: &str, frame: u16) {
+    send(from, mid, frame, &key_frame(frame as u8)).await;
+}
+
+/// The same with so many bytes.
+pub(crate) async fn send_picture_sized(from: &mut Client, frame: u16, bytes: usize) {
+    let mut picture = key_frame(frame as u8);
+    picture.resize(bytes, 7);
+    send(from, "1", frame, &picture).await;
+}
+
+async fn send(from: &mut Client, mid: &str, frame: u16, picture: &[u8]) {
     let fields = HeaderFields {
         marker: true,
         payload_type: 96,
@@ -137,7 +148,7 @@ pub(crate) async fn send_picture_of(from: &mut Client, mid: &str, frame: u16) {
         ssrc: 77,
         ..HeaderFields::default()
     };
-    from.send(mid, &fields, &key_frame(frame as u8)).await;
+    from.send(mid, &fields, picture).await;
 }
 
 pub(crate) async fn show(control: &Control, name: &str, source: SourceNumber) {

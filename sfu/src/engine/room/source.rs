@@ -30,7 +30,7 @@ use crate::wire::codec::{av1, h264, vp8, vp9};
 /// All histories of a room. Numbers are never used again, so that an old reference finds nothing.
 #[derive(Debug, Default)]
 pub(super) struct Histories {
-    all: FxHashMap<u32, History<Original>>,
+    all: FxHashMap<u32, Box<History<Original>>>,
     next: u32,
     /// Nothing is added to these any more, but some of their packets have a number already and wait to be sent, or may be
     /// asked for again. The oldest first.
@@ -46,7 +46,7 @@ impl Histories {
     fn open(&mut self, limit: HistoryLimit) -> u32 {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        self.all.insert(number, History::new(limit));
+        self.all.insert(number, Box::new(History::new(limit)));
         number
     }
 
@@ -68,6 +68,11 @@ impl Histories {
             self.closed.pop_front();
             self.all.remove(&number);
         }
+    }
+
+    /// Bytes of memory of all of them.
+    pub(super) fn memory(&self) -> u64 {
+        self.all.values().map(|history| history.memory() as u64).sum()
     }
 
     /// The packet at that place.
