@@ -196,6 +196,7 @@ impl Room {
                 && let Some(first) = pending.get(delivery.index as usize)
             {
                 self.touch(to);
+                self.cascade.wants_changed(now);
                 self.send_behind(now, first, to, delivery.slot);
                 after.switched.push(delivery.subscriber());
                 if delivery.slot == SlotId::video(0) {

@@ -8,6 +8,7 @@ use std::{
 use super::{
     super::{
         allocate::LAYERS_MAX,
+        cascade::LinkId,
         id::{EndpointId, LineIndex, MediaKind, PointNumber, Rank, SlotId, SourceKind, SourceNumber, Ssrc},
         outbound::{Outbound, Raised},
         pacer::Class,
@@ -38,6 +39,10 @@ pub(super) struct Endpoint {
     pub(super) id: EndpointId,
     pub(super) number: PointNumber,
     pub(super) rank: Rank,
+    /// In which other half of the room it is; none: in this one.
+    pub(super) home: Option<LinkId>,
+    /// Another one each time that it joins.
+    pub(super) incarnation: u32,
     pub(super) connected: bool,
     /// There is a stream that padding can go in.
     can_pad: bool,
@@ -67,9 +72,9 @@ pub(super) struct Endpoint {
     /// How many voices it hears.
     pub(super) voices: usize,
     /// Encodings of each kind that were agreed upon.
-    encodings: [u8; SourceKind::ALL.len()],
+    pub(super) encodings: [u8; SourceKind::ALL.len()],
     /// Its camera sends its layers in one stream.
-    layered: bool,
+    pub(super) layered: bool,
     /// Whether its path loses so much that its voices need redundancy.
     pub(super) need: Need,
     /// Loss since the last look.
@@ -117,6 +122,8 @@ impl Endpoint {
             id: new.endpoint,
             number: new.number,
             rank: new.rank,
+            home: None,
+            incarnation: 0,
             connected: false,
             can_pad: video.iter().any(Slot::takes_padding),
             uplink: Uplink::new(epoch, &new.media, own),

@@ -23,6 +23,7 @@ use super::{
         slot::SourcePacket,
         units::Bitrate,
     },
+    far::Told,
     meter::Meter,
 };
 use crate::wire::codec::{av1, h264, vp8, vp9};
@@ -134,32 +135,36 @@ pub(super) struct Source {
     /// When to look after dead layers and waiting slots.
     pub(super) check_at: Option<Instant>,
     /// It sends its spatial layers in one stream, which is that of layer 0.
-    svc: bool,
+    pub(super) svc: bool,
     /// Of what came last.
     pub(super) codec: Option<Codec>,
-    layers: [Layer; LAYERS_MAX],
+    pub(super) layers: [Layer; LAYERS_MAX],
     /// Of sound.
     pub(super) silence: Silence,
+    /// Which links want each layer, a bit for each.
+    pub(super) pulled: [u64; LAYERS_MAX],
+    /// Of a source in another half of the room.
+    pub(super) told: Option<Told>,
 }
 
 /// A simulcast layer with its stream, or a spatial layer.
 #[derive(Debug, Default)]
-struct Layer {
-    current: Option<Current>,
-    live: bool,
+pub(super) struct Layer {
+    pub(super) current: Option<Current>,
+    pub(super) live: bool,
     last: Option<Instant>,
-    height: Option<u16>,
+    pub(super) height: Option<u16>,
     meter: Meter,
 }
 
 /// The stream that a layer arrives in.
 #[derive(Debug)]
-struct Current {
+pub(super) struct Current {
     stream: u32,
     history: u32,
     highest: Seq,
     /// Where the last key frame begins, and when it came.
-    key: Option<(Seq, Instant)>,
+    pub(super) key: Option<(Seq, Instant)>,
 }
 
 /// A packet that was let in.
@@ -193,6 +198,8 @@ impl Source {
             codec: None,
             layers: Default::default(),
             silence: Silence::default(),
+            pulled: [0; LAYERS_MAX],
+            told: None,
         }
     }
 
@@ -245,7 +252,7 @@ impl Source {
             .meter
             .add(now, temporal, u64::from(packet.size) + PACKET_OVERHEAD);
         layer.last = layer.last.max(Some(now));
-        let woke = !std::mem::replace(&mut layer.live, true);
+        let woke = self.told.is_none() && !std::mem::replace(&mut layer.live, true);
         if woke && self.is_video() {
             self.check_at = soonest(self.check_at, Some(now + LAYER_SILENCE));
         }
@@ -283,6 +290,9 @@ impl Source {
 
     /// What it has to offer, lowest layer first, of which `encodings` were agreed upon.
     pub(super) fn offers(&self, encodings: u8) -> [Offer; LAYERS_MAX] {
+        if let Some(told) = &self.told {
+            return told.offers;
+        }
         let (mut index, mut below) = (0, Bitrate::ZERO);
         self.layers.each_ref().map(|layer| {
             index += 1;
@@ -374,6 +384,8 @@ impl Source {
         let key = lowest.current.as_ref().and_then(|current| current.key);
         self.number.kind() == SourceKind::Camera
             && self.subscribers.is_empty()
+            && self.pulled[0] == 0
+            && self.told.is_none()
             && lowest.live
             && key.is_none_or(|(_, at)| now.saturating_duration_since(at) >= WARM)
     }
@@ -381,6 +393,10 @@ impl Source {
     /// Finds layers that died. True if any did. Sets the time of the next look at the living ones.
     pub(super) fn check_layers(&mut self, now: Instant) -> bool {
         self.check_at = None;
+        if self.told.is_some() {
+            self.check_told(now);
+            return false; // its own half tells
+        }
         let mut died = false;
         for layer in self.layers.iter_mut().filter(|layer| layer.live) {
             let dead_at = layer.last.map_or(now, |last| last + LAYER_SILENCE);
@@ -420,6 +436,7 @@ impl Source {
         self.subscribers.clear();
         self.check_at = None;
         self.on = false;
+        self.told = self.told.map(|_| Told::default());
     }
 }
 
