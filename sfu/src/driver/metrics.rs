@@ -22,6 +22,11 @@ pub(crate) fn text(counted: &Counted) -> String {
             "Endpoints whose handshake is done",
             counted.endpoints_connected,
         ),
+        (
+            "diemcau_history_bytes",
+            "Memory of the payloads that are kept for repairs and for whoever looks next, with their entries",
+            counted.history_bytes,
+        ),
     ] {
         add_gauge(&registry, name, help, value);
     }
@@ -374,6 +379,7 @@ mod tests {
         (0..3).for_each(|_| tally.count_refused(MediaRefused::Open(OpenError::Replayed)));
         tally.lost[LostReason::Consent as usize] = 4;
         tally.rtp_sent[Purpose::Repair as usize] = 5;
+        tally.send_full = 9;
         counted.endpoints = 6;
         counted.rooms.uplinks.nacked = 7;
         counted.rooms.paths.lost = 8;
@@ -385,6 +391,7 @@ mod tests {
             "diemcau_handshakes_total{result=\"lost_consent\"} 4",
             "diemcau_rtp_packets_total{kind=\"out_repair\"} 5",
             "diemcau_endpoints 6",
+            "diemcau_packets_dropped_total{reason=\"buffer_full\"} 9",
             "diemcau_uplink_feedback_total{kind=\"nack\"} 7",
             "diemcau_path_packets_total{fate=\"lost\"} 8",
         ] {

@@ -147,6 +147,13 @@ pub(crate) async fn send_picture_of(from: &mut Client, mid: &str, frame: u16) {
     send_payload(from, mid, frame, &key_frame(frame as u8)).await;
 }
 
+/// The same with so many bytes.
+pub(crate) async fn send_picture_sized(from: &mut Client, frame: u16, bytes: usize) {
+    let mut picture = key_frame(frame as u8);
+    picture.resize(bytes, 7);
+    send_payload(from, "1", frame, &picture).await;
+}
+
 async fn send_payload(from: &mut Client, mid: &str, frame: u16, payload: &[u8]) {
     let fields = HeaderFields {
         marker: true,

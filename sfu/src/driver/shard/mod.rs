@@ -14,6 +14,7 @@ mod orders;
 mod quality;
 mod relay;
 mod seats;
+mod window;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -29,7 +30,10 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
-use self::{egress::Egress, events::EventBook, ingress::Handshake, lines::Lines, load::Meter, relay::Relay};
+use self::{
+    egress::Egress, events::EventBook, ingress::Handshake, lines::Lines, load::Meter, relay::Relay,
+    window::Window,
+};
 pub(crate) use self::{
     lines::Behind,
     load::Load,
@@ -252,14 +256,15 @@ impl Shard {
     }
 
     async fn run(mut self, sockets: &[Socket], mut orders: mpsc::Receiver<ToShard>) {
-        let mut batch = Batch::new();
+        let (mut batch, mut window) = (Batch::new(), Window::default());
         while !self.is_stopping {
             if !self.handshakes.is_empty() {
                 // Work is left over, so `wait` will not wait: the runtime must look at the sockets all the same.
                 tokio::task::yield_now().await;
             }
             let woken = self.wait(sockets, &mut orders).await;
-            let now = Instant::now(); // the only clock read of the media plane
+            let now = Instant::now(); // the only time that engines are told in this turn
+            window.begin(now);
             match woken {
                 Woken::Order(Some(order)) => self.take_orders(now, order, &mut orders),
                 Woken::Order(None) => self.is_stopping = true,
@@ -271,6 +276,10 @@ impl Shard {
             self.handle_timeouts(now);
             self.drain(now);
             self.load.look(now);
+            if let Some(rest) = window.rest(Instant::now()) {
+                // Not by the runtime: each datagram that comes would wake it, which is what is to be saved. Nothing else runs here.
+                std::thread::sleep(rest);
+            }
         }
         self.close(Instant::now());
     }

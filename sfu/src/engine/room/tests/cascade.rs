@@ -103,7 +103,7 @@ impl Halves {
             for (to, batch) in std::mem::take(&mut self.kits[from].crossed) {
                 self.batches += 1;
                 let to = usize::from(to.0);
-                if self.lose_every == 0 || self.batches % self.lose_every != 0 {
+                if self.lose_every == 0 || !self.batches.is_multiple_of(self.lose_every) {
                     self.wire.push_back((self.now + self.delay, from, to, batch));
                 }
             }
