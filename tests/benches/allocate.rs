@@ -5,7 +5,8 @@ use std::time::Instant;
 use divan::Bencher;
 use sfu::engine::{
     allocate::{
-        Allocation, Demand, Kind, Line, Loss, Offer, Policy, Problem, Receiver, Sender, Source, allocate,
+        Allocation, Beyond, Demand, Kind, Line, Loss, Offer, Policy, Problem, Receiver, Sender, Source,
+        allocate,
     },
     id::{EndpointId, LineIndex, PointNumber, Rank, SlotId, SourceKind, SourceNumber},
     units::Bitrate,
@@ -101,6 +102,7 @@ fn room(bencher: Bencher<'_, '_>, pictures: u8) {
         receivers: &receivers,
         senders: &senders,
         lines: &lines,
+        beyond: Beyond::default(),
         policy: Policy::default(),
     };
     let previous = allocate(&problem, &Allocation::default());

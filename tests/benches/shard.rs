@@ -74,6 +74,7 @@ async fn run(mix: Mix) {
     let (listener, connector) = Listener::in_process();
     let config = NodeConfig {
         port: 0,
+        shards: 1,
         addresses: vec!["127.0.0.1".parse().expect("an address")],
         endpoints_max: 1_000,
         ..NodeConfig::default()

@@ -18,7 +18,8 @@ const LAYERS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carried<'p> {
     value: &'p [u8],
-    place: Place,
+    /// Where place is made for the active targets; none if they have it.
+    place: Option<Place>,
     /// What a slot has to know of it.
     pub frame: Frame,
 }
@@ -74,7 +75,7 @@ impl<'p> Carried<'p> {
         };
         Some(Self {
             value,
-            place: read.place,
+            place: Some(read.place),
             frame: Frame {
                 length: u8::try_from(read.place.length(value)).ok()?,
                 number: read.frame_number,
@@ -87,9 +88,25 @@ impl<'p> Carried<'p> {
         })
     }
 
+    /// Of one that is kept, at the beginning of `kept`, and what comes behind it; none if that is too short.
+    pub(super) fn kept(kept: &'p [u8], frame: Frame) -> Option<(Self, &'p [u8])> {
+        let (value, rest) = kept.split_at_checked(frame.length.into())?;
+        let carried = Self {
+            value,
+            place: None,
+            frame,
+        };
+        Some((carried, rest))
+    }
+
     /// As it is kept: with place for the active targets.
     pub(super) fn write<'o>(&self, out: &'o mut [u8; LENGTH_MAX]) -> Option<&'o [u8]> {
-        let length = self.place.write(self.value, out)?;
+        let Some(place) = self.place else {
+            let out = out.get_mut(..self.value.len())?;
+            out.copy_from_slice(self.value);
+            return Some(out);
+        };
+        let length = place.write(self.value, out)?;
         out.get(..length)
     }
 }

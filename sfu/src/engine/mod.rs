@@ -25,6 +25,7 @@
 pub mod allocate;
 pub mod arrival;
 pub mod bwe;
+pub mod cascade;
 mod clock;
 pub mod descriptor;
 mod drops;

@@ -12,11 +12,15 @@ use std::{
 use super::{packet::PacketRef, seq::Seq};
 use crate::wire::red::{self, Block, HEADER_LEN, LENGTH_MAX, OFFSET_MAX, PRIMARY_HEADER_LEN};
 
-/// Which former packets go along where there are two copies, in packets back, the oldest first. Of each row the first that is there and not too far
-/// back for the offset's 14 bits: nine packets of 20 ms, five of 60 ms.
+/// Which former packets go along where there are two copies, in packets back, the oldest first. Of each row the first that is there.
 const BACK: [&[u64]; 3] = [&[9, 5], &[], &[3]];
 /// The same for three copies, which are nearer: losses are so heavy that a receiver's buffer must grow at once.
 const BACK_THREE: [&[u64]; 3] = [&[7], &[5], &[3]];
+/// The same of long packets: as far back in time. What is older than 200 ms comes too late to be played, and nine back would not fit the offset's 14 bits.
+const BACK_LONG: [&[u64]; 3] = [&[3], &[], &[1]];
+const BACK_LONG_THREE: [&[u64]; 3] = [&[3], &[2], &[1]];
+/// Packets are long from 40 ms on, in ticks.
+const LONG: u64 = 40 * 48;
 /// Longest payload with its redundancy: above it blocks are left out, the farther one first.
 const PAYLOAD_MAX: usize = 1_200;
 /// Packets remembered: more than the farthest that is looked for. A power of two.
@@ -138,7 +142,12 @@ impl Recent {
         let red = self.payload_type.filter(|_| self.copies > 0)?;
         let mut older = [None; BACK.len()];
         let mut size = PRIMARY_HEADER_LEN + usize::from(piece.size);
-        let rows = if self.copies > 2 { BACK_THREE } else { BACK };
+        let rows = match (self.is_long(piece), self.copies > 2) {
+            (false, false) => BACK,
+            (false, true) => BACK_THREE,
+            (true, false) => BACK_LONG,
+            (true, true) => BACK_LONG_THREE,
+        };
         for (place, row) in older.iter_mut().zip(rows).rev() {
             let found = row.iter().find_map(|&back| self.back(piece, back));
             let fits = |&(_, length): &(Older, usize)| size + HEADER_LEN + length <= PAYLOAD_MAX;
@@ -155,6 +164,12 @@ impl Recent {
             };
             (red, redundancy)
         })
+    }
+
+    /// By the distance to the nearest packet before it.
+    fn is_long(&self, piece: &Piece) -> bool {
+        let step = |back: u64| Some(u64::from(self.back(piece, back)?.0.offset) / back);
+        (1..=3).find_map(step).is_some_and(|step| step >= LONG)
     }
 
     /// The packet so many numbers back, if it can be named as a block of `piece`.
@@ -304,9 +319,9 @@ mod tests {
         assert_eq!(blocks(&recent, &piece(12, 960, 40)), [(8_640, 3), (2_880, 9)]);
         assert_eq!(blocks(&run(4, 960, 40), &piece(4, 960, 40)), [(2_880, 1)]);
         assert_eq!(blocks(&run(2, 960, 40), &piece(2, 960, 40)), []);
-        // 60 ms: nine back is too far for 14 bits.
+        // Of 60 ms the first and the third, which are as far back in time.
         let recent = run(12, 2_880, 40);
-        assert_eq!(blocks(&recent, &piece(12, 2_880, 40)), [(14_400, 7), (8_640, 9)]);
+        assert_eq!(blocks(&recent, &piece(12, 2_880, 40)), [(8_640, 9), (2_880, 11)]);
         // After a pause of a second nothing near enough is left.
         let late = Piece {
             timestamp: piece(12, 960, 40).timestamp.wrapping_add(48_000),
@@ -341,10 +356,13 @@ mod tests {
             blocks(&recent, &piece(12, 960, 40)),
             [(6_720, 5), (4_800, 7), (2_880, 9)]
         );
-        // 60 ms: seven back is too far for 14 bits.
+        // Of 60 ms the three before.
         let mut recent = run(12, 2_880, 40);
         recent.set(3);
-        assert_eq!(blocks(&recent, &piece(12, 2_880, 40)), [(14_400, 7), (8_640, 9)]);
+        assert_eq!(
+            blocks(&recent, &piece(12, 2_880, 40)),
+            [(8_640, 9), (5_760, 10), (2_880, 11)]
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     drops::{self, Drops},
     id::MediaKind,
     packet::{Codec, PayloadPatch, StreamOrigin},
-    seq::{RtpTime, Seq},
+    seq::{RtpTime, Seq, end_of},
 };
 
 /// What is rewritten of a packet.
@@ -344,9 +344,7 @@ impl TimeLine {
     }
 
     fn follow_picture(&mut self, packet: &Original) -> Result<u64, Skip> {
-        let at = self
-            .pictures
-            .partition_point(|(time, _)| *time < packet.timestamp);
+        let at = end_of(&self.pictures, |(time, _)| *time < packet.timestamp);
         let after = self.pictures.get(at).copied();
         let before = at.checked_sub(1).and_then(|i| self.pictures.get(i)).copied();
         match (before, after) {

@@ -259,7 +259,7 @@ mod tests {
         Numbered {
             sequence: Seq(sequence),
             timestamp: sequence as u32 * 7,
-            marker: sequence % 3 == 0,
+            marker: sequence.is_multiple_of(3),
             payload_type: 96 + (history % 2) as u8,
             source: SourceNumber::try_from(8 + history).expect("in range"),
             at: PacketRef { history, position },

@@ -41,6 +41,11 @@ impl Silence {
         self.withholds
     }
 
+    /// Another half of the room judged it: nothing of it goes on, or something does.
+    pub fn tell(&mut self, withholds: bool) {
+        self.withholds = withholds;
+    }
+
     /// Judges a packet. Each goes on as long as its stream has not been silent for 300 ms.
     pub fn judge(&mut self, arrival: &Arrival<'_>) -> Verdict {
         let (stream, time) = (arrival.stream, arrival.timestamp);

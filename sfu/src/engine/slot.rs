@@ -11,7 +11,7 @@ use super::{
     redundancy::{Recent, Redundancy},
     rewriter::{Rewriter, Rewritten, Skip},
     ring::Ring,
-    selector::{LayerStream, Selector, Target, Verdict},
+    selector::{LayerSet, LayerStream, Selector, Target, Verdict},
     seq::{RtpTime, Seq},
 };
 pub use super::{
@@ -160,6 +160,11 @@ impl Slot {
             && self
                 .aimed
                 .is_none_or(|at| now.saturating_duration_since(at) >= PATIENCE)
+    }
+
+    /// See [`Selector::may_pass`].
+    pub fn may_pass(&self, source: SourceNumber) -> LayerSet {
+        self.selector.may_pass(source)
     }
 
     /// See [`Selector::waits_for`].

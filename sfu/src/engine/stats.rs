@@ -37,6 +37,8 @@ pub struct RoomStats {
     pub rtcp_unknown: u64,
     /// Commands that name an endpoint, slot or source which is not there, or do not fit a limit.
     pub commands_refused: u64,
+    /// What crossed between halves of the room.
+    pub cascade: CascadeStats,
     /// Of all uplinks that are or were there.
     pub uplinks: UplinkStats,
     /// Of all paths to receivers that are or were there.
@@ -75,6 +77,25 @@ pub struct Refused {
     pub past: u64,
 }
 
+/// What went over the links of a room (`docs/cascade.md`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CascadeStats {
+    /// Packets given to links, counted for each.
+    pub sent: u64,
+    /// Packets that came over links.
+    pub received: u64,
+    /// Packets that gave way to later ones, or whose bytes were gone, before a batch had room for them.
+    pub dropped: u64,
+    /// Holes in the numbers of batches.
+    pub holes: u64,
+    /// Batches over no link or of a half that is gone; points, wants and packets that name what is not there.
+    pub refused: u64,
+    /// Key frames asked for by other halves.
+    pub key_frame_requests: u64,
+    /// Packets kept here before another half wanted them, which served it at once.
+    pub replayed: u64,
+}
+
 impl AddAssign for RoomStats {
     fn add_assign(&mut self, other: Self) {
         let Self {
@@ -93,6 +114,7 @@ impl AddAssign for RoomStats {
             rtcp_malformed,
             rtcp_unknown,
             commands_refused,
+            cascade,
             uplinks,
             paths,
         } = other;
@@ -111,8 +133,30 @@ impl AddAssign for RoomStats {
         self.rtcp_malformed += rtcp_malformed;
         self.rtcp_unknown += rtcp_unknown;
         self.commands_refused += commands_refused;
+        self.cascade += cascade;
         self.uplinks += uplinks;
         self.paths += paths;
+    }
+}
+
+impl AddAssign for CascadeStats {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            sent,
+            received,
+            dropped,
+            holes,
+            refused,
+            key_frame_requests,
+            replayed,
+        } = other;
+        self.sent += sent;
+        self.received += received;
+        self.dropped += dropped;
+        self.holes += holes;
+        self.refused += refused;
+        self.key_frame_requests += key_frame_requests;
+        self.replayed += replayed;
     }
 }
 

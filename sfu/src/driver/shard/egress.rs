@@ -8,8 +8,8 @@ use std::{
 use super::{RoomEntry, Seat, Shard, level::Level};
 use crate::{
     driver::{
-        metrics::Tally,
         peer::{Path, Transmit},
+        tally::Tally,
         udp::{Message, SEND_BYTES_MAX, Sent, Socket},
     },
     engine::{

@@ -7,12 +7,14 @@ use tokio::sync::oneshot;
 use super::{Key, RoomEntry, RoomKey, Seat, Shard, Tally};
 use crate::{
     control::{
-        ClientState, ControlError, Network, RoomId, RoomPolicy, RoomReport, RoomSnapshot, SEAT_BYTES_MAX,
-        SeatId, SeatSnapshot, Want,
+        ClientState, ControlError, Network, RoomId, RoomPolicy, RoomReport, RoomSnapshot, SeatId,
+        SeatSnapshot, Want,
     },
     driver::{
         peer::{Fingerprint, Peer, ice::IceCredentials, sdp::Plan},
         quality::{Flow, Quality},
+        relay::{End, RoomTag},
+        shards::ShardIndex,
     },
     engine::{
         id::{EndpointId, MediaKind, PointNumber, Rank, SourceKind, SourceNumber},
@@ -22,9 +24,6 @@ use crate::{
         units::Bitrate,
     },
 };
-
-/// Most points, and most players, a [`RoomPolicy`] may allow.
-const POINTS_MAX: u16 = 1_000;
 
 /// Tallest tile a [`Want`] may name.
 const HEIGHT_MAX: u16 = 2_160;
@@ -37,9 +36,18 @@ pub(crate) struct ToShard {
 
 /// What a shard can be told to do.
 pub(crate) enum Order {
-    OpenRoom {
+    OpenRoom(Box<Opening>),
+    /// There is a way to another shard from now on.
+    Connect(Box<End>),
+    /// Another shard has the room too.
+    Link {
         room: RoomId,
-        policy: RoomPolicy,
+        far: ShardIndex,
+    },
+    /// Another shard has it no more.
+    Unlink {
+        room: RoomId,
+        far: ShardIndex,
     },
     CloseRoom {
         room: RoomId,
@@ -97,12 +105,25 @@ pub(crate) enum Order {
     Snapshot,
     Count,
     Stop,
+    /// The shard is to panic: what a test of what happens then gives.
+    #[cfg(feature = "faults")]
+    Fail,
+}
+
+/// A room as it is to be.
+pub(crate) struct Opening {
+    pub(crate) room: RoomId,
+    pub(crate) tag: RoomTag,
+    pub(crate) policy: RoomPolicy,
+    pub(crate) floor: Option<PointNumber>,
 }
 
 /// What an order came to.
 pub(crate) enum Done {
     /// To orders that only do.
     Nothing,
+    /// The room was not open before.
+    Opened,
     Plan(EndpointId, Box<Plan>),
     Snapshot(Vec<RoomSnapshot>),
     Counted(Box<Counted>),
@@ -137,12 +158,25 @@ pub(crate) struct Counted {
     pub(crate) endpoints: u64,
     pub(crate) endpoints_connected: u64,
     pub(crate) quality: Quality,
+    /// Shards that failed.
+    pub(crate) shard_panics: u64,
+    /// Of each shard that runs: its endpoints and how busy it is, in thousandths of a core.
+    pub(crate) shards: Vec<(ShardIndex, u64, u16)>,
 }
 
 impl Shard {
     pub(super) fn handle_order(&mut self, now: Instant, order: Order) -> Result<Done, ControlError> {
         match order {
-            Order::OpenRoom { room, policy } => self.open_room(now, room, policy),
+            Order::OpenRoom(opening) => self.open_room(now, *opening),
+            Order::Connect(end) => {
+                self.connect_shard(now, *end);
+                Ok(Done::Nothing)
+            }
+            Order::Link { room, far } => self.link(now, &room, far).map(|()| Done::Nothing),
+            Order::Unlink { room, far } => {
+                self.unlink(now, &room, far);
+                Ok(Done::Nothing)
+            }
             Order::CloseRoom { room } => self.close_room(now, &room),
             Order::Join(newcomer) => self.join(now, *newcomer),
             Order::Plan { room, seat } => {
@@ -206,6 +240,8 @@ impl Shard {
                 self.is_stopping = true;
                 Ok(Done::Nothing)
             }
+            #[cfg(feature = "faults")]
+            Order::Fail => panic!("told to fail"),
         }
     }
 
@@ -236,35 +272,41 @@ impl Shard {
         Ok(Done::Inspected(Box::new(report)))
     }
 
-    fn open_room(&mut self, now: Instant, id: RoomId, policy: RoomPolicy) -> Result<Done, ControlError> {
-        if !(1..=POINTS_MAX).contains(&policy.points_max) || policy.players_max > POINTS_MAX {
-            return Err(ControlError::BadValue);
-        }
+    fn open_room(&mut self, now: Instant, opening: Opening) -> Result<Done, ControlError> {
+        let Opening {
+            room: id,
+            tag,
+            policy,
+            floor,
+        } = opening;
         if let Some(&key) = self.names.get(&id) {
-            self.tell_room(key, |room| room.set_policy(policy.clone()));
-            if let Some(entry) = self.rooms.get_mut(&key) {
-                entry.policy = policy;
+            let Some(entry) = self.rooms.get_mut(&key) else {
+                return Err(ControlError::Unavailable);
+            };
+            if entry.policy != policy {
+                entry.policy = policy.clone();
+                self.tell_room(key, |room| room.set_policy(policy));
             }
             return Ok(Done::Nothing);
         }
-        if self.rooms.len() >= self.rooms_max as usize {
-            return Err(ControlError::Unavailable);
-        }
         let key = RoomKey(self.rooms_made);
         self.rooms_made += 1;
-        tracing::info!(room = %id, "room opened");
-        let room = Room::new(now, policy.clone());
         let entry = RoomEntry {
             id: id.clone(),
+            room: Room::new(now, policy.clone()),
             policy,
-            room,
             seats: std::collections::BTreeMap::new(),
             number_max: 0,
+            tag,
+            links: BTreeSet::new(),
             is_touched: false,
         };
         self.names.insert(id, key);
         self.rooms.insert(key, entry);
-        Ok(Done::Nothing)
+        if floor.is_some() {
+            self.tell_room(key, |room| room.handle(now, Input::Floor(floor)));
+        }
+        Ok(Done::Opened)
     }
 
     fn close_room(&mut self, now: Instant, id: &RoomId) -> Result<Done, ControlError> {
@@ -280,9 +322,9 @@ impl Shard {
         }
         if let Some(entry) = self.rooms.remove(&key) {
             self.names.remove(&entry.id);
+            self.relay.forget(entry.tag);
             self.timers.set(Key::Room(key), None);
             self.closed += entry.room.stats();
-            tracing::info!(room = %id, "room closed");
         }
         Ok(Done::Nothing)
     }
@@ -294,14 +336,12 @@ impl Shard {
             .copied()
             .ok_or(ControlError::UnknownRoom)?;
         let entry = self.rooms.get(&key).ok_or(ControlError::UnknownRoom)?;
-        if newcomer.note.len() > SEAT_BYTES_MAX {
-            return Err(ControlError::BadValue);
-        }
         let former = entry.seats.get(&newcomer.seat).copied();
         self.check_join(key, former, &newcomer)?;
         if let Some(former) = former {
             self.dismiss(now, former);
         }
+        self.events.forget(&newcomer.room, &newcomer.seat);
         let Newcomer {
             seat: id,
             number,
@@ -333,7 +373,6 @@ impl Shard {
         let lines = seat.way.clone();
         self.lines.handle_change();
         self.seats.insert(endpoint, seat);
-        self.endpoints.send_replace(self.seats.len() as u32);
         if let Some(entry) = self.rooms.get_mut(&key) {
             entry.seats.insert(id, endpoint);
             entry.number_max = entry.number_max.max(number.get());
@@ -368,9 +407,6 @@ impl Shard {
             .map(|seat| seat.number);
         if former_number.is_some_and(|number| number != newcomer.number) {
             return Err(ControlError::NumberTaken);
-        }
-        if former.is_none() && self.seats.len() >= self.endpoints_max as usize {
-            return Err(ControlError::RoomFull);
         }
         let checked = former.unwrap_or(newcomer.endpoint);
         match self.with_room(key, |room| room.check_join(checked, newcomer.number)) {
@@ -470,6 +506,8 @@ impl Shard {
             endpoints: self.seats.len() as u64,
             endpoints_connected: self.seats.values().filter(|seat| seat.is_connected).count() as u64,
             quality: self.quality.clone(),
+            shard_panics: 0,
+            shards: Vec::new(),
         }
     }
 }

@@ -72,7 +72,6 @@ impl Shard {
                 self.events.forget_shown(&entry.id, &seat.id);
             }
         }
-        self.endpoints.send_replace(self.seats.len() as u32);
         Some(seat)
     }
 
@@ -100,6 +99,7 @@ impl Shard {
         self.tally.room_panics += 1;
         self.closed += entry.room.stats();
         self.names.remove(&entry.id);
+        self.relay.forget(entry.tag);
         self.timers.set(Key::Room(key), None);
         for (seat, endpoint) in entry.seats {
             if let Some(mut removed) = self.remove(now, endpoint) {
@@ -130,6 +130,5 @@ impl Shard {
             self.say_goodbye(now, &mut seat);
         }
         self.egress.flush(&mut self.tally);
-        self.endpoints.send_replace(0);
     }
 }

@@ -8,6 +8,7 @@ use super::{
         shortfall::{Cause, Shortfall},
         units::Bitrate,
     },
+    Beyond,
     claims::{Claims, by_line},
     ladder::{Rung, height, range, shares},
     live_step,
@@ -87,7 +88,7 @@ impl Answer<'_> {
         allocation.receivers = self.receivers(&sums, &ends);
         allocation.lines = self.lines(&allocation.receivers, &orders);
         allocation.senders = orders.senders;
-        ask_for_long_packets(&mut allocation);
+        ask_for_long_packets(&mut allocation, &self.problem.beyond);
         allocation.sources = orders.sources;
         allocation
     }
@@ -260,7 +261,7 @@ fn full(desk: &Desk<'_>, sums: &Sums) -> u64 {
 
 /// Of each sender whose voice only thin ways hear. Whoever hears several gets them all at one length, so a single wide
 /// way keeps the short ones: they are 40 ms sooner.
-fn ask_for_long_packets(allocation: &mut Allocation) {
+fn ask_for_long_packets(allocation: &mut Allocation, beyond: &Beyond<'_>) {
     let those = |is_thin: bool| -> Vec<EndpointId> {
         let receivers = allocation.receivers.iter();
         let those = receivers.filter(|r| r.voices_wanted > 0 && r.long_packets == is_thin);
@@ -270,7 +271,8 @@ fn ask_for_long_packets(allocation: &mut Allocation) {
     let (thin, wide) = (those(true), those(false));
     for sender in &mut allocation.senders {
         let is_other = |endpoint: &EndpointId| *endpoint != sender.endpoint;
-        sender.long_packets = thin.iter().any(is_other) && !wide.iter().any(is_other);
+        let is_thin = beyond.thin || thin.iter().any(is_other);
+        sender.long_packets = is_thin && !beyond.wide && !wide.iter().any(is_other);
     }
 }
 

@@ -12,6 +12,7 @@
 //!   itself.
 
 mod answer;
+mod beyond;
 mod claims;
 mod ladder;
 mod outcome;
@@ -20,9 +21,11 @@ mod problem;
 mod up;
 mod voices;
 mod ways;
+mod wish;
 
 use std::time::{Duration, Instant};
 
+pub use beyond::{Beyond, Wanted};
 pub use ladder::layer_for;
 pub use outcome::{Allocation, LineUse, Picture, ReceiverGrant, SenderOrder, SlotGrant, SourceOrder};
 pub use problem::{
@@ -72,7 +75,7 @@ pub fn allocate(problem: &Problem<'_>, previous: &Allocation) -> Allocation {
     pictures.give(now, &mut hall, &ladders, Rules::Aim);
     let aims = pictures.aims(&ladders);
     let mut uplinks = Uplinks::new(problem, previous, &senders, &sources);
-    uplinks.give(now, &pictures, &hall, &ladders, &claims);
+    uplinks.give(now, &pictures, &hall, &ladders, &claims, problem.beyond.wanted);
 
     let ladders = real_ladders(now, &sources, &uplinks.orders(now));
     let mut hall = voiced;

@@ -8,7 +8,7 @@ use super::{
         shortfall::Shortfall,
         units::Bitrate,
     },
-    problem::{Demand, LAYERS_MAX},
+    problem::{Demand, Kind, LAYERS_MAX},
 };
 use crate::control::LayerOrder;
 
@@ -192,6 +192,8 @@ pub struct SourceOrder {
     pub layers: [Option<LayerOrder>; LAYERS_MAX],
     /// Why that is less than receivers want; none if it is not.
     pub shortfall: Option<Shortfall>,
+    /// The most important thing that it is wanted for.
+    pub(super) kind: Option<Kind>,
     /// Why a wanted layer is off.
     pub(super) denied: [Option<Shortfall>; LAYERS_MAX],
     /// When somebody last wanted it.

@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
-use super::super::{
-    id::{EndpointId, LineIndex, Rank, SlotId, SourceNumber},
-    units::Bitrate,
+use super::{
+    super::{
+        id::{EndpointId, LineIndex, Rank, SlotId, SourceNumber},
+        units::Bitrate,
+    },
+    Beyond,
 };
 
 /// Most layers of one source.
@@ -25,6 +28,8 @@ pub struct Problem<'a> {
     pub senders: &'a [Sender<'a>],
     /// What may be taken of each line. A line that is not here has no limit; of two entries the last counts.
     pub lines: &'a [Line],
+    /// Who else wants something of the senders.
+    pub beyond: Beyond<'a>,
     /// What the room allows.
     pub policy: Policy,
 }

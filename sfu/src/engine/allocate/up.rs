@@ -7,6 +7,7 @@ use super::{
         shortfall::{Cause, Shortfall},
         units::Bitrate,
     },
+    Wanted,
     claims::Claims,
     ladder::{Range, height, range},
     outcome::{Allocation, SenderOrder, SourceOrder},
@@ -14,6 +15,7 @@ use super::{
     problem::{Kind, LAYERS_MAX, Problem, Sender, Source},
     voices::Hall,
     ways::{Lines, MARGIN_PERCENT, line_shortfall},
+    wish::Wish,
 };
 use crate::control::LayerOrder;
 
@@ -31,16 +33,6 @@ const HEADERS_PERCENT: u64 = 106;
 const OBEYED_PERCENT: u64 = 130;
 /// A bitrate that is to grow by less than this stays, in percent. One that is too great for somebody never does.
 const SAME_PERCENT: u64 = MARGIN_PERCENT - 100;
-
-/// What receivers want of one source.
-#[derive(Debug, Clone, Copy, Default)]
-struct Wish {
-    kind: Option<Kind>,
-    /// More than thumbnails want it.
-    is_brisk: bool,
-    /// The bitrate that the best way of those who stop at that layer takes.
-    layers: [Option<u64>; LAYERS_MAX],
-}
 
 /// One source while things are given out.
 #[derive(Debug, Clone, Copy)]
@@ -115,8 +107,9 @@ impl<'a> Uplinks<'a> {
         hall: &Hall<'_>,
         ladders: &Ladders,
         claims: &Claims,
+        beyond: &[Wanted],
     ) {
-        self.wish(pictures, hall, ladders, claims);
+        self.wish(pictures, hall, ladders, claims, beyond);
         let is_stage = |feed: &Feed<'_>| feed.wish.kind == Some(Kind::Stage);
         for at in self.order.clone() {
             if is_stage(&self.feeds[at]) {
@@ -142,7 +135,14 @@ impl<'a> Uplinks<'a> {
     }
 
     /// What receivers want, from what they could be given.
-    fn wish(&mut self, pictures: &Pictures<'_>, hall: &Hall<'_>, ladders: &Ladders, claims: &Claims) {
+    fn wish(
+        &mut self,
+        pictures: &Pictures<'_>,
+        hall: &Hall<'_>,
+        ladders: &Ladders,
+        claims: &Claims,
+        beyond: &[Wanted],
+    ) {
         let share = |desk: usize| {
             let lines = hall.desks[desk].receiver.lines.iter();
             lines
@@ -163,12 +163,15 @@ impl<'a> Uplinks<'a> {
             let usual = feed.together(layer.into(), |feed, layer| feed.range(layer).usual);
             let takes = if item.is_first { takes } else { takes.min(usual) };
             let kind = item.demand.kind;
-            let wish = &mut feed.wish;
-            wish.kind = Some(wish.kind.map_or(kind, |other| other.min(kind)));
-            wish.is_brisk |= kind != Kind::Thumbnail && !(1..=15).contains(&item.demand.fps);
-            let wanted = &mut wish.layers[usize::from(layer)];
-            // What all of them can take: a bitrate that only the widest way carries throws the others down a layer.
-            *wanted = Some(wanted.unwrap_or(u64::MAX).min(takes));
+            let is_brisk = kind != Kind::Thumbnail && !(1..=15).contains(&item.demand.fps);
+            feed.wish.count(kind, is_brisk);
+            feed.wish.add(layer.into(), takes);
+        }
+        for wanted in beyond {
+            let number = |feed: &Feed<'_>| feed.source.number;
+            if let Ok(at) = self.feeds.binary_search_by_key(&wanted.source, number) {
+                self.feeds[at].wish.join(wanted);
+            }
         }
         let feeds = &self.feeds;
         self.order
@@ -437,6 +440,7 @@ impl Feed<'_> {
             endpoint: sender.endpoint,
             layers: [None; LAYERS_MAX],
             shortfall: self.denied.iter().copied().flatten().next(),
+            kind: self.wish.kind,
             denied: self.denied,
             wanted_at: [None; LAYERS_MAX],
             asked_at: [None; LAYERS_MAX],

@@ -8,6 +8,7 @@ use std::{
 use super::{
     super::{
         allocate::LAYERS_MAX,
+        cascade::LinkId,
         id::{EndpointId, LineIndex, MediaKind, PointNumber, Rank, SlotId, SourceKind, SourceNumber, Ssrc},
         outbound::{Outbound, Raised},
         pacer::Class,
@@ -38,7 +39,13 @@ pub(super) struct Endpoint {
     pub(super) id: EndpointId,
     pub(super) number: PointNumber,
     pub(super) rank: Rank,
+    /// In which other half of the room it is; none: in this one.
+    pub(super) home: Option<LinkId>,
+    /// Another one each time that it joins.
+    pub(super) incarnation: u32,
     pub(super) connected: bool,
+    /// There is a stream that padding can go in.
+    can_pad: bool,
     pub(super) uplink: Uplink,
     /// By kind, in the order of [`SourceKind::ALL`].
     pub(super) sources: [Source; SourceKind::ALL.len()],
@@ -65,9 +72,9 @@ pub(super) struct Endpoint {
     /// How many voices it hears.
     pub(super) voices: usize,
     /// Encodings of each kind that were agreed upon.
-    encodings: [u8; SourceKind::ALL.len()],
+    pub(super) encodings: [u8; SourceKind::ALL.len()],
     /// Its camera sends its layers in one stream.
-    layered: bool,
+    pub(super) layered: bool,
     /// Whether its path loses so much that its voices need redundancy.
     pub(super) need: Need,
     /// Loss since the last look.
@@ -115,7 +122,10 @@ impl Endpoint {
             id: new.endpoint,
             number: new.number,
             rank: new.rank,
+            home: None,
+            incarnation: 0,
             connected: false,
+            can_pad: video.iter().any(Slot::takes_padding),
             uplink: Uplink::new(epoch, &new.media, own),
             sources: SourceKind::ALL.map(|kind| Source::new(new.number.source(kind))),
             audio,
@@ -318,7 +328,7 @@ impl Endpoint {
 
     /// There is a stream that padding can go in.
     pub(super) fn takes_padding(&self) -> bool {
-        self.video.iter().any(Slot::takes_padding)
+        self.can_pad
     }
 
     /// The next packet whose time to go has come, or padding for a probe.
@@ -326,9 +336,9 @@ impl Endpoint {
         if let Some(forward) = self.way.poll(now) {
             return Some(forward);
         }
-        let slot = self.video.iter_mut().find(|slot| slot.takes_padding());
-        let padding = self.way.padding(now, slot.is_some())?;
+        let padding = self.way.padding(now, self.can_pad)?;
         let nobody = self.number.source(SourceKind::Camera);
+        let slot = self.video.iter_mut().find(|slot| slot.takes_padding());
         let forward = slot?.padding(self.id, nobody, padding)?;
         Some(self.way.depart_padding(now, forward))
     }
@@ -408,10 +418,9 @@ impl Endpoint {
     }
 
     /// When it next wants to be told the time.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
         let checks = self.sources.iter().filter_map(|source| source.check_at).min();
-        let can_pad = self.video.iter().any(Slot::takes_padding);
-        [self.report_at, checks, self.way.poll_timeout(can_pad)]
+        [self.report_at, checks, self.way.poll_timeout(self.can_pad)]
             .into_iter()
             .fold(self.uplink.poll_timeout(), soonest)
     }

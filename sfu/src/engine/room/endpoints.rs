@@ -71,10 +71,6 @@ impl Endpoints {
         self.all.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
-
     /// In the order of their ids.
     pub(super) fn keys(&self) -> impl Iterator<Item = EndpointId> {
         self.all.keys().copied()

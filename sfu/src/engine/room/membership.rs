@@ -19,10 +19,16 @@ impl Room {
         if self.endpoints.contains(id) {
             self.leave(now, id);
         }
+        if let Some(&far) = self.numbers.get(&number) {
+            self.remove(now, far);
+        }
         self.numbers.insert(number, id);
         let way_start = new.way_start.unwrap_or(self.policy.way_start);
-        self.endpoints
-            .insert(Endpoint::new(self.epoch, now, way_start, new));
+        let mut endpoint = Endpoint::new(self.epoch, now, way_start, new);
+        endpoint.incarnation = self.cascade.next_incarnation();
+        self.endpoints.insert(endpoint);
+        self.pull_again(number);
+        self.cascade.points_changed();
         for kind in published {
             self.set_published(now, id, kind, true);
         }
@@ -38,9 +44,22 @@ impl Room {
     }
 
     pub(super) fn leave(&mut self, now: Instant, id: EndpointId) -> Option<()> {
+        let number = self.endpoints.get(id)?.number;
+        self.remove(now, id)?;
+        self.cascade.points_changed();
+        if self.cascade.tells_of(number) {
+            self.reconcile(now);
+        }
+        self.plan_now(now);
+        self.assign_voices(now, None);
+        Some(())
+    }
+
+    /// Nothing is left of it, in no slot either.
+    pub(super) fn remove(&mut self, now: Instant, id: EndpointId) -> Option<()> {
         self.endpoints.get(id)?;
         for kind in SourceKind::ALL {
-            self.set_published(now, id, kind, false);
+            self.switch(now, id, kind, false);
         }
         let endpoint = self.endpoints.remove(id)?;
         endpoint.add_to(&mut self.stats);
@@ -53,7 +72,6 @@ impl Room {
         {
             source.subscribers.retain(|subscriber| subscriber.endpoint != id);
         }
-        self.plan_now(now);
         Some(())
     }
 
@@ -75,21 +93,37 @@ impl Room {
         kind: SourceKind,
         on: bool,
     ) -> Option<()> {
+        let number = self.endpoints.get(id)?.source(kind).number;
+        if self.switch(now, id, kind, on)? {
+            self.cascade.points_changed();
+            self.source_changed(now, number);
+        }
+        Some(())
+    }
+
+    /// A source goes on or off. True if it was not; then plan and voices are to be made anew.
+    pub(super) fn switch(
+        &mut self,
+        now: Instant,
+        id: EndpointId,
+        kind: SourceKind,
+        on: bool,
+    ) -> Option<bool> {
         let source = self.endpoints.get_mut(id)?.source_mut(kind);
         if source.on == on {
-            return Some(());
+            return Some(false);
         }
         let number = source.number;
         source.stop(now, &mut self.histories);
         source.on = on;
         if !on {
             self.empty_all(now, number);
+            self.cascade.voices.forget(number);
         }
         if kind == SourceKind::Mic && !on {
             self.speaker.forget(number.point());
             self.look_for_speaker(now);
         }
-        self.source_changed(now, number);
-        Some(())
+        Some(true)
     }
 }

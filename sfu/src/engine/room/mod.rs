@@ -5,9 +5,12 @@
 //! view, a source or a layer changes ([`view`]), never per packet.
 
 mod cpu;
+mod crossing;
 mod distribute;
 mod endpoint;
 mod endpoints;
+mod far;
+mod links;
 mod membership;
 mod meter;
 mod plan;
@@ -33,6 +36,7 @@ use self::{
     distribute::Batch,
     endpoint::Endpoint,
     endpoints::Endpoints,
+    links::Cascade,
     plan::Plan,
     source::{Histories, Source},
 };
@@ -72,6 +76,8 @@ pub struct Room {
     /// Endpoints with something to say, each once.
     dirty: VecDeque<EndpointId>,
     plan: Plan,
+    /// Other halves of the room.
+    cascade: Cascade,
     stats: RoomStats,
 }
 
@@ -107,6 +113,7 @@ impl Room {
             batch: Batch::default(),
             dirty: VecDeque::new(),
             plan: Plan::default(),
+            cascade: Cascade::default(),
             stats: RoomStats::default(),
         }
     }
@@ -118,15 +125,14 @@ impl Room {
 
     /// Whether a [`Input::Join`] would be taken; one that would not changes nothing.
     pub fn check_join(&self, endpoint: EndpointId, number: PointNumber) -> Result<(), JoinRefused> {
-        if self
-            .numbers
-            .get(&number)
-            .is_some_and(|&holder| holder != endpoint)
-        {
+        let holder = self.numbers.get(&number).and_then(|&id| self.endpoints.get(id));
+        // Who is told of by another half may have come over to this one.
+        let is_far = holder.is_some_and(|holder| holder.home.is_some());
+        if !is_far && holder.is_some_and(|holder| holder.id != endpoint) {
             return Err(JoinRefused::NumberTaken);
         }
         let most = usize::from(self.policy.points_max) + usize::from(self.policy.players_max);
-        let full = self.endpoints.len() >= most;
+        let full = self.endpoints.len() - usize::from(is_far) >= most;
         if full && !self.endpoints.contains(endpoint) {
             Err(JoinRefused::Full)
         } else {
@@ -205,8 +211,9 @@ impl Room {
         let number = source.number;
         let sound = source.judge_sound(arrival);
         if arrival.source == SourceKind::Mic {
-            self.hear(now, number.point(), arrival);
+            self.hear(now, number.point(), arrival.level);
         }
+        self.cross(now, from, arrival, &admitted, sound);
         match sound {
             Verdict::Forward => {}
             Verdict::Resume => {
@@ -219,6 +226,7 @@ impl Room {
         self.give_out(from, &admitted);
         if admitted.layers_changed {
             self.distribute();
+            self.cascade.figures_changed(now);
             // After the packet had its chance. Whoever turns to the layer now is served from what was kept, this packet
             // included.
             if arrival.source.media() == MediaKind::Video {
@@ -315,10 +323,15 @@ impl Room {
     /// When [`Room::handle_timeout`] wants to be called next; none: never by itself.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let endpoints = self.endpoints.poll_timeout();
-        [endpoints, self.speaker_at, self.plan.due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            endpoints,
+            self.speaker_at,
+            self.plan.due(),
+            self.cascade.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The payload of a [`Forward`]; none if it is gone by now.
@@ -326,14 +339,17 @@ impl Room {
         self.histories.get(self.now, at).map(|(_, payload)| payload)
     }
 
-    /// How many endpoints are in.
+    /// How many endpoints are in, without those of other halves.
     pub fn len(&self) -> usize {
-        self.endpoints.len()
+        self.endpoints
+            .values()
+            .filter(|endpoint| endpoint.home.is_none())
+            .count()
     }
 
-    /// Nobody is in.
+    /// Nobody is in, but maybe in other halves.
     pub fn is_empty(&self) -> bool {
-        self.endpoints.is_empty()
+        self.len() == 0
     }
 
     /// Who has the floor.
@@ -408,7 +424,7 @@ impl Room {
             .map(|endpoint| endpoint.source_mut(number.kind()))
     }
 
-    /// Asks the sender for a key frame.
+    /// Asks the sender for a key frame, or its half.
     fn ask(&mut self, now: Instant, number: SourceNumber, layer: u8) {
         let Some(&id) = self.numbers.get(&number.point()) else {
             return;
@@ -416,6 +432,12 @@ impl Room {
         let Some(endpoint) = self.endpoints.get_mut(id) else {
             return;
         };
+        if let Some(home) = endpoint.home {
+            if let Some(link) = self.cascade.link_mut(home) {
+                link.ask(number, layer);
+            }
+            return;
+        }
         endpoint.uplink.request_key_frame(now, number.kind(), layer);
         self.touch(id);
     }

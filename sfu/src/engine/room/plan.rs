@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     super::{
-        allocate::{self, Allocation, Demand, Kind, Line, Loss, Policy, Problem, Receiver, Sender},
+        allocate::{self, Allocation, Beyond, Demand, Kind, Line, Loss, Policy, Problem, Receiver, Sender},
         id::{EndpointId, LineIndex, MediaKind, SlotId, SourceKind},
         packet::{LineShare, Output, SlotGrade, SourceGrade, soonest},
         selector::Target,
@@ -128,6 +128,7 @@ impl Room {
         if voices_changed {
             self.assign_voices(now, None);
         }
+        self.cascade.wants_changed(now);
         let is_live = |endpoint: &Endpoint| endpoint.sources.iter().any(Source::is_live);
         if self.endpoints.values().any(is_live) {
             self.plan_at(now + AGAIN);
@@ -145,6 +146,8 @@ impl Room {
             .map(|endpoint| (endpoint, room.demands(endpoint), offers(endpoint)))
             .collect();
         let voices = room.count_voices();
+        let wanted = room.cascade.wanted();
+        let ways = room.cascade.ways();
         let receivers: Vec<Receiver<'_>> = inputs
             .iter()
             .filter(|(endpoint, ..)| endpoint.connected)
@@ -159,6 +162,11 @@ impl Room {
             receivers: &receivers,
             senders: &senders,
             lines: &room.plan.lines,
+            beyond: Beyond {
+                wanted: &wanted,
+                thin: ways.thin,
+                wide: ways.wide,
+            },
             policy: Policy::default(),
         };
         allocate::allocate(&problem, &room.plan.allocation)

@@ -62,21 +62,26 @@ impl Room {
         if !slot.waits_for(target.source, |layer| source.stream_of(layer)) {
             return None;
         }
-        let (first, newest) = source.last_key(now, target.layer?, AGE_MAX, &self.histories)?;
-        let mut packets = vec![first];
-        packets.extend(self.histories.behind(now, first, newest).take(PACKETS_MAX));
-        // What the way up still misses would come to a place in the burst that has no time left for it.
-        let span = packets.last()?.sequence.0 - first.sequence.0;
-        let whole = packets.len() as u64 == span + 1;
+        let mut packets = self.kept(now, target.source, target.layer?)?;
         let bytes: u64 = packets.iter().map(|packet| u64::from(packet.size)).sum();
-        let fits = whole
-            && packets.len() <= PACKETS_MAX
-            && bytes <= endpoint.way.planned().over(TIME_MAX).as_bytes()
+        let fits = bytes <= endpoint.way.planned().over(TIME_MAX).as_bytes()
             && endpoint.way.takes(packets.len(), bytes);
         fits.then(|| {
             squeeze(&mut packets);
             (target.source, packets)
         })
+    }
+
+    /// The last key frame of a layer and everything behind it, if it is young, small and whole.
+    pub(super) fn kept(&self, now: Instant, number: SourceNumber, layer: u8) -> Option<Vec<SourcePacket>> {
+        let source = self.source(number)?;
+        let (first, newest) = source.last_key(now, layer, AGE_MAX, &self.histories)?;
+        let mut packets = vec![first];
+        packets.extend(self.histories.behind(now, first, newest).take(PACKETS_MAX));
+        // What the way up still misses would come to a place in the burst that has no time left for it.
+        let span = packets.last()?.sequence.0 - first.sequence.0;
+        let whole = packets.len() as u64 == span + 1;
+        (whole && packets.len() <= PACKETS_MAX).then_some(packets)
     }
 }
 

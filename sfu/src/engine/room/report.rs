@@ -54,7 +54,7 @@ fn permille(part: u64, whole: u64) -> u32 {
 }
 
 impl Room {
-    /// Everybody, by number. Losses are those since the last look, at least a second.
+    /// Everybody in this half, by number. Losses are those since the last look, at least a second.
     pub fn report(&mut self, now: Instant) -> Vec<PointReport> {
         let now = self.advance(now);
         for endpoint in self.endpoints.values_mut() {
@@ -62,7 +62,8 @@ impl Room {
             endpoint.window.look(now, path, uplink);
         }
         let everybody = self.numbers.values().filter_map(|&id| self.endpoints.get(id));
-        everybody.map(|endpoint| self.report_of(endpoint)).collect()
+        let here = everybody.filter(|endpoint| endpoint.home.is_none());
+        here.map(|endpoint| self.report_of(endpoint)).collect()
     }
 
     fn report_of(&self, endpoint: &Endpoint) -> PointReport {

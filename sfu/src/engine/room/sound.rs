@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     super::{
-        arrival::Arrival,
+        arrival::{Arrival, AudioLevel},
         id::{MediaKind, PointNumber},
         silence::Verdict,
     },
@@ -27,10 +27,8 @@ impl Source {
 
 impl Room {
     /// A voice's loudness counts, whether it is forwarded or not.
-    pub(super) fn hear(&mut self, now: Instant, point: PointNumber, arrival: &Arrival<'_>) {
-        let (level, voice) = arrival
-            .level
-            .map_or((LEVEL_UNKNOWN, true), |level| (level.level, level.voice));
+    pub(super) fn hear(&mut self, now: Instant, point: PointNumber, level: Option<AudioLevel>) {
+        let (level, voice) = level.map_or((LEVEL_UNKNOWN, true), |level| (level.level, level.voice));
         self.speaker.feed(now, point, level, voice);
         match self.speaker_at {
             Some(at) if at <= now => self.look_for_speaker(now),

@@ -1,9 +1,11 @@
 //! One source of an endpoint: its layers, their histories, and the slots that may show it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
+
+use rustc_hash::FxHashMap;
 
 use super::{
     super::{
@@ -15,12 +17,13 @@ use super::{
         outbound::Raised,
         packet::{Codec, PacketRef, soonest},
         rewriter::Original,
-        selector::LayerStream,
+        selector::{LayerSet, LayerStream},
         seq::Seq,
         silence::Silence,
         slot::SourcePacket,
         units::Bitrate,
     },
+    far::Told,
     meter::Meter,
 };
 use crate::wire::codec::{av1, h264, vp8, vp9};
@@ -28,7 +31,7 @@ use crate::wire::codec::{av1, h264, vp8, vp9};
 /// All histories of a room. Numbers are never used again, so that an old reference finds nothing.
 #[derive(Debug, Default)]
 pub(super) struct Histories {
-    all: BTreeMap<u32, Box<History<Original>>>,
+    all: FxHashMap<u32, Box<History<Original>>>,
     next: u32,
     /// Nothing is added to these any more, but some of their packets have a number already and wait to be sent, or may be
     /// asked for again. The oldest first.
@@ -108,6 +111,15 @@ impl Histories {
 pub(super) struct Subscriber {
     pub(super) endpoint: EndpointId,
     pub(super) slot: SlotId,
+    /// Packets of other layers need not be offered to it.
+    pub(super) layers: LayerSet,
+}
+
+impl Subscriber {
+    /// The same slot.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        (self.endpoint, self.slot) == (other.endpoint, other.slot)
+    }
 }
 
 /// What one endpoint sends of one kind.
@@ -123,32 +135,36 @@ pub(super) struct Source {
     /// When to look after dead layers and waiting slots.
     pub(super) check_at: Option<Instant>,
     /// It sends its spatial layers in one stream, which is that of layer 0.
-    svc: bool,
+    pub(super) svc: bool,
     /// Of what came last.
     pub(super) codec: Option<Codec>,
-    layers: [Layer; LAYERS_MAX],
+    pub(super) layers: [Layer; LAYERS_MAX],
     /// Of sound.
     pub(super) silence: Silence,
+    /// Which links want each layer, a bit for each.
+    pub(super) pulled: [u64; LAYERS_MAX],
+    /// Of a source in another half of the room.
+    pub(super) told: Option<Told>,
 }
 
 /// A simulcast layer with its stream, or a spatial layer.
 #[derive(Debug, Default)]
-struct Layer {
-    current: Option<Current>,
-    live: bool,
+pub(super) struct Layer {
+    pub(super) current: Option<Current>,
+    pub(super) live: bool,
     last: Option<Instant>,
-    height: Option<u16>,
+    pub(super) height: Option<u16>,
     meter: Meter,
 }
 
 /// The stream that a layer arrives in.
 #[derive(Debug)]
-struct Current {
+pub(super) struct Current {
     stream: u32,
     history: u32,
     highest: Seq,
     /// Where the last key frame begins, and when it came.
-    key: Option<(Seq, Instant)>,
+    pub(super) key: Option<(Seq, Instant)>,
 }
 
 /// A packet that was let in.
@@ -182,6 +198,8 @@ impl Source {
             codec: None,
             layers: Default::default(),
             silence: Silence::default(),
+            pulled: [0; LAYERS_MAX],
+            told: None,
         }
     }
 
@@ -234,7 +252,7 @@ impl Source {
             .meter
             .add(now, temporal, u64::from(packet.size) + PACKET_OVERHEAD);
         layer.last = layer.last.max(Some(now));
-        let woke = !std::mem::replace(&mut layer.live, true);
+        let woke = self.told.is_none() && !std::mem::replace(&mut layer.live, true);
         if woke && self.is_video() {
             self.check_at = soonest(self.check_at, Some(now + LAYER_SILENCE));
         }
@@ -272,6 +290,9 @@ impl Source {
 
     /// What it has to offer, lowest layer first, of which `encodings` were agreed upon.
     pub(super) fn offers(&self, encodings: u8) -> [Offer; LAYERS_MAX] {
+        if let Some(told) = &self.told {
+            return told.offers;
+        }
         let (mut index, mut below) = (0, Bitrate::ZERO);
         self.layers.each_ref().map(|layer| {
             index += 1;
@@ -363,6 +384,8 @@ impl Source {
         let key = lowest.current.as_ref().and_then(|current| current.key);
         self.number.kind() == SourceKind::Camera
             && self.subscribers.is_empty()
+            && self.pulled[0] == 0
+            && self.told.is_none()
             && lowest.live
             && key.is_none_or(|(_, at)| now.saturating_duration_since(at) >= WARM)
     }
@@ -370,6 +393,10 @@ impl Source {
     /// Finds layers that died. True if any did. Sets the time of the next look at the living ones.
     pub(super) fn check_layers(&mut self, now: Instant) -> bool {
         self.check_at = None;
+        if self.told.is_some() {
+            self.check_told(now);
+            return false; // its own half tells
+        }
         let mut died = false;
         for layer in self.layers.iter_mut().filter(|layer| layer.live) {
             let dead_at = layer.last.map_or(now, |last| last + LAYER_SILENCE);
@@ -383,9 +410,18 @@ impl Source {
         died
     }
 
+    /// Takes the place of what the same slot wanted before.
     pub(super) fn subscribe(&mut self, subscriber: Subscriber) {
-        if !self.subscribers.contains(&subscriber) {
-            self.subscribers.push(subscriber);
+        match self.subscribers.iter_mut().find(|known| known.is_of(&subscriber)) {
+            Some(known) => *known = subscriber,
+            None => self.subscribers.push(subscriber),
+        }
+    }
+
+    /// That slot wants no other layers any more, if it still wants the source.
+    pub(super) fn narrow(&mut self, subscriber: Subscriber) {
+        if let Some(known) = self.subscribers.iter_mut().find(|known| known.is_of(&subscriber)) {
+            *known = subscriber;
         }
     }
 
@@ -400,6 +436,7 @@ impl Source {
         self.subscribers.clear();
         self.check_at = None;
         self.on = false;
+        self.told = self.told.map(|_| Told::default());
     }
 }
 

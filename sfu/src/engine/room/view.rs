@@ -93,15 +93,18 @@ impl Room {
             return;
         };
         slot.set_target(now, target);
+        self.cascade.wants_changed(now);
         let Some(target) = target else {
             endpoint.empty(slot_id);
             self.touch(id);
             return;
         };
+        let layers = slot.may_pass(target.source);
         if let Some(source) = self.source_mut(target.source) {
             source.subscribe(Subscriber {
                 endpoint: id,
                 slot: slot_id,
+                layers,
             });
         }
     }
@@ -123,7 +126,7 @@ impl Room {
             .source(number)
             .map(|source| source.subscribers.clone())
             .unwrap_or_default();
-        for Subscriber { endpoint, slot } in subscribers {
+        for Subscriber { endpoint, slot, .. } in subscribers {
             if self.ask_if_waiting(now, number, endpoint, slot) {
                 self.empty_if_stale(now, endpoint, slot);
             }
@@ -166,6 +169,7 @@ impl Room {
         let (number, died) = (source.number, source.check_layers(now));
         let cold = source.is_cold(now);
         if died {
+            self.cascade.figures_changed(now);
             self.plan_now(now);
         }
         self.ask_for_waiting(now, number);
@@ -188,14 +192,19 @@ impl Room {
                 return;
             };
             let number = source.number;
-            let seen = source.subscribers.iter().any(|subscriber| {
-                let slot = self
-                    .endpoints
-                    .get(subscriber.endpoint)
-                    .and_then(|e| e.slot(subscriber.slot));
-                let shown = slot.and_then(Slot::shown);
-                shown.is_some_and(|shown| shown.source == number && shown.layer == broken.layer)
-            });
+            let crosses = source
+                .pulled
+                .get(usize::from(broken.layer))
+                .is_some_and(|&links| links != 0);
+            let seen = crosses
+                || source.subscribers.iter().any(|subscriber| {
+                    let slot = self
+                        .endpoints
+                        .get(subscriber.endpoint)
+                        .and_then(|e| e.slot(subscriber.slot));
+                    let shown = slot.and_then(Slot::shown);
+                    shown.is_some_and(|shown| shown.source == number && shown.layer == broken.layer)
+                });
             if seen {
                 self.ask(now, number, broken.layer);
             }
@@ -204,6 +213,7 @@ impl Room {
 
     /// Looks who is loudest; with more voices than slots also who is to be heard.
     pub(super) fn look_for_speaker(&mut self, now: Instant) {
+        self.elect(now);
         if let Some(speaker) = self.speaker.update(now) {
             self.outputs.push_back(Output::Speaker(speaker));
         }

@@ -159,6 +159,7 @@ impl Scene {
                 receivers: &receivers,
                 senders: &senders,
                 lines: &self.lines,
+                beyond: Beyond::default(),
                 policy: self.policy,
             },
             previous,

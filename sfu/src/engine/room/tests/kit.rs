@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{
     super::{
+        cascade::{CascadeBatch, LinkId},
         id::Rank,
-        packet::{NewEndpoint, Purpose, StreamOrigin},
+        packet::{NewEndpoint, Purpose, SourceGrade, StreamOrigin},
         selector::LayerStream,
         testing::{base, ms},
     },
@@ -38,6 +39,10 @@ pub(super) struct Kit {
     slot_changes: Vec<(u32, SlotChange)>,
     rtcp: Vec<(u32, Vec<u8>)>,
     asked: BTreeSet<u32>,
+    /// What senders were last told to send.
+    pub(super) orders: BTreeMap<u32, Vec<SourceGrade>>,
+    /// What the room said to other halves.
+    pub(super) crossed: Vec<(LinkId, CascadeBatch)>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -92,6 +97,8 @@ impl Kit {
             slot_changes: Vec::new(),
             rtcp: Vec::new(),
             asked: BTreeSet::new(),
+            orders: BTreeMap::new(),
+            crossed: Vec::new(),
         };
         (1..=points).for_each(|number| kit.join(number));
         kit
@@ -279,13 +286,18 @@ impl Kit {
             .push(Received::read(self.now, forward, &bytes[..length]));
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         let mut forwards = Vec::new();
         self.room.poll_forwards(&mut forwards);
         forwards.iter().for_each(|forward| self.receive(forward));
         while let Some(output) = self.room.poll_output() {
             match output {
-                Output::Quality { .. } | Output::Send { .. } => {}
+                Output::Quality { .. } => {}
+                Output::Send {
+                    endpoint, sources, ..
+                } => {
+                    self.orders.insert(endpoint.0, sources);
+                }
                 Output::Slots { endpoint, changes } => {
                     self.slot_changes
                         .extend(changes.into_iter().map(|change| (endpoint.0, change)));
@@ -303,6 +315,10 @@ impl Kit {
                 }
                 Output::Speaker(_) => {}
             }
+        }
+        let mut batch = CascadeBatch::default();
+        while let Some(link) = self.room.poll_cascade(self.now, &mut batch) {
+            self.crossed.push((link, std::mem::take(&mut batch)));
         }
     }
 
