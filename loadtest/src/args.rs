@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::lean::BYTES_MIN;
+use crate::lean::{BYTES_MIN, PatternPlan, Sizes};
 
 /// Whom to play against, whom to watch, how to tell.
 #[derive(Debug, Clone, clap::Args)]
@@ -137,6 +137,43 @@ pub(crate) struct ChurnArgs {
     pub(crate) stay: u64,
 }
 
+/// What packets are sent.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PacketArgs {
+    /// Packets of a frame.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub(crate) frame: u32,
+    /// The packets of a frame leave one by one over its time, not all at once.
+    #[arg(long)]
+    pub(crate) even: bool,
+    /// Sound instead of pictures, every packet alone.
+    #[arg(long)]
+    pub(crate) sound: bool,
+    /// Bytes of a packet as it is forwarded, with its tag; of the longest where they differ.
+    #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u16).range(BYTES_MIN as i64..=1_200))]
+    pub(crate) bytes: u16,
+    /// Whether the packets of a frame are equally long.
+    #[arg(long, value_enum, default_value_t = Sizes::Equal)]
+    pub(crate) sizes: Sizes,
+    /// Receivers take packets one by one, not in the runs that the kernel joins (`UDP_GRO`).
+    #[arg(long)]
+    pub(crate) single: bool,
+}
+
+impl PacketArgs {
+    /// The same with so many packets a second of each sender.
+    pub(crate) fn plan(&self, rate: u32) -> PatternPlan {
+        PatternPlan {
+            sound: self.sound,
+            rate,
+            frame: if self.sound { 1 } else { self.frame },
+            even: self.even || self.sound,
+            bytes: usize::from(self.bytes),
+            sizes: self.sizes,
+        }
+    }
+}
+
 /// Packets of one size at one rate from few points to many: what forwarding costs.
 ///
 /// Lean points. Each sender has one layer of packets without pictures; everybody else sees all of the senders (with --sound: hears
@@ -154,18 +191,8 @@ pub(crate) struct FanArgs {
     /// Packets a second of each sender; several: one step each.
     #[arg(long, value_delimiter = ',', default_values_t = [300], value_parser = clap::value_parser!(u32).range(1..=5000))]
     pub(crate) rate: Vec<u32>,
-    /// Packets of a frame.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
-    pub(crate) frame: u32,
-    /// The packets of a frame leave one by one over its time, not all at once.
-    #[arg(long)]
-    pub(crate) even: bool,
-    /// Sound instead of pictures, every packet alone.
-    #[arg(long)]
-    pub(crate) sound: bool,
-    /// Bytes of a packet as it is forwarded, with its tag.
-    #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u16).range(BYTES_MIN as i64..=1_200))]
-    pub(crate) bytes: u16,
+    #[command(flatten)]
+    pub(crate) packets: PacketArgs,
     /// How long each step takes after the last has joined.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,
@@ -217,18 +244,8 @@ pub(crate) struct SessionArgs {
     /// Packets a second of a stream.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=5000))]
     pub(crate) rate: u32,
-    /// Packets of a frame.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
-    pub(crate) frame: u32,
-    /// The packets of a frame leave one by one over its time, not all at once.
-    #[arg(long)]
-    pub(crate) even: bool,
-    /// Sound instead of pictures, every packet alone.
-    #[arg(long)]
-    pub(crate) sound: bool,
-    /// Bytes of a packet as it is forwarded, with its tag.
-    #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u16).range(BYTES_MIN as i64..=1_200))]
-    pub(crate) bytes: u16,
+    #[command(flatten)]
+    pub(crate) packets: PacketArgs,
     /// How long they stay after the last has come in.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,

@@ -1,25 +1,24 @@
 //! `diemcau-load bench`: the goals of forwarding on this machine, each against a server of its own, beside the bare loop.
 
 mod cases;
+mod goal;
+mod own_server;
+mod scale;
 
 use std::{
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{ArgMatches, Command, FromArgMatches};
-use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::Child,
-    sync::watch,
+use tokio::sync::watch;
+
+use self::{
+    cases::{Case, Shape, cases},
+    goal::{Goal, beyond_histories},
+    own_server::{Ready, Server},
 };
-
-use cases::{Asks, Case, Shape, cases};
-
 use crate::{
     course,
     limit::{self, Way},
@@ -29,13 +28,8 @@ use crate::{
     server::Watched,
 };
 
-/// Longest wait for the server to say that it is ready, and to end.
-const SERVER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the bare loop is measured for each case.
 const LIMIT_SPAN: Duration = Duration::from_secs(1);
-
-/// The room of the cases: with place for all of their points.
-const ROOM: &str = "[[rooms]]\nid = \"demo\"\npoints_max = 1000\n";
 
 /// Runs the cases of the goals, each against a server that it starts, and prints what a packet costs beside what it costs the bare loop
 /// with the same runs.
@@ -62,6 +56,8 @@ pub(crate) fn command() -> Command {
     <BenchArgs as clap::Args>::augment_args(Command::new("bench"))
 }
 
+pub(crate) use self::scale::{command as scale_command, run as run_scale};
+
 impl Case {
     fn scenario(&self, ready: &Ready, seconds: u64) -> Scenario {
         let (sends, slots, stage, all_layers, voices) = match self.shape {
@@ -74,24 +70,22 @@ impl Case {
                 all_layers,
             } => (Sends::Clips, 1 + thumbs, stage, all_layers, 3),
         };
-        let pids = match self.asks {
-            Asks::Storm => vec![ready.node_pid, ready.own_pid],
-            _ => vec![ready.node_pid],
+        let storm = matches!(self.goal, Goal::Storm { .. });
+        let pids = match storm {
+            true => vec![ready.node_pid, ready.own_pid],
+            false => vec![ready.node_pid],
         };
         Scenario {
             url: ready.http.clone(),
             tokens: vec![ready.token.clone()],
             points: self.points,
             hold: Duration::ZERO,
-            warm: Duration::from_secs(match (self.asks, self.shape) {
-                (Asks::Storm, _) => 0,
-                (_, Shape::Pattern(_)) => 30,
+            warm: Duration::from_secs(match self.shape {
+                _ if storm => 0,
+                Shape::Pattern(_) => 30,
                 _ => 8,
             }),
-            expected: match self.shape {
-                Shape::Pattern(plan) => Some(plan.expected(self.senders, self.points)),
-                _ => None,
-            },
+            expected: self.expected(),
             meeting: Duration::from_secs(seconds),
             layers: if matches!(sends, Sends::Pattern(_)) { 1 } else { 3 },
             slots,
@@ -103,11 +97,12 @@ impl Case {
             },
             speakers: 3,
             turn: Duration::from_secs(30),
-            join_pause: Duration::from_millis(if self.asks == Asks::Storm { 0 } else { 20 }),
+            join_pause: Duration::from_millis(if storm { 0 } else { 20 }),
             standing: 0,
             stay: None,
             seed: 1,
             lean: true,
+            joined: self.joined,
             verify: 0,
             voices,
             senders: self.senders,
@@ -134,39 +129,41 @@ impl Case {
             bytes: plan.bytes,
             receivers: self.points as usize,
             rate: plan.rate * self.senders,
-            joined: true,
+            joined: self.joined,
             span: LIMIT_SPAN,
         };
         limit::measure(&case).ok().map(|ns| ns / 1_000.0)
     }
 
-    fn row(&self, report: &Report) -> String {
+    /// Packets a second that should come.
+    fn expected(&self) -> Option<f64> {
+        match self.shape {
+            Shape::Pattern(plan) => Some(plan.expected(self.senders, self.points)),
+            _ => None,
+        }
+    }
+
+    /// `first`: CPU per packet in the first case that is compared by growth.
+    fn row(&self, report: &Report, first: Option<f64>) -> String {
         let summary = report.summary();
         let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
-        let us = summary.server_cpu_us_per_forwarded;
         let run = summary.gso_run_mean;
         let bare = run.and_then(|run| self.bare_loop(run));
-        let figure = match self.asks {
-            Asks::Packet | Asks::Meeting => us.map_or("-".to_owned(), |us| format!("{us:.2} us")),
-            Asks::Idle => summary.server_cpu_cores.map_or("-".to_owned(), |cores| {
-                format!("{:.3} ms/s", cores * 1e3 / f64::from(self.points))
-            }),
-            Asks::Storm => {
-                let cpu = summary.server_cpu_ms_per_join;
-                format!(
-                    "{} ms each",
-                    cpu.map_or("-".to_owned(), |cpu| format!("{cpu:.1}"))
-                )
-            }
+        let ratio = summary.server_cpu_us_per_forwarded.zip(bare);
+        let verdict = match self.goal.is_held(&summary, self.expected(), first) {
+            true => "held",
+            false => "short",
         };
-        let ratio = us.zip(bare).map_or("-".to_owned(), |(us, bare)| {
-            format!("{:.2} x {bare:.2}", us / bare)
-        });
         format!(
-            "{:<68} {figure:>12} {:>18} {:>6} {ratio:>12} {:>9} {:>7} {:>13} {:>6} {:>6}",
+            "{:<68} {:>12} {:>24} {verdict:>7} {:>6} {:>12} {:>9} {:>7} {:>13} {:>6} {:>6}",
             self.name,
-            self.goal,
+            self.goal.figure(&summary),
+            self.goal.words(),
             run.map_or("n/a".to_owned(), |run| format!("{run:.1}")),
+            ratio.map_or("-".to_owned(), |(us, bare)| format!(
+                "{:.2} x {bare:.2}",
+                us / bare
+            )),
             ms(summary.packets_forwarded_per_second.map(f64::round)),
             format!(
                 "{}+{}",
@@ -183,10 +180,15 @@ impl Case {
     /// What a crowd's case tells beyond the row.
     fn more(&self, summary: &Summary) -> String {
         let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.0} ms"));
-        match self.asks {
-            Asks::Packet | Asks::Idle => String::new(),
-            Asks::Meeting | Asks::Storm => format!(
-                "\n    {} of {} joined; join p50 {} p99 {} max {}; first key frame p50 {} p99 {}; {:.0} kB per point; {} undecodable, {} freezes; {:?}",
+        match self.goal {
+            Goal::Packet(_) | Goal::Idle(_) | Goal::Growth(_) => String::new(),
+            Goal::Latency { .. } => format!(
+                "\n    at {:.0} packets a second of the sender",
+                summary.packets_forwarded_per_second.unwrap_or_default()
+                    / f64::from(self.points - self.senders)
+            ),
+            Goal::Meeting { .. } | Goal::Storm { .. } => format!(
+                "\n    {} of {} joined; join p50 {} p99 {} max {}; first key frame p50 {} p99 {}; {:.0} kB per point, {:.0} beside histories; {} undecodable, {} freezes; {:?}",
                 summary.joined,
                 summary.points,
                 ms(summary.join_ms_p50),
@@ -195,6 +197,7 @@ impl Case {
                 ms(summary.first_key_frame_ms_p50),
                 ms(summary.first_key_frame_ms_p99),
                 summary.server_rss_kb_per_point.unwrap_or_default(),
+                beyond_histories(summary).unwrap_or_default(),
                 summary.frames_undecodable,
                 summary.freezes,
                 summary.layer_mix,
@@ -206,10 +209,7 @@ impl Case {
 /// Runs the cases.
 pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let args = BenchArgs::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    let program = match &args.server {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()?.with_file_name("diemcau"),
-    };
+    let program = program(args.server.as_ref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(bench(&args, &program))
 }
@@ -217,11 +217,21 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 async fn bench(args: &BenchArgs, program: &Path) -> anyhow::Result<()> {
     println!("{}", machine::describe());
     println!(
-        "loopback, tester on the same cores, its receivers with UDP_GRO; lost: in the node + in the tester's sockets\n"
+        "loopback, tester on the same cores, its receivers with UDP_GRO where nothing else is said; lost: in the node + in the tester's sockets\n"
     );
     println!(
-        "{:<68} {:>12} {:>18} {:>6} {:>12} {:>9} {:>7} {:>13} {:>6} {:>6}",
-        "case", "node CPU", "goal", "run", "x bare loop", "packets/s", "lost", "p50 p99 ms", "node", "tester"
+        "{:<68} {:>12} {:>24} {:>7} {:>6} {:>12} {:>9} {:>7} {:>13} {:>6} {:>6}",
+        "case",
+        "node CPU",
+        "goal",
+        "verdict",
+        "run",
+        "x bare loop",
+        "packets/s",
+        "lost",
+        "p50 p99 ms",
+        "node",
+        "tester"
     );
     let mut json = args
         .json
@@ -229,14 +239,14 @@ async fn bench(args: &BenchArgs, program: &Path) -> anyhow::Result<()> {
         .map(std::fs::File::create)
         .transpose()
         .context("--json")?;
-    // Nobody stops it early but by ending it, and its servers with it.
-    let (_stop, stopped) = watch::channel(false);
+    let mut first = None;
     for case in cases().iter().filter(|case| case.name.contains(&args.only)) {
-        let server = Server::start(program).await?;
-        let scenario = case.scenario(&server.ready, args.seconds);
-        let report = course::run(scenario, stopped.clone()).await;
-        server.stop().await;
-        println!("{}", case.row(&report));
+        let report = measure(case, program, args.seconds).await?;
+        let summary = report.summary();
+        if matches!(case.goal, Goal::Growth(_)) {
+            first = first.or(summary.server_cpu_us_per_forwarded);
+        }
+        println!("{}", case.row(&report, first));
         for words in report
             .reports
             .iter()
@@ -246,7 +256,7 @@ async fn bench(args: &BenchArgs, program: &Path) -> anyhow::Result<()> {
             println!("    {words}");
         }
         if let Some(file) = &mut json {
-            let result = serde_json::json!({"case": case.name, "result": report.summary()});
+            let result = serde_json::json!({"case": case.name, "result": summary});
             serde_json::to_writer(&mut *file, &result)?;
             std::io::Write::write_all(file, b"\n")?;
         }
@@ -254,59 +264,40 @@ async fn bench(args: &BenchArgs, program: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the server says when it is ready.
-#[derive(Debug, Deserialize)]
-struct Ready {
-    http: String,
-    metrics: String,
-    node_pid: u32,
-    token: String,
-    #[serde(skip)]
-    own_pid: u32,
-}
+/// Half of a core, and how long it is looked for.
+const HALF: f64 = 0.5;
+const LOOK_SECONDS: u64 = 3;
+/// Rates that are tried for half a core: what a way is taken to carry at most lies above.
+const RATES: std::ops::RangeInclusive<f64> = 50.0..=1_800.0;
 
-/// A server of this program's own.
-struct Server {
-    ready: Ready,
-    child: Child,
-    data: PathBuf,
-}
-
-impl Server {
-    async fn start(program: &Path) -> anyhow::Result<Self> {
-        let data = std::env::temp_dir().join(format!("diemcau-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&data).context("a folder for the server")?;
-        let config = data.join("bench.toml");
-        std::fs::write(&config, ROOM).context("a configuration for the server")?;
-        let mut child = tokio::process::Command::new(program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--ready-json", "--data"])
-            .arg(&data)
-            .arg("--config")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        let out = child.stdout.take().context("no output")?;
-        let mut lines = BufReader::new(out).lines();
-        let Ok(line) = tokio::time::timeout(SERVER_TIMEOUT, lines.next_line()).await else {
-            bail!("the server is not ready in time");
-        };
-        let line = line?.context("the server ended before it was ready")?;
-        let mut ready: Ready = serde_json::from_str(&line).context("what the server said")?;
-        ready.own_pid = child.id().unwrap_or_default();
-        Ok(Self { ready, child, data })
-    }
-
-    /// Ends both of its processes.
-    async fn stop(mut self) {
-        let pid = Pid::from_raw(self.ready.own_pid.cast_signed());
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, Signal::TERM);
+/// Plays a case against a server of its own. For the latency at half load the rate is found first.
+async fn measure(case: &Case, program: &Path, seconds: u64) -> anyhow::Result<Report> {
+    let case = match (case.goal, case.shape) {
+        (Goal::Latency { .. }, Shape::Pattern(plan)) => {
+            let tried = play(case, program, LOOK_SECONDS).await?.summary();
+            let cores = tried.server_cpu_cores.filter(|&cores| cores > 0.0);
+            let rate = f64::from(plan.rate) * HALF / cores.context("the node's CPU time cannot be seen")?;
+            case.at_rate(rate.clamp(*RATES.start(), *RATES.end()) as u32)
         }
-        let _ = tokio::time::timeout(SERVER_TIMEOUT, self.child.wait()).await;
-        let _ = std::fs::remove_dir_all(&self.data);
+        _ => case.clone(),
+    };
+    play(&case, program, seconds).await
+}
+
+/// Plays a case against a server of its own.
+async fn play(case: &Case, program: &Path, seconds: u64) -> anyhow::Result<Report> {
+    // Nobody stops it early but by ending it, and its servers with it.
+    let (_stop, stopped) = watch::channel(false);
+    let server = Server::start(program).await?;
+    let report = course::run(case.scenario(&server.ready, seconds), stopped).await;
+    server.stop().await;
+    Ok(report)
+}
+
+/// The program `diemcau`: the one that is named, or the one beside this.
+fn program(named: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
+    match named {
+        Some(program) => Ok(program.clone()),
+        None => Ok(std::env::current_exe()?.with_file_name("diemcau")),
     }
 }

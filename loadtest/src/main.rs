@@ -57,7 +57,10 @@ fn main() -> ExitCode {
     // Points are played when no subcommand is named, so their arguments stand beside it and not under a name of their own.
     let command = runs::commands(Args::command()).subcommand(line::command());
     #[cfg(target_os = "linux")]
-    let command = command.subcommand(limit::command()).subcommand(bench::command());
+    let command = command
+        .subcommand(limit::command())
+        .subcommand(bench::command())
+        .subcommand(bench::scale_command());
     let command = command
         .subcommand_negates_reqs(true)
         .args_conflicts_with_subcommands(true);
@@ -68,6 +71,8 @@ fn main() -> ExitCode {
         Some(("limit", matches)) => return exit(limit::run(matches).map(|()| true)),
         #[cfg(target_os = "linux")]
         Some(("bench", matches)) => return exit(bench::run(matches).map(|()| true)),
+        #[cfg(target_os = "linux")]
+        Some(("scale", matches)) => return exit(bench::run_scale(matches).map(|()| true)),
         _ => {}
     }
     let (name, matches) = match matches.subcommand() {

@@ -1,17 +1,14 @@
 //! What a run came to: a table for people, one JSON object for scripts.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+mod table;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 pub(crate) use crate::histogram::Histogram;
 
-use crate::{
-    check::{SlotCounts, Violation},
-    media_path::MediaReport,
-    sender::SenderCounts,
-    server::ServerFigures,
-};
+use crate::{check::SlotCounts, media_path::MediaReport, sender::SenderCounts, server::ServerFigures};
 
 /// The object of `--json`. Its keys stay.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -76,6 +73,8 @@ pub(crate) struct Summary {
     pub(crate) tester_cpu_cores: f64,
     /// Memory that the processes watched took for the points, for each of them.
     pub(crate) server_rss_kb_per_point: Option<f64>,
+    /// Of that, what the server tells that it keeps of all streams.
+    pub(crate) server_history_kb_per_point: Option<f64>,
     /// The same in the course of the meeting, all of it, in kB.
     pub(crate) server_rss_kb: Vec<u64>,
     /// By how much its last quarter is above its second, in percent: near zero if nothing is left behind.
@@ -236,6 +235,10 @@ impl Report {
             server_rss_kb_per_point: self
                 .rss_kb_grown
                 .map(|grown| rounded(grown as f64 / f64::from(self.joined().max(1)))),
+            server_history_kb_per_point: self
+                .server
+                .history_bytes
+                .map(|bytes| rounded(bytes as f64 / 1_024.0 / f64::from(self.joined().max(1)))),
             server_rss_kb: self.rss_kb.clone(),
             server_rss_growth_percent: growth_percent(&self.rss_kb),
             gso_run_mean: self.server.gso_run_mean.map(rounded),
@@ -281,135 +284,6 @@ impl Report {
             && self.reports.iter().all(|report| report.failure.is_none())
     }
 
-    /// The table.
-    pub(crate) fn table(&self) -> String {
-        let summary = self.summary();
-        let received = self.received();
-        let (mut sent, mut nacks, mut plis) = (SenderCounts::default(), 0, 0);
-        for report in &self.reports {
-            sent.packets += report.sent.packets;
-            sent.repairs += report.sent.repairs;
-            sent.key_frames += report.sent.key_frames;
-            sent.late += report.sent.late;
-            nacks += report.nacks;
-            plis += report.key_frame_requests;
-        }
-        let mut out = String::new();
-        let mut row = |name: &str, value: String| {
-            let _ = writeln!(out, "{name:<28} {value}");
-        };
-        let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"));
-        row(
-            "points joined",
-            format!("{} of {}", summary.joined, summary.points),
-        );
-        row("meeting", format!("{:.1} s", summary.seconds));
-        row(
-            "packets sent",
-            format!("{} ({} again, as asked)", sent.packets, sent.repairs),
-        );
-        row(
-            "packets received",
-            format!("{} ({} repaired)", summary.packets_forwarded, received.repaired),
-        );
-        row(
-            "frames and sounds",
-            format!("{} ({} not decodable)", received.units, received.undecodable),
-        );
-        row("switches in slots", received.switches.to_string());
-        row("lost after repair", summary.packets_lost_after_repair.to_string());
-        row("continuity errors", summary.continuity_errors.to_string());
-        for violation in Violation::ALL {
-            let count = received.violations[violation as usize];
-            if count > 0 {
-                row(&format!("  {violation:?}"), count.to_string());
-            }
-        }
-        row("NACK, PLI sent", format!("{nacks}, {plis}"));
-        row("key frames when asked", sent.key_frames.to_string());
-        row(
-            "latency p50, p99",
-            format!("{}, {}", ms(summary.latency_ms_p50), ms(summary.latency_ms_p99)),
-        );
-        row(
-            "join p50, p99",
-            format!("{}, {}", ms(summary.join_ms_p50), ms(summary.join_ms_p99)),
-        );
-        self.rows_of_load(&summary, &mut row);
-        if sent.late > 0 {
-            row(
-                "senders late",
-                format!("{} times: this machine is too slow for so many points", sent.late),
-            );
-        }
-        for (number, report) in self.reports.iter().enumerate() {
-            for line in report.failure.iter().chain(&report.log).take(LINES_PER_POINT) {
-                row(&format!("  point {}", number + 1), line.clone());
-            }
-        }
-        out
-    }
-
-    /// What is known of lean points and of a server that is watched.
-    fn rows_of_load(&self, summary: &Summary, row: &mut dyn FnMut(&str, String)) {
-        let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"));
-        if let Some(rate) = summary.packets_forwarded_per_second {
-            row("forwarded", format!("{rate:.0} packets/s"));
-            let (gaps, drops) = (summary.packets_lost_in_node, summary.packets_dropped_by_tester);
-            row(
-                "lost at first",
-                format!(
-                    "{gaps} in the node, {drops} in the tester's sockets; {} before the node",
-                    self.node_drops
-                ),
-            );
-            if let Some(full) = self.server.told_full {
-                row("not sent by the node", full.to_string());
-            }
-            let (first, key) = (
-                [summary.first_packet_ms_p50, summary.first_packet_ms_p99],
-                [summary.first_key_frame_ms_p50, summary.first_key_frame_ms_p99],
-            );
-            row("first packet p50, p99", first.map(ms).join(", "));
-            row("first key frame p50, p99", key.map(ms).join(", "));
-            row("freezes", summary.freezes.to_string());
-        }
-        if !summary.layer_mix.is_empty() {
-            let mix = summary.layer_mix.iter();
-            let mix: Vec<String> = mix
-                .map(|(height, share)| format!("{height}: {share} %"))
-                .collect();
-            row("slots by height", mix.join(", "));
-        }
-        if let Some(cores) = summary.server_cpu_cores {
-            let each = self.server.cpu_seconds.iter();
-            let each: Vec<String> = each.map(|s| format!("{:.2}", s / self.seconds)).collect();
-            row("server CPU", format!("{cores:.2} cores ({})", each.join(" + ")));
-            if let Some(us) = summary.server_cpu_us_per_forwarded {
-                row("server CPU per packet", format!("{us:.2} us"));
-            }
-        }
-        if let Some(kb) = summary.server_rss_kb_per_point {
-            row(
-                "server memory per point",
-                format!("{kb:.0} kB of {} kB", self.server.rss_kb),
-            );
-        }
-        if let Some(ms) = summary.server_cpu_ms_per_join {
-            row("server CPU per join", format!("{ms:.2} ms"));
-        }
-        if let Some(percent) = summary.server_rss_growth_percent {
-            row(
-                "server memory, growth",
-                format!("{percent:.1} % from the second quarter to the last"),
-            );
-        }
-        if let Some(run) = summary.gso_run_mean {
-            row("packets in a run", format!("{run:.2}"));
-        }
-        row("tester CPU", format!("{:.2} cores", summary.tester_cpu_cores));
-    }
-
     fn joined(&self) -> u32 {
         self.reports
             .iter()
@@ -448,9 +322,6 @@ struct Histograms {
     first_packet: Histogram,
     first_key: Histogram,
 }
-
-/// Faults shown per point; the counts are whole.
-const LINES_PER_POINT: usize = 6;
 
 #[cfg(test)]
 mod tests {

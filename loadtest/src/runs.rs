@@ -9,7 +9,6 @@ use tokio::sync::watch;
 use crate::{
     args::{ChurnArgs, FanArgs, RoomArgs, SessionArgs, StackKind, StormArgs, Target, WhepArgs, WhipArgs},
     course,
-    lean::PatternPlan,
     report::Report,
     scenario::{Scenario, Sends},
     server::Watched,
@@ -25,10 +24,7 @@ impl SessionArgs {
             senders: 1,
             receivers: 0,
             rate: vec![self.rate],
-            frame: self.frame,
-            even: self.even,
-            sound: self.sound,
-            bytes: self.bytes,
+            packets: self.packets.clone(),
             seconds: self.seconds,
             warm: self.warm,
             join_pause: self.join_pause,
@@ -273,6 +269,7 @@ impl RoomArgs {
             standing: 0,
             stay: None,
             lean: self.stack == StackKind::Lean,
+            joined: true,
             verify: self.verify,
             voices: usize::from(self.voices),
             senders: match self.stack {
@@ -297,22 +294,17 @@ impl FanArgs {
     }
 
     fn scenario(&self, rate: u32) -> (String, Scenario) {
-        let plan = PatternPlan {
-            sound: self.sound,
-            rate,
-            frame: if self.sound { 1 } else { self.frame },
-            even: self.even || self.sound,
-            bytes: usize::from(self.bytes),
-        };
-        let frames = match (self.sound, self.even) {
+        let packets = &self.packets;
+        let plan = packets.plan(rate);
+        let frames = match (packets.sound, packets.even) {
             (true, _) => "sound".to_owned(),
-            (false, true) => format!("evenly spaced, frames of {}", self.frame),
-            (false, false) => format!("frames of {}", self.frame),
+            (false, true) => format!("evenly spaced, frames of {}", packets.frame),
+            (false, false) => format!("frames of {}", packets.frame),
         };
         let (senders, receivers) = (self.senders, self.receivers);
         let name = format!(
             "{senders} -> {receivers}, {rate} packets/s of {} B, {frames}",
-            self.bytes
+            packets.bytes
         );
         let Target { url, token, seed, .. } = self.target.clone();
         let scenario = Scenario {
@@ -325,7 +317,7 @@ impl FanArgs {
             expected: Some(plan.expected(senders, senders + receivers)),
             meeting: Duration::from_secs(self.seconds),
             layers: 1,
-            slots: if self.sound { 0 } else { senders as usize },
+            slots: if plan.sound { 0 } else { senders as usize },
             stage_height: 720,
             thumb_height: 720,
             speakers: senders,
@@ -334,8 +326,9 @@ impl FanArgs {
             standing: 0,
             stay: None,
             lean: true,
+            joined: !packets.single,
             verify: 0,
-            voices: if self.sound { 6 } else { 0 },
+            voices: if plan.sound { 6 } else { 0 },
             senders,
             sends: Sends::Pattern(plan),
             fps: crate::clip::FRAMES_PER_SECOND,

@@ -43,6 +43,8 @@ pub(crate) struct Scenario {
     pub(crate) seed: u64,
     /// Points are lean ones.
     pub(crate) lean: bool,
+    /// The kernel gives lean points whole runs (`UDP_GRO`), as a network card with segmentation does.
+    pub(crate) joined: bool,
     /// Of lean points, so many check everything that comes.
     pub(crate) verify: u32,
     /// Slots for voices of a lean point; a full one has six.
@@ -162,6 +164,7 @@ mod tests {
             stay: None,
             seed: 1,
             lean: false,
+            joined: true,
             verify: 0,
             voices: 6,
             senders: 3,

@@ -37,6 +37,8 @@ pub(crate) struct ServerFigures {
     pub(crate) told_sent: Option<u64>,
     /// Packets that it says it did not send because the kernel had no room.
     pub(crate) told_full: Option<u64>,
+    /// Memory of the histories that it tells of at the end.
+    pub(crate) history_bytes: Option<u64>,
     /// CPU seconds of the load tester.
     pub(crate) tester_cpu_seconds: f64,
 }
@@ -102,6 +104,10 @@ impl Look {
             gso_run_mean: run,
             told_sent: sent.map(|sent| sent as u64),
             told_full: count("diemcau_packets_dropped_total{reason=\"buffer_full\"}").map(|full| full as u64),
+            history_bytes: self
+                .counters
+                .get("diemcau_history_bytes")
+                .map(|&bytes| bytes as u64),
             tester_cpu_seconds: self.own_cpu.saturating_sub(before.own_cpu).as_secs_f64(),
         }
     }

@@ -114,7 +114,7 @@ async fn join(scenario: &Scenario, entry: &Entry, index: u32, shared: &Shared) -
     let sends = !entry.plays;
     let ssrcs = Ssrcs::random(&mut rng, usize::from(sends && !plan.sound));
     let url = entry.url(index);
-    let point = LeanPoint::new(lean, crate::bot::host(&url), &mut rng)?;
+    let point = LeanPoint::new(lean, crate::bot::host(&url), scenario.joined, &mut rng)?;
     let offer = point.offer(&Sections {
         mic: sends && plan.sound,
         ssrcs: &ssrcs,

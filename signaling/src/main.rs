@@ -66,9 +66,12 @@ struct Settings {
     /// Address and port of /metrics [default: 127.0.0.1:9090]
     #[arg(long)]
     metrics_listen: Option<SocketAddr>,
-    /// UDP port of the media [default: 7882]
+    /// UDP port of the media, of the first shard; the next has the next port [default: 7882]
     #[arg(long)]
     media_port: Option<u16>,
+    /// Threads that forward media, a core and a port each [default: one for each core, at most 8]
+    #[arg(long)]
+    shards: Option<u16>,
 }
 
 impl Settings {
@@ -78,6 +81,7 @@ impl Settings {
             listen: self.listen,
             metrics_listen: self.metrics_listen,
             media_port: self.media_port,
+            shards: self.shards,
         };
         Ok(Config::load(self.config.as_deref(), &overrides)?)
     }
@@ -207,7 +211,7 @@ fn announce(args: &Serve, config: &Config, server: &Server) {
     eprintln!("Điểm Cầu {}", env!("CARGO_PKG_VERSION"));
     eprintln!("  page      {}", server.public_url);
     eprintln!(
-        "  media     {} (UDP; clients must reach one of these)",
+        "  media     {} (UDP; clients must reach all ports of one address)",
         media.join(", ")
     );
     eprintln!("  metrics   {}", server.metrics);
@@ -365,13 +369,26 @@ fn cert_init(config: &Config, mut names: Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The UDP ports of the media; none: any free ones.
+fn media_ports(media: &sfu::driver::config::NodeConfig) -> Option<String> {
+    let last = media.shard_port(media.shard_count() - 1);
+    match (media.port, last) {
+        (0, _) => None,
+        (first, last) if first == last => Some(first.to_string()),
+        (first, last) => Some(format!("{first}-{last}")),
+    }
+}
+
 fn ports(config: &Config) {
     let shown = |port: u16| match port {
         0 => "any free".to_owned(),
         port => port.to_string(),
     };
     println!("TCP {:8}  page and WebSocket", shown(config.http.listen.port()));
-    println!("UDP {:8}  media", shown(config.media.port));
+    println!(
+        "UDP {:8}  media",
+        media_ports(&config.media).unwrap_or_else(|| shown(0))
+    );
     if let Some(listen) = config.metrics.listen {
         let port = shown(listen.port());
         println!("TCP {port:8}  metrics, on {} only", listen.ip());

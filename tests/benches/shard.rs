@@ -74,6 +74,7 @@ async fn run(mix: Mix) {
     let (listener, connector) = Listener::in_process();
     let config = NodeConfig {
         port: 0,
+        shards: 1,
         addresses: vec!["127.0.0.1".parse().expect("an address")],
         endpoints_max: 1_000,
         ..NodeConfig::default()
@@ -99,9 +100,9 @@ async fn run(mix: Mix) {
     for receiver in receivers {
         tokio::spawn(discard(receiver.socket));
     }
-    let before = (cost(), sent(&control).await);
+    let before = look(&control).await;
     play(&mut camera, mix).await;
-    let after = (cost(), sent(&control).await);
+    let after = look(&control).await;
     let told = |name: &str| after.1.get(name).unwrap_or(&0) - before.1.get(name).unwrap_or(&0);
     let nanos = (after.0 - before.0).as_nanos() as u64;
     let forwarded = told("out_video");
@@ -117,6 +118,12 @@ async fn run(mix: Mix) {
     );
     let _ = control.call(Command::Shutdown).await;
     let _ = node.await;
+}
+
+/// What it cost and sent so far. The node answers when it has taken what came before the question.
+async fn look(control: &Control) -> (Duration, BTreeMap<String, u64>) {
+    let sent = sent(control).await;
+    (cost(), sent)
 }
 
 fn drop_it(_: &Event) -> bool {
@@ -202,7 +209,6 @@ async fn play(camera: &mut Client, mix: Mix) {
             camera.send("1", &fields, &payload(frame, packet)).await;
         }
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 /// VP8 (RFC 7741 §4.2 and §4.3): each second a key frame, 1280 x 720.

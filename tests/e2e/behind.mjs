@@ -21,7 +21,7 @@ export async function startServerBehind(options) {
   const port = await freePort(ownAddress);
   path.upstream = { address: ownAddress, port };
   const server = await startServer({
-    args: ['--media-port', String(port)],
+    args: ['--media-port', String(port), '--shards', '1'],
     // Only this one address, so that no candidate leads around the relay.
     env: {
       DIEMCAU__MEDIA__ADDRESSES: ownAddress, DIEMCAU__MEDIA__LOOPBACK: 'false',

@@ -112,7 +112,7 @@ async function direct(browser, rate) {
 async function room(browser, rate) {
   const port = await freePort(ownAddress);
   const server = await startServer({
-    args: ['--media-port', String(port)],
+    args: ['--media-port', String(port), '--shards', '1'],
     env: { DIEMCAU__MEDIA__ADDRESSES: ownAddress, DIEMCAU__MEDIA__LOOPBACK: 'false' },
   });
   const listen = await freePort(ownAddress);

@@ -16,7 +16,7 @@ let server, browser, line, viewer;
 before(async () => {
   const port = await freePort(ownAddress);
   server = await startServer({
-    args: ['--media-port', String(port)],
+    args: ['--media-port', String(port), '--shards', '1'],
     env: { DIEMCAU__MEDIA__ADDRESSES: ownAddress, DIEMCAU__MEDIA__LOOPBACK: 'false' },
   });
   const listen = await freePort(ownAddress);

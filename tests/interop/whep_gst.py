@@ -6,15 +6,8 @@ import json
 import sys
 import time
 
-import gi
-
-gi.require_version("Gst", "1.0")
-gi.require_version("GstWebRTC", "1.0")
-gi.require_version("GstSdp", "1.0")
-from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
-
-from http_session import Session  # noqa: E402
-from seen import Seen  # noqa: E402
+from seen import Seen
+from webrtcbin import GLib, Gst, GstWebRTC, Offerer
 
 VIDEO = "application/x-rtp,media=video,encoding-name=VP8,payload=96,clock-rate=90000,rtcp-fb-nack-pli=true"
 AUDIO = "application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000,encoding-params=(string)2"
@@ -27,12 +20,12 @@ SINKS = {
 
 class Player:
     def __init__(self, endpoint, token, seen, loop):
-        self.endpoint, self.token, self.session, self.seen, self.loop = endpoint, token, None, seen, loop
+        self.seen, self.loop = seen, loop
         self.pipeline = Gst.Pipeline.new(None)
         self.webrtc = Gst.ElementFactory.make("webrtcbin", None)
         self.webrtc.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
         self.pipeline.add(self.webrtc)
-        self.webrtc.connect("notify::ice-gathering-state", self.gathered)
+        self.offerer = Offerer(self.webrtc, endpoint, token)
         self.webrtc.connect("pad-added", self.pad_added)
 
     def start(self):
@@ -40,23 +33,7 @@ class Player:
         for caps in (AUDIO, VIDEO):
             direction = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
             self.webrtc.emit("add-transceiver", direction, Gst.Caps.from_string(caps))
-        self.webrtc.emit("create-offer", None, Gst.Promise.new_with_change_func(self.offered, None, None))
-
-    def offered(self, promise, _, __):
-        promise.wait()
-        reply = promise.get_reply()
-        offer = reply.get_value("offer")
-        self.webrtc.emit("set-local-description", offer, None)
-
-    def gathered(self, webrtc, _):
-        if webrtc.get_property("ice-gathering-state") != GstWebRTC.WebRTCICEGatheringState.COMPLETE or self.session:
-            return
-        description = webrtc.get_property("local-description")
-        offer = description.sdp.as_text()
-        self.session = Session(self.endpoint, self.token, offer)
-        _, sdp = GstSdp.SDPMessage.new_from_text(self.session.answer)
-        answer = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, sdp)
-        webrtc.emit("set-remote-description", answer, None)
+        self.offerer.offer()
 
     def pad_added(self, _, pad):
         kind = pad.get_current_caps().get_structure(0).get_string("media")
@@ -88,7 +65,7 @@ def main():
     player = Player(endpoint, token, Seen(time.monotonic, frames), loop)
     player.start()
     loop.run()
-    player.session.end()
+    player.offerer.session.end()
     player.pipeline.set_state(Gst.State.NULL)
     print(json.dumps(player.seen.report()), flush=True)
 

@@ -6,14 +6,7 @@ import json
 import sys
 import threading
 
-import gi
-
-gi.require_version("Gst", "1.0")
-gi.require_version("GstWebRTC", "1.0")
-gi.require_version("GstSdp", "1.0")
-from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
-
-from http_session import Session  # noqa: E402
+from webrtcbin import GLib, Gst, GstWebRTC, Offerer
 
 PIPELINE = """
 webrtcbin name=whip bundle-policy=max-bundle
@@ -29,34 +22,14 @@ audiotestsrc is-live=true freq=440 volume=0.5 ! audio/x-raw,rate=48000,channels=
 
 class Publisher:
     def __init__(self, endpoint, token):
-        self.endpoint, self.token, self.session = endpoint, token, None
         self.pipeline = Gst.parse_launch(PIPELINE)
         self.webrtc = self.pipeline.get_by_name("whip")
         for at in range(2):
             transceiver = self.webrtc.emit("get-transceiver", at)
             transceiver.set_property("direction", GstWebRTC.WebRTCRTPTransceiverDirection.SENDONLY)
-        self.webrtc.connect("on-negotiation-needed", self.negotiate)
-        self.webrtc.connect("notify::ice-gathering-state", self.gathered)
+        self.offerer = Offerer(self.webrtc, endpoint, token)
+        self.webrtc.connect("on-negotiation-needed", self.offerer.offer)
         self.webrtc.connect("notify::connection-state", self.changed)
-
-    def negotiate(self, webrtc):
-        webrtc.emit("create-offer", None, Gst.Promise.new_with_change_func(self.offered, None, None))
-
-    def offered(self, promise, _, __):
-        promise.wait()
-        reply = promise.get_reply()
-        offer = reply.get_value("offer")
-        self.webrtc.emit("set-local-description", offer, None)
-
-    def gathered(self, webrtc, _):
-        if webrtc.get_property("ice-gathering-state") != GstWebRTC.WebRTCICEGatheringState.COMPLETE or self.session:
-            return
-        description = webrtc.get_property("local-description")
-        offer = description.sdp.as_text()
-        self.session = Session(self.endpoint, self.token, offer)
-        _, sdp = GstSdp.SDPMessage.new_from_text(self.session.answer)
-        answer = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, sdp)
-        webrtc.emit("set-remote-description", answer, None)
 
     def changed(self, webrtc, _):
         state = webrtc.get_property("connection-state").value_nick
@@ -70,8 +43,8 @@ def main():
     threading.Thread(target=lambda: (sys.stdin.read(), GLib.idle_add(loop.quit)), daemon=True).start()
     publisher.pipeline.set_state(Gst.State.PLAYING)
     loop.run()
-    if publisher.session:
-        publisher.session.end()
+    if publisher.offerer.session:
+        publisher.offerer.session.end()
     publisher.pipeline.set_state(Gst.State.NULL)
 
 

@@ -1,5 +1,6 @@
 //! A scripted meeting point: sends as a browser does, answers NACK and PLI, reports, and receives into slots.
 
+mod buffers;
 mod reports;
 
 use std::{
@@ -21,6 +22,7 @@ use sfu::{
     },
 };
 
+use self::buffers::Buffers;
 use crate::{
     camera::Camera,
     decoder::Receiver,
@@ -137,6 +139,7 @@ pub struct Peer {
     reports: BTreeMap<u32, (u64, Instant)>,
     /// Per slot what was there at the last report: highest number, received.
     reported: BTreeMap<SlotId, (u64, u64)>,
+    buffers: Buffers,
 }
 
 /// Pictures leave at so many times the rate of the sender's estimate, as browsers pace them.
@@ -196,6 +199,7 @@ impl Peer {
             media,
             reports: BTreeMap::new(),
             reported: BTreeMap::new(),
+            buffers: Buffers::default(),
         }
     }
 

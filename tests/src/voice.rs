@@ -41,6 +41,8 @@ pub struct Playout {
     /// How much later than the fastest the last packets came, in microseconds.
     lateness: VecDeque<i64>,
     target: i64,
+    /// The page asked for no less, in microseconds.
+    least: i64,
     since_learnt: u32,
     last: Option<Packet>,
     /// The slot was emptied then: what is waited for will not come.
@@ -121,12 +123,17 @@ impl Playout {
         }
     }
 
+    /// The page asks for a buffer of no less from now on (`jitterBufferTarget`); it grows as it does by itself.
+    pub(crate) fn set_least(&mut self, least: Duration) {
+        self.least = least.as_micros() as i64;
+    }
+
     fn insert(&mut self, now: Instant, ticks: i64, packet: Packet) {
         let idle = self.buffer.is_empty() && self.last.is_none();
         if idle {
             // A voice begins: nothing is waited for, so the buffer is as long as it should be.
             self.head = Some(ticks);
-            self.delay = self.fastest() + self.target.max(TARGET_MIN);
+            self.delay = self.fastest() + self.target.max(TARGET_MIN).max(self.least);
             let late = self.micros(now) - self.due(ticks);
             self.delay += late.max(0);
         }
@@ -204,7 +211,7 @@ impl Playout {
             self.run(at, packet.length, false);
         }
         // The buffer grows and shrinks by an eighth of what is played, as time-stretching does.
-        let wanted = self.fastest() + self.target;
+        let wanted = self.fastest() + self.target.max(self.least);
         let step = length / 8;
         if self.delay > wanted + 20_000 {
             self.delay -= step.min(self.delay - wanted);

@@ -1,7 +1,7 @@
 // Sample reports as browsers give them, shortened.
 import { describe, expect, it } from 'vitest';
 import { newObserver, observe, reconnected, type Observer, type Surroundings } from '../src/engine/observer';
-import { clientStatsOf, decodingOf, figuresOf, readReport, type Entry, type Snapshot } from '../src/engine/stats';
+import { clientStatsOf, decodingOf, figuresOf, readReport, voicePacketsOf, type Entry, type Snapshot } from '../src/engine/stats';
 
 const slotOf = (mid: string): string | null => ({ '4': 'a0', '5': 'a1', '10': 'v0', '11': 'v1' })[mid] ?? null;
 const video = (mid: string, patch: Partial<Entry>): Entry => ({ id: `v${mid}`, type: 'inbound-rtp', timestamp: 0, kind: 'video', mid, ...patch });
@@ -68,6 +68,15 @@ describe('what the server is told', () => {
   });
 });
 
+describe('packets of voices', () => {
+  it('are those of all voice slots, without pictures', () => expect(voicePacketsOf(chromium(3), chromium(4))).toEqual({ packets: 50, lost: 0 }));
+  it('are missing where a stream says so, and never less than none', () => {
+    const lossy = (second: number): Snapshot =>
+      at(second * 1_000, audio('4', { packetsReceived: second * 40, packetsLost: second * 10 }), audio('5', { packetsReceived: second, packetsLost: -second }));
+    expect(voicePacketsOf(lossy(3), lossy(4))).toEqual({ packets: 41, lost: 10 });
+  });
+});
+
 describe('Firefox', () => {
   const firefox = (second: number): Snapshot =>
     readReport([
@@ -118,6 +127,13 @@ describe('the observer', () => {
     reconnected(o);
     expect(observe(o, 6_000, busy(1), around())).toBeNull();
     expect(observe(o, 7_000, busy(2), around())?.stats.cpu_limited).toBe(true);
+  });
+  it('lets voices wait longer where they lose much', () => {
+    const lossy = (second: number): Snapshot => at(second * 1_000, audio('4', { packetsReceived: second * 40, packetsLost: second * 10 }));
+    const o = newObserver();
+    expect(looks(o, chromium, 1, 4)?.voiceBufferMs).toBe(0);
+    reconnected(o);
+    expect(looks(o, lossy, 5, 6)?.voiceBufferMs).toBe(200);
   });
   it('lowers the page’s own wishes before it tells the server', () => {
     const busy = (second: number): Snapshot => at(second * 1_000, video('10', { framesDecoded: second * 30, totalDecodeTime: second * 0.95 }));

@@ -1,29 +1,18 @@
 //! The cases: what is played, what is asked, and the goal.
 
-use crate::lean::PatternPlan;
-
-/// What a case is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asks {
-    /// What a packet costs.
-    Packet,
-    /// What a point costs that is there and silent.
-    Idle,
-    /// What a whole meeting comes to.
-    Meeting,
-    /// How a crowd joins.
-    Storm,
-}
+use super::goal::Goal;
+use crate::lean::{PatternPlan, Sizes};
 
 /// One case.
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) name: String,
-    pub(super) goal: &'static str,
-    pub(super) asks: Asks,
+    pub(super) goal: Goal,
     pub(super) points: u32,
     pub(super) senders: u32,
     pub(super) shape: Shape,
+    /// Receivers take the runs that the kernel joins (`UDP_GRO`).
+    pub(super) joined: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,112 +30,146 @@ pub(super) enum Shape {
 }
 
 impl Case {
-    fn new(
-        name: String,
-        goal: &'static str,
-        asks: Asks,
-        (points, senders): (u32, u32),
-        shape: Shape,
-    ) -> Self {
+    fn new(name: String, goal: Goal, (points, senders): (u32, u32), shape: Shape) -> Self {
         Self {
             name,
             goal,
-            asks,
             points,
             senders,
             shape,
+            joined: true,
         }
     }
 
-    /// Packets of 1,200 bytes from so many senders to so many others; to none: to each other.
-    fn of_packets(
-        senders: u32,
-        receivers: u32,
-        rate: u32,
-        frame: u32,
-        even: bool,
-        goal: &'static str,
-    ) -> Self {
-        let plan = PatternPlan {
-            sound: false,
-            rate,
-            frame,
-            even,
-            bytes: 1_200,
-        };
+    /// Packets from so many senders to so many others; to none: to each other.
+    fn of_packets(senders: u32, receivers: u32, plan: PatternPlan, goal: Goal) -> Self {
         let to = if receivers == 0 { senders } else { receivers };
-        let leave = match even {
-            true => "evenly spaced".to_owned(),
-            false => format!("frames of {frame}"),
+        let PatternPlan {
+            rate, frame, bytes, ..
+        } = plan;
+        let leave = match (plan.sound, plan.even) {
+            (true, _) => "sound".to_owned(),
+            (_, true) => "evenly spaced".to_owned(),
+            (_, false) => format!("frames of {frame}"),
         };
-        let name = format!("{senders} -> {to}, {rate}/s, 1200 B, {leave}");
-        Self::new(
-            name,
-            goal,
-            Asks::Packet,
-            (senders + receivers, senders),
-            Shape::Pattern(plan),
-        )
+        let name = format!("{senders} -> {to}, {rate}/s, {bytes} B, {leave}");
+        Self::new(name, goal, (senders + receivers, senders), Shape::Pattern(plan))
     }
+
+    /// The case with equal sizes and with sizes as libwebrtc makes them, each with and without `UDP_GRO` at the receivers. Where every packet
+    /// is alone, sizes are no matter.
+    fn variants(self) -> Vec<Self> {
+        let Shape::Pattern(plan) = self.shape else {
+            return vec![self];
+        };
+        let sizes: &[Sizes] = match plan.even {
+            true => &[Sizes::Equal],
+            false => &[Sizes::Equal, Sizes::Parted],
+        };
+        let each = sizes.iter().flat_map(|&sizes| {
+            [true, false].map(|joined| {
+                let part = if sizes == Sizes::Parted {
+                    ", libwebrtc's sizes"
+                } else {
+                    ""
+                };
+                let take = if joined { "" } else { ", no GRO" };
+                Self {
+                    name: format!("{}{part}{take}", self.name),
+                    shape: Shape::Pattern(PatternPlan { sizes, ..plan }),
+                    joined,
+                    ..self.clone()
+                }
+            })
+        });
+        each.collect()
+    }
+
+    /// The same with so many packets a second, if it is of packets.
+    pub(super) fn at_rate(&self, rate: u32) -> Self {
+        let mut case = self.clone();
+        if let Shape::Pattern(plan) = &mut case.shape {
+            plan.rate = rate;
+        }
+        case
+    }
+}
+
+/// Packets of 1,200 bytes, so many a second, in frames or evenly spaced.
+fn packets(rate: u32, frame: u32, even: bool) -> PatternPlan {
+    PatternPlan {
+        sound: false,
+        rate,
+        frame,
+        even,
+        bytes: 1_200,
+        sizes: Sizes::Equal,
+    }
+}
+
+/// A meeting of so many who see a stage at that height, no thumbnails, and hear three voices.
+pub(super) fn plain_meeting(points: u32) -> Case {
+    let name = format!("{points} points, stage 360p, 3 voices");
+    let shape = Shape::Room {
+        stage: 360,
+        thumbs: 0,
+        all_layers: false,
+    };
+    Case::new(name, Goal::Growth(1.2), (points, points), shape)
 }
 
 /// All cases, in the order they are run.
 pub(super) fn cases() -> Vec<Case> {
     let sound = PatternPlan {
         sound: true,
-        rate: 50,
-        frame: 1,
-        even: true,
         bytes: 160,
+        ..packets(50, 1, true)
     };
-    let case = |name: &str, goal, asks, points, shape| Case::new(name.to_owned(), goal, asks, points, shape);
-    let room = |stage, thumbs, all_layers| Shape::Room {
-        stage,
-        thumbs,
+    // Smaller ones: no way is taken to carry more than 10 Mb/s, and half a core is more than that in large ones.
+    let half = PatternPlan {
+        bytes: 600,
+        ..packets(500, 10, false)
+    };
+    let case = |name: &str, goal, points, shape| Case::new(name.to_owned(), goal, points, shape);
+    let room = |all_layers| Shape::Room {
+        stage: 720,
+        thumbs: 11,
         all_layers,
     };
-    let sizes = [50, 200, 500].map(|points| {
-        let name = format!("{points} points, stage 360p, 3 voices");
-        let shape = room(360, 0, false);
-        Case::new(name, "+20 % at most", Asks::Packet, (points, points), shape)
-    });
-    let whole = "M239: 239 points, all layers, stage 720p, 11 thumbnails, 3 voices";
-    let mut cases = vec![
-        Case::of_packets(1, 100, 300, 5, false, "2.4 us"),
-        Case::of_packets(1, 100, 300, 10, false, "2.4 us"),
-        Case::of_packets(1, 100, 600, 20, false, "2.4 us"),
-        Case::of_packets(1, 100, 300, 10, true, "5 us"),
-        Case::of_packets(10, 0, 150, 5, false, "4 us"),
-        case(
-            "sound 1 -> 200, 50/s, 160 B",
-            "5 us",
-            Asks::Packet,
-            (201, 1),
-            Shape::Pattern(sound),
-        ),
-        case(
-            "100 idle points",
-            "0.06 ms/s each",
-            Asks::Idle,
-            (100, 0),
-            Shape::Nothing,
-        ),
+    let fans = [
+        Case::of_packets(1, 100, packets(300, 5, false), Goal::Packet(2.4)),
+        Case::of_packets(1, 100, packets(300, 10, false), Goal::Packet(2.4)),
+        Case::of_packets(1, 100, packets(600, 20, false), Goal::Packet(2.4)),
+        Case::of_packets(1, 100, packets(300, 1, true), Goal::Packet(5.0)),
+        Case::of_packets(1, 100, packets(600, 1, true), Goal::Packet(5.0)),
+        Case::of_packets(10, 0, packets(150, 5, false), Goal::Packet(4.0)),
+        Case::of_packets(1, 200, sound, Goal::Packet(5.0)),
     ];
-    cases.extend(sizes);
+    let mut cases: Vec<Case> = fans.into_iter().flat_map(Case::variants).collect();
+    let mut latency = Case::of_packets(1, 100, half, Goal::Latency { p50: 0.5, p99: 3.0 });
+    latency.name = "latency at half load: 1 -> 100, 600 B, frames of 10".to_owned();
+    cases.push(latency);
     cases.push(case(
-        whole,
-        "0 lost, p99 20 ms",
-        Asks::Meeting,
-        (239, 239),
-        room(720, 11, true),
+        "100 idle points",
+        Goal::Idle(0.06),
+        (100, 0),
+        Shape::Nothing,
     ));
-    let crowd = room(720, 11, false);
+    cases.extend([50, 200, 500].map(plain_meeting));
+    cases.push(case(
+        "M239: 239 points, all layers, stage 720p, 11 thumbnails, 3 voices",
+        Goal::Meeting { p99: 20.0, kb: 150.0 },
+        (239, 239),
+        room(true),
+    ));
     cases.push(case(
         "239 joins at once",
-        "p99 3 s, 4 ms each",
-        Asks::Storm,
+        Goal::Storm {
+            p99: 3_000.0,
+            cpu_ms: 4.0,
+        },
         (239, 239),
-        crowd,
+        room(false),
     ));
     cases
 }

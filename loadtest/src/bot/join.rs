@@ -97,7 +97,7 @@ impl Bot {
             self.stack = Some(Stack::Full(peer, media));
             return Ok(offer);
         };
-        let point = LeanPoint::new(lean, host, rng)?;
+        let point = LeanPoint::new(lean, host, self.scenario.joined, rng)?;
         let offer = point.offer(&Sections {
             mic: kinds.contains(&Kind::Mic),
             ssrcs,

@@ -1,6 +1,6 @@
 //! Room for what a socket has, taken in batches and in runs that the kernel joined.
 
-use std::io::IoSliceMut;
+use std::{io::IoSliceMut, time::Duration};
 
 use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
@@ -41,14 +41,15 @@ impl Batch {
         self.filled == BATCH_SIZE
     }
 
-    /// The datagrams, in the order of their arrival.
-    pub(super) fn datagrams(&mut self) -> impl Iterator<Item = &mut [u8]> {
+    /// The datagrams in the order of their arrival, with the time of day at which the kernel had them, where it tells.
+    pub(super) fn datagrams(&mut self) -> impl Iterator<Item = (Option<Duration>, &mut [u8])> {
         let buffers = self.bytes.chunks_exact_mut(BUFFER_BYTES);
         buffers
             .zip(&self.metas[..self.filled])
             .flat_map(|(buffer, meta)| {
                 let joined = &mut buffer[..meta.len.min(BUFFER_BYTES)];
-                joined.chunks_mut(meta.stride.max(1))
+                let parts = joined.chunks_mut(meta.stride.max(1));
+                parts.map(|datagram| (meta.timestamp, datagram))
             })
     }
 }

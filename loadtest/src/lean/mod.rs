@@ -44,7 +44,7 @@ use crate::{
 
 pub(crate) use self::{
     answer::Sections,
-    pattern::{BYTES_MIN, Pattern, PatternPlan},
+    pattern::{BYTES_MIN, Pattern, PatternPlan, Sizes},
     point::Source,
 };
 
@@ -171,13 +171,18 @@ pub(crate) struct LeanPoint {
 }
 
 impl LeanPoint {
-    /// A point with its socket.
-    pub(crate) fn new(lean: &Arc<Lean>, host: IpAddr, rng: &mut impl rand::Rng) -> anyhow::Result<Self> {
+    /// A point with its socket; with `joined` the kernel gives it whole runs (`UDP_GRO`).
+    pub(crate) fn new(
+        lean: &Arc<Lean>,
+        host: IpAddr,
+        joined: bool,
+        rng: &mut impl rand::Rng,
+    ) -> anyhow::Result<Self> {
         let lean = lean.clone();
         let place = lean.next.fetch_add(1, Ordering::Relaxed);
         let now = lean.clock.now().instant;
         let (point, path) =
-            Point::new(SocketAddr::new(host, 0), lean.ours.clone(), now).context("a socket")?;
+            Point::new(SocketAddr::new(host, 0), joined, lean.ours.clone(), now).context("a socket")?;
         let local = point.socket.local_addr().context("a socket")?;
         lean.lock_ports().insert(local.port());
         lean.tell(Work::Add(place, Box::new(point)));

@@ -117,9 +117,10 @@ pub(super) struct Point {
 }
 
 impl Point {
-    /// A point with a socket and no path yet.
+    /// A point with a socket and no path yet; with `joined` the kernel gives it whole runs, and tells when they came.
     pub(super) fn new(
         local: SocketAddr,
+        joined: bool,
         ours: OurPoints,
         now: Instant,
     ) -> io::Result<(Self, watch::Receiver<Path>)> {
@@ -127,7 +128,9 @@ impl Point {
         let buffers = socket2::SockRef::from(&socket);
         buffers.set_recv_buffer_size(BUFFER_BYTES)?;
         buffers.set_send_buffer_size(BUFFER_BYTES)?;
-        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        // What is asked of the kernel for that is asked of the socket at hand: another one leaves this as it is.
+        let other = UdpSocket::bind(SocketAddr::new(local.ip(), 0))?;
+        let state = UdpSocketState::new(UdpSockRef::from(if joined { &socket } else { &other }))?;
         let (path, changes) = watch::channel(Path::Opening);
         let point = Self {
             socket,

@@ -17,7 +17,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::frames::{Connection, FrameError};
+use super::{
+    frames::{Connection, FrameError},
+    shards::News,
+};
 use crate::control::{Command, ControlError, Event, FromNode, Reply, Request, VERSION};
 
 /// How long a new connection may take to say hello; then it is closed.
@@ -117,6 +120,10 @@ impl Connector {
 pub(crate) trait Handler: Send {
     /// Does a command and says what came of it. Requests of a connection come one after the other.
     fn handle(&mut self, command: Command) -> impl Future<Output = Result<Reply, ControlError>> + Send;
+    /// Something happened in a shard. Then take what is to be told of it from [`Handler::poll_event`].
+    fn handle_news(&mut self, news: News);
+    /// The next event for signaling.
+    fn poll_event(&mut self) -> Option<Event>;
     /// Signaling is there, or not.
     fn set_served(&mut self, served: bool);
     /// Whether the last command was the one to end.
@@ -173,7 +180,7 @@ async fn hello(mut connection: Served) -> Option<Greeted> {
 /// Serves the newest connection until the handler ends.
 pub(crate) async fn serve(
     mut greeted: mpsc::Receiver<Greeted>,
-    mut events: mpsc::Receiver<Event>,
+    mut news: mpsc::Receiver<News>,
     handler: &mut impl Handler,
 ) {
     let mut next: Option<Greeted> = None;
@@ -185,8 +192,9 @@ pub(crate) async fn serve(
                     Some(newest) => next = Some(newest),
                     None => return,
                 },
-                event = events.recv() => if event.is_none() {
-                    return;
+                happened = news.recv() => match happened {
+                    Some(happened) => ignore(happened, handler),
+                    None => return,
                 },
             }
             continue;
@@ -197,7 +205,7 @@ pub(crate) async fn serve(
                 tracing::info!("a newer control connection takes over");
                 next = newest;
             }
-            ended = converse(connection, &mut events, handler) => {
+            ended = converse(connection, &mut news, handler) => {
                 tracing::info!(%ended, "control connection ended");
                 if handler.is_ending() {
                     return;
@@ -207,10 +215,16 @@ pub(crate) async fn serve(
     }
 }
 
+/// What happens while nobody is there is told to nobody.
+fn ignore(news: News, handler: &mut impl Handler) {
+    handler.handle_news(news);
+    while handler.poll_event().is_some() {}
+}
+
 /// One connection from its hello to its end.
 async fn converse(
     greeted: Greeted,
-    events: &mut mpsc::Receiver<Event>,
+    news: &mut mpsc::Receiver<News>,
     handler: &mut impl Handler,
 ) -> FrameError {
     let Greeted {
@@ -218,16 +232,19 @@ async fn converse(
         hello,
     } = greeted;
     // Events from before the hello belong to nobody.
-    while events.try_recv().is_ok() {}
+    while let Ok(happened) = news.try_recv() {
+        ignore(happened, handler);
+    }
     let mut request = Some(hello);
     loop {
         if let Some(Request { id, command }) = request.take() {
+            // Whoever answers must know what happened before it was asked.
+            take(news, handler);
             let result = handler.handle(command).await;
             // What happened before the reply is told before the reply.
-            while let Ok(event) = events.try_recv() {
-                if let Err(error) = connection.outgoing.send(FromNode::Event(event)).await {
-                    return error;
-                }
+            take(news, handler);
+            if let Err(error) = tell(&mut connection, handler).await {
+                return error;
             }
             if let Err(error) = connection.outgoing.send(FromNode::Reply { id, result }).await {
                 return error;
@@ -241,12 +258,29 @@ async fn converse(
                 Ok(next) => request = Some(next),
                 Err(error) => return error,
             },
-            event = events.recv() => {
-                let Some(event) = event else { return FrameError::Closed };
-                if let Err(error) = connection.outgoing.send(FromNode::Event(event)).await {
+            happened = news.recv() => {
+                let Some(happened) = happened else { return FrameError::Closed };
+                handler.handle_news(happened);
+                if let Err(error) = tell(&mut connection, handler).await {
                     return error;
                 }
             }
         }
     }
+}
+
+/// All that happened and was not taken yet, as much as the channel holds.
+fn take(news: &mut mpsc::Receiver<News>, handler: &mut impl Handler) {
+    for _ in 0..EVENTS_LEN {
+        let Ok(happened) = news.try_recv() else { return };
+        handler.handle_news(happened);
+    }
+}
+
+/// Tells what there is to tell.
+async fn tell(connection: &mut Served, handler: &mut impl Handler) -> Result<(), FrameError> {
+    while let Some(event) = handler.poll_event() {
+        connection.outgoing.send(FromNode::Event(event)).await?;
+    }
+    Ok(())
 }

@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
-    /// UDP port of the media, the same on every address. 0: any free one. Default 7882.
+    /// UDP port of the first shard's media, the same on every address; the next shard has the next port, and so on. 0: any free
+    /// ones. Default 7882.
     pub port: u16,
+    /// Shards: threads that are each a whole SFU, with a core and a port of its own. 0 (default): one for each core, at most
+    /// [`SHARDS_DEFAULT_MAX`]. At most [`SHARDS_MAX`].
+    pub shards: u16,
     /// Addresses to listen on. Empty (default): those of the machine, see [`super::addresses::own`].
     pub addresses: Vec<IpAddr>,
     /// Listen on the loopback addresses too. Default false: only when there is nothing else.
@@ -25,6 +29,10 @@ pub struct NodeConfig {
     /// Most rooms of this node. Above it opening one is refused as
     /// [`Unavailable`](crate::control::ControlError::Unavailable). Default 500.
     pub rooms_max: u32,
+    /// Endpoints of one room that a shard takes before the next one goes to another shard; 0: a room is never on more than one shard.
+    /// Default 120, half of a meeting of 239 points: such a meeting takes 0.94 of a core on one shard, and two have half a core to
+    /// spare each, for page flips and repairs.
+    pub room_shard_max: u32,
     /// Let in clients whose DTLS offers nothing better than `SRTP_AES128_CM_HMAC_SHA1_80`, as many that are no browsers do.
     /// Default true; all browsers have AES-GCM.
     pub weak_srtp: bool,
@@ -34,12 +42,14 @@ impl Default for NodeConfig {
     fn default() -> Self {
         Self {
             port: PORT_DEFAULT,
+            shards: 0,
             addresses: Vec::new(),
             loopback: false,
             public: Vec::new(),
             buffer_bytes: 8 << 20,
             endpoints_max: 1_000,
             rooms_max: 500,
+            room_shard_max: 120,
             weak_srtp: true,
         }
     }
@@ -47,6 +57,13 @@ impl Default for NodeConfig {
 
 /// Media port unless configured otherwise.
 pub const PORT_DEFAULT: u16 = 7882;
+
+/// Most shards unless configured otherwise. A shard carries a meeting of some 200 points; eight are more than a line of 10 Gbit/s
+/// takes, and every port more is one more for every firewall on the way.
+pub const SHARDS_DEFAULT_MAX: u16 = 8;
+
+/// Most shards of a node.
+pub const SHARDS_MAX: u16 = 32;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +78,14 @@ pub enum ConfigError {
         named: u16,
         /// Of the node.
         port: u16,
+    },
+    /// The ports of the shards would go past the last there is.
+    #[error("media.port {port} leaves no room for {shards} shards, a port each")]
+    Ports {
+        /// The first.
+        port: u16,
+        /// How many.
+        shards: u16,
     },
     /// A limit is zero or too large.
     #[error("media.{key} must be between {min} and {max}")]
@@ -80,6 +105,11 @@ impl NodeConfig {
         within("endpoints_max", u64::from(self.endpoints_max), 1, 2_000)?;
         within("rooms_max", u64::from(self.rooms_max), 1, 10_000)?;
         within("buffer_bytes", self.buffer_bytes as u64, 64 << 10, 1 << 30)?;
+        within("shards", u64::from(self.shards), 0, u64::from(SHARDS_MAX))?;
+        let (port, shards) = (self.port, self.shard_count());
+        if port.checked_add(shards - 1).is_none() {
+            return Err(ConfigError::Ports { port, shards });
+        }
         match self
             .public
             .iter()
@@ -94,15 +124,33 @@ impl NodeConfig {
         }
     }
 
-    /// What clients are told for the sockets bound: public addresses where a mapping names the local one, the local
-    /// one otherwise.
-    pub fn announced(&self, bound: &[SocketAddr]) -> Vec<SocketAddr> {
+    /// How many shards there will be on this machine, at least one.
+    pub fn shard_count(&self) -> u16 {
+        if self.shards > 0 {
+            return self.shards;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        u16::try_from(cores).map_or(SHARDS_DEFAULT_MAX, |cores| cores.min(SHARDS_DEFAULT_MAX))
+    }
+
+    /// The port of a shard, counted from 0; 0: any free one.
+    pub fn shard_port(&self, shard: u16) -> u16 {
+        match self.port {
+            0 => 0,
+            first => first.saturating_add(shard),
+        }
+    }
+
+    /// What clients of a shard are told for the sockets it has bound: public addresses where a mapping names the local one, the
+    /// local one otherwise.
+    pub fn announced(&self, shard: u16, bound: &[SocketAddr]) -> Vec<SocketAddr> {
         let mut announced = Vec::new();
         for &local in bound {
             let mapped = self.public.iter().filter(|public| public.local == local.ip());
             let before = announced.len();
             announced.extend(mapped.map(|public| {
-                SocketAddr::new(public.announced, public.announced_port.unwrap_or(local.port()))
+                let port = public.announced_port.map(|first| first.saturating_add(shard));
+                SocketAddr::new(public.announced, port.unwrap_or(local.port()))
             }));
             if announced.len() == before {
                 announced.push(local);
@@ -120,7 +168,8 @@ fn within(key: &'static str, value: u64, min: u64, max: u64) -> Result<(), Confi
     }
 }
 
-/// `A=B`: announce A for the local address B. A port of A replaces the media port; a port of B must be the media port.
+/// `A=B`: announce A for the local address B. A port of A replaces the media port, for the first shard; the next shard is announced
+/// with the next port. A port of B must be the media port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PublicAddress {
@@ -236,10 +285,21 @@ mod tests {
         let bound: Vec<SocketAddr> = ["192.0.2.2:7882", "192.0.2.3:7882"]
             .map(|text| text.parse().expect("address"))
             .to_vec();
-        let announced: Vec<String> = config.announced(&bound).iter().map(ToString::to_string).collect();
+        let announced = |shard, bound: &[SocketAddr]| {
+            let announced = config.announced(shard, bound);
+            announced.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
         assert_eq!(
-            announced,
+            announced(0, &bound),
             ["203.0.113.5:9000", "198.51.100.7:7882", "192.0.2.3:7882"]
+        );
+        let third: Vec<SocketAddr> = bound
+            .iter()
+            .map(|at| SocketAddr::new(at.ip(), config.shard_port(2)))
+            .collect();
+        assert_eq!(
+            announced(2, &third),
+            ["203.0.113.5:9002", "198.51.100.7:7884", "192.0.2.3:7884"]
         );
     }
 
@@ -269,5 +329,32 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn every_shard_has_a_port() {
+        let of = |port, shards| {
+            let config = NodeConfig {
+                port,
+                shards,
+                ..NodeConfig::default()
+            };
+            let ports: Vec<u16> = (0..config.shard_count())
+                .map(|shard| config.shard_port(shard))
+                .collect();
+            config.check().map(|()| ports)
+        };
+        assert_eq!(of(7882, 3), Ok(vec![7882, 7883, 7884]));
+        assert_eq!(of(0, 2), Ok(vec![0, 0]));
+        assert_eq!(
+            of(65_535, 2),
+            Err(ConfigError::Ports {
+                port: 65_535,
+                shards: 2
+            })
+        );
+        assert!(matches!(of(1, 33), Err(ConfigError::Limit { key: "shards", .. })));
+        let by_itself = NodeConfig::default().shard_count();
+        assert!((1..=SHARDS_DEFAULT_MAX).contains(&by_itself));
     }
 }

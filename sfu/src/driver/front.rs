@@ -1,70 +1,94 @@
-//! What of a request is done before the shard hears of it: reading offers and writing answers, 0.6 ms each, which would
-//! stall running streams.
+//! What of a request is done before a shard hears of it: reading offers and writing answers, 0.6 ms each, which would
+//! stall running streams; and which shard hears of it.
+
+mod lines;
+mod offers;
+mod seating;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use rand::RngExt;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 use super::{
     api::Handler,
+    gather::{self, Counters},
     metrics,
     peer::{
         dtls::Identity,
         ice::IceCredentials,
-        sdp::{self, AnswerConfig, Plan, SdpError},
+        sdp::{self, Plan},
     },
-    shard::{Done, Newcomer, Order, ToShard},
+    rooms::Rooms,
+    shard::{Behind, Done, Order},
+    shards::{News, ShardIndex, Shards, What},
 };
 use crate::{
     control::{
-        ClientKind, Command, ControlError, Join, LINES_MAX, LINES_ON_WAY_MAX, LineId, Network, Reply, RoomId,
-        SEAT_BYTES_MAX, SITES_MAX, SeatId, VERSION, VIDEO_CODECS_MAX, VideoCodec,
+        Command, ControlError, Event, MediaState, Network, Reply, RoomId, RoomPolicy, VERSION,
+        VIDEO_CODECS_MAX,
     },
-    engine::{
-        id::{EndpointId, LineIndex, SourceKind},
-        packet::{Negotiated, StreamOrigin},
-        units::Bitrate,
-    },
+    engine::id::PointNumber,
 };
 
-/// Longest name of a site in a [`Join`], in bytes.
+/// Longest name of a site in a [`Join`](crate::control::Join), in bytes.
 const SITE_BYTES_MAX: usize = 96;
 
-/// What the way to a player that cannot be probed is taken to carry at first: one picture of a camera that sends but one. What
-/// its reports say afterwards is believed.
-const PLAYER_START: Bitrate = Bitrate::mbps(3);
-
-/// The control protocol's [`Handler`] of a node with one shard.
+/// The control protocol's [`Handler`] of a node.
 pub(crate) struct Front {
-    /// The shard.
-    pub(crate) shard: mpsc::Sender<ToShard>,
+    /// All shards.
+    pub(crate) shards: Shards,
+    /// What is on which of them.
+    pub(crate) rooms: Rooms,
     /// Whose fingerprint stands in the answers.
     pub(crate) identity: Arc<Identity>,
-    /// What clients are told.
-    pub(crate) announced: Vec<SocketAddr>,
     /// Random at each start.
     pub(crate) epoch: u64,
     /// Whether signaling is there.
     pub(crate) served: watch::Sender<bool>,
+    /// How many endpoints there are.
+    pub(crate) endpoints: watch::Sender<u32>,
+    /// Most of them.
+    pub(crate) endpoints_max: u32,
+    /// Most rooms.
+    pub(crate) rooms_max: u32,
+    /// Endpoints of one room that a shard takes before the next goes to another; 0: all.
+    pub(crate) room_shard_max: u32,
     /// The last endpoint; the next has the next number, so that none is used again while its packets are under way.
     pub(crate) last_endpoint: u32,
-    /// Codecs of the rooms that are open.
-    pub(crate) video: BTreeMap<RoomId, Vec<VideoCodec>>,
+    /// As set last.
+    pub(crate) network: Network,
+    /// What each shard that knows the network was told last of who is behind its lines elsewhere.
+    pub(crate) networked: BTreeMap<ShardIndex, Behind>,
+    /// Somebody came or went since.
+    pub(crate) is_stale: bool,
+    /// Pairs of shards with a link between them, the lower one first.
+    pub(crate) linked: BTreeSet<(ShardIndex, ShardIndex)>,
+    /// What was counted.
+    pub(crate) counters: Counters,
+    /// To be told to signaling; at most one for each seat and what one turn of the channel holds.
+    pub(crate) events: VecDeque<Event>,
     /// [`Command::Shutdown`] was given.
     pub(crate) is_ending: bool,
 }
 
 impl Handler for Front {
     async fn handle(&mut self, command: Command) -> Result<Reply, ControlError> {
-        let order = match command {
+        self.tell_elsewhere().await;
+        let (shard, order) = match command {
             Command::Hello { version: VERSION } => return Ok(self.welcome()),
             Command::Hello { version } => return Err(ControlError::Version { theirs: version }),
+            Command::Snapshot => return Ok(self.snapshot().await),
+            Command::Metrics => return Ok(self.metrics().await),
+            Command::Inspect { room } => return self.inspect(room).await,
+            Command::OpenRoom { room, policy } => return self.open_room(room, policy).await,
+            Command::CloseRoom { room } => return self.close_room(room).await,
+            Command::SetFloor { room, number } => return self.set_floor(room, number).await,
+            Command::SetNetwork { network } => return self.set_network(network).await,
             Command::Join(join) => return self.join(*join).await,
+            Command::Leave { room, seat } => return self.leave(room, seat).await,
             Command::Restart { room, seat, offer } => {
                 let answer = |plan: &mut Plan, ice: &IceCredentials| sdp::answer_restart(&offer, plan, ice);
                 return self.restart(room, seat, answer).await;
@@ -78,55 +102,50 @@ impl Handler for Front {
                 self.is_ending = true;
                 return Ok(Reply::Done);
             }
-            Command::SetNetwork { network } if is_network(&network) => Order::SetNetwork { network },
-            Command::SetClient { room, seat, client } if client.concealed_ppm <= 1_000_000 => {
-                Order::SetClient { room, seat, client }
-            }
-            Command::SetNetwork { .. } | Command::SetClient { .. } => return Err(ControlError::BadValue),
-            Command::Inspect { room } => Order::Inspect { room },
-            Command::Snapshot => Order::Snapshot,
-            Command::Metrics => Order::Count,
-            Command::OpenRoom { policy, .. } if policy.video.len() > VIDEO_CODECS_MAX => {
+            Command::SetClient { client, .. } if client.concealed_ppm > 1_000_000 => {
                 return Err(ControlError::BadValue);
             }
-            Command::OpenRoom { room, policy } => {
-                let video = policy.video.clone();
-                let order = Order::OpenRoom {
-                    room: room.clone(),
-                    policy,
-                };
-                self.ask(order).await?;
-                self.video.insert(room, video);
-                return Ok(Reply::Done);
+            Command::SetClient { room, seat, client } => {
+                let shard = self.rooms.seat(&room, &seat)?;
+                (shard, Order::SetClient { room, seat, client })
             }
-            Command::CloseRoom { room } => {
-                self.video.remove(&room);
-                Order::CloseRoom { room }
+            Command::SetView { room, seat, wants } => {
+                let shard = self.rooms.seat(&room, &seat)?;
+                (shard, Order::SetView { room, seat, wants })
             }
-            Command::Leave { room, seat } => Order::Leave { room, seat },
-            Command::SetView { room, seat, wants } => Order::SetView { room, seat, wants },
-            Command::SetVoice { room, seat, source } => Order::SetVoice { room, seat, source },
+            Command::SetVoice { room, seat, source } => {
+                let shard = self.rooms.seat(&room, &seat)?;
+                (shard, Order::SetVoice { room, seat, source })
+            }
             Command::SetPublished {
                 room,
                 seat,
                 source,
                 on,
-            } => Order::SetPublished {
-                room,
-                seat,
-                source,
-                on,
-            },
-            Command::SetFloor { room, number } => Order::SetFloor { room, number },
+            } => {
+                let shard = self.rooms.seat(&room, &seat)?;
+                let order = Order::SetPublished {
+                    room,
+                    seat,
+                    source,
+                    on,
+                };
+                (shard, order)
+            }
         };
-        match self.ask(order).await? {
-            Done::Snapshot(rooms) => Ok(Reply::Snapshot { rooms }),
-            Done::Counted(counted) => Ok(Reply::Metrics {
-                text: metrics::text(&counted),
-            }),
-            Done::Inspected(room) => Ok(Reply::Inspected { room }),
-            Done::Nothing | Done::Plan(..) => Ok(Reply::Done),
+        self.shards.ask(shard, order).await?;
+        Ok(Reply::Done)
+    }
+
+    fn handle_news(&mut self, news: News) {
+        match news.what {
+            What::Event(event) => self.handle_event(news.shard, event),
+            What::Failed => self.replace(news.shard),
         }
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
     fn set_served(&mut self, served: bool) {
@@ -144,155 +163,140 @@ impl Front {
             version: VERSION,
             pid: std::process::id(),
             epoch: self.epoch,
-            media: self.announced.clone(),
+            media: self.shards.all_announced(),
         }
     }
 
-    async fn join(&mut self, join: Join) -> Result<Reply, ControlError> {
-        let site_fits = join.site.as_ref().is_none_or(|site| site.len() <= SITE_BYTES_MAX);
-        if !site_fits || join.seat_note.len() > SEAT_BYTES_MAX {
-            return Err(ControlError::BadValue);
+    /// What a shard says of a seat counts while the seat is there; of the loudest points the first shard of the room speaks.
+    fn handle_event(&mut self, shard: ShardIndex, event: Event) {
+        let is_its = match &event {
+            Event::Speaker { room, .. } => {
+                let placed = self.rooms.find(room);
+                placed.is_ok_and(|placed| placed.shards().first() == Some(&shard))
+            }
+            Event::Media { room, seat, .. }
+            | Event::Slots { room, seat, .. }
+            | Event::Quality { room, seat, .. }
+            | Event::Send { room, seat, .. } => self.rooms.seat(room, seat) == Ok(shard),
+        };
+        if !is_its {
+            return;
         }
-        self.last_endpoint = self.last_endpoint.wrapping_add(1);
-        let (newcomer, joined) = self.answer(join, EndpointId(self.last_endpoint))?;
-        self.ask(Order::Join(Box::new(newcomer))).await?;
-        Ok(joined)
-    }
-
-    /// Reads the offer and makes everything that is random: the reply, and what the shard has to know.
-    fn answer(&self, join: Join, endpoint: EndpointId) -> Result<(Newcomer, Reply), ControlError> {
-        let mut rng = rand::rng();
-        let credentials = IceCredentials::new(endpoint.0, &mut rng);
-        let mut config = AnswerConfig {
-            ice: &credentials,
-            fingerprint: self.identity.fingerprint(),
-            candidates: &self.announced,
-            client: join.client,
-            profile: join.profile,
-            video: self.video.get(&join.room).map_or(&[], Vec::as_slice),
-            sources: &join.sources,
-            random: &mut || rng.random(),
-        };
-        let answered = sdp::answer(&join.offer, &mut config).map_err(refused)?;
-        let origins = answered.media.slots.iter().map(|_| origin(&mut rng)).collect();
-        let sources: Vec<SourceKind> = answered.media.sources.iter().map(|s| s.kind).collect();
-        let published = match join.client {
-            ClientKind::Page => join.published,
-            ClientKind::Publisher => sources.clone(),
-            ClientKind::Player => Vec::new(),
-        };
-        let newcomer = Newcomer {
-            room: join.room,
-            seat: join.seat,
-            number: join.number,
-            note: join.seat_note,
-            site: join.site,
-            rank: join.rank,
-            way_start: way_start(join.client, &answered.media),
-            published,
-            endpoint,
-            credentials,
-            remote: answered.remote,
-            plan: Box::new(answered.plan),
-            media: answered.media,
-            origins,
-        };
-        Ok((
-            newcomer,
-            Reply::Joined {
-                answer: answered.sdp,
-                slots: answered.slots,
-                sources,
-            },
-        ))
-    }
-
-    async fn restart(
-        &mut self,
-        room: RoomId,
-        seat: SeatId,
-        answer: impl FnOnce(&mut Plan, &IceCredentials) -> Result<String, SdpError>,
-    ) -> Result<Reply, ControlError> {
-        let found = self
-            .ask(Order::Plan {
-                room: room.clone(),
-                seat: seat.clone(),
-            })
-            .await?;
-        let Done::Plan(endpoint, mut plan) = found else {
-            return Err(ControlError::Unavailable);
-        };
-        let credentials = IceCredentials::new(endpoint.0, &mut rand::rng());
-        let answer = answer(&mut plan, &credentials).map_err(refused)?;
-        self.ask(Order::Restart {
+        if let Event::Media {
             room,
             seat,
-            endpoint,
-            plan,
-            credentials,
+            state: MediaState::Lost,
+        } = &event
+        {
+            self.rooms.unseat(room, seat);
+            self.count();
+        }
+        self.events.push_back(event);
+    }
+
+    /// A shard failed: everybody on it has lost their media, and another takes its place.
+    fn replace(&mut self, shard: ShardIndex) {
+        for (room, seat) in self.rooms.take_shard(shard) {
+            let state = MediaState::Lost;
+            self.events.push_back(Event::Media { room, seat, state });
+        }
+        self.count();
+        self.counters.bury(shard);
+        self.networked.remove(&shard);
+        self.linked.retain(|&(a, b)| a != shard && b != shard);
+        self.shards.restart(shard);
+    }
+
+    /// Tells how many are there now.
+    fn count(&mut self) {
+        self.is_stale = true;
+        self.endpoints.send_replace(self.rooms.seats());
+    }
+
+    async fn snapshot(&mut self) -> Reply {
+        let mut told = Vec::new();
+        for shard in self.shards.indexes() {
+            // One that does not run has nothing.
+            let rooms = match self.shards.ask(shard, Order::Snapshot).await {
+                Ok(Done::Snapshot(rooms)) => rooms,
+                _ => Vec::new(),
+            };
+            self.rooms.reconcile(shard, &rooms);
+            for snapshot in rooms {
+                if self.rooms.find(&snapshot.room).is_ok() {
+                    told.push(snapshot);
+                    continue;
+                }
+                // Closed by a request whose connection ended before every shard heard of it.
+                let order = Order::CloseRoom { room: snapshot.room };
+                let _ = self.shards.ask(shard, order).await;
+            }
+        }
+        self.count();
+        Reply::Snapshot {
+            rooms: gather::snapshot(&self.rooms, told),
+        }
+    }
+
+    async fn metrics(&mut self) -> Reply {
+        for shard in self.shards.indexes() {
+            if let Ok(Done::Counted(counted)) = self.shards.ask(shard, Order::Count).await {
+                self.counters.tell(shard, *counted);
+            }
+        }
+        let counted = self
+            .counters
+            .sum(self.rooms.len(), |shard| self.shards.busy(shard));
+        Reply::Metrics {
+            text: metrics::text(&counted),
+        }
+    }
+
+    async fn inspect(&mut self, room: RoomId) -> Result<Reply, ControlError> {
+        let mut told = Vec::new();
+        for &shard in self.rooms.find(&room)?.shards() {
+            let order = Order::Inspect { room: room.clone() };
+            if let Done::Inspected(report) = self.shards.ask(shard, order).await? {
+                told.push(*report);
+            }
+        }
+        Ok(Reply::Inspected {
+            room: Box::new(gather::report(told.into_iter())),
         })
-        .await?;
-        Ok(Reply::Restarted { answer })
     }
 
-    async fn ask(&self, order: Order) -> Result<Done, ControlError> {
-        ask(&self.shard, order).await
+    /// A shard hears of a room when the first of it sits there.
+    async fn open_room(&mut self, room: RoomId, policy: RoomPolicy) -> Result<Reply, ControlError> {
+        if policy.video.len() > VIDEO_CODECS_MAX {
+            return Err(ControlError::BadValue);
+        }
+        if self.rooms.open(room.clone(), policy, self.rooms_max)? {
+            tracing::info!(%room, "room opened");
+        }
+        for shard in self.rooms.find(&room)?.shards().to_vec() {
+            self.open_at(shard, &room).await?;
+        }
+        Ok(Reply::Done)
     }
-}
 
-/// Whether a network keeps its limits: as many lines and sites as are served, each line once, ways of lines that are
-/// there, none of them twice.
-fn is_network(network: &Network) -> bool {
-    let ids: BTreeSet<&LineId> = network.lines.iter().map(|line| &line.id).collect();
-    let is_way = |way: &[LineIndex]| {
-        let places: BTreeSet<LineIndex> = way.iter().copied().collect();
-        way.len() <= LINES_ON_WAY_MAX
-            && places.len() == way.len()
-            && way.iter().all(|line| usize::from(line.0) < network.lines.len())
-    };
-    network.lines.len() <= LINES_MAX
-        && ids.len() == network.lines.len()
-        && network.sites.len() <= SITES_MAX
-        && network
-            .sites
-            .iter()
-            .all(|(site, way)| site.len() <= SITE_BYTES_MAX && is_way(way))
-}
-
-/// Gives the shard an order and waits for what comes of it.
-pub(crate) async fn ask(shard: &mpsc::Sender<ToShard>, order: Order) -> Result<Done, ControlError> {
-    let (reply, result) = oneshot::channel();
-    shard
-        .send(ToShard { order, reply })
-        .await
-        .map_err(|_| ControlError::Unavailable)?;
-    result.await.map_err(|_| ControlError::Unavailable)?
-}
-
-/// A page's way is found out from below. Nobody knows what carries a picture of 1 Mbit/s before it was sent once, if there is no
-/// smaller one and no transport-wide feedback.
-fn way_start(client: ClientKind, media: &Negotiated) -> Option<Bitrate> {
-    let is_blind = client == ClientKind::Player && media.extensions.transport_cc.is_none();
-    is_blind.then_some(PLAYER_START)
-}
-
-fn refused(error: SdpError) -> ControlError {
-    match error {
-        SdpError::NotRestart => ControlError::State,
-        error => ControlError::BadSdp {
-            reason: error.to_string(),
-        },
+    async fn close_room(&mut self, room: RoomId) -> Result<Reply, ControlError> {
+        for shard in self.rooms.close(&room) {
+            // One that does not run has closed it.
+            let order = Order::CloseRoom { room: room.clone() };
+            let _ = self.shards.ask(shard, order).await;
+        }
+        self.count();
+        tracing::info!(%room, "room closed");
+        Ok(Reply::Done)
     }
-}
 
-/// RFC 3550 §5.1: numbers begin at random.
-fn origin(rng: &mut impl RngExt) -> StreamOrigin {
-    StreamOrigin {
-        // Below 2^15: a receiver without keys for the first packets must not miss the first wrap (RFC 3711 §3.3.1).
-        sequence: rng.random_range(0..1 << 15),
-        rtx_sequence: rng.random_range(0..1 << 15),
-        timestamp: rng.random(),
-        picture_id: rng.random_range(0..1 << 15),
-        tl0_pic_idx: rng.random(),
+    async fn set_floor(&mut self, room: RoomId, number: Option<PointNumber>) -> Result<Reply, ControlError> {
+        let placed = self.rooms.find_mut(&room)?;
+        placed.floor = number;
+        for shard in placed.shards().to_vec() {
+            let room = room.clone();
+            self.shards.ask(shard, Order::SetFloor { room, number }).await?;
+        }
+        Ok(Reply::Done)
     }
 }

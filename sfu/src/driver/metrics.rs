@@ -1,69 +1,8 @@
 //! The node's counters, for Prometheus. Plain numbers while packets run; made into text when somebody asks.
 
-use prometheus::{Encoder, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use super::{peer::MediaRefused, shard::Counted};
-use crate::wire::srtp::OpenError;
-
-/// What a shard counts of its datagrams. The engine counts what is in them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Tally {
-    /// Datagrams by [`Class`](crate::wire::Class).
-    pub(crate) received: [u64; 5],
-    pub(crate) bytes_received: u64,
-    /// By [`GateRefused`](super::gate::GateRefused).
-    pub(crate) gate_refused: [u64; 3],
-    pub(crate) stun_refused: u64,
-    pub(crate) dtls_refused: u64,
-    /// By [`Tally::count_refused`].
-    pub(crate) media_refused: [u64; 7],
-    pub(crate) handshakes_dropped: u64,
-    pub(crate) connected: u64,
-    /// Of these, those that have no better protection than AES-CM with HMAC-SHA1.
-    pub(crate) connected_weak: u64,
-    /// By [`LostReason`](super::peer::LostReason).
-    pub(crate) lost: [u64; 5],
-    pub(crate) peer_panics: u64,
-    pub(crate) room_panics: u64,
-    /// RTP packets by [`Purpose`](crate::engine::packet::Purpose).
-    pub(crate) rtp_sent: [u64; 4],
-    pub(crate) rtcp_sent: u64,
-    pub(crate) handshake_datagrams_sent: u64,
-    pub(crate) datagrams_sent: u64,
-    pub(crate) bytes_sent: u64,
-    /// System calls that were to send something.
-    pub(crate) send_calls: u64,
-    /// Messages that the kernel took: single datagrams, and runs of them to one receiver.
-    pub(crate) runs_sent: u64,
-    /// Of these, those that begin with media, taken or not.
-    pub(crate) media_runs: u64,
-    pub(crate) send_full: u64,
-    pub(crate) send_failed: u64,
-    pub(crate) no_path: u64,
-    pub(crate) payload_gone: u64,
-    pub(crate) not_written: u64,
-    pub(crate) not_sealed: u64,
-}
-
-impl Tally {
-    /// A packet that was not opened.
-    pub(crate) fn count_refused(&mut self, refused: MediaRefused) {
-        let place = match refused {
-            MediaRefused::Unverified => 0,
-            MediaRefused::NotConnected => 1,
-            MediaRefused::Open(OpenError::Malformed) => 2,
-            MediaRefused::Open(OpenError::Replayed) => 3,
-            MediaRefused::Open(OpenError::NotAuthentic) => 4,
-            MediaRefused::Open(OpenError::NotEncrypted) => 5,
-            MediaRefused::Open(OpenError::TooManyStreams) => 6,
-            MediaRefused::Seal(_) => {
-                self.not_sealed += 1;
-                return;
-            }
-        };
-        self.media_refused[place] += 1;
-    }
-}
+use super::{shard::Counted, tally::Tally};
 
 /// A value of the one label of a metric, and its count.
 type Row = (&'static str, u64);
@@ -83,6 +22,11 @@ pub(crate) fn text(counted: &Counted) -> String {
             "Endpoints whose handshake is done",
             counted.endpoints_connected,
         ),
+        (
+            "diemcau_history_bytes",
+            "Memory of the payloads that are kept for repairs and for whoever looks next, with their entries",
+            counted.history_bytes,
+        ),
     ] {
         add_gauge(&registry, name, help, value);
     }
@@ -92,6 +36,8 @@ pub(crate) fn text(counted: &Counted) -> String {
     add_dropped(&registry, counted);
     add_paths(&registry, counted);
     add_outcomes(&registry, counted);
+    add_cascade(&registry, counted);
+    add_shards(&registry, counted);
     let mut bytes = Vec::new();
     TextEncoder::new()
         .encode(&registry.gather(), &mut bytes)
@@ -326,10 +272,72 @@ fn add_outcomes(registry: &Registry, counted: &Counted) {
     add(
         registry,
         "diemcau_panics_total",
-        "Bugs that ended a room or a peer",
+        "Bugs that ended a room, a peer or a shard",
         "part",
-        &[("room", tally.room_panics), ("peer", tally.peer_panics)],
+        &[
+            ("room", tally.room_panics),
+            ("peer", tally.peer_panics),
+            ("shard", counted.shard_panics),
+        ],
     );
+}
+
+/// What went between shards.
+fn add_cascade(registry: &Registry, counted: &Counted) {
+    let cascade = &counted.rooms.cascade;
+    add(
+        registry,
+        "diemcau_cascade_packets_total",
+        "RTP packets between shards that have points of the same room, each counted for each shard it goes to",
+        "kind",
+        &[
+            ("out", cascade.sent),
+            ("in", cascade.received),
+            ("replayed", cascade.replayed),
+        ],
+    );
+    add(
+        registry,
+        "diemcau_cascade_dropped_total",
+        "Packets that did not get to another shard: it did not keep up, or they were too many at once",
+        "reason",
+        &[
+            ("full", counted.tally.cascade_dropped),
+            ("excess", cascade.dropped),
+        ],
+    );
+    add(
+        registry,
+        "diemcau_cascade_events_total",
+        "What shards tell each other of the same room",
+        "kind",
+        &[
+            ("key_frame_request", cascade.key_frame_requests),
+            ("hole", cascade.holes),
+            ("refused", cascade.refused),
+        ],
+    );
+}
+
+/// How full and how busy each shard is.
+fn add_shards(registry: &Registry, counted: &Counted) {
+    let gauge = |name, help| {
+        let gauge = GaugeVec::new(Opts::new(name, help), &["shard"]).expect("names are constants");
+        registry
+            .register(Box::new(gauge.clone()))
+            .expect("each name is there once");
+        gauge
+    };
+    let endpoints = gauge("diemcau_shard_endpoints", "Endpoints of a shard");
+    let busy = gauge(
+        "diemcau_shard_busy_ratio",
+        "Time of a shard's thread on a processor over the last seconds",
+    );
+    for &(shard, count, permille) in &counted.shards {
+        let label = shard.0.to_string();
+        endpoints.with_label_values(&[&label]).set(count as f64);
+        busy.with_label_values(&[&label]).set(f64::from(permille) / 1e3);
+    }
 }
 
 fn add(registry: &Registry, name: &str, help: &str, label: &str, rows: &[Row]) {
@@ -354,9 +362,12 @@ fn add_gauge(registry: &Registry, name: &str, help: &str, value: u64) {
 mod tests {
     use super::*;
     use crate::{
-        driver::{gate::GateRefused, peer::LostReason},
+        driver::{
+            gate::GateRefused,
+            peer::{LostReason, MediaRefused},
+        },
         engine::packet::Purpose,
-        wire::Class,
+        wire::{Class, srtp::OpenError},
     };
 
     #[test]
@@ -368,6 +379,7 @@ mod tests {
         (0..3).for_each(|_| tally.count_refused(MediaRefused::Open(OpenError::Replayed)));
         tally.lost[LostReason::Consent as usize] = 4;
         tally.rtp_sent[Purpose::Repair as usize] = 5;
+        tally.send_full = 9;
         counted.endpoints = 6;
         counted.rooms.uplinks.nacked = 7;
         counted.rooms.paths.lost = 8;
@@ -379,6 +391,7 @@ mod tests {
             "diemcau_handshakes_total{result=\"lost_consent\"} 4",
             "diemcau_rtp_packets_total{kind=\"out_repair\"} 5",
             "diemcau_endpoints 6",
+            "diemcau_packets_dropped_total{reason=\"buffer_full\"} 9",
             "diemcau_uplink_feedback_total{kind=\"nack\"} 7",
             "diemcau_path_packets_total{fate=\"lost\"} 8",
         ] {

@@ -1,6 +1,6 @@
 //! A media node from its start to its end.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -8,17 +8,12 @@ use tokio::{
 };
 
 use super::{
-    addresses,
     api::{self, EVENTS_LEN, Listener},
     config::{ConfigError, NodeConfig},
-    front::{Front, ask},
+    front::Front,
     peer::dtls::{Identity, IdentityError},
-    shard::{self, Order, Parts},
-    udp,
+    shards::{News, Shards},
 };
-
-/// Orders that wait for the shard. Full: the request waits, and the next is not read.
-const ORDERS_LEN: usize = 256;
 
 /// Connections that said hello and wait to be served: each ends the one before it.
 const GREETED_LEN: usize = 8;
@@ -55,88 +50,95 @@ pub enum NodeError {
     /// The system refused a thread or a descriptor.
     #[error("cannot start a shard: {0}")]
     Start(#[source] io::Error),
-    /// The shard's thread failed.
-    #[error("the shard failed")]
-    Shard,
+    /// Nothing is left that could say anything.
+    #[error("the shards are gone")]
+    Shards,
 }
 
 /// Runs a node until it is asked to end, `shutdown` resolves, or nobody needs it any more. Its process id, epoch and media
-/// addresses are in the welcome of the control protocol.
+/// addresses are in the welcome of the control protocol. A shard that fails is replaced; those who were on it are told to be lost.
 ///
 /// # Errors
-/// It could not start, or its shard failed.
+/// It could not start.
 pub async fn run(
     config: NodeConfig,
     listener: Listener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, NodeError> {
-    config.check()?;
-    let listen_on = addresses::listen_on(&config).map_err(NodeError::Listen)?;
-    if listen_on.is_empty() {
-        return Err(NodeError::Listen(io::ErrorKind::AddrNotAvailable.into()));
-    }
-    let bound = udp::bind_all(&listen_on, config.port, config.buffer_bytes).map_err(NodeError::Listen)?;
-    for socket in &bound {
-        let (receive_bytes, send_bytes) = (socket.receive_bytes, socket.send_bytes);
-        if receive_bytes.min(send_bytes) < config.buffer_bytes {
-            let asked = config.buffer_bytes;
-            tracing::warn!(
-                asked,
-                receive_bytes,
-                send_bytes,
-                "the kernel gives smaller UDP buffers than asked"
-            );
+    let (front, news) = begin(config)?;
+    live(front, news, listener, shutdown).await
+}
+
+/// The same, with shards that fail when they are told to: by their place, counted from 0. Each fails once.
+///
+/// # Errors
+/// It could not start.
+#[cfg(feature = "faults")]
+pub async fn run_with_faults(
+    config: NodeConfig,
+    listener: Listener,
+    mut faults: mpsc::Receiver<usize>,
+) -> Result<Ended, NodeError> {
+    use super::shard::{Order, ToShard};
+
+    let (front, news) = begin(config)?;
+    let shards = front.shards.orders();
+    tokio::spawn(async move {
+        while let Some(place) = faults.recv().await {
+            let (reply, _) = tokio::sync::oneshot::channel();
+            let order = Order::Fail;
+            // One that has failed already cannot be told.
+            let _ = shards[place].send(ToShard { order, reply }).await;
         }
-    }
-    let announced = config.announced(&bound.iter().map(|bound| bound.local).collect::<Vec<_>>());
+    });
+    live(front, news, listener, std::future::pending()).await
+}
+
+fn begin(config: NodeConfig) -> Result<(Front, mpsc::Receiver<News>), NodeError> {
+    config.check()?;
     let identity = Arc::new(Identity::new(config.weak_srtp)?);
-    let (orders, orders_receiver) = mpsc::channel(ORDERS_LEN);
-    let (events, events_receiver) = mpsc::channel(EVENTS_LEN);
-    let (endpoints, endpoints_receiver) = watch::channel(0);
-    let (served, served_receiver) = watch::channel(false);
-    let thread = shard::start(Parts {
-        bound,
-        identity: identity.clone(),
-        orders: orders_receiver,
-        events,
-        endpoints,
-        endpoints_max: config.endpoints_max,
-        rooms_max: config.rooms_max,
-    })
-    .map_err(NodeError::Start)?;
-    let epoch = rand::random();
-    let mut front = Front {
-        shard: orders.clone(),
+    let (news, news_receiver) = mpsc::channel(EVENTS_LEN);
+    let (endpoints_max, rooms_max) = (config.endpoints_max, config.rooms_max);
+    let room_shard_max = config.room_shard_max;
+    let front = Front {
+        shards: Shards::start(config, identity.clone(), news)?,
+        rooms: Default::default(),
         identity,
-        announced,
-        epoch,
-        served,
+        epoch: rand::random(),
+        served: watch::channel(false).0,
+        endpoints: watch::channel(0).0,
+        endpoints_max,
+        rooms_max,
+        room_shard_max,
         last_endpoint: rand::random(),
-        video: Default::default(),
+        network: Default::default(),
+        networked: Default::default(),
+        is_stale: false,
+        linked: Default::default(),
+        counters: Default::default(),
+        events: Default::default(),
         is_ending: false,
     };
+    Ok((front, news_receiver))
+}
+
+async fn live(
+    mut front: Front,
+    news: mpsc::Receiver<News>,
+    listener: Listener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Ended, NodeError> {
+    let (served, endpoints) = (front.served.subscribe(), front.endpoints.subscribe());
     let (greeted, greeted_receiver) = mpsc::channel(GREETED_LEN);
     let accepting = tokio::spawn(api::accept(listener, greeted));
     let ended = tokio::select! {
-        () = api::serve(greeted_receiver, events_receiver, &mut front) => front.is_ending.then_some(Ended::Asked),
-        () = alone(served_receiver, endpoints_receiver) => Some(Ended::Alone),
+        () = api::serve(greeted_receiver, news, &mut front) => front.is_ending.then_some(Ended::Asked),
+        () = alone(served, endpoints) => Some(Ended::Alone),
         () = shutdown => Some(Ended::Stopped),
     };
     accepting.abort();
-    // A shard that is gone already needs no order.
-    let _ = ask(&orders, Order::Stop).await;
-    drop((orders, front));
-    end(thread).await?;
-    // Nobody asked for it: the shard went by itself.
-    ended.ok_or(NodeError::Shard)
-}
-
-/// Waits for the shard's thread.
-async fn end(thread: thread::JoinHandle<io::Result<()>>) -> Result<(), NodeError> {
-    match tokio::task::spawn_blocking(|| thread.join()).await {
-        Ok(Ok(result)) => result.map_err(NodeError::Start),
-        Ok(Err(_)) | Err(_) => Err(NodeError::Shard),
-    }
+    front.shards.stop().await;
+    ended.ok_or(NodeError::Shards)
 }
 
 /// Resolves when nobody will come any more.

@@ -75,6 +75,14 @@ impl Spread {
         }
     }
 
+    fn add(&mut self, other: &Self) {
+        self.counts
+            .iter_mut()
+            .zip(&other.counts)
+            .for_each(|(all, more)| *all += more);
+        self.sum += other.sum;
+    }
+
     fn observe(&mut self, value: f64) {
         let place = self.ends.iter().take_while(|&&end| value > end).count();
         if let Some(count) = self.counts.get_mut(place) {
@@ -157,18 +165,30 @@ impl Quality {
         }
     }
 
+    /// Adds what was seen of a shard that is no more: the spreads stay, slots and lines do not.
+    pub(super) fn add_past(&mut self, other: &Self) {
+        self.estimates.add(&other.estimates);
+        self.losses.add(&other.losses);
+        self.losses_up.add(&other.losses_up);
+        self.round_trips.add(&other.round_trips);
+        self.opinions.add(&other.opinions);
+    }
+
+    /// Adds what another shard has seen.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.add_past(other);
+        self.slots += other.slots;
+        for (&cause, short) in &other.short {
+            *self.short.entry(cause).or_default() += short;
+        }
+        other.lines.values().for_each(|line| self.add_line(line.clone()));
+    }
+
     /// What a line carries of one room; the lines of all rooms add up.
     pub(super) fn add_line(&mut self, line: LineReport) {
         match self.lines.get_mut(&line.id) {
             None => drop(self.lines.insert(line.id.clone(), line)),
-            Some(all) => {
-                let add =
-                    |a: &mut Bitrate, b: Bitrate| *a = Bitrate::bps(a.as_bps().saturating_add(b.as_bps()));
-                add(&mut all.budget_down, line.budget_down);
-                add(&mut all.used_down, line.used_down);
-                add(&mut all.budget_up, line.budget_up);
-                add(&mut all.used_up, line.used_up);
-            }
+            Some(all) => add_line(all, &line),
         }
     }
 
@@ -262,6 +282,15 @@ impl Quality {
             }
         }
     }
+}
+
+/// Adds what a line carries elsewhere.
+pub(super) fn add_line(all: &mut LineReport, more: &LineReport) {
+    let add = |a: &mut Bitrate, b: Bitrate| *a = Bitrate::bps(a.as_bps().saturating_add(b.as_bps()));
+    add(&mut all.budget_down, more.budget_down);
+    add(&mut all.used_down, more.used_down);
+    add(&mut all.budget_up, more.budget_up);
+    add(&mut all.used_up, more.used_up);
 }
 
 fn head(out: &mut String, name: &str, help: &str, kind: &str) {

@@ -40,8 +40,13 @@ pub enum Finding {
     Addresses(Vec<IpAddr>),
     /// There is no address to listen on.
     NoAddress,
-    /// The media port can be bound on all addresses.
-    PortFree(u16),
+    /// The media ports can be bound on all addresses.
+    PortsFree {
+        /// Of the first shard.
+        first: u16,
+        /// Of the last.
+        last: u16,
+    },
     /// It cannot.
     PortTaken {
         /// Which.
@@ -73,7 +78,7 @@ impl Finding {
                 }
             }
             Self::Files { max } if max.is_some_and(|max| max < FILES_WANTED) => Severity::Warning,
-            Self::Files { .. } | Self::PortFree(_) => Severity::Good,
+            Self::Files { .. } | Self::PortsFree { .. } => Severity::Good,
             Self::Addresses(addresses) if addresses.iter().all(IpAddr::is_loopback) => Severity::Warning,
             Self::Addresses(_) => Severity::Good,
             Self::NoAddress | Self::PortTaken { .. } | Self::Config(_) => Severity::Error,
@@ -108,7 +113,15 @@ impl fmt::Display for Finding {
                 }
             }
             Self::NoAddress => write!(f, "no address to listen on"),
-            Self::PortFree(port) => write!(f, "UDP port {port} is free; the firewall must let it in"),
+            Self::PortsFree { first, last } if first == last => {
+                write!(f, "UDP port {first} is free; the firewall must let it in")
+            }
+            Self::PortsFree { first, last } => {
+                write!(
+                    f,
+                    "UDP ports {first} to {last} are free; the firewall must let them in"
+                )
+            }
             Self::PortTaken { port, reason } => write!(f, "UDP port {port} cannot be used: {reason}"),
             Self::Config(error) => write!(f, "configuration: {error}"),
         }
@@ -137,15 +150,18 @@ pub fn examine(config: &NodeConfig) -> Vec<Finding> {
         return findings;
     }
     debug_assert!(addresses.len() <= ADDRESSES_MAX);
-    findings.push(
-        match udp::bind_all(&addresses, config.port, config.buffer_bytes) {
-            Ok(_) => Finding::PortFree(config.port),
-            Err(error) => Finding::PortTaken {
-                port: config.port,
-                reason: error.to_string(),
-            },
-        },
-    );
+    let ports: Vec<u16> = (0..config.shard_count())
+        .map(|shard| config.shard_port(shard))
+        .collect();
+    let taken = ports.iter().find_map(|&port| {
+        let error = udp::bind_all(&addresses, port, config.buffer_bytes).err()?;
+        let reason = error.to_string();
+        Some(Finding::PortTaken { port, reason })
+    });
+    findings.push(taken.unwrap_or(Finding::PortsFree {
+        first: ports.first().copied().unwrap_or(config.port),
+        last: ports.last().copied().unwrap_or(config.port),
+    }));
     findings.push(Finding::Addresses(addresses));
     findings
 }
@@ -180,8 +196,10 @@ mod tests {
     fn a_port_in_use_is_an_error_and_a_free_one_is_not() {
         let address: IpAddr = "127.0.0.1".parse().expect("address");
         let holder = udp::bind_all(&[address], 0, 1 << 16).expect("bound");
+        // It holds the port of the second shard.
         let config = NodeConfig {
-            port: holder[0].local.port(),
+            port: holder[0].local.port() - 1,
+            shards: 2,
             addresses: vec![address],
             ..NodeConfig::default()
         };

@@ -160,57 +160,13 @@ impl Socket {
     }
 
     /// Sends messages in their order, as many with one system call as the kernel takes, and tells what became of each.
-    /// Full for one, full for all behind it: they would find the same buffer.
     pub(crate) fn send_all(
         &self,
         messages: &[Message],
         arena: &[u8],
-        mut told: impl FnMut(&Message, Sent),
+        told: impl FnMut(&Message, Sent),
     ) -> u64 {
-        let (mut rest, mut calls) = (messages, 0);
-        while let [first, behind @ ..] = rest {
-            calls += 1;
-            match self.attempt(rest, arena) {
-                Ok(count) => {
-                    let (sent, left) = rest.split_at(count.clamp(1, rest.len()));
-                    sent.iter().for_each(|message| told(message, Sent::Yes));
-                    rest = left;
-                }
-                Err(error) if is_full(&error) => {
-                    rest.iter().for_each(|message| told(message, Sent::Full));
-                    return calls;
-                }
-                Err(_) if first.count > 1 => {
-                    told(first, self.send_parts(first, arena));
-                    calls += u64::from(first.count);
-                    rest = behind;
-                }
-                Err(_) => {
-                    told(first, Sent::Failed);
-                    rest = behind;
-                }
-            }
-        }
-        calls
-    }
-
-    /// A run that the kernel refused, datagram by datagram. If that works, the path takes no segmentation: later runs have
-    /// one datagram each.
-    fn send_parts(&self, run: &Message, arena: &[u8]) -> Sent {
-        let mut worst = Sent::Yes;
-        for part in run.parts() {
-            worst = match self.attempt(&[part], arena) {
-                Ok(_) => continue,
-                Err(error) if is_full(&error) => return Sent::Full,
-                Err(_) => Sent::Failed,
-            };
-        }
-        if worst == Sent::Yes && self.segments.replace(1) > 1 {
-            tracing::warn!(
-                "the kernel refuses to segment what is sent (UDP_SEGMENT): packets go one by one from now on"
-            );
-        }
-        worst
+        send_by(|rest| self.attempt(rest, arena), &self.segments, messages, told)
     }
 
     /// One system call for the first of the messages: how many went.
@@ -240,6 +196,64 @@ impl Socket {
         self.state.try_send(UdpSockRef::from(&self.socket), &transmit)?;
         Ok(1)
     }
+}
+
+/// The same by what takes the first of some messages, and says how many it took. Full for one, full for all behind it: they would find
+/// the same buffer.
+fn send_by(
+    mut attempt: impl FnMut(&[Message]) -> io::Result<usize>,
+    segments: &Cell<usize>,
+    messages: &[Message],
+    mut told: impl FnMut(&Message, Sent),
+) -> u64 {
+    let (mut rest, mut calls) = (messages, 0);
+    while let [first, behind @ ..] = rest {
+        calls += 1;
+        match attempt(rest) {
+            Ok(count) => {
+                let (sent, left) = rest.split_at(count.clamp(1, rest.len()));
+                sent.iter().for_each(|message| told(message, Sent::Yes));
+                rest = left;
+            }
+            Err(error) if is_full(&error) => {
+                rest.iter().for_each(|message| told(message, Sent::Full));
+                return calls;
+            }
+            Err(_) if first.count > 1 => {
+                told(first, send_parts(&mut attempt, segments, first));
+                calls += u64::from(first.count);
+                rest = behind;
+            }
+            Err(_) => {
+                told(first, Sent::Failed);
+                rest = behind;
+            }
+        }
+    }
+    calls
+}
+
+/// A run that the kernel refused, datagram by datagram. If that works, the path takes no segmentation: later runs have
+/// one datagram each.
+fn send_parts(
+    attempt: &mut impl FnMut(&[Message]) -> io::Result<usize>,
+    segments: &Cell<usize>,
+    run: &Message,
+) -> Sent {
+    let mut worst = Sent::Yes;
+    for part in run.parts() {
+        worst = match attempt(&[part]) {
+            Ok(_) => continue,
+            Err(error) if is_full(&error) => return Sent::Full,
+            Err(_) => Sent::Failed,
+        };
+    }
+    if worst == Sent::Yes && segments.replace(1) > 1 {
+        tracing::warn!(
+            "the kernel refuses to segment what is sent (UDP_SEGMENT): packets go one by one from now on"
+        );
+    }
+    worst
 }
 
 /// The kernel's buffer is full: try again later, or never.
@@ -359,7 +373,13 @@ mod tests {
         sender.send_all(&[run], &sent, |_, sent| told.push(sent));
         assert_eq!(told, [Sent::Yes]);
         // What the kernel would not segment goes as its parts.
-        assert_eq!(sender.send_parts(&run, &sent), Sent::Yes);
+        let mut told = Vec::new();
+        let refuses = |rest: &[Message]| match rest[0].count {
+            1 => sender.attempt(&rest[..1], &sent),
+            _ => Err(io::Error::from_raw_os_error(EIO)),
+        };
+        let calls = send_by(refuses, &sender.segments, &[run], |_, sent| told.push(sent));
+        assert_eq!((calls, &told[..]), (4, &[Sent::Yes][..]));
         assert_eq!(
             sender.segments_max(),
             1,
@@ -379,6 +399,40 @@ mod tests {
         let lengths: Vec<usize> = seen.iter().map(Vec::len).collect();
         assert_eq!(lengths, [100, 100, 51, 100, 100, 51]);
         assert_eq!(seen.concat(), [&sent[..], &sent[..]].concat());
+    }
+
+    /// What the kernel says when it cannot segment.
+    const EIO: i32 = 5;
+
+    #[test]
+    fn a_full_buffer_costs_what_is_left_of_the_call_and_no_more() {
+        let run = |count: u16| Message {
+            to: "127.0.0.1:9".parse().expect("address"),
+            start: 0,
+            length: 100 * u32::from(count),
+            segment: 100,
+            count,
+        };
+        let messages = [run(5), run(1), run(7), run(2)];
+        let again = io::ErrorKind::WouldBlock;
+        for full in [io::Error::from(again), io::Error::from_raw_os_error(ENOBUFS)] {
+            let (mut answers, segments) = (vec![Ok(1), Err(full)].into_iter(), Cell::new(64));
+            let mut fates = Vec::new();
+            let kernel = |_: &[Message]| answers.next().expect("asked no more than that");
+            let calls = send_by(kernel, &segments, &messages, |message, sent| {
+                fates.push((message.count, sent));
+            });
+            let expected = [(5, Sent::Yes), (1, Sent::Full), (7, Sent::Full), (2, Sent::Full)];
+            assert_eq!((calls, &fates[..]), (2, &expected[..]));
+            assert_eq!(segments.get(), 64, "a full buffer says nothing of segmentation");
+        }
+        // Full amid the parts of a run that is not segmented: the next message finds out for itself.
+        let eio = || Err(io::Error::from_raw_os_error(EIO));
+        let mut answers = vec![eio(), Ok(1), Err(again.into()), Ok(1)].into_iter();
+        let (mut fates, segments) = (Vec::new(), Cell::new(64));
+        let kernel = |_: &[Message]| answers.next().expect("asked no more than that");
+        send_by(kernel, &segments, &[run(3), run(1)], |_, sent| fates.push(sent));
+        assert_eq!(fates, [Sent::Full, Sent::Yes]);
     }
 
     #[tokio::test]

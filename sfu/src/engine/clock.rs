@@ -16,7 +16,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::seq::RtpTime;
+use super::seq::{RtpTime, end_of};
 
 /// What is believed of a report; network delays and clock drift of hours are far below.
 const OFF_MAX: Nanos = 3 * SECOND;
@@ -133,11 +133,11 @@ impl StreamClock {
 
     /// An RTP time that is not new: what was said before, else what lies between its neighbours.
     fn former(&mut self, time: RtpTime) -> Nanos {
-        let index = match self.seen.binary_search_by_key(&time, |&(t, _)| t) {
-            Ok(index) => return self.seen[index].1,
-            Err(index) => index,
-        };
-        let (after, bound) = self.seen[index]; // not newer than the newest, so there is one after it
+        let index = end_of(&self.seen, |&(seen, _)| seen < time);
+        let (after, bound) = self.seen[index]; // not newer than the newest, so there is one at or after it
+        if after == time {
+            return bound;
+        }
         let capture = match index.checked_sub(1) {
             Some(before) => {
                 let (before, capture) = self.seen[before];

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use super::seq::end_of;
+
 /// The numbers left out of one stretch.
 #[derive(Debug, Clone)]
 pub(super) struct Drops {
@@ -51,7 +53,7 @@ impl Drops {
         if number < self.floor {
             return Err(NoPlace);
         }
-        let after = self.runs.partition_point(|run| run.last < number);
+        let after = end_of(&self.runs, |run| run.last < number);
         if self.runs.get(after).is_some_and(|run| run.first <= number) {
             return Err(NoPlace);
         }
@@ -60,7 +62,7 @@ impl Drops {
 
     /// The same for a number that is sent whatever became of it before.
     pub(super) fn shift_anyway(&self, number: u64) -> u64 {
-        self.total_before(self.runs.partition_point(|run| run.last < number))
+        self.total_before(end_of(&self.runs, |run| run.last < number))
     }
 
     /// That number was given: from here on no lower one can be left out.
@@ -73,7 +75,7 @@ impl Drops {
         if number < self.floor || self.given.is_some_and(|given| number <= given) {
             return false;
         }
-        let at = self.runs.partition_point(|run| run.last < number);
+        let at = end_of(&self.runs, |run| run.last < number);
         if self.runs.get(at).is_some_and(|run| run.first <= number) {
             return true;
         }

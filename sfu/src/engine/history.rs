@@ -1,9 +1,9 @@
 //! The payloads of one layer stream, kept once for all receivers.
 //!
 //! A ring of bytes and beside it a ring of entries found by the packet's own number, so that a NACK costs one look.
-//! Late packets (repairs) are put under their number like any other. Both rings begin at 1/64 of their limit and double
+//! Late packets (repairs) are put under their number like any other. Both rings begin at 1/64 of their limit and grow
 //! when something would give way that is young enough to be asked for: a stream that sends little costs little, and
-//! after a few doublings nothing is allocated any more. When a ring at its limit is full the oldest inserted goes; what
+//! after a few steps nothing is allocated any more. When a ring at its limit is full the oldest inserted goes; what
 //! is gone is simply not found.
 
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ pub struct History<M: Copy = ()> {
 }
 
 /// Parts of the ring whose age is known. Before a young one is written over, the ring grows.
-const SECTIONS: usize = 4;
+const SECTIONS: usize = 16;
 /// Share of its limit that a ring begins with.
 const FIRST_SHARE: usize = 64;
 /// Entries are no fewer than this, a power of two.
@@ -140,6 +140,11 @@ impl<M: Copy> History<M> {
         Some((&entry.meta, &self.bytes[at..at + entry.length as usize]))
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> usize {
+        self.bytes.len() + size_of_val(self.entries.as_slice())
+    }
+
     /// More entries, as long as another number is in the way that both rings at their limit would keep too.
     fn make_place(&mut self, now: Instant, seq: Seq) {
         while self.entries.len() < self.limit.packets {
@@ -178,7 +183,7 @@ impl<M: Copy> History<M> {
             };
             let small = length as u64 > capacity || touched.clone().any(|section| young(&section));
             if small && self.bytes.len() < self.limit.bytes {
-                self.grow(now, length);
+                self.grow(length);
                 continue;
             }
             self.section = *touched.end();
@@ -187,9 +192,11 @@ impl<M: Copy> History<M> {
         }
     }
 
-    /// Twice the bytes, or as many as `length` needs, within the limit; what is there moves together at the beginning.
-    fn grow(&mut self, now: Instant, length: usize) {
-        let capacity = (2 * self.bytes.len()).max(length).min(self.limit.bytes);
+    /// Half as many bytes more, or as many as `length` needs, within the limit; what is there moves together at the beginning.
+    fn grow(&mut self, length: usize) {
+        let capacity = (self.bytes.len() + self.bytes.len() / 2)
+            .max(length)
+            .min(self.limit.bytes);
         let former = std::mem::replace(&mut self.bytes, vec![0; capacity]);
         let (size, head) = (former.len() as u64, std::mem::take(&mut self.head));
         self.entries
@@ -198,6 +205,8 @@ impl<M: Copy> History<M> {
             .for_each(|overwritten| *overwritten = None);
         let mut kept: Vec<_> = self.entries.iter_mut().flatten().collect();
         kept.sort_unstable_by_key(|entry| entry.start);
+        (self.sections, self.section) = ([None; SECTIONS], 0);
+        let section_of = |offset: u64| (offset as usize * SECTIONS / capacity.max(1)).min(SECTIONS - 1);
         for entry in kept {
             let (from, to, length) = (
                 (entry.start % size) as usize,
@@ -207,10 +216,9 @@ impl<M: Copy> History<M> {
             self.bytes[to..to + length].copy_from_slice(&former[from..from + length]);
             entry.start = self.head;
             self.head += u64::from(entry.length);
+            self.section = section_of(self.head.saturating_sub(1));
+            self.sections[section_of(entry.start)..=self.section].fill(Some(entry.at));
         }
-        self.section = self.section_of((self.head as usize).saturating_sub(1));
-        self.sections = [None; SECTIONS];
-        self.sections[..=self.section].fill(Some(now));
     }
 
     fn is_whole(&self, entry: &Entry<M>) -> bool {

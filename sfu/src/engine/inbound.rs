@@ -287,6 +287,11 @@ impl Inbound {
         std::mem::take(&mut self.broken)
     }
 
+    /// Something is missing.
+    pub(super) fn lacks(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// When something is to be asked for or given up.
     pub(super) fn due(&self) -> Option<Instant> {
         self.missing.iter().map(|m| Some(m.due)).fold(None, soonest)

@@ -77,6 +77,8 @@ const QUEUE_BYTES_MIN: u64 = 16 << 10;
 /// Packets that may wait, pictures that had begun included. Beyond it packets pass without waiting, for a number once
 /// given must go out.
 const PACKETS_MAX: usize = 2_048;
+/// Room for so many is kept when nothing waits: what waits on a way that is nearly full.
+const KEPT: usize = 32;
 /// So much may go at once after a pause.
 const BURST: Duration = Duration::from_millis(10);
 /// At least two full packets, however thin the way.
@@ -144,7 +146,11 @@ impl<P> Pacer<P> {
         if self.budget <= 0 {
             return None;
         }
-        let waiting = self.queues.iter_mut().find_map(VecDeque::pop_front)?;
+        let queue = self.queues.iter_mut().find(|queue| !queue.is_empty())?;
+        let waiting = queue.pop_front()?;
+        if queue.is_empty() && queue.capacity() > KEPT {
+            *queue = VecDeque::new(); // a burst was long: few come, and each endpoint would keep the room for the longest
+        }
         self.bytes -= u64::from(waiting.bytes);
         self.spend(waiting.bytes);
         Some(waiting.packet)

@@ -12,11 +12,15 @@ use std::{
 use super::{packet::PacketRef, seq::Seq};
 use crate::wire::red::{self, Block, HEADER_LEN, LENGTH_MAX, OFFSET_MAX, PRIMARY_HEADER_LEN};
 
-/// Which former packets go along where there are two copies, in packets back, the oldest first. Of each row the first that is there and not too far
-/// back for the offset's 14 bits: nine packets of 20 ms, five of 60 ms.
+/// Which former packets go along where there are two copies, in packets back, the oldest first. Of each row the first that is there.
 const BACK: [&[u64]; 3] = [&[9, 5], &[], &[3]];
 /// The same for three copies, which are nearer: losses are so heavy that a receiver's buffer must grow at once.
 const BACK_THREE: [&[u64]; 3] = [&[7], &[5], &[3]];
+/// The same of long packets: as far back in time. What is older than 200 ms comes too late to be played, and nine back would not fit the offset's 14 bits.
+const BACK_LONG: [&[u64]; 3] = [&[3], &[], &[1]];
+const BACK_LONG_THREE: [&[u64]; 3] = [&[3], &[2], &[1]];
+/// Packets are long from 40 ms on, in ticks.
+const LONG: u64 = 40 * 48;
 /// Longest payload with its redundancy: above it blocks are left out, the farther one first.
 const PAYLOAD_MAX: usize = 1_200;
 /// Packets remembered: more than the farthest that is looked for. A power of two.
@@ -76,7 +80,8 @@ pub struct Recent {
     /// Payload type of RED; none if the receiver does not take it. Then nothing is remembered.
     payload_type: Option<u8>,
     copies: u8,
-    packets: [Option<Piece>; RECENT],
+    /// As many as are remembered, where any are.
+    packets: Box<[Option<Piece>]>,
 }
 
 /// A packet with its place in the slot.
@@ -100,7 +105,7 @@ impl Recent {
         Self {
             payload_type,
             copies: 0,
-            packets: [None; RECENT],
+            packets: vec![None; payload_type.map_or(0, |_| RECENT)].into_boxed_slice(),
         }
     }
 
@@ -121,13 +126,13 @@ impl Recent {
 
     /// Another stretch begins: nothing of the former one goes along any more.
     pub fn begin(&mut self) {
-        self.packets = [None; RECENT];
+        self.packets.fill(None);
     }
 
     /// Remembers a packet of the stretch. Also one that came too late to be sent: it can still go along with others.
     pub fn note(&mut self, piece: Piece) {
-        if self.payload_type.is_some() {
-            self.packets[index(piece.sequence.0)] = Some(piece);
+        if let Some(place) = self.packets.get_mut(index(piece.sequence.0)) {
+            *place = Some(piece);
         }
     }
 
@@ -137,7 +142,12 @@ impl Recent {
         let red = self.payload_type.filter(|_| self.copies > 0)?;
         let mut older = [None; BACK.len()];
         let mut size = PRIMARY_HEADER_LEN + usize::from(piece.size);
-        let rows = if self.copies > 2 { BACK_THREE } else { BACK };
+        let rows = match (self.is_long(piece), self.copies > 2) {
+            (false, false) => BACK,
+            (false, true) => BACK_THREE,
+            (true, false) => BACK_LONG,
+            (true, true) => BACK_LONG_THREE,
+        };
         for (place, row) in older.iter_mut().zip(rows).rev() {
             let found = row.iter().find_map(|&back| self.back(piece, back));
             let fits = |&(_, length): &(Older, usize)| size + HEADER_LEN + length <= PAYLOAD_MAX;
@@ -156,10 +166,19 @@ impl Recent {
         })
     }
 
+    /// By the distance to the nearest packet before it.
+    fn is_long(&self, piece: &Piece) -> bool {
+        let step = |back: u64| Some(u64::from(self.back(piece, back)?.0.offset) / back);
+        (1..=3).find_map(step).is_some_and(|step| step >= LONG)
+    }
+
     /// The packet so many numbers back, if it can be named as a block of `piece`.
     fn back(&self, piece: &Piece, back: u64) -> Option<(Older, usize)> {
         let sequence = Seq(piece.sequence.0.checked_sub(back)?);
-        let former = self.packets[index(sequence.0)].filter(|former| former.sequence == sequence)?;
+        let former = self.packets.get(index(sequence.0)).copied().flatten()?;
+        if former.sequence != sequence {
+            return None;
+        }
         let offset = u16::try_from(piece.timestamp.wrapping_sub(former.timestamp)).ok()?;
         let length = usize::from(former.size);
         let places = u16::try_from(piece.position.checked_sub(former.position)?).ok()?;
@@ -300,9 +319,9 @@ mod tests {
         assert_eq!(blocks(&recent, &piece(12, 960, 40)), [(8_640, 3), (2_880, 9)]);
         assert_eq!(blocks(&run(4, 960, 40), &piece(4, 960, 40)), [(2_880, 1)]);
         assert_eq!(blocks(&run(2, 960, 40), &piece(2, 960, 40)), []);
-        // 60 ms: nine back is too far for 14 bits.
+        // Of 60 ms the first and the third, which are as far back in time.
         let recent = run(12, 2_880, 40);
-        assert_eq!(blocks(&recent, &piece(12, 2_880, 40)), [(14_400, 7), (8_640, 9)]);
+        assert_eq!(blocks(&recent, &piece(12, 2_880, 40)), [(8_640, 9), (2_880, 11)]);
         // After a pause of a second nothing near enough is left.
         let late = Piece {
             timestamp: piece(12, 960, 40).timestamp.wrapping_add(48_000),
@@ -337,10 +356,13 @@ mod tests {
             blocks(&recent, &piece(12, 960, 40)),
             [(6_720, 5), (4_800, 7), (2_880, 9)]
         );
-        // 60 ms: seven back is too far for 14 bits.
+        // Of 60 ms the three before.
         let mut recent = run(12, 2_880, 40);
         recent.set(3);
-        assert_eq!(blocks(&recent, &piece(12, 2_880, 40)), [(14_400, 7), (8_640, 9)]);
+        assert_eq!(
+            blocks(&recent, &piece(12, 2_880, 40)),
+            [(8_640, 9), (5_760, 10), (2_880, 11)]
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     drops::{self, Drops},
     id::MediaKind,
     packet::{Codec, PayloadPatch, StreamOrigin},
-    seq::{RtpTime, Seq},
+    seq::{RtpTime, Seq, end_of},
 };
 
 /// What is rewritten of a packet.
@@ -344,9 +344,7 @@ impl TimeLine {
     }
 
     fn follow_picture(&mut self, packet: &Original) -> Result<u64, Skip> {
-        let at = self
-            .pictures
-            .partition_point(|(time, _)| *time < packet.timestamp);
+        let at = end_of(&self.pictures, |(time, _)| *time < packet.timestamp);
         let after = self.pictures.get(at).copied();
         let before = at.checked_sub(1).and_then(|i| self.pictures.get(i)).copied();
         match (before, after) {
@@ -355,8 +353,8 @@ impl TimeLine {
             (None, Some(_)) => Err(Skip::TooLate),
             (Some(before), Some(after)) => {
                 let out = between(before, after, packet.timestamp).ok_or(Skip::TooLate)?;
+                let at = at - usize::from(self.forget());
                 self.pictures.insert(at, (packet.timestamp, out));
-                self.forget();
                 Ok(out)
             }
         }
@@ -367,15 +365,14 @@ impl TimeLine {
         let line = self.line(packet.capture);
         let out = self.last.map_or(line, |last| line.max(last + self.ms(1)));
         self.last = Some(out);
-        self.pictures.push_back((packet.timestamp, out));
         self.forget();
+        self.pictures.push_back((packet.timestamp, out));
         out
     }
 
-    fn forget(&mut self) {
-        if self.pictures.len() > PICTURES {
-            self.pictures.pop_front();
-        }
+    /// Makes place for one more. True if the oldest gave way.
+    fn forget(&mut self) -> bool {
+        self.pictures.len() == PICTURES && self.pictures.pop_front().is_some()
     }
 }
 

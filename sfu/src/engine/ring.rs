@@ -1,9 +1,13 @@
 //! What a slot sent, for repairs: number to packet.
+//!
+//! A receiver has a ring for each of its slots, so an entry is small: what packets of one stretch have in common stands once, in the
+//! table of stretches, and of a number the 16 bits that a NACK names (RFC 4585 §6.2.1).
 
 use std::time::{Duration, Instant};
 
 use super::{
-    id::{MediaKind, SlotId},
+    id::{MediaKind, SlotId, SourceNumber},
+    packet::{PacketRef, PayloadPatch, soonest},
     seq::Seq,
     slot::Numbered,
 };
@@ -13,21 +17,54 @@ use super::{
 pub(super) struct Ring {
     sent: Vec<Option<Sent>>,
     most: usize,
+    stretches: Vec<Stretch>,
+    /// The stretch of the newest entry.
+    current: u8,
+    newest: Option<Seq>,
+    /// When each quarter of the ring was begun last: what it holds was written since.
+    begun: [Option<Instant>; QUARTERS],
+    /// Repairs are counted in milliseconds since then.
+    since: Option<Instant>,
 }
 
+/// A packet. What is missing of [`Numbered`] follows from its place and its stretch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sent {
-    pub(super) packet: Numbered,
-    at: Instant,
-    pub(super) resent: Option<Instant>,
+struct Sent {
+    timestamp: u32,
+    /// Places in the history since the stretch began.
+    place: u32,
+    patch: PayloadPatch,
+    sequence: u16,
+    size: u16,
+    /// When it was sent again last, in milliseconds that wrap after a minute, and nothing so old is repaired; 0: not yet.
+    resent: u16,
+    payload_type: u8,
+    marker_and_stretch: u8,
 }
 
-/// Entries of a ring in use. A thumbnail sends some 15 packets a second.
-const RING_LEN: usize = 256;
+const _: () = assert!(size_of::<Option<Sent>>() <= 28);
+
+/// What its packets have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stretch {
+    source: SourceNumber,
+    history: u32,
+    /// Position of its first packet in the history.
+    first: u64,
+}
+
+/// Entries of a ring in use: a thumbnail of 15 packets a second.
+const RING_LEN: usize = 32;
 /// Entries of a ring that had to grow: 2 Mbps for 8 seconds.
 const RING_LEN_MAX: usize = 2_048;
-/// Entries younger than this are not given up while the ring may grow.
-const RING_TIME: Duration = Duration::from_secs(1);
+/// Entries younger than this are not given up while the ring may grow: two requests over a satellite, and as long as the node itself asks
+/// senders again.
+const RING_TIME: Duration = Duration::from_millis(1_500);
+/// Parts of the ring whose age is known.
+const QUARTERS: usize = 4;
+/// Stretches remembered; with the oldest go its packets. A power of two.
+const STRETCHES: usize = 16;
+const MARKER: u8 = 0x80;
 
 impl Ring {
     pub(super) fn new(slot: SlotId) -> Self {
@@ -39,49 +76,251 @@ impl Ring {
         Self {
             sent: Vec::new(),
             most,
+            stretches: Vec::new(),
+            current: 0,
+            newest: None,
+            begun: [None; QUARTERS],
+            since: None,
         }
     }
 
-    /// Grows by doubling, twice to thrice in the life of a slot; else nothing is allocated.
-    pub(super) fn insert(&mut self, now: Instant, packet: Numbered) {
+    /// Grows by doubling, a few times in the life of a slot; else nothing is allocated.
+    pub(super) fn insert(&mut self, now: Instant, packet: &Numbered) {
+        if self.most == 0 {
+            return;
+        }
         if self.sent.is_empty() {
-            self.sent.resize(RING_LEN.min(self.most), None);
+            self.sent.resize(RING_LEN, None);
         }
-        while let Some(old) = self.slot(packet.sequence).and_then(|entry| *entry) {
-            let young = now.saturating_duration_since(old.at) < RING_TIME;
-            if !young || self.sent.len() >= self.most || old.packet.sequence == packet.sequence {
-                break;
-            }
-            self.grow();
+        self.advance(now, packet.sequence);
+        let (stretch, place) = self.stretch(packet);
+        let index = self.index(packet.sequence);
+        self.sent[index] = Some(Sent {
+            timestamp: packet.timestamp,
+            place,
+            patch: packet.patch,
+            sequence: packet.sequence.wire(),
+            size: packet.size,
+            resent: 0,
+            payload_type: packet.payload_type,
+            marker_and_stretch: stretch | if packet.marker { MARKER } else { 0 },
+        });
+    }
+
+    /// The packet with that number.
+    pub(super) fn find(&self, sequence: Seq) -> Option<Numbered> {
+        let sent = self.entry(sequence)?;
+        let stretch = self
+            .stretches
+            .get(usize::from(sent.marker_and_stretch & !MARKER))?;
+        Some(Numbered {
+            sequence,
+            timestamp: sent.timestamp,
+            marker: sent.marker_and_stretch & MARKER != 0,
+            payload_type: sent.payload_type,
+            source: stretch.source,
+            at: PacketRef {
+                history: stretch.history,
+                position: stretch.first + u64::from(sent.place),
+            },
+            patch: sent.patch,
+            size: sent.size,
+        })
+    }
+
+    /// The packet was sent again, less than `pause` ago.
+    pub(super) fn is_resent(&self, now: Instant, sequence: Seq, pause: Duration) -> bool {
+        let resent = self.entry(sequence).map_or(0, |sent| sent.resent);
+        let ago = self.millis(now).wrapping_sub(resent);
+        resent != 0 && u128::from(ago) < pause.as_millis()
+    }
+
+    /// The packet is sent again now. False: there is none with that number.
+    pub(super) fn note_resent(&mut self, now: Instant, sequence: Seq) -> bool {
+        self.since.get_or_insert(now);
+        let resent = self.millis(now);
+        let index = self.index(sequence);
+        match self.sent.get_mut(index) {
+            Some(Some(sent)) if sent.sequence == sequence.wire() => sent.resent = resent,
+            _ => return false,
         }
-        if let Some(entry) = self.slot(packet.sequence) {
-            *entry = Some(Sent {
-                packet,
-                at: now,
-                resent: None,
-            });
-        }
+        true
+    }
+
+    /// Zero once in a minute: then one repair may go twice.
+    fn millis(&self, now: Instant) -> u16 {
+        let since = self
+            .since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        (since.as_millis() as u16).wrapping_add(1)
+    }
+
+    fn entry(&self, sequence: Seq) -> Option<&Sent> {
+        let entry = self.sent.get(self.index(sequence))?.as_ref();
+        entry.filter(|sent| sent.sequence == sequence.wire())
     }
 
     fn grow(&mut self) {
-        let length = (self.sent.len() * 2).min(self.most);
+        let length = self.sent.len() * 2;
         let old = std::mem::replace(&mut self.sent, vec![None; length]);
-        for sent in old.into_iter().flatten() {
-            if let Some(entry) = self.slot(sent.packet.sequence) {
-                *entry = Some(sent);
-            }
+        let begun = std::mem::take(&mut self.begun);
+        for (at, sent) in old.iter().enumerate() {
+            let Some(sent) = sent else { continue };
+            let sequence = Seq(sent.sequence.into());
+            let (index, quarter) = (self.index(sequence), self.quarter(sequence));
+            let former = begun[at * QUARTERS / old.len()];
+            self.sent[index] = Some(*sent);
+            self.begun[quarter] = soonest(self.begun[quarter], former);
         }
     }
 
-    pub(super) fn find(&mut self, sequence: Seq) -> Option<&mut Sent> {
-        self.slot(sequence)?
-            .as_mut()
-            .filter(|sent| sent.packet.sequence == sequence)
+    /// A quarter is begun when it may be written over, and the ring grows until one is.
+    fn advance(&mut self, now: Instant, sequence: Seq) {
+        if self.newest.is_some_and(|newest| sequence <= newest) {
+            return;
+        }
+        let newest = self.newest.replace(sequence);
+        let is_young = |begun: Instant| now.saturating_duration_since(begun) < RING_TIME;
+        loop {
+            let (quarter, size) = (self.quarter(sequence), (self.sent.len() / QUARTERS) as u64);
+            let goes_on = |newest: Seq| self.quarter(newest) == quarter && sequence.0 - newest.0 < size;
+            if newest.is_some_and(goes_on) {
+                return;
+            }
+            if self.sent.len() == self.most || !self.begun[quarter].is_some_and(is_young) {
+                self.begun[quarter] = Some(now);
+                return;
+            }
+            self.grow();
+        }
     }
 
-    fn slot(&mut self, sequence: Seq) -> Option<&mut Option<Sent>> {
-        let length = self.sent.len() as u64;
-        let index = sequence.0.checked_rem(length)?;
-        self.sent.get_mut(index as usize)
+    /// The stretch that the packet belongs to, and its place there.
+    fn stretch(&mut self, packet: &Numbered) -> (u8, u32) {
+        let is_its = |stretch: &Stretch| {
+            let known = stretch.source == packet.source && stretch.history == packet.at.history;
+            let place = packet.at.position.checked_sub(stretch.first)?;
+            u32::try_from(place).ok().filter(|_| known)
+        };
+        let places = || self.stretches.iter().map(is_its);
+        let current = usize::from(self.current);
+        let found = self
+            .stretches
+            .get(current)
+            .and_then(is_its)
+            .map(|place| (current, place));
+        let found = found.or_else(|| (0..).zip(places()).find_map(|(at, place)| Some((at, place?))));
+        if let Some((at, place)) = found {
+            self.current = at as u8;
+            return (self.current, place);
+        }
+        let fresh = Stretch {
+            source: packet.source,
+            history: packet.at.history,
+            first: packet.at.position,
+        };
+        if self.stretches.len() < STRETCHES {
+            self.current = self.stretches.len() as u8;
+            self.stretches.push(fresh);
+        } else {
+            self.current = (self.current + 1) % STRETCHES as u8;
+            self.stretches[usize::from(self.current)] = fresh;
+            let gone = self.current;
+            self.sent
+                .iter_mut()
+                .filter(|entry| entry.is_some_and(|sent| sent.marker_and_stretch & !MARKER == gone))
+                .for_each(|entry| *entry = None);
+        }
+        (self.current, 0)
+    }
+
+    /// Lengths are powers of two: what differs in the 16 bits differs in the place.
+    fn index(&self, sequence: Seq) -> usize {
+        usize::from(sequence.wire()) % self.sent.len().max(1)
+    }
+
+    fn quarter(&self, sequence: Seq) -> usize {
+        self.index(sequence) * QUARTERS / self.sent.len().max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::{
+        super::testing::{base, ms},
+        *,
+    };
+
+    fn packet(sequence: u64, history: u32, position: u64) -> Numbered {
+        Numbered {
+            sequence: Seq(sequence),
+            timestamp: sequence as u32 * 7,
+            marker: sequence.is_multiple_of(3),
+            payload_type: 96 + (history % 2) as u8,
+            source: SourceNumber::try_from(8 + history).expect("in range"),
+            at: PacketRef { history, position },
+            patch: PayloadPatch::Vp8 {
+                picture_id: Some(sequence as u16),
+                tl0_pic_idx: Some(3),
+            },
+            size: 1 + (sequence % 1_200) as u16,
+        }
+    }
+
+    #[test]
+    fn a_ring_is_as_long_as_what_may_be_asked_for_again_and_no_longer() {
+        let second = Duration::from_secs(1);
+        for (rate, length) in [(10, 32), (30, 64), (60, 128), (250, 512), (2_000, 2_048)] {
+            let mut ring = Ring::new(SlotId::video(0));
+            for n in 0..20 * u64::from(rate) {
+                let now = base() + second * n as u32 / rate;
+                ring.insert(now, &packet(70_000 + n, 1, n));
+                let kept = u64::from(rate * 3 / 2).min(2_048).min(n + 1);
+                assert!(
+                    (0..kept).all(|back| ring.find(Seq(70_000 + n - back)).is_some()),
+                    "{rate}/s, {n}"
+                );
+            }
+            assert_eq!(ring.sent.len(), length, "{rate}/s");
+        }
+    }
+
+    #[test]
+    fn a_repair_is_remembered_for_its_pause_and_sound_is_not_kept() {
+        let mut ring = Ring::new(SlotId::video(3));
+        ring.insert(base(), &packet(65_600, 1, 5));
+        let again = |ring: &Ring, at| ring.is_resent(base() + ms(at), Seq(65_600), ms(20));
+        assert!(!again(&ring, 30) && !ring.note_resent(base(), Seq(65_601)));
+        assert!(ring.note_resent(base() + ms(30), Seq(65_600)));
+        assert_eq!([30, 49, 50].map(|at| again(&ring, at)), [true, true, false]);
+        let mut sound = Ring::new(SlotId::audio(0));
+        sound.insert(base(), &packet(65_600, 1, 5));
+        assert!(sound.find(Seq(65_600)).is_none() && sound.sent.capacity() == 0);
+    }
+
+    proptest! {
+        /// Over gaps, packets that were overtaken, and more changes of what is shown than are remembered.
+        #[test]
+        fn what_is_found_is_what_was_put_and_the_newest_is_found(
+            steps in prop::collection::vec((0u64..30, 0u64..9, 0u32..40, 0u64..200), 1..400)
+        ) {
+            let (mut ring, mut put) = (Ring::new(SlotId::video(0)), BTreeMap::new());
+            let (mut now, mut sequence) = (base(), 65_530);
+            for (wait, back, history, position) in steps {
+                now += ms(wait);
+                sequence += u64::from(back < 7) * (1 + back / 6 * 20);
+                let numbered = packet(sequence - back / 7 * 3, history / 8, (1 << 33) + position);
+                ring.insert(now, &numbered);
+                put.insert(numbered.sequence, numbered);
+                prop_assert_eq!(ring.find(numbered.sequence), Some(numbered));
+                for (&sequence, numbered) in &put {
+                    prop_assert!(ring.find(sequence).is_none_or(|found| found == *numbered));
+                }
+            }
+        }
     }
 }

@@ -30,6 +30,32 @@ pub struct Target {
     pub temporal: u8,
 }
 
+/// Streams of a source, by the layer each of them carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerSet(u8);
+
+impl LayerSet {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// All there may be.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// Those in either.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// That layer alone; all of them above the seventh, of which there are none.
+    pub fn of(layer: u8) -> Self {
+        1u8.checked_shl(layer.into()).map_or(Self::ALL, Self)
+    }
+
+    /// That layer is in it.
+    pub fn has(self, layer: u8) -> bool {
+        self.0 & Self::of(layer).0 != 0
+    }
+}
+
 /// All temporal layers.
 pub const ALL_TEMPORAL: u8 = u8::MAX;
 
@@ -152,6 +178,19 @@ impl Selector {
                 temporal: target.temporal,
                 spatial: target.layer.unwrap_or(u8::MAX),
             })
+    }
+
+    /// Which simulcast streams of that source may pass, now or at their next key frame, until the target or what is shown
+    /// changes. (Where a source sends all its layers in one stream, that one may.)
+    pub fn may_pass(&self, source: SourceNumber) -> LayerSet {
+        let shown = self.shown.filter(|shown| shown.source == source);
+        let target = self.target.filter(|target| target.source == source);
+        let awaited = target.map_or(LayerSet::NONE, |target| {
+            target.layer.map_or(LayerSet::ALL, LayerSet::of)
+        });
+        shown
+            .map_or(LayerSet::NONE, |shown| LayerSet::of(shown.layer))
+            .and(awaited)
     }
 
     /// Waits for a key frame of that source. `current` is the stream that a layer of it arrives in now.

@@ -11,7 +11,7 @@ use super::{
     redundancy::{Recent, Redundancy},
     rewriter::{Rewriter, Rewritten, Skip},
     ring::Ring,
-    selector::{LayerStream, Selector, Target, Verdict},
+    selector::{LayerSet, LayerStream, Selector, Target, Verdict},
     seq::{RtpTime, Seq},
 };
 pub use super::{
@@ -160,6 +160,11 @@ impl Slot {
             && self
                 .aimed
                 .is_none_or(|at| now.saturating_duration_since(at) >= PATIENCE)
+    }
+
+    /// See [`Selector::may_pass`].
+    pub fn may_pass(&self, source: SourceNumber) -> LayerSet {
+        self.selector.may_pass(source)
     }
 
     /// See [`Selector::waits_for`].
@@ -311,7 +316,7 @@ impl Slot {
         self.sent_octets = self.sent_octets.wrapping_add(numbered.size.into());
         self.unreported = true;
         if self.rtx_ssrc.is_some() {
-            self.ring.insert(now, *numbered);
+            self.ring.insert(now, numbered);
         }
         if overtaken {
             return self.repair(now, numbered).map(|header| (header, None));
@@ -346,19 +351,12 @@ impl Slot {
 
     /// A packet that the receiver misses: its entry, if it can go as RTX and was not sent within `pause`.
     pub fn lost(&mut self, now: Instant, wire: u16, pause: Duration) -> Result<Numbered, Lost> {
-        let rtx = self.rtx_ssrc.is_some();
-        let sent = self
-            .ring
-            .find(self.rewriter.next().nearest(wire))
-            .filter(|_| rtx)
-            .ok_or(Lost::Unknown)?;
-        let recent = sent
-            .resent
-            .is_some_and(|at| now.saturating_duration_since(at) < pause);
-        if recent {
+        let sequence = self.rewriter.next().nearest(wire);
+        let sent = self.ring.find(sequence).filter(|_| self.rtx_ssrc.is_some());
+        if self.ring.is_resent(now, sequence, pause) {
             Err(Lost::Recent)
         } else {
-            Ok(sent.packet)
+            sent.ok_or(Lost::Unknown)
         }
     }
 
@@ -372,7 +370,9 @@ impl Slot {
         let media = packet.payload_type;
         let payload_type = self.payloads.iter().find(|p| p.media == media)?.rtx?;
         let ssrc = self.rtx_ssrc?;
-        self.ring.find(packet.sequence)?.resent = Some(now);
+        if !self.ring.note_resent(now, packet.sequence) {
+            return None;
+        }
         let sequence = self.rtx_next;
         self.rtx_next = sequence.wrapping_add(1);
         let original_sequence = Some(packet.sequence.wire());

@@ -10,7 +10,10 @@
 
 use std::collections::VecDeque;
 
-use super::{arrival::Picture, seq::RtpTime};
+use super::{
+    arrival::Picture,
+    seq::{RtpTime, end_of},
+};
 
 /// What is wanted of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,17 +83,17 @@ impl Thinning {
 
     /// May this packet of what is shown pass?
     pub(super) fn judge(&mut self, time: RtpTime, picture: &Picture, wanted: Wanted) -> bool {
-        let mut at = self.judged.partition_point(|judged| judged.time < time);
+        let mut at = end_of(&self.judged, |judged| judged.time < time);
         if self.judged.get(at).is_none_or(|judged| judged.time != time) {
             let Some(judged) = self.first_seen(at, time, picture, wanted) else {
                 // From before the stretch, which its numbers tell, or older than all that is remembered.
                 return self.judged.len() < PICTURES;
             };
-            self.judged.insert(at, judged);
-            if self.judged.len() > PICTURES {
+            if self.judged.len() == PICTURES {
                 self.judged.pop_front();
                 at = at.saturating_sub(1);
             }
+            self.judged.insert(at, judged);
         }
         let newest = at + 1 == self.judged.len();
         let Some(judged) = self.judged.get_mut(at) else {
@@ -126,12 +129,12 @@ impl Thinning {
 
     /// This packet is the last one of its picture that passes.
     pub(super) fn ends(&self, time: RtpTime, picture: &Picture) -> bool {
-        let Ok(at) = self.judged.binary_search_by_key(&time, |judged| judged.time) else {
+        let Some(spatial) = picture.spatial.filter(|spatial| spatial.ends_frame) else {
             return false;
         };
-        picture
-            .spatial
-            .is_some_and(|spatial| spatial.ends_frame && spatial.layer == self.judged[at].level.spatial)
+        let at = end_of(&self.judged, |judged| judged.time < time);
+        let judged = self.judged.get(at).filter(|judged| judged.time == time);
+        judged.is_some_and(|judged| spatial.layer == judged.level.spatial)
     }
 
     fn first_seen(&self, at: usize, time: RtpTime, picture: &Picture, wanted: Wanted) -> Option<Judged> {

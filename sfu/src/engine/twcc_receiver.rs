@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::seq::Seq;
+use super::seq::{Seq, end_of};
 use crate::wire::rtcp::{Builder, NoRoom, TICK_MICROS};
 
 /// Arrivals remembered; 5,000 a second for the time they are kept. At the limit the oldest is forgotten, told or not.
@@ -69,7 +69,7 @@ impl TwccReceiver {
         if seq < self.floor {
             return; // too late to be told without taking back what was told of its neighbours
         }
-        let index = self.arrivals.partition_point(|a| a.seq < seq);
+        let index = end_of(&self.arrivals, |a| a.seq < seq);
         if self.arrivals.get(index).is_some_and(|a| a.seq == seq) {
             return;
         }

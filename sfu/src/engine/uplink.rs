@@ -51,6 +51,10 @@ pub struct Uplink {
     streams_begun: u32,
     nacked: Option<Instant>,
     report_due: Option<Instant>,
+    /// When something is due, as it was when looked at last.
+    due: Option<Instant>,
+    /// Something happened since by which that may be another time.
+    is_moved: bool,
     reports: u32,
     stats: UplinkStats,
     /// Reused by every batch.
@@ -129,6 +133,8 @@ impl Uplink {
             streams_begun: 0,
             nacked: None,
             report_due: None,
+            due: None,
+            is_moved: false,
             reports: 0,
             stats: UplinkStats::default(),
             numbers: Vec::new(),
@@ -150,6 +156,7 @@ impl Uplink {
             .extension(packet, self.extensions.transport_cc)
             .and_then(ext::transport_sequence)
         {
+            self.is_moved |= self.transport.due().is_none();
             self.transport.record(self.now, packet.ssrc(), number);
         }
         let Some(identity) = self.streams.identify(packet) else {
@@ -162,6 +169,7 @@ impl Uplink {
         }?;
         self.stats.packets += 1;
         if arrival.video.is_some_and(|v| v.key_frame) {
+            self.is_moved = true;
             self.brokers[arrival.source as usize].handle_key_frame(arrival.layer);
             if let Some(inbound) = &mut self.layers[identity.layer].inbound {
                 inbound.handle_key_frame(arrival.sequence);
@@ -195,6 +203,7 @@ impl Uplink {
         self.now = self.now.max(now);
         if let Some(layer) = self.streams.by_media_ssrc(ssrc) {
             self.layers[layer].inbound = None;
+            self.is_moved = true;
         }
         self.streams.forget(ssrc);
     }
@@ -206,6 +215,7 @@ impl Uplink {
         let mut layers = self.streams.layers().iter();
         let layers = layers.find(|l| l.source == source).map_or(1, |l| l.layers);
         if source.media() == MediaKind::Video {
+            self.is_moved = true;
             // Spatial layers of one stream have their key frames together.
             self.brokers[source as usize].request(self.now, layer.min(layers - 1));
         }
@@ -253,20 +263,26 @@ impl Uplink {
     /// Does what is due; then call [`Self::poll_rtcp`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        self.is_moved = true;
         for inbound in self.layers.iter_mut().filter_map(|l| l.inbound.as_mut()) {
             self.stats.given_up += inbound.give_up(self.now);
         }
     }
 
     /// When to call [`Self::handle_timeout`] and [`Self::poll_rtcp`] next.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.feedback_due()
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        if std::mem::take(&mut self.is_moved) {
+            self.due = self.feedback_due();
+        }
+        debug_assert_eq!(self.due, self.feedback_due(), "nothing moved");
+        self.due
     }
 
     /// Writes one compound RTCP packet of at most 1,200 bytes into `out` (cleared first), or returns false when there is
     /// none due. Call until false. Feedback goes without a report where none is due (RFC 5506).
     pub fn poll_rtcp(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         self.now = self.now.max(now);
+        self.is_moved = true;
         out.clear();
         let mut builder = Builder::new(out, COMPOUND_MAX);
         self.write_reports(&mut builder);
@@ -289,9 +305,12 @@ impl Uplink {
             return self.begin(packet, identity, payload);
         };
         let resumed = self.now.saturating_duration_since(inbound.last_packet) > PAUSE;
-        match inbound.accept(self.now, packet.sequence()) {
+        let (lacked, accepted) = (inbound.lacks(), inbound.accept(self.now, packet.sequence()));
+        self.is_moved |= lacked || inbound.lacks();
+        match accepted {
             Ok(seq) => {
                 if resumed {
+                    self.is_moved = true;
                     let source = self.streams.layers()[identity.layer].source;
                     self.brokers[source as usize].handle_beginning(self.now);
                 }
@@ -343,6 +362,7 @@ impl Uplink {
             ..Layer::default()
         };
         self.streams_begun += 1;
+        self.is_moved = true;
         self.streams
             .learn(Ssrc(packet.ssrc()), identity.layer, Role::Media);
         self.brokers[id.source as usize].handle_beginning(self.now);
@@ -361,6 +381,7 @@ impl Uplink {
             self.stats.padding += 1;
             return None;
         };
+        self.is_moved = true;
         let inbound = self.layers[identity.layer].inbound.as_mut();
         let missing = inbound
             .and_then(|i| i.accept_repair(self.now, u16::from_be_bytes(*original), &mut self.repair_time));

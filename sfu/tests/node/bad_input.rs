@@ -19,6 +19,14 @@ use crate::{
 /// Datagrams that are sent between two turns of the node: they fit the smallest buffer that a kernel gives a socket.
 const CHUNK: usize = 40;
 
+fn policy(way_start: Bitrate) -> RoomPolicy {
+    RoomPolicy {
+        points_max: 3,
+        way_start,
+        ..RoomPolicy::default()
+    }
+}
+
 /// An sends pictures that Bình watches. No feedback comes here: ways are taken to carry everything.
 struct Meeting {
     node: Node,
@@ -34,12 +42,7 @@ impl Meeting {
     async fn start() -> Self {
         let (node, connector) = start();
         let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
-        let policy = RoomPolicy {
-            points_max: 3,
-            way_start: Bitrate::mbps(10),
-            ..RoomPolicy::default()
-        };
-        open_room_with(&control, policy).await;
+        open_room_with(&control, policy(Bitrate::mbps(10))).await;
         let [(an, to_an), (binh, _)] = pair(&control, &mut events, welcome.media[0]).await;
         let mut meeting = Self {
             node,
@@ -117,8 +120,10 @@ impl Meeting {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_never_reads_costs_the_others_nothing() {
+async fn a_receiver_that_never_reads_is_cut_and_costs_the_others_nothing() {
     let mut meeting = Meeting::start().await;
+    // Whoever tells nothing gets no more than what its way was taken to carry at first.
+    open_room_with(&meeting.control, policy(Bitrate::kbps(300))).await;
     let chi = meeting.newcomer("chi", 3).await;
     show(&meeting.control, "chi", camera(1)).await;
     let before = meeting.metric("diemcau_sent_total{kind=\"datagrams\"}").await;
@@ -127,6 +132,16 @@ async fn a_receiver_that_never_reads_costs_the_others_nothing() {
     }
     let sent = meeting.metric("diemcau_sent_total{kind=\"datagrams\"}").await - before;
     assert!(sent >= 120, "both are sent to: {sent}");
+    // 46 kB in a moment: a third is more than may wait for it.
+    let queue = "diemcau_packets_dropped_total{reason=\"queue\"}";
+    assert_eq!(meeting.metric(queue).await, 0);
+    for _ in 0..CHUNK {
+        send_picture_sized(&mut meeting.an, meeting.frame, 1_150).await;
+        meeting.frame += 1;
+    }
+    meeting.taken().await;
+    let cut = meeting.metric(queue).await;
+    assert!(cut >= CHUNK as u64 / 3, "{cut} pictures did not begin for it");
     assert!(chi.received.is_empty(), "it never read");
     meeting.end(3).await;
 }

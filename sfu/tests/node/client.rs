@@ -22,6 +22,7 @@ use sfu::{
     driver::peer::Fingerprint,
     wire::{
         Class, classify,
+        rtcp::{Rtcp, packets},
         rtp::{HeaderFields, write_header},
         srtp::{EXPORTER_LABEL, Opener, Profile, RTP_OVERHEAD_MAX, Sealer, Side, contexts},
     },
@@ -49,6 +50,8 @@ pub(crate) struct Client {
     pub(crate) checked: bool,
     /// The node said goodbye.
     pub(crate) closed: bool,
+    /// Key frames that the node asked for.
+    pub(crate) asked: usize,
     /// RTP packets in plaintext.
     pub(crate) received: Vec<Vec<u8>>,
 }
@@ -70,6 +73,7 @@ impl Client {
             contexts: None,
             checked: false,
             closed: false,
+            asked: 0,
             received: Vec::new(),
         }
     }
@@ -139,8 +143,9 @@ impl Client {
         check.raw
     }
 
-    /// Connects as the answer says.
+    /// Connects as the answer says, to where it says.
     pub(crate) async fn connect(&mut self, answer: &str) {
+        self.node = candidate(answer);
         self.check(answer).await;
         let config = ConfigBuilder::default()
             .with_crypto_provider(self.crypto.clone())
@@ -199,6 +204,11 @@ impl Client {
                 let length = opener.open_rtp(datagram).expect("authentic");
                 self.received.push(datagram[..length].to_vec());
             }
+            (Class::Rtcp, Some((_, opener))) => {
+                let length = opener.open_rtcp(datagram).expect("authentic");
+                let asked = packets(&datagram[..length]);
+                self.asked += asked.filter(|p| matches!(p, Ok(Rtcp::PictureLoss(_)))).count();
+            }
             _ => {}
         }
     }
@@ -239,6 +249,17 @@ impl Client {
             .await
             .expect("sent");
     }
+}
+
+/// Where the first candidate of an answer is (RFC 8839 §5.1).
+pub(crate) fn candidate(answer: &str) -> SocketAddr {
+    let mut words = line(answer, "a=candidate:").split(' ').skip(4);
+    let mut word = || words.next().expect("in a candidate");
+    let (address, port) = (word(), word());
+    SocketAddr::new(
+        address.parse().expect("an address"),
+        port.parse().expect("a port"),
+    )
 }
 
 /// What stands behind that in an answer.

@@ -25,13 +25,18 @@ pub(crate) fn start() -> (Node, Connector) {
 }
 
 pub(crate) fn start_on(listener: Listener) -> Node {
+    tokio::spawn(node::run(config(1), listener, std::future::pending()))
+}
+
+/// On loopback, at any ports.
+pub(crate) fn config(shards: u16) -> NodeConfig {
     let addresses = vec!["127.0.0.1".parse().expect("an address")];
-    let config = NodeConfig {
+    NodeConfig {
         port: 0,
+        shards,
         addresses,
         ..NodeConfig::default()
-    };
-    tokio::spawn(node::run(config, listener, std::future::pending()))
+    }
 }
 
 pub(crate) fn room() -> RoomId {
@@ -127,8 +132,29 @@ pub(crate) async fn send_picture(from: &mut Client, frame: u16) {
     send_picture_of(from, "1", frame).await;
 }
 
+/// Frame number `frame` of the camera that sends a key frame only when it is asked for one, as an encoder does.
+pub(crate) async fn send_frame(from: &mut Client, frame: u16) {
+    let mut picture = key_frame(frame as u8);
+    if std::mem::take(&mut from.asked) == 0 {
+        // RFC 6386 §9.1: the lowest bit says that it is no key frame; then no start code and size follow.
+        picture[4] |= 1;
+    }
+    send_payload(from, "1", frame, &picture).await;
+}
+
 /// The same by the m-section `mid`.
 pub(crate) async fn send_picture_of(from: &mut Client, mid: &str, frame: u16) {
+    send_payload(from, mid, frame, &key_frame(frame as u8)).await;
+}
+
+/// The same with so many bytes.
+pub(crate) async fn send_picture_sized(from: &mut Client, frame: u16, bytes: usize) {
+    let mut picture = key_frame(frame as u8);
+    picture.resize(bytes, 7);
+    send_payload(from, "1", frame, &picture).await;
+}
+
+async fn send_payload(from: &mut Client, mid: &str, frame: u16, payload: &[u8]) {
     let fields = HeaderFields {
         marker: true,
         payload_type: 96,
@@ -137,7 +163,7 @@ pub(crate) async fn send_picture_of(from: &mut Client, mid: &str, frame: u16) {
         ssrc: 77,
         ..HeaderFields::default()
     };
-    from.send(mid, &fields, &key_frame(frame as u8)).await;
+    from.send(mid, &fields, payload).await;
 }
 
 pub(crate) async fn show(control: &Control, name: &str, source: SourceNumber) {

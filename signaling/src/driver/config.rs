@@ -222,6 +222,8 @@ pub struct Overrides {
     pub metrics_listen: Option<SocketAddr>,
     /// `media.port`
     pub media_port: Option<u16>,
+    /// `media.shards`
+    pub shards: Option<u16>,
 }
 
 /// Why the settings cannot be used.
@@ -288,7 +290,8 @@ impl Config {
             )?
             .set_override_option("http.listen", text(overrides.listen))?
             .set_override_option("metrics.listen", text(overrides.metrics_listen))?
-            .set_override_option("media.port", overrides.media_port)?;
+            .set_override_option("media.port", overrides.media_port)?
+            .set_override_option("media.shards", overrides.shards)?;
         let gathered = builder.build()?;
         let media_port_given = gathered.get::<config::Value>("media.port").is_ok();
         let mut settings: Self = gathered.try_deserialize()?;

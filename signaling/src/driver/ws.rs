@@ -87,6 +87,7 @@ pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade:
         .max_message_size(OFFER_FRAME_BYTES_MAX)
         .max_frame_size(OFFER_FRAME_BYTES_MAX)
         .write_buffer_size(0)
+        .read_buffer_size(READ_BUFFER_BYTES)
         .on_upgrade(async move |socket| {
             app.metrics.sessions.inc();
             Session::run(&app, socket).await;
@@ -95,6 +96,9 @@ pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade:
         })
         .into_response()
 }
+
+/// What one read takes at most: an offer comes in a few, all else in one. A session keeps it for its life.
+const READ_BUFFER_BYTES: usize = 8 << 10;
 
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 

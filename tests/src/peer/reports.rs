@@ -72,8 +72,11 @@ impl Peer {
         (!out.is_empty()).then_some(out)
     }
 
-    /// Reports of what it sends and receives, each second.
+    /// Reports of what it sends and receives, each second. Its page looks at the same time whether voices must wait longer.
     pub fn report(&mut self, now: Instant) -> Vec<u8> {
+        if self.script.red {
+            self.buffers.adjust(now, &mut self.receivers);
+        }
         let mut out = Vec::new();
         let mut builder = Builder::new(&mut out, COMPOUND_BYTES_MAX);
         let slots = self.media.slots.clone();

@@ -224,9 +224,10 @@ export function createMeeting(url: string, token: string, options: Options): Mee
     watchStats(
       () => connection,
       () => ({ occupied: naming.occupied(), cores: navigator.hardwareConcurrency ?? 1, canEase: canEase(view) }),
-      ({ figures, stats, eased }) => {
+      ({ figures, stats, eased, voiceBufferMs }) => {
         emit('figures', figures);
         emit('stats', stats);
+        connection?.setVoiceBuffer(voiceBufferMs);
         ease(view, clock(), eased);
         flushView();
         step({ on: 'stats', stats });

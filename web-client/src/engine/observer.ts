@@ -1,7 +1,8 @@
 // Looks at the connection once a second and keeps what must be remembered between looks: the snapshot before, how long each slot has been
-// showing something, and how hard the machine works.
+// showing something, how hard the machine works, and how long voices wait.
 import { judge, newLoad, overloaded, type Load } from './load';
-import { clientStatsOf, decodingOf, figuresOf, type Figures, type Snapshot } from './stats';
+import { clientStatsOf, decodingOf, figuresOf, voicePacketsOf, type Figures, type Snapshot } from './stats';
+import { adjust, newVoiceBuffer, type VoiceBuffer } from './voice-buffer';
 import type { ClientStats } from './protocol';
 
 export interface Observer {
@@ -10,6 +11,7 @@ export interface Observer {
   filled: ReadonlyMap<string, number>;
   decoder: Load;
   encoder: Load;
+  voices: VoiceBuffer;
 }
 
 export interface Observed {
@@ -17,9 +19,11 @@ export interface Observed {
   stats: ClientStats;
   /** Large pictures should be asked for the stage only. */
   eased: boolean;
+  /** Voices are to wait so long at least before they are played; 0: as the browser likes. */
+  voiceBufferMs: number;
 }
 
-export const newObserver = (): Observer => ({ before: null, filled: new Map(), decoder: newLoad(), encoder: newLoad() });
+export const newObserver = (): Observer => ({ before: null, filled: new Map(), decoder: newLoad(), encoder: newLoad(), voices: newVoiceBuffer() });
 
 /** Another connection: its counters begin anew. How hard the machine works does not. */
 export function reconnected(o: Observer): void {
@@ -45,11 +49,13 @@ export function observe(o: Observer, now: number, snapshot: Snapshot, { occupied
   o.decoder = judge(o.decoder, now, overloaded(decodingOf(before, snapshot), cores), canEase);
   // The encoder lowers its pictures by itself; the server only has to know.
   o.encoder = judge(o.encoder, now, snapshot.encoderLimited, false);
+  o.voices = adjust(o.voices, now, voicePacketsOf(before, snapshot));
   const steady = new Set([...o.filled].flatMap(([slot, looks]) => (looks >= STEADY_LOOKS ? [slot] : [])));
   return {
     figures: figuresOf(before, snapshot),
     stats: { cpu_limited: o.decoder.level === 2, encoder_limited: o.encoder.level === 2, ...clientStatsOf(before, snapshot, steady) },
     eased: o.decoder.level > 0,
+    voiceBufferMs: o.voices.ms,
   };
 }
 

@@ -2,6 +2,7 @@
 // they do not know: then it counts as nothing.
 import type { ClientStats } from './protocol';
 import type { Decoding } from './load';
+import type { VoicePackets } from './voice-buffer';
 
 /** One entry of a report, as far as it is read here. */
 export interface Entry {
@@ -176,6 +177,12 @@ export function decodingOf(before: Snapshot, now: Snapshot): Decoding {
     total: sum(all, (s) => s.decodeSeconds) / seconds,
     lossIn: lossOf(all),
   };
+}
+
+/** Packets of voices that came and that are missing. */
+export function voicePacketsOf(before: Snapshot, now: Snapshot): VoicePackets {
+  const voices = changes(before, now).filter(({ video }) => !video);
+  return { packets: sum(voices, (s) => s.packets), lost: sum(voices, (s) => s.lost) };
 }
 
 /** What each stream did between the two. A counter that went back began anew, and its stream brought nothing that can be told. */

@@ -1,5 +1,7 @@
 //! What a point hears: datagrams by their kind, packets by their slot.
 
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 use sfu::wire::{
     Class, classify,
@@ -23,12 +25,17 @@ use crate::{
 
 impl Point {
     /// Takes what came. How many RTP packets those were.
+    ///
+    /// What lay in the socket until this point had its turn is the tester's delay, not the server's: a datagram came when the kernel had it.
     pub(in crate::lean) fn receive(&mut self, now: Now, batch: &mut Batch, egress: &mut Egress) -> u64 {
         let mut heard = 0;
+        let day = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let day = micros(day.unwrap_or_default());
         while batch.fill(&self.socket, &self.state) {
-            for datagram in batch.datagrams() {
+            for (came, datagram) in batch.datagrams() {
                 heard += u64::from(classify(datagram) == Class::Rtp);
-                self.handle(now, datagram, egress);
+                let us = came.map_or(now.us, |came| (now.us + micros(came)).saturating_sub(day));
+                self.handle(Now { us, ..now }, datagram, egress);
             }
             if !batch.is_full() {
                 break;
@@ -224,6 +231,10 @@ impl Point {
             None => {}
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
 }
 
 /// A packet for the judge of everything, decapsulated if it is a repair; nothing if it is padding.

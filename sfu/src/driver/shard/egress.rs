@@ -8,8 +8,8 @@ use std::{
 use super::{RoomEntry, Seat, Shard, level::Level};
 use crate::{
     driver::{
-        metrics::Tally,
         peer::{Path, Transmit},
+        tally::Tally,
         udp::{Message, SEND_BYTES_MAX, Sent, Socket},
     },
     engine::{
@@ -123,21 +123,26 @@ impl Egress {
             && !self.messages.is_empty()
         {
             tally.send_calls += socket.send_all(&self.messages, &self.arena, |message, sent| {
-                let count = u64::from(message.count);
-                match sent {
-                    Sent::Yes => {
-                        tally.runs_sent += 1;
-                        tally.datagrams_sent += count;
-                        tally.bytes_sent += u64::from(message.length);
-                    }
-                    Sent::Full => tally.send_full += count,
-                    Sent::Failed => tally.send_failed += count,
-                }
+                count(tally, message, sent);
             });
         }
         self.messages.clear();
         self.filled = 0;
         self.is_whole = true;
+    }
+}
+
+/// Counts what became of a message, by its datagrams.
+fn count(tally: &mut Tally, message: &Message, sent: Sent) {
+    let count = u64::from(message.count);
+    match sent {
+        Sent::Yes => {
+            tally.runs_sent += 1;
+            tally.datagrams_sent += count;
+            tally.bytes_sent += u64::from(message.length);
+        }
+        Sent::Full => tally.send_full += count,
+        Sent::Failed => tally.send_failed += count,
     }
 }
 
@@ -253,4 +258,27 @@ fn size(forward: &Forward) -> Option<u16> {
     let original = u16::from(forward.header.original_sequence.is_some()) * 2;
     // Sound stays as it is, also sent again.
     (takes && forward.slot.kind == MediaKind::Video).then(|| forward.size.saturating_add(original))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_had_no_room_for_is_counted_by_its_packets() {
+        let message = Message {
+            to: "127.0.0.1:9".parse().expect("address"),
+            start: 0,
+            length: 500,
+            segment: 100,
+            count: 5,
+        };
+        let mut tally = Tally::default();
+        for sent in [Sent::Yes, Sent::Full, Sent::Full, Sent::Failed] {
+            count(&mut tally, &message, sent);
+        }
+        let counted = [tally.runs_sent, tally.datagrams_sent, tally.bytes_sent];
+        assert_eq!(counted, [1, 5, 500]);
+        assert_eq!([tally.send_full, tally.send_failed], [10, 5]);
+    }
 }

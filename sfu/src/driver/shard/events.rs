@@ -6,12 +6,14 @@ use tokio::sync::mpsc;
 
 use crate::{
     control::{Event, MediaState, RoomId, SeatId, SendOrder, SlotChange, SlotQuality},
+    driver::shards::{News, ShardIndex},
     engine::id::{PointNumber, SlotId},
 };
 
 /// What could not be told yet. As large as the seats of the shard with their slots: without signaling nobody joins.
 pub(super) struct EventBook {
-    sender: mpsc::Sender<Event>,
+    shard: ShardIndex,
+    sender: mpsc::Sender<News>,
     seats: BTreeMap<(RoomId, SeatId), Pending>,
     speakers: BTreeMap<RoomId, Option<PointNumber>>,
 }
@@ -56,8 +58,9 @@ impl Pending {
 
 impl EventBook {
     /// With nothing to tell.
-    pub(super) fn new(sender: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(shard: ShardIndex, sender: mpsc::Sender<News>) -> Self {
         Self {
+            shard,
             sender,
             seats: BTreeMap::new(),
             speakers: BTreeMap::new(),
@@ -72,9 +75,10 @@ impl EventBook {
     /// Tells an event, now or as soon as there is a place for it.
     pub(super) fn tell(&mut self, event: Event) {
         let event = if self.is_empty() {
-            match self.sender.try_send(event) {
-                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
-                Err(mpsc::error::TrySendError::Full(event)) => event,
+            match self.sender.try_reserve() {
+                Ok(permit) => return permit.send(self.shard.news(event)),
+                Err(mpsc::error::TrySendError::Closed(())) => return,
+                Err(mpsc::error::TrySendError::Full(())) => event,
             }
         } else {
             event
@@ -103,6 +107,11 @@ impl EventBook {
         }
     }
 
+    /// The seat joined again: nothing of its former media is of interest, its end least of all.
+    pub(super) fn forget(&mut self, room: &RoomId, seat: &SeatId) {
+        self.seats.remove(&(room.clone(), seat.clone()));
+    }
+
     /// What the slots of a seat's former media showed and got is not told any more: the page has new ones.
     pub(super) fn forget_shown(&mut self, room: &RoomId, seat: &SeatId) {
         let key = (room.clone(), seat.clone());
@@ -121,12 +130,12 @@ impl EventBook {
                 return;
             };
             if let Some((room, number)) = self.speakers.pop_first() {
-                permit.send(Event::Speaker { room, number });
+                permit.send(self.shard.news(Event::Speaker { room, number }));
             } else if let Some(mut entry) = self.seats.first_entry() {
                 let (room, seat) = entry.key().clone();
                 let pending = entry.get_mut();
                 if let Some(event) = pending.next(room, seat) {
-                    permit.send(event);
+                    permit.send(self.shard.news(event));
                 }
                 if pending.is_told() {
                     entry.remove();
@@ -145,6 +154,18 @@ impl EventBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::shards::What;
+
+    const SHARD: ShardIndex = ShardIndex(3);
+
+    fn told(receiver: &mut mpsc::Receiver<News>) -> Option<Event> {
+        let news = receiver.try_recv().ok()?;
+        assert_eq!(news.shard, SHARD);
+        match news.what {
+            What::Event(event) => Some(event),
+            What::Failed => panic!("nothing failed"),
+        }
+    }
 
     fn names() -> (RoomId, SeatId) {
         let text = |name: &str| name.to_owned();
@@ -176,14 +197,14 @@ mod tests {
     #[test]
     fn whoever_reads_late_gets_the_newest_state_of_each_slot_once() {
         let (sender, mut receiver) = mpsc::channel(1);
-        let mut book = EventBook::new(sender);
+        let mut book = EventBook::new(SHARD, sender);
         book.tell(media(MediaState::Connected));
         for time in 0..100 {
             book.tell(slots(time));
         }
-        assert_eq!(receiver.try_recv(), Ok(media(MediaState::Connected)));
+        assert_eq!(told(&mut receiver), Some(media(MediaState::Connected)));
         book.flush();
-        let Ok(Event::Slots { changes, .. }) = receiver.try_recv() else {
+        let Some(Event::Slots { changes, .. }) = told(&mut receiver) else {
             panic!("no slots")
         };
         let times: Vec<_> = changes
@@ -192,7 +213,21 @@ mod tests {
             .collect();
         assert_eq!(times, [(0, Some(99)), (1, Some(97)), (2, Some(98))]);
         book.flush();
-        assert!(book.is_empty() && receiver.try_recv().is_err());
+        assert!(book.is_empty() && told(&mut receiver).is_none());
+    }
+
+    #[test]
+    fn a_seat_that_is_back_is_not_lost() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut book = EventBook::new(SHARD, sender);
+        for event in [slots(1), media(MediaState::Lost)] {
+            book.tell(event);
+        }
+        let (room, seat) = names();
+        book.forget(&room, &seat);
+        assert_eq!(told(&mut receiver), Some(slots(1)));
+        book.flush();
+        assert!(book.is_empty() && told(&mut receiver).is_none());
     }
 
     #[test]
@@ -221,15 +256,15 @@ mod tests {
             Event::Send { room, seat, order }
         };
         let (sender, mut receiver) = mpsc::channel(1);
-        let mut book = EventBook::new(sender);
+        let mut book = EventBook::new(SHARD, sender);
         for event in [quality(180), quality(360), order(20), quality(720), order(60)] {
             book.tell(event);
         }
-        for told in [quality(180), quality(720), order(60)] {
-            assert_eq!(receiver.try_recv(), Ok(told));
+        for expected in [quality(180), quality(720), order(60)] {
+            assert_eq!(told(&mut receiver), Some(expected));
             book.flush();
         }
-        assert!(book.is_empty() && receiver.try_recv().is_err());
+        assert!(book.is_empty() && told(&mut receiver).is_none());
         let (room, seat) = names();
         for event in [quality(180), quality(360), order(20)] {
             book.tell(event);
@@ -241,14 +276,14 @@ mod tests {
     #[test]
     fn slots_of_a_lost_seat_are_not_told_and_the_loss_is() {
         let (sender, mut receiver) = mpsc::channel(1);
-        let mut book = EventBook::new(sender);
+        let mut book = EventBook::new(SHARD, sender);
         for event in [slots(1), slots(2), media(MediaState::Lost)] {
             book.tell(event);
         }
-        assert_eq!(receiver.try_recv(), Ok(slots(1)));
+        assert_eq!(told(&mut receiver), Some(slots(1)));
         book.flush();
-        assert_eq!(receiver.try_recv(), Ok(media(MediaState::Lost)));
+        assert_eq!(told(&mut receiver), Some(media(MediaState::Lost)));
         book.flush();
-        assert!(book.is_empty() && receiver.try_recv().is_err());
+        assert!(book.is_empty() && told(&mut receiver).is_none());
     }
 }

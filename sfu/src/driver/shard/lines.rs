@@ -1,5 +1,5 @@
 //! The lines that rooms share. What a room may take of a line is the line's budget by the share of endpoints behind it that
-//! are the room's.
+//! are the room's: of all endpoints of the node, those on other shards included.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -13,12 +13,17 @@ use crate::{
     },
 };
 
+/// How many endpoints are behind each line.
+pub(crate) type Behind = BTreeMap<LineIndex, u64>;
+
 /// The network, and what rooms were told of it.
 #[derive(Default)]
 pub(super) struct Lines {
     network: Network,
     /// What each room may take, as it was told last; rooms that were told of no line are not here.
     told: BTreeMap<RoomKey, Vec<LineShare>>,
+    /// Endpoints on other shards.
+    elsewhere: Behind,
     /// Somebody came or went, or the network changed.
     is_stale: bool,
 }
@@ -62,7 +67,7 @@ impl Lines {
         ways: impl Iterator<Item = (RoomKey, &'a [LineIndex])>,
     ) -> Vec<(RoomKey, Vec<LineShare>)> {
         self.is_stale = false;
-        let mut behind: BTreeMap<LineIndex, u64> = BTreeMap::new();
+        let mut behind: Behind = self.elsewhere.clone();
         let mut of_room: BTreeMap<RoomKey, BTreeMap<LineIndex, u64>> = BTreeMap::new();
         for (room, way) in ways {
             for &line in way {
@@ -101,7 +106,13 @@ fn part(whole: Bitrate, own: u64, all: u64) -> Bitrate {
 
 impl Shard {
     /// Another network. Seats keep the site they joined from and get the lines on its way.
-    pub(super) fn set_network(&mut self, now: Instant, network: Network) -> Result<(), ControlError> {
+    pub(super) fn set_network(
+        &mut self,
+        now: Instant,
+        network: Network,
+        elsewhere: Behind,
+    ) -> Result<(), ControlError> {
+        self.set_elsewhere(elsewhere);
         if network == self.lines.network {
             return Ok(());
         }
@@ -124,6 +135,14 @@ impl Shard {
             self.tell_room(room, |room| room.handle(now, Input::Way(endpoint, way)));
         }
         Ok(())
+    }
+
+    /// Others came or went on other shards.
+    pub(super) fn set_elsewhere(&mut self, elsewhere: Behind) {
+        if elsewhere != self.lines.elsewhere {
+            self.lines.elsewhere = elsewhere;
+            self.lines.handle_change();
+        }
     }
 
     /// Tells rooms what they may take of their lines, if that is another share than before.
@@ -186,6 +205,18 @@ mod tests {
             ]
         );
         assert_eq!(lines.told(A), news[0].1);
+    }
+
+    #[test]
+    fn endpoints_on_other_shards_count() {
+        let mut lines = lines();
+        lines.elsewhere = Behind::from([(NEAR, 3), (FAR, 1)]);
+        let (near, far) = (vec![NEAR], vec![FAR]);
+        let news = lines.share([(A, &near[..]), (B, &far)].into_iter());
+        assert_eq!(
+            news,
+            [(A, vec![share(NEAR, 250, 25)]), (B, vec![share(FAR, 500, 50)])]
+        );
     }
 
     #[test]

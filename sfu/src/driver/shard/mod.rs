@@ -9,12 +9,15 @@ mod events;
 mod ingress;
 mod level;
 mod lines;
+mod load;
 mod orders;
 mod quality;
+mod relay;
 mod seats;
+mod window;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -27,20 +30,30 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::orders::{Counted, Done, Newcomer, Order, ToShard};
-use self::{egress::Egress, events::EventBook, ingress::Handshake, lines::Lines};
+use self::{
+    egress::Egress, events::EventBook, ingress::Handshake, lines::Lines, load::Meter, relay::Relay,
+    window::Window,
+};
+pub(crate) use self::{
+    lines::Behind,
+    load::Load,
+    orders::{Counted, Done, Newcomer, Opening, Order, ToShard},
+};
 use super::{
     demux::Demux,
     gate::Gate,
-    metrics::Tally,
     peer::{Peer, PeerEvent, dtls::Identity, sdp::Plan},
     quality::{Flow, Quality},
+    relay::RoomTag,
+    shards::{News, ShardIndex, What},
+    tally::Tally,
     timers::Timers,
     udp::{Batch, Bound, Socket},
 };
 use crate::{
     control::{Event, RoomId, RoomPolicy, SeatId, SendOrder, SlotQuality},
     engine::{
+        cascade::LinkId,
         id::{EndpointId, LineIndex, PointNumber, SlotId, SourceKind},
         packet::{Forward, Output, soonest},
         room::Room,
@@ -78,6 +91,10 @@ struct RoomEntry {
     room: Room,
     seats: BTreeMap<SeatId, EndpointId>,
     number_max: u32,
+    /// As all shards call it.
+    tag: RoomTag,
+    /// Other shards that have it.
+    links: BTreeSet<LinkId>,
     is_touched: bool,
 }
 
@@ -108,6 +125,8 @@ struct Seat {
 
 /// What a shard is made of.
 pub(crate) struct Parts {
+    /// Which it is.
+    pub(crate) index: ShardIndex,
     /// Its sockets.
     pub(crate) bound: Vec<Bound>,
     /// The certificate of all its peers.
@@ -115,45 +134,61 @@ pub(crate) struct Parts {
     /// What it is to do.
     pub(crate) orders: mpsc::Receiver<ToShard>,
     /// What happens in it.
-    pub(crate) events: mpsc::Sender<Event>,
-    /// How many endpoints it has.
-    pub(crate) endpoints: watch::Sender<u32>,
-    /// Most of them.
-    pub(crate) endpoints_max: u32,
-    /// Most rooms.
-    pub(crate) rooms_max: u32,
+    pub(crate) news: mpsc::Sender<News>,
+    /// How busy it is.
+    pub(crate) load: watch::Sender<Load>,
 }
 
-/// Starts a shard on a thread of its own. It ends after [`Order::Stop`], or when nobody can give it orders any more.
+/// Starts a shard on a thread of its own. It ends after [`Order::Stop`], or when nobody can give it orders any more. One that panics
+/// says so as the last of its news.
 ///
 /// # Errors
-/// The system refuses a thread.
-pub(crate) fn start(parts: Parts) -> io::Result<std::thread::JoinHandle<io::Result<()>>> {
-    std::thread::Builder::new()
-        .name("shard-0".to_owned())
+/// The system refuses a thread or a descriptor.
+pub(crate) fn start(parts: Parts) -> io::Result<std::thread::JoinHandle<()>> {
+    let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new()
+        .name(format!("shard-{}", parts.index.0))
         .stack_size(STACK_BYTES)
         .spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .enable_time()
-                .build()?;
-            runtime.block_on(async move {
-                let sockets = parts
-                    .bound
-                    .into_iter()
-                    .map(Socket::new)
-                    .collect::<io::Result<Rc<[Socket]>>>()?;
-                let shard = Shard::new(
-                    sockets.clone(),
-                    parts.identity,
-                    EventBook::new(parts.events),
-                    parts.endpoints,
-                    (parts.endpoints_max, parts.rooms_max),
-                );
-                shard.run(&sockets, parts.orders).await;
-                Ok(())
-            })
-        })
+            let (index, news) = (parts.index, parts.news.clone());
+            // Whoever waits for it is there until it comes.
+            let ready = |result| drop(ready.send(result));
+            if catch_unwind(AssertUnwindSafe(|| live(parts, ready))).is_err() {
+                tracing::error!(shard = index.0, "a shard failed and is replaced");
+                let what = What::Failed;
+                // Nobody listens when the node ends.
+                let _ = news.blocking_send(News { shard: index, what });
+            }
+        })?;
+    // A thread that ends without a word has failed before it was ready.
+    is_ready
+        .recv()
+        .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
+    Ok(thread)
+}
+
+/// A shard from its start to its end.
+fn live(parts: Parts, ready: impl Fn(io::Result<()>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return ready(Err(error)),
+    };
+    runtime.block_on(async move {
+        let sockets: io::Result<Rc<[Socket]>> = parts.bound.into_iter().map(Socket::new).collect();
+        let sockets = match sockets {
+            Ok(sockets) => sockets,
+            Err(error) => return ready(Err(error)),
+        };
+        ready(Ok(()));
+        let events = EventBook::new(parts.index, parts.news);
+        let meter = Meter::new(Instant::now(), parts.load);
+        let shard = Shard::new(sockets.clone(), parts.identity, events, meter);
+        shard.run(&sockets, parts.orders).await;
+    });
 }
 
 /// The state of a shard.
@@ -176,9 +211,8 @@ struct Shard {
     order: Vec<(EndpointId, u32)>,
     egress: Egress,
     events: EventBook,
-    endpoints: watch::Sender<u32>,
-    endpoints_max: u32,
-    rooms_max: u32,
+    load: Meter,
+    relay: Relay,
     tally: Tally,
     lines: Lines,
     quality: Quality,
@@ -194,13 +228,7 @@ enum Woken {
 }
 
 impl Shard {
-    fn new(
-        sockets: Rc<[Socket]>,
-        identity: Arc<Identity>,
-        events: EventBook,
-        endpoints: watch::Sender<u32>,
-        (endpoints_max, rooms_max): (u32, u32),
-    ) -> Self {
+    fn new(sockets: Rc<[Socket]>, identity: Arc<Identity>, events: EventBook, load: Meter) -> Self {
         Self {
             identity,
             gate: Gate::new(),
@@ -217,9 +245,8 @@ impl Shard {
             order: Vec::new(),
             egress: Egress::new(sockets),
             events,
-            endpoints,
-            endpoints_max,
-            rooms_max,
+            load,
+            relay: Relay::default(),
             tally: Tally::default(),
             lines: Lines::default(),
             quality: Quality::default(),
@@ -229,30 +256,37 @@ impl Shard {
     }
 
     async fn run(mut self, sockets: &[Socket], mut orders: mpsc::Receiver<ToShard>) {
-        let mut batch = Batch::new();
+        let (mut batch, mut window) = (Batch::new(), Window::default());
         while !self.is_stopping {
             if !self.handshakes.is_empty() {
                 // Work is left over, so `wait` will not wait: the runtime must look at the sockets all the same.
                 tokio::task::yield_now().await;
             }
             let woken = self.wait(sockets, &mut orders).await;
-            let now = Instant::now(); // the only clock read of the media plane
+            let now = Instant::now(); // the only time that engines are told in this turn
+            window.begin(now);
             match woken {
                 Woken::Order(Some(order)) => self.take_orders(now, order, &mut orders),
                 Woken::Order(None) => self.is_stopping = true,
                 Woken::Other => {}
             }
+            self.take_parcels(now);
             self.receive(now, sockets, &mut batch);
             self.shake_hands(now);
             self.handle_timeouts(now);
             self.drain(now);
+            self.load.look(now);
+            if let Some(rest) = window.rest(Instant::now()) {
+                // Not by the runtime: each datagram that comes would wake it, which is what is to be saved. Nothing else runs here.
+                std::thread::sleep(rest);
+            }
         }
         self.close(Instant::now());
     }
 
     /// Until there is an order, a datagram, a deadline, or work left over from the last turn.
     async fn wait(&mut self, sockets: &[Socket], orders: &mut mpsc::Receiver<ToShard>) -> Woken {
-        let mut deadline = self.timers.soonest();
+        let mut deadline = soonest(self.timers.soonest(), self.load.due());
         if !self.events.is_empty() {
             deadline = soonest(deadline, Some(Instant::now() + EVENTS_AGAIN));
         }
@@ -271,7 +305,8 @@ impl Shard {
                 .iter()
                 .filter(|socket| socket.poll_readable(context).is_ready())
                 .count();
-            if readable > 0 || is_busy {
+            let has_parcels = self.relay.poll_ready(context).is_ready();
+            if readable > 0 || has_parcels || is_busy {
                 return Poll::Ready(Woken::Other);
             }
             sleep.as_mut().poll(context).map(|()| Woken::Other)
@@ -347,6 +382,7 @@ impl Shard {
             }
         }
         self.egress.flush(&mut self.tally);
+        self.relay.flush(&mut self.tally);
         self.events.flush();
     }
 
@@ -395,6 +431,7 @@ impl Shard {
             let Some(output) = output else { break };
             self.handle_output(key, output);
         }
+        self.drain_links(now, key);
         let deadline = self.with_room(key, |room| room.poll_timeout()).flatten();
         // What is due already is done in the next turn, not in an endless one.
         self.timers.set(Key::Room(key), deadline.map(|at| at.max(now)));

@@ -4,27 +4,26 @@ use std::{collections::BTreeSet, time::Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Key, RoomEntry, RoomKey, Seat, Shard, Tally};
+use super::{Key, RoomEntry, RoomKey, Shard, Tally, lines::Behind};
 use crate::{
     control::{
-        ClientState, ControlError, Network, RoomId, RoomPolicy, RoomReport, RoomSnapshot, SEAT_BYTES_MAX,
-        SeatId, SeatSnapshot, Want,
+        ClientState, ControlError, Network, RoomId, RoomPolicy, RoomReport, RoomSnapshot, SeatId,
+        SeatSnapshot, Want,
     },
     driver::{
-        peer::{Fingerprint, Peer, ice::IceCredentials, sdp::Plan},
-        quality::{Flow, Quality},
+        peer::{Fingerprint, ice::IceCredentials, sdp::Plan},
+        quality::Quality,
+        relay::{End, RoomTag},
+        shards::ShardIndex,
     },
     engine::{
         id::{EndpointId, MediaKind, PointNumber, Rank, SourceKind, SourceNumber},
-        packet::{Input, Negotiated, NewEndpoint, StreamOrigin},
-        room::{JoinRefused, Room},
+        packet::{Input, Negotiated, StreamOrigin},
+        room::Room,
         stats::RoomStats,
         units::Bitrate,
     },
 };
-
-/// Most points, and most players, a [`RoomPolicy`] may allow.
-const POINTS_MAX: u16 = 1_000;
 
 /// Tallest tile a [`Want`] may name.
 const HEIGHT_MAX: u16 = 2_160;
@@ -37,9 +36,18 @@ pub(crate) struct ToShard {
 
 /// What a shard can be told to do.
 pub(crate) enum Order {
-    OpenRoom {
+    OpenRoom(Box<Opening>),
+    /// There is a way to another shard from now on.
+    Connect(Box<End>),
+    /// Another shard has the room too.
+    Link {
         room: RoomId,
-        policy: RoomPolicy,
+        far: ShardIndex,
+    },
+    /// Another shard has it no more.
+    Unlink {
+        room: RoomId,
+        far: ShardIndex,
     },
     CloseRoom {
         room: RoomId,
@@ -85,7 +93,10 @@ pub(crate) enum Order {
     },
     SetNetwork {
         network: Network,
+        elsewhere: Behind,
     },
+    /// How many there are behind each line on other shards.
+    SetElsewhere(Behind),
     SetClient {
         room: RoomId,
         seat: SeatId,
@@ -97,12 +108,25 @@ pub(crate) enum Order {
     Snapshot,
     Count,
     Stop,
+    /// The shard is to panic: what a test of what happens then gives.
+    #[cfg(feature = "faults")]
+    Fail,
+}
+
+/// A room as it is to be.
+pub(crate) struct Opening {
+    pub(crate) room: RoomId,
+    pub(crate) tag: RoomTag,
+    pub(crate) policy: RoomPolicy,
+    pub(crate) floor: Option<PointNumber>,
 }
 
 /// What an order came to.
 pub(crate) enum Done {
     /// To orders that only do.
     Nothing,
+    /// The room was not open before.
+    Opened,
     Plan(EndpointId, Box<Plan>),
     Snapshot(Vec<RoomSnapshot>),
     Counted(Box<Counted>),
@@ -133,15 +157,29 @@ pub(crate) struct Counted {
     pub(crate) tally: Tally,
     pub(crate) rooms: RoomStats,
     pub(crate) rooms_open: u64,
+    pub(crate) history_bytes: u64,
     pub(crate) endpoints: u64,
     pub(crate) endpoints_connected: u64,
     pub(crate) quality: Quality,
+    /// Shards that failed.
+    pub(crate) shard_panics: u64,
+    /// Of each shard that runs: its endpoints and how busy it is, in thousandths of a core.
+    pub(crate) shards: Vec<(ShardIndex, u64, u16)>,
 }
 
 impl Shard {
     pub(super) fn handle_order(&mut self, now: Instant, order: Order) -> Result<Done, ControlError> {
         match order {
-            Order::OpenRoom { room, policy } => self.open_room(now, room, policy),
+            Order::OpenRoom(opening) => self.open_room(now, *opening),
+            Order::Connect(end) => {
+                self.connect_shard(now, *end);
+                Ok(Done::Nothing)
+            }
+            Order::Link { room, far } => self.link(now, &room, far).map(|()| Done::Nothing),
+            Order::Unlink { room, far } => {
+                self.unlink(now, &room, far);
+                Ok(Done::Nothing)
+            }
             Order::CloseRoom { room } => self.close_room(now, &room),
             Order::Join(newcomer) => self.join(now, *newcomer),
             Order::Plan { room, seat } => {
@@ -192,7 +230,13 @@ impl Shard {
                 self.tell_room(key, |room| room.handle(now, Input::Floor(number)));
                 Ok(Done::Nothing)
             }
-            Order::SetNetwork { network } => self.set_network(now, network).map(|()| Done::Nothing),
+            Order::SetNetwork { network, elsewhere } => {
+                self.set_network(now, network, elsewhere).map(|()| Done::Nothing)
+            }
+            Order::SetElsewhere(elsewhere) => {
+                self.set_elsewhere(elsewhere);
+                Ok(Done::Nothing)
+            }
             Order::SetClient { room, seat, client } => {
                 let (key, endpoint) = self.find(&room, &seat)?;
                 self.tell_room(key, |room| room.handle(now, Input::Client(endpoint, client)));
@@ -205,6 +249,8 @@ impl Shard {
                 self.is_stopping = true;
                 Ok(Done::Nothing)
             }
+            #[cfg(feature = "faults")]
+            Order::Fail => panic!("told to fail"),
         }
     }
 
@@ -235,35 +281,41 @@ impl Shard {
         Ok(Done::Inspected(Box::new(report)))
     }
 
-    fn open_room(&mut self, now: Instant, id: RoomId, policy: RoomPolicy) -> Result<Done, ControlError> {
-        if !(1..=POINTS_MAX).contains(&policy.points_max) || policy.players_max > POINTS_MAX {
-            return Err(ControlError::BadValue);
-        }
+    fn open_room(&mut self, now: Instant, opening: Opening) -> Result<Done, ControlError> {
+        let Opening {
+            room: id,
+            tag,
+            policy,
+            floor,
+        } = opening;
         if let Some(&key) = self.names.get(&id) {
-            self.tell_room(key, |room| room.set_policy(policy.clone()));
-            if let Some(entry) = self.rooms.get_mut(&key) {
-                entry.policy = policy;
+            let Some(entry) = self.rooms.get_mut(&key) else {
+                return Err(ControlError::Unavailable);
+            };
+            if entry.policy != policy {
+                entry.policy = policy.clone();
+                self.tell_room(key, |room| room.set_policy(policy));
             }
             return Ok(Done::Nothing);
         }
-        if self.rooms.len() >= self.rooms_max as usize {
-            return Err(ControlError::Unavailable);
-        }
         let key = RoomKey(self.rooms_made);
         self.rooms_made += 1;
-        tracing::info!(room = %id, "room opened");
-        let room = Room::new(now, policy.clone());
         let entry = RoomEntry {
             id: id.clone(),
+            room: Room::new(now, policy.clone()),
             policy,
-            room,
             seats: std::collections::BTreeMap::new(),
             number_max: 0,
+            tag,
+            links: BTreeSet::new(),
             is_touched: false,
         };
         self.names.insert(id, key);
         self.rooms.insert(key, entry);
-        Ok(Done::Nothing)
+        if floor.is_some() {
+            self.tell_room(key, |room| room.handle(now, Input::Floor(floor)));
+        }
+        Ok(Done::Opened)
     }
 
     fn close_room(&mut self, now: Instant, id: &RoomId) -> Result<Done, ControlError> {
@@ -279,105 +331,11 @@ impl Shard {
         }
         if let Some(entry) = self.rooms.remove(&key) {
             self.names.remove(&entry.id);
+            self.relay.forget(entry.tag);
             self.timers.set(Key::Room(key), None);
             self.closed += entry.room.stats();
-            tracing::info!(room = %id, "room closed");
         }
         Ok(Done::Nothing)
-    }
-
-    fn join(&mut self, now: Instant, newcomer: Newcomer) -> Result<Done, ControlError> {
-        let key = self
-            .names
-            .get(&newcomer.room)
-            .copied()
-            .ok_or(ControlError::UnknownRoom)?;
-        let entry = self.rooms.get(&key).ok_or(ControlError::UnknownRoom)?;
-        if newcomer.note.len() > SEAT_BYTES_MAX {
-            return Err(ControlError::BadValue);
-        }
-        let former = entry.seats.get(&newcomer.seat).copied();
-        self.check_join(key, former, &newcomer)?;
-        if let Some(former) = former {
-            self.dismiss(now, former);
-        }
-        let Newcomer {
-            seat: id,
-            number,
-            endpoint,
-            media,
-            ..
-        } = newcomer;
-        let sources = media.sources.iter().map(|source| source.kind).collect();
-        let slots = media.slots.iter().map(|slot| slot.slot);
-        let seat = Seat {
-            room: key,
-            id: id.clone(),
-            number,
-            note: newcomer.note,
-            way: self.lines.way(newcomer.site.as_deref()),
-            site: newcomer.site,
-            sources,
-            video_slots: slots.filter(|slot| slot.kind == MediaKind::Video).collect(),
-            plan: newcomer.plan,
-            peer: Peer::new(now, &self.identity, newcomer.credentials, newcomer.remote),
-            handshakes: 0,
-            is_connected: false,
-            is_touched: false,
-            quality: None,
-            order: None,
-            sent: Flow::new(now),
-            received: Flow::new(now),
-        };
-        let lines = seat.way.clone();
-        self.lines.handle_change();
-        self.seats.insert(endpoint, seat);
-        self.endpoints.send_replace(self.seats.len() as u32);
-        if let Some(entry) = self.rooms.get_mut(&key) {
-            entry.seats.insert(id, endpoint);
-            entry.number_max = entry.number_max.max(number.get());
-        }
-        let (published, origins) = (newcomer.published, newcomer.origins);
-        let new = Box::new(NewEndpoint {
-            endpoint,
-            number,
-            published,
-            rank: newcomer.rank,
-            way_start: newcomer.way_start,
-            lines,
-            media,
-            origins,
-        });
-        self.tell_room(key, |room| room.handle(now, Input::Join(new)));
-        self.touch(Key::Seat(endpoint));
-        tracing::info!(room = %newcomer.room, endpoint = endpoint.0, number = number.get(), "joined");
-        Ok(Done::Nothing)
-    }
-
-    /// Whether a newcomer would be taken; `former` is the seat's media that it replaces.
-    fn check_join(
-        &mut self,
-        key: RoomKey,
-        former: Option<EndpointId>,
-        newcomer: &Newcomer,
-    ) -> Result<(), ControlError> {
-        // The same seat keeps its number for life.
-        let former_number = former
-            .and_then(|former| self.seats.get(&former))
-            .map(|seat| seat.number);
-        if former_number.is_some_and(|number| number != newcomer.number) {
-            return Err(ControlError::NumberTaken);
-        }
-        if former.is_none() && self.seats.len() >= self.endpoints_max as usize {
-            return Err(ControlError::RoomFull);
-        }
-        let checked = former.unwrap_or(newcomer.endpoint);
-        match self.with_room(key, |room| room.check_join(checked, newcomer.number)) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(JoinRefused::Full)) => Err(ControlError::RoomFull),
-            Some(Err(JoinRefused::NumberTaken)) => Err(ControlError::NumberTaken),
-            None => Err(ControlError::Unavailable),
-        }
     }
 
     fn set_view(
@@ -404,7 +362,7 @@ impl Shard {
     }
 
     /// Ends an endpoint's media and tells its client.
-    fn dismiss(&mut self, now: Instant, endpoint: EndpointId) {
+    pub(super) fn dismiss(&mut self, now: Instant, endpoint: EndpointId) {
         if let Some(mut seat) = self.remove(now, endpoint) {
             self.say_goodbye(now, &mut seat);
         }
@@ -465,9 +423,12 @@ impl Shard {
             tally: self.tally.clone(),
             rooms,
             rooms_open: self.rooms.len() as u64,
+            history_bytes: self.rooms.values().map(|entry| entry.room.history_memory()).sum(),
             endpoints: self.seats.len() as u64,
             endpoints_connected: self.seats.values().filter(|seat| seat.is_connected).count() as u64,
             quality: self.quality.clone(),
+            shard_panics: 0,
+            shards: Vec::new(),
         }
     }
 }

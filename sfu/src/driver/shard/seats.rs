@@ -1,19 +1,114 @@
-//! How seats come up and go: connected, lost, dismissed, buried with their room.
+//! How seats come and go: joined, connected, lost, buried with their room.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     time::Instant,
 };
 
-use super::{Key, RoomKey, Seat, Shard};
+use super::{Done, Key, Newcomer, RoomKey, Seat, Shard};
 use crate::{
-    control::{Event, MediaState},
-    driver::peer::Path,
-    engine::{id::EndpointId, packet::Input},
+    control::{ControlError, Event, MediaState},
+    driver::{
+        peer::{Path, Peer},
+        quality::Flow,
+    },
+    engine::{
+        id::{EndpointId, MediaKind},
+        packet::{Input, NewEndpoint},
+        room::JoinRefused,
+    },
     wire::srtp::Profile,
 };
 
 impl Shard {
+    pub(super) fn join(&mut self, now: Instant, newcomer: Newcomer) -> Result<Done, ControlError> {
+        let key = self
+            .names
+            .get(&newcomer.room)
+            .copied()
+            .ok_or(ControlError::UnknownRoom)?;
+        let entry = self.rooms.get(&key).ok_or(ControlError::UnknownRoom)?;
+        let former = entry.seats.get(&newcomer.seat).copied();
+        self.check_join(key, former, &newcomer)?;
+        if let Some(former) = former {
+            self.dismiss(now, former);
+        }
+        self.events.forget(&newcomer.room, &newcomer.seat);
+        let Newcomer {
+            seat: id,
+            number,
+            endpoint,
+            media,
+            ..
+        } = newcomer;
+        let sources = media.sources.iter().map(|source| source.kind).collect();
+        let slots = media.slots.iter().map(|slot| slot.slot);
+        let seat = Seat {
+            room: key,
+            id: id.clone(),
+            number,
+            note: newcomer.note,
+            way: self.lines.way(newcomer.site.as_deref()),
+            site: newcomer.site,
+            sources,
+            video_slots: slots.filter(|slot| slot.kind == MediaKind::Video).collect(),
+            plan: newcomer.plan,
+            peer: Peer::new(now, &self.identity, newcomer.credentials, newcomer.remote),
+            handshakes: 0,
+            is_connected: false,
+            is_touched: false,
+            quality: None,
+            order: None,
+            sent: Flow::new(now),
+            received: Flow::new(now),
+        };
+        let lines = seat.way.clone();
+        self.lines.handle_change();
+        self.seats.insert(endpoint, seat);
+        if let Some(entry) = self.rooms.get_mut(&key) {
+            entry.seats.insert(id, endpoint);
+            entry.number_max = entry.number_max.max(number.get());
+        }
+        let (published, origins) = (newcomer.published, newcomer.origins);
+        let new = Box::new(NewEndpoint {
+            endpoint,
+            number,
+            published,
+            rank: newcomer.rank,
+            way_start: newcomer.way_start,
+            lines,
+            media,
+            origins,
+        });
+        self.tell_room(key, |room| room.handle(now, Input::Join(new)));
+        self.touch(Key::Seat(endpoint));
+        tracing::info!(room = %newcomer.room, endpoint = endpoint.0, number = number.get(), "joined");
+        Ok(Done::Nothing)
+    }
+
+    /// Whether a newcomer would be taken; `former` is the seat's media that it replaces.
+    fn check_join(
+        &mut self,
+        key: RoomKey,
+        former: Option<EndpointId>,
+        newcomer: &Newcomer,
+    ) -> Result<(), ControlError> {
+        // The same seat keeps its number for life.
+        let former_number = former
+            .and_then(|former| self.seats.get(&former))
+            .map(|seat| seat.number);
+        if former_number.is_some_and(|number| number != newcomer.number) {
+            return Err(ControlError::NumberTaken);
+        }
+        let checked = former.unwrap_or(newcomer.endpoint);
+        match self.with_room(key, |room| room.check_join(checked, newcomer.number)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(JoinRefused::Full)) => Err(ControlError::RoomFull),
+            Some(Err(JoinRefused::NumberTaken)) => Err(ControlError::NumberTaken),
+            None => Err(ControlError::Unavailable),
+        }
+    }
+
     pub(super) fn connect(&mut self, now: Instant, endpoint: EndpointId) {
         let Some(seat) = self.seats.get_mut(&endpoint) else {
             return;
@@ -72,7 +167,6 @@ impl Shard {
                 self.events.forget_shown(&entry.id, &seat.id);
             }
         }
-        self.endpoints.send_replace(self.seats.len() as u32);
         Some(seat)
     }
 
@@ -100,6 +194,7 @@ impl Shard {
         self.tally.room_panics += 1;
         self.closed += entry.room.stats();
         self.names.remove(&entry.id);
+        self.relay.forget(entry.tag);
         self.timers.set(Key::Room(key), None);
         for (seat, endpoint) in entry.seats {
             if let Some(mut removed) = self.remove(now, endpoint) {
@@ -130,6 +225,5 @@ impl Shard {
             self.say_goodbye(now, &mut seat);
         }
         self.egress.flush(&mut self.tally);
-        self.endpoints.send_replace(0);
     }
 }

@@ -1,7 +1,7 @@
 //! What was sent to an endpoint under which transport-wide number, and what its feedback says of it
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01).
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, num::NonZeroU8};
 
 use super::{Micros, probe::ProbeId};
 use crate::{
@@ -12,6 +12,10 @@ use crate::{
 /// Two seconds of 2,000 packets a second; feedback comes ten times a second. The oldest number is forgotten first: what
 /// is told of it later counts as unknown.
 const SENT_PACKETS: usize = 4_096;
+/// What was sent so long before the newest is forgotten too: no round trip is as long.
+const AGE_MAX: Micros = 10_000_000;
+/// Probes that are told apart: more than there are in that time.
+const PROBES: u32 = 255;
 /// Bits of the reference time of a feedback packet.
 const REFERENCE_BITS: u32 = 24;
 /// Ticks of a unit of the reference time: 64 ms.
@@ -62,18 +66,25 @@ enum Fate {
     Lost,
 }
 
+/// Every endpoint has thousands of them, so of time and probe there is only what tells them apart within [`AGE_MAX`].
 #[derive(Debug, Clone, Copy)]
 struct SentPacket {
-    at: Micros,
+    at: u32,
     bytes: u16,
-    probe: Option<ProbeId>,
+    /// One and the probe's number modulo [`PROBES`].
+    probe: Option<NonZeroU8>,
     fate: Fate,
 }
+
+const _: () = assert!(size_of::<SentPacket>() == 8);
 
 /// The numbers given to one endpoint, the last [`SENT_PACKETS`] with what became of them.
 #[derive(Debug)]
 pub(super) struct SentLog {
     next: Seq,
+    /// When the newest was sent, and the last probe that any was part of.
+    newest: Micros,
+    probe: ProbeId,
     packets: VecDeque<SentPacket>,
     loss: PathLoss,
     /// Reference time of the last feedback, unwrapped.
@@ -88,6 +99,8 @@ impl SentLog {
     pub(super) fn new() -> Self {
         Self {
             next: Seq::first(0),
+            newest: 0,
+            probe: ProbeId(0),
             packets: VecDeque::new(),
             loss: PathLoss::default(),
             reference: None,
@@ -100,16 +113,32 @@ impl SentLog {
     pub(super) fn number(&mut self, at: Micros, bytes: u16, probe: Option<ProbeId>) -> u16 {
         let number = self.next;
         self.next = Seq(number.0 + 1);
-        if self.packets.len() == SENT_PACKETS {
+        self.newest = self.newest.max(at);
+        self.probe = probe.unwrap_or(self.probe);
+        let old = |log: &Self, first: &SentPacket| log.newest - log.time(first) > AGE_MAX;
+        while self.packets.len() == SENT_PACKETS || self.packets.front().is_some_and(|first| old(self, first))
+        {
             self.packets.pop_front();
         }
         self.packets.push_back(SentPacket {
-            at,
+            at: self.newest as u32,
             bytes,
-            probe,
+            probe: probe.and_then(|probe| NonZeroU8::new((probe.0 % PROBES + 1) as u8)),
             fate: Fate::Unknown,
         });
         number.wire()
+    }
+
+    /// When it was sent.
+    fn time(&self, packet: &SentPacket) -> Micros {
+        self.newest - Micros::from((self.newest as u32).wrapping_sub(packet.at))
+    }
+
+    /// The probe that it was part of: the last one that is told like it.
+    fn probe(&self, packet: &SentPacket) -> Option<ProbeId> {
+        let low = u32::from(packet.probe?.get()) - 1;
+        let back = (self.probe.0 % PROBES + PROBES - low) % PROBES;
+        self.probe.0.checked_sub(back).map(ProbeId)
     }
 
     /// Nothing went out yet.
@@ -205,11 +234,12 @@ impl SentLog {
         } else {
             Fate::Lost
         };
+        let packet = *entry;
         Some(Report {
             number,
-            sent: entry.at,
-            bytes: entry.bytes,
-            probe: entry.probe,
+            sent: self.time(&packet),
+            bytes: packet.bytes,
+            probe: self.probe(&packet),
             news,
         })
     }

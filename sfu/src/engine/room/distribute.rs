@@ -3,13 +3,14 @@
 //! What an endpoint keeps of its slots and its way is far larger than a packet. So packets that came together wait here until
 //! all are in, then each receiver is gone to once, and what leaves for it leaves in one run.
 
-use std::time::Instant;
+use std::{cmp::Reverse, time::Instant};
 
 use super::{
     super::{
-        id::{EndpointId, SlotId},
+        id::{EndpointId, MediaKind, SlotId, SourceNumber},
         outbound::Raised,
         packet::soonest,
+        selector::LayerSet,
         seq::Seq,
         slot::{Offered, SourcePacket},
     },
@@ -24,6 +25,8 @@ const PENDING_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pending: Vec<Pending>,
+    /// The pending in the order in which they go out.
+    order: Vec<Place>,
     deliveries: Vec<Delivery>,
 }
 
@@ -37,11 +40,20 @@ struct Pending {
     late: Raised,
 }
 
+/// Where a packet stands in the order in which a batch goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// Of the largest packet of its source.
+    size: Reverse<u16>,
+    source: SourceNumber,
+    index: u32,
+}
+
 /// A packet for a slot.
 #[derive(Debug, Clone, Copy)]
 struct Delivery {
     to: EndpointId,
-    /// Its place among all, so that each receiver's stay in their order.
+    /// Its place in the order in which packets go out.
     place: u32,
     /// Of the packet.
     index: u32,
@@ -53,6 +65,8 @@ struct Delivery {
 struct After {
     /// Of which packet, and who does not show its source any more.
     foreign: Vec<(u32, Subscriber)>,
+    /// Of which packet, and who began to show its source.
+    switched: Vec<(u32, Subscriber)>,
     /// Packets that waited for room.
     held: Vec<u32>,
     /// Whose stage shows something else.
@@ -83,49 +97,63 @@ impl Room {
         let now = self.now;
         let Batch {
             mut pending,
+            mut order,
             mut deliveries,
         } = std::mem::take(&mut self.batch);
-        self.address(&pending, &mut deliveries);
+        arrange(&pending, &mut order);
+        self.address(&pending, &order, &mut deliveries);
         let mut after = After::default();
         for group in deliveries.chunk_by(|a, b| a.to == b.to) {
             self.deliver(now, &pending, group, &mut after);
         }
         self.finish_batch(now, &pending, after);
         pending.clear();
+        order.clear();
         deliveries.clear();
-        self.batch = Batch { pending, deliveries };
+        self.batch = Batch {
+            pending,
+            order,
+            deliveries,
+        };
     }
 
-    /// Whom the packets go to, one receiver after the other, each receiver's in their order.
-    fn address(&self, pending: &[Pending], deliveries: &mut Vec<Delivery>) {
-        let of_one = pending
-            .windows(2)
-            .all(|pair| pair[0].packet.of.source == pair[1].packet.of.source);
+    /// Whom the packets go to, one receiver after the other, each receiver's in that order. Only who may show a packet's layer is
+    /// gone to.
+    fn address(&self, pending: &[Pending], order: &[Place], deliveries: &mut Vec<Delivery>) {
         let subscribers = |packet: &Pending| {
             let kind = packet.packet.of.source.kind();
             let endpoint = self.endpoints.get(packet.from);
             endpoint.map_or(&[][..], |endpoint| &endpoint.source(kind).subscribers)
         };
-        let mut push = |subscriber: &Subscriber, index| {
-            deliveries.push(Delivery {
-                to: subscriber.endpoint,
-                place: deliveries.len() as u32,
-                index,
-                slot: subscriber.slot,
-            });
+        let mut push = |subscriber: &Subscriber, packet: &Pending, index| {
+            if packet.is_for(subscriber) {
+                deliveries.push(Delivery {
+                    to: subscriber.endpoint,
+                    place: deliveries.len() as u32,
+                    index,
+                    slot: subscriber.slot,
+                });
+            }
         };
-        if let ([first, ..], true) = (pending, of_one) {
+        let source = |packet: &Pending| packet.packet.of.source;
+        if let Some(first) = pending.first()
+            && pending.iter().all(|packet| source(packet) == source(first))
+        {
             // The packets of a frame go to the same receivers, as they are.
-            let count = pending.len() as u32;
             for subscriber in subscribers(first) {
-                (0..count).for_each(|index| push(subscriber, index));
+                for (packet, index) in pending.iter().zip(0..) {
+                    push(subscriber, packet, index);
+                }
             }
             return;
         }
-        for (packet, index) in pending.iter().zip(0..) {
-            subscribers(packet)
-                .iter()
-                .for_each(|subscriber| push(subscriber, index));
+        for &Place { index, .. } in order {
+            let Some(packet) = pending.get(index as usize) else {
+                continue;
+            };
+            for subscriber in subscribers(packet) {
+                push(subscriber, packet, index);
+            }
         }
         deliveries.sort_unstable_by_key(|delivery| (delivery.to, delivery.place));
     }
@@ -170,6 +198,7 @@ impl Room {
                 self.touch(to);
                 self.cascade.wants_changed(now);
                 self.send_behind(now, first, to, delivery.slot);
+                after.switched.push(delivery.subscriber());
                 if delivery.slot == SlotId::video(0) {
                     after.moved.push(to);
                 }
@@ -199,14 +228,32 @@ impl Room {
         self.assign_voices_to(now, &after.moved);
         for (index, gone) in after.foreign {
             if let Some(source) = self.source_at(pending, index) {
-                source.subscribers.retain(|subscriber| *subscriber != gone);
+                source.subscribers.retain(|subscriber| !subscriber.is_of(&gone));
             }
+        }
+        for (index, subscriber) in after.switched {
+            self.narrow(pending, index, subscriber);
         }
         for index in after.held {
             if let Some(source) = self.source_at(pending, index) {
                 // By then the queue is empty and the key frame finds a way.
                 source.check_at = soonest(source.check_at, Some(now + ASK_AGAIN));
             }
+        }
+    }
+
+    /// Who shows a packet's source now needs no layers that it showed before.
+    fn narrow(&mut self, pending: &[Pending], index: u32, subscriber: Subscriber) {
+        let Some(number) = pending.get(index as usize).map(|packet| packet.packet.of.source) else {
+            return;
+        };
+        let endpoint = self.endpoints.get(subscriber.endpoint);
+        let Some(slot) = endpoint.and_then(|endpoint| endpoint.slot(subscriber.slot)) else {
+            return;
+        };
+        let layers = slot.may_pass(number);
+        if let Some(source) = self.source_at(pending, index) {
+            source.narrow(Subscriber { layers, ..subscriber });
         }
     }
 
@@ -218,11 +265,45 @@ impl Room {
     }
 }
 
+impl Pending {
+    /// Its size, by which its source finds its place; voices have the last.
+    fn size_among(&self) -> u16 {
+        match self.packet.of.source.kind().media() {
+            MediaKind::Video => self.packet.size,
+            MediaKind::Audio => 0,
+        }
+    }
+
+    /// Some of what the slot may show is in it. Of a stream that carries all layers of its source, any packet may be.
+    fn is_for(&self, subscriber: &Subscriber) -> bool {
+        let video = self.packet.original.video;
+        let carries_all = video.is_some_and(|picture| picture.spatial.is_some());
+        carries_all || subscriber.layers.has(self.packet.of.layer)
+    }
+}
+
+/// The order in which a batch goes out: large packets first and voices last, those of a source as they came. A run of the kernel's takes
+/// packets of one size and a shorter one behind them, so packets that come to a receiver from many sources make fewer runs.
+fn arrange(pending: &[Pending], order: &mut Vec<Place>) {
+    order.extend(pending.iter().zip(0..).map(|(packet, index)| Place {
+        size: Reverse(packet.size_among()),
+        source: packet.packet.of.source,
+        index,
+    }));
+    order.sort_unstable_by_key(|place| (place.source, place.size));
+    for of_one in order.chunk_by_mut(|a, b| a.source == b.source) {
+        let largest = of_one[0].size;
+        of_one.iter_mut().for_each(|place| place.size = largest);
+    }
+    order.sort_unstable();
+}
+
 impl Delivery {
     fn subscriber(&self) -> (u32, Subscriber) {
         let subscriber = Subscriber {
             endpoint: self.to,
             slot: self.slot,
+            layers: LayerSet::ALL,
         };
         (self.index, subscriber)
     }

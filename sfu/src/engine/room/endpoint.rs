@@ -44,6 +44,8 @@ pub(super) struct Endpoint {
     /// Another one each time that it joins.
     pub(super) incarnation: u32,
     pub(super) connected: bool,
+    /// There is a stream that padding can go in.
+    can_pad: bool,
     pub(super) uplink: Uplink,
     /// By kind, in the order of [`SourceKind::ALL`].
     pub(super) sources: [Source; SourceKind::ALL.len()],
@@ -123,6 +125,7 @@ impl Endpoint {
             home: None,
             incarnation: 0,
             connected: false,
+            can_pad: video.iter().any(Slot::takes_padding),
             uplink: Uplink::new(epoch, &new.media, own),
             sources: SourceKind::ALL.map(|kind| Source::new(new.number.source(kind))),
             audio,
@@ -325,7 +328,7 @@ impl Endpoint {
 
     /// There is a stream that padding can go in.
     pub(super) fn takes_padding(&self) -> bool {
-        self.video.iter().any(Slot::takes_padding)
+        self.can_pad
     }
 
     /// The next packet whose time to go has come, or padding for a probe.
@@ -333,9 +336,9 @@ impl Endpoint {
         if let Some(forward) = self.way.poll(now) {
             return Some(forward);
         }
-        let slot = self.video.iter_mut().find(|slot| slot.takes_padding());
-        let padding = self.way.padding(now, slot.is_some())?;
+        let padding = self.way.padding(now, self.can_pad)?;
         let nobody = self.number.source(SourceKind::Camera);
+        let slot = self.video.iter_mut().find(|slot| slot.takes_padding());
         let forward = slot?.padding(self.id, nobody, padding)?;
         Some(self.way.depart_padding(now, forward))
     }
@@ -415,10 +418,9 @@ impl Endpoint {
     }
 
     /// When it next wants to be told the time.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
         let checks = self.sources.iter().filter_map(|source| source.check_at).min();
-        let can_pad = self.video.iter().any(Slot::takes_padding);
-        [self.report_at, checks, self.way.poll_timeout(can_pad)]
+        [self.report_at, checks, self.way.poll_timeout(self.can_pad)]
             .into_iter()
             .fold(self.uplink.poll_timeout(), soonest)
     }

@@ -391,6 +391,11 @@ impl Room {
         stats
     }
 
+    /// Bytes of memory of what is kept of its streams.
+    pub fn history_memory(&self) -> u64 {
+        self.histories.memory()
+    }
+
     /// Time never goes back.
     fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);

@@ -1,9 +1,11 @@
 //! One source of an endpoint: its layers, their histories, and the slots that may show it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
+
+use rustc_hash::FxHashMap;
 
 use super::{
     super::{
@@ -15,7 +17,7 @@ use super::{
         outbound::Raised,
         packet::{Codec, PacketRef, soonest},
         rewriter::Original,
-        selector::LayerStream,
+        selector::{LayerSet, LayerStream},
         seq::Seq,
         silence::Silence,
         slot::SourcePacket,
@@ -29,7 +31,7 @@ use crate::wire::codec::{av1, h264, vp8, vp9};
 /// All histories of a room. Numbers are never used again, so that an old reference finds nothing.
 #[derive(Debug, Default)]
 pub(super) struct Histories {
-    all: BTreeMap<u32, History<Original>>,
+    all: FxHashMap<u32, Box<History<Original>>>,
     next: u32,
     /// Nothing is added to these any more, but some of their packets have a number already and wait to be sent, or may be
     /// asked for again. The oldest first.
@@ -45,7 +47,7 @@ impl Histories {
     fn open(&mut self, limit: HistoryLimit) -> u32 {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        self.all.insert(number, History::new(limit));
+        self.all.insert(number, Box::new(History::new(limit)));
         number
     }
 
@@ -67,6 +69,11 @@ impl Histories {
             self.closed.pop_front();
             self.all.remove(&number);
         }
+    }
+
+    /// Bytes of memory of all of them.
+    pub(super) fn memory(&self) -> u64 {
+        self.all.values().map(|history| history.memory() as u64).sum()
     }
 
     /// The packet at that place.
@@ -104,6 +111,15 @@ impl Histories {
 pub(super) struct Subscriber {
     pub(super) endpoint: EndpointId,
     pub(super) slot: SlotId,
+    /// Packets of other layers need not be offered to it.
+    pub(super) layers: LayerSet,
+}
+
+impl Subscriber {
+    /// The same slot.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        (self.endpoint, self.slot) == (other.endpoint, other.slot)
+    }
 }
 
 /// What one endpoint sends of one kind.
@@ -394,9 +410,18 @@ impl Source {
         died
     }
 
+    /// Takes the place of what the same slot wanted before.
     pub(super) fn subscribe(&mut self, subscriber: Subscriber) {
-        if !self.subscribers.contains(&subscriber) {
-            self.subscribers.push(subscriber);
+        match self.subscribers.iter_mut().find(|known| known.is_of(&subscriber)) {
+            Some(known) => *known = subscriber,
+            None => self.subscribers.push(subscriber),
+        }
+    }
+
+    /// That slot wants no other layers any more, if it still wants the source.
+    pub(super) fn narrow(&mut self, subscriber: Subscriber) {
+        if let Some(known) = self.subscribers.iter_mut().find(|known| known.is_of(&subscriber)) {
+            *known = subscriber;
         }
     }
 

@@ -99,10 +99,12 @@ impl Room {
             self.touch(id);
             return;
         };
+        let layers = slot.may_pass(target.source);
         if let Some(source) = self.source_mut(target.source) {
             source.subscribe(Subscriber {
                 endpoint: id,
                 slot: slot_id,
+                layers,
             });
         }
     }
@@ -124,7 +126,7 @@ impl Room {
             .source(number)
             .map(|source| source.subscribers.clone())
             .unwrap_or_default();
-        for Subscriber { endpoint, slot } in subscribers {
+        for Subscriber { endpoint, slot, .. } in subscribers {
             if self.ask_if_waiting(now, number, endpoint, slot) {
                 self.empty_if_stale(now, endpoint, slot);
             }

@@ -145,6 +145,7 @@ impl Uplink {
         let layer = &mut self.layers[identity.layer];
         let sequence = layer.times.number(at, block)?;
         let inbound = layer.inbound.as_mut()?;
+        self.is_moved |= inbound.lacks();
         if !inbound.recover(sequence) {
             return None;
         }

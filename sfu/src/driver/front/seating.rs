@@ -1,0 +1,150 @@
+//! Who sits on which shard.
+
+use super::{Front, SITE_BYTES_MAX};
+use crate::{
+    control::{ControlError, Join, Reply, RoomId, SEAT_BYTES_MAX, SeatId},
+    driver::{
+        placement::{self, Standing},
+        relay,
+        shard::{Done, Opening, Order},
+        shards::ShardIndex,
+    },
+    engine::id::EndpointId,
+};
+
+/// Endpoints are numbered below this; the engine has the numbers above for its own.
+const ENDPOINTS_END: u32 = 1 << 31;
+
+impl Front {
+    pub(super) async fn join(&mut self, join: Join) -> Result<Reply, ControlError> {
+        let site_fits = join.site.as_ref().is_none_or(|site| site.len() <= SITE_BYTES_MAX);
+        if !site_fits || join.seat_note.len() > SEAT_BYTES_MAX {
+            return Err(ControlError::BadValue);
+        }
+        let (room, seat, number, site) = (
+            join.room.clone(),
+            join.seat.clone(),
+            join.number,
+            join.site.clone(),
+        );
+        self.rooms.check_join(&room, &seat, number, self.endpoints_max)?;
+        self.shards.restart_missing();
+        let shard = self.place(&room, &seat).ok_or(ControlError::Unavailable)?;
+        self.last_endpoint = self.last_endpoint.wrapping_add(1) % ENDPOINTS_END;
+        let (newcomer, joined) = self.answer(join, EndpointId(self.last_endpoint), shard)?;
+        self.tell_network(shard).await?;
+        self.open_at(shard, &room).await?;
+        // In the table before the shard hears of it: whoever asks meanwhile must find it.
+        let is_new = self.rooms.seat_at(&room, &seat, (number, site), shard);
+        self.count();
+        self.tell_elsewhere().await;
+        let taken = self.shards.ask(shard, Order::Join(Box::new(newcomer))).await;
+        if taken.is_err() && is_new {
+            self.rooms.unseat(&room, &seat);
+        }
+        self.count();
+        self.close_empty(&room).await;
+        taken.map(|_| joined)
+    }
+
+    /// A seat that offers again stays on its shard.
+    fn place(&self, room: &RoomId, seat: &SeatId) -> Option<ShardIndex> {
+        if let Ok(shard) = self.rooms.seat(room, seat) {
+            return Some(shard);
+        }
+        let placed = self.rooms.find(room).ok()?;
+        let standing = |shard: ShardIndex| {
+            self.shards.is_running(shard).then(|| Standing {
+                endpoints: self.rooms.seats_on(shard),
+                of_room: placed.seats_on(shard),
+                busy: self.shards.busy(shard),
+            })
+        };
+        let standings: Vec<_> = self.shards.indexes().map(standing).collect();
+        let place = placement::place(&standings, self.room_shard_max)?;
+        self.shards.indexes().nth(place)
+    }
+
+    /// A shard has the room open afterwards, as it was set last.
+    pub(super) async fn open_at(&mut self, shard: ShardIndex, room: &RoomId) -> Result<(), ControlError> {
+        let placed = self.rooms.find(room)?;
+        let order = Order::OpenRoom(Box::new(Opening {
+            room: room.clone(),
+            tag: placed.tag,
+            policy: placed.policy.clone(),
+            floor: placed.floor,
+        }));
+        let opened = self.shards.ask(shard, order).await?;
+        let placed = self.rooms.find_mut(room)?;
+        placed.open_at(shard);
+        if matches!(opened, Done::Opened) {
+            let others = placed.shards().iter().copied();
+            let others: Vec<ShardIndex> = others.filter(|&other| other != shard).collect();
+            for other in others {
+                self.link(room, shard, other).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Two shards that have a room tell each other of it.
+    async fn link(&mut self, room: &RoomId, a: ShardIndex, b: ShardIndex) -> Result<(), ControlError> {
+        let (a, b) = (a.min(b), a.max(b));
+        if !self.linked.contains(&(a, b)) {
+            let (at_a, at_b) = relay::link(a, b);
+            self.shards.ask(a, Order::Connect(Box::new(at_a))).await?;
+            self.shards.ask(b, Order::Connect(Box::new(at_b))).await?;
+            self.linked.insert((a, b));
+        }
+        for (near, far) in [(a, b), (b, a)] {
+            let room = room.clone();
+            self.shards.ask(near, Order::Link { room, far }).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn leave(&mut self, room: RoomId, seat: SeatId) -> Result<Reply, ControlError> {
+        let Ok(shard) = self.rooms.seat(&room, &seat) else {
+            return Ok(Reply::Done);
+        };
+        let order = Order::Leave {
+            room: room.clone(),
+            seat: seat.clone(),
+        };
+        self.shards.ask(shard, order).await?;
+        self.rooms.unseat(&room, &seat);
+        self.count();
+        self.tell_elsewhere().await;
+        self.close_empty(&room).await;
+        Ok(Reply::Done)
+    }
+
+    /// Shards that nobody of the room sits on any more close it, if there is another that somebody sits on.
+    async fn close_empty(&mut self, room: &RoomId) {
+        let Ok(placed) = self.rooms.find(room) else {
+            return;
+        };
+        let (empty, used): (Vec<ShardIndex>, Vec<_>) = placed
+            .shards()
+            .iter()
+            .partition(|&&shard| placed.seats_on(shard) == 0);
+        if used.is_empty() {
+            return;
+        }
+        for shard in empty {
+            let order = Order::CloseRoom { room: room.clone() };
+            // One that does not run has closed it.
+            let _ = self.shards.ask(shard, order).await;
+            if let Ok(placed) = self.rooms.find_mut(room) {
+                placed.closed_at(shard);
+            }
+            for &far in &used {
+                let order = Order::Unlink {
+                    room: room.clone(),
+                    far: shard,
+                };
+                let _ = self.shards.ask(far, order).await;
+            }
+        }
+    }
+}

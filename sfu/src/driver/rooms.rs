@@ -1,0 +1,387 @@
+//! Which shard has what: the node's table of rooms and seats. The front owns it alone, and shards never see it.
+
+use std::collections::BTreeMap;
+
+use super::{relay::RoomTag, shard::Behind, shards::ShardIndex};
+use crate::{
+    control::{ControlError, Network, RoomId, RoomPolicy, RoomSnapshot, SeatId},
+    engine::id::PointNumber,
+};
+
+/// Most points, and most players, a [`RoomPolicy`] may allow.
+const POINTS_MAX: u16 = 1_000;
+
+/// All rooms that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Rooms {
+    rooms: BTreeMap<RoomId, Placed>,
+    /// The next room's tag.
+    tags: u32,
+    seats: u32,
+}
+
+/// A room, and where it is.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    /// As all shards call it.
+    pub(crate) tag: RoomTag,
+    /// As set.
+    pub(crate) policy: RoomPolicy,
+    /// Who has the floor.
+    pub(crate) floor: Option<PointNumber>,
+    /// The highest number a seat ever had.
+    pub(crate) number_max: u32,
+    /// Shards that have it open, ascending. None before the first seat.
+    shards: Vec<ShardIndex>,
+    seats: BTreeMap<SeatId, Seat>,
+}
+
+/// A seat, and where it is.
+#[derive(Debug)]
+struct Seat {
+    shard: ShardIndex,
+    number: PointNumber,
+    /// Where the point is.
+    site: Option<String>,
+}
+
+impl Rooms {
+    /// Opens a room, or sets the policy of one that is open: true if it is new.
+    ///
+    /// # Errors
+    /// A policy out of its range, or there are `rooms_max` rooms.
+    pub(crate) fn open(
+        &mut self,
+        room: RoomId,
+        policy: RoomPolicy,
+        rooms_max: u32,
+    ) -> Result<bool, ControlError> {
+        if !(1..=POINTS_MAX).contains(&policy.points_max) || policy.players_max > POINTS_MAX {
+            return Err(ControlError::BadValue);
+        }
+        if let Some(placed) = self.rooms.get_mut(&room) {
+            placed.policy = policy;
+            return Ok(false);
+        }
+        if self.rooms.len() >= rooms_max as usize {
+            return Err(ControlError::Unavailable);
+        }
+        let placed = Placed {
+            tag: RoomTag(self.tags),
+            policy,
+            floor: None,
+            number_max: 0,
+            shards: Vec::new(),
+            seats: BTreeMap::new(),
+        };
+        self.tags = self.tags.wrapping_add(1);
+        self.rooms.insert(room, placed);
+        Ok(true)
+    }
+
+    /// Closes a room: the shards that have it are to close it too.
+    pub(crate) fn close(&mut self, room: &RoomId) -> Vec<ShardIndex> {
+        let Some(placed) = self.rooms.remove(room) else {
+            return Vec::new();
+        };
+        self.seats -= placed.seats.len() as u32;
+        placed.shards
+    }
+
+    /// A room that is open.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn find(&self, room: &RoomId) -> Result<&Placed, ControlError> {
+        self.rooms.get(room).ok_or(ControlError::UnknownRoom)
+    }
+
+    /// The same, to change it.
+    ///
+    /// # Errors
+    /// It is not open.
+    pub(crate) fn find_mut(&mut self, room: &RoomId) -> Result<&mut Placed, ControlError> {
+        self.rooms.get_mut(room).ok_or(ControlError::UnknownRoom)
+    }
+
+    /// Where a seat is.
+    ///
+    /// # Errors
+    /// There is no such room, or no such seat in it.
+    pub(crate) fn seat(&self, room: &RoomId, seat: &SeatId) -> Result<ShardIndex, ControlError> {
+        let seat = self.find(room)?.seats.get(seat);
+        seat.map(|seat| seat.shard).ok_or(ControlError::UnknownSeat)
+    }
+
+    /// Whether the seat would be taken. One that is there already is replaced, and keeps its number for life.
+    ///
+    /// # Errors
+    /// No such room, the number is another's, or all places are taken: those of the room, or `endpoints_max` of the node.
+    pub(crate) fn check_join(
+        &self,
+        room: &RoomId,
+        seat: &SeatId,
+        number: PointNumber,
+        endpoints_max: u32,
+    ) -> Result<(), ControlError> {
+        let placed = self.find(room)?;
+        if let Some(former) = placed.seats.get(seat) {
+            return if former.number == number {
+                Ok(())
+            } else {
+                Err(ControlError::NumberTaken)
+            };
+        }
+        if placed.seats.values().any(|other| other.number == number) {
+            return Err(ControlError::NumberTaken);
+        }
+        let most = usize::from(placed.policy.points_max) + usize::from(placed.policy.players_max);
+        if self.seats >= endpoints_max || placed.seats.len() >= most {
+            return Err(ControlError::RoomFull);
+        }
+        Ok(())
+    }
+
+    /// A seat is on that shard now: true if it is new.
+    pub(crate) fn seat_at(
+        &mut self,
+        room: &RoomId,
+        seat: &SeatId,
+        (number, site): (PointNumber, Option<String>),
+        shard: ShardIndex,
+    ) -> bool {
+        let Some(placed) = self.rooms.get_mut(room) else {
+            return false;
+        };
+        placed.number_max = placed.number_max.max(number.get());
+        let at = Seat { shard, number, site };
+        let former = placed.seats.insert(seat.clone(), at);
+        self.seats += u32::from(former.is_none());
+        former.is_none()
+    }
+
+    /// A seat is gone: true if it was there.
+    pub(crate) fn unseat(&mut self, room: &RoomId, seat: &SeatId) -> bool {
+        let placed = self.rooms.get_mut(room);
+        let is_gone = placed.is_some_and(|placed| placed.seats.remove(seat).is_some());
+        self.seats -= u32::from(is_gone);
+        is_gone
+    }
+
+    /// A shard failed: everybody who was on it.
+    pub(crate) fn take_shard(&mut self, shard: ShardIndex) -> Vec<(RoomId, SeatId)> {
+        let mut gone = Vec::new();
+        for (room, placed) in &mut self.rooms {
+            placed.shards.retain(|&other| other != shard);
+            placed.seats.retain(|seat, at| {
+                let is_lost = at.shard == shard;
+                if is_lost {
+                    gone.push((room.clone(), seat.clone()));
+                }
+                !is_lost
+            });
+        }
+        self.seats -= gone.len() as u32;
+        gone
+    }
+
+    /// A shard told all it has: seats it does not have are not there, those it has are.
+    pub(crate) fn reconcile(&mut self, shard: ShardIndex, told: &[RoomSnapshot]) {
+        for (room, placed) in &mut self.rooms {
+            let snapshot = told.iter().find(|snapshot| snapshot.room == *room);
+            let has = |id: &SeatId| snapshot.is_some_and(|s| s.seats.iter().any(|seat| seat.seat == *id));
+            let before = placed.seats.len() as u32;
+            placed.seats.retain(|id, seat| seat.shard != shard || has(id));
+            placed.shards.retain(|&other| other != shard);
+            if let Some(snapshot) = snapshot {
+                placed.open_at(shard);
+                for seat in &snapshot.seats {
+                    let known = placed.seats.remove(&seat.seat);
+                    let at = Seat {
+                        shard,
+                        number: seat.number,
+                        // One that is not known here came with a reply that nobody waited for, a moment ago.
+                        site: known.and_then(|known| known.site),
+                    };
+                    placed.seats.insert(seat.seat.clone(), at);
+                }
+            }
+            self.seats = self.seats + placed.seats.len() as u32 - before;
+        }
+    }
+
+    /// How many endpoints are behind each line of a network, by shard.
+    pub(crate) fn behind(&self, network: &Network) -> BTreeMap<ShardIndex, Behind> {
+        let mut behind: BTreeMap<ShardIndex, Behind> = BTreeMap::new();
+        if network.lines.is_empty() {
+            return behind;
+        }
+        for seat in self.rooms.values().flat_map(|placed| placed.seats.values()) {
+            let way = seat.site.as_ref().and_then(|site| network.sites.get(site));
+            for &line in way.into_iter().flatten() {
+                *behind.entry(seat.shard).or_default().entry(line).or_default() += 1;
+            }
+        }
+        behind
+    }
+
+    /// All rooms, in the order of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&RoomId, &Placed)> {
+        self.rooms.iter()
+    }
+
+    /// How many rooms.
+    pub(crate) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// How many seats in all rooms.
+    pub(crate) fn seats(&self) -> u32 {
+        self.seats
+    }
+
+    /// How many seats are on a shard.
+    pub(crate) fn seats_on(&self, shard: ShardIndex) -> u32 {
+        self.rooms.values().map(|placed| placed.seats_on(shard)).sum()
+    }
+}
+
+impl Placed {
+    /// Shards that have it open.
+    pub(crate) fn shards(&self) -> &[ShardIndex] {
+        &self.shards
+    }
+
+    /// A shard has it open now.
+    pub(crate) fn open_at(&mut self, shard: ShardIndex) {
+        if let Err(place) = self.shards.binary_search(&shard) {
+            self.shards.insert(place, shard);
+        }
+    }
+
+    /// A shard has closed it.
+    pub(crate) fn closed_at(&mut self, shard: ShardIndex) {
+        self.shards.retain(|&other| other != shard);
+    }
+
+    /// How many of its seats are on a shard.
+    pub(crate) fn seats_on(&self, shard: ShardIndex) -> u32 {
+        self.seats.values().filter(|seat| seat.shard == shard).count() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::SeatSnapshot;
+
+    const A: ShardIndex = ShardIndex(0);
+    const B: ShardIndex = ShardIndex(1);
+
+    fn room(name: &str) -> RoomId {
+        name.to_owned().try_into().expect("a room")
+    }
+
+    fn seat(name: &str) -> SeatId {
+        name.to_owned().try_into().expect("a seat")
+    }
+
+    fn number(number: u32) -> PointNumber {
+        number.try_into().expect("a number")
+    }
+
+    /// Room x with "an" (1) on A and "binh" (2) on B.
+    fn two() -> Rooms {
+        let mut rooms = Rooms::default();
+        let policy = RoomPolicy {
+            points_max: 2,
+            ..RoomPolicy::default()
+        };
+        assert_eq!(rooms.open(room("x"), policy.clone(), 1), Ok(true));
+        assert_eq!(rooms.open(room("x"), policy.clone(), 1), Ok(false));
+        assert_eq!(rooms.open(room("y"), policy, 1), Err(ControlError::Unavailable));
+        for (name, of, shard) in [("an", 1, A), ("binh", 2, B)] {
+            rooms.find_mut(&room("x")).expect("open").open_at(shard);
+            assert!(rooms.seat_at(&room("x"), &seat(name), (number(of), None), shard));
+            assert!(
+                !rooms.seat_at(&room("x"), &seat(name), (number(of), None), shard),
+                "again"
+            );
+        }
+        rooms
+    }
+
+    #[test]
+    fn who_may_join_counts_seats_wherever_they_are() {
+        let rooms = two();
+        for (name, of, most, expected) in [
+            ("an", 1, 2, Ok(())),
+            ("an", 2, 9, Err(ControlError::NumberTaken)),
+            ("an", 3, 9, Err(ControlError::NumberTaken)),
+            ("chi", 2, 9, Err(ControlError::NumberTaken)),
+            ("chi", 3, 9, Err(ControlError::RoomFull)),
+        ] {
+            let checked = rooms.check_join(&room("x"), &seat(name), number(of), most);
+            assert_eq!(checked, expected, "{name} as {of}");
+        }
+        let mut rooms = rooms;
+        rooms.find_mut(&room("x")).expect("open").policy.points_max = 3;
+        let chi = |rooms: &Rooms, most| rooms.check_join(&room("x"), &seat("chi"), number(3), most);
+        assert_eq!(chi(&rooms, 2), Err(ControlError::RoomFull), "the node is full");
+        assert_eq!(chi(&rooms, 3), Ok(()));
+        let elsewhere = rooms.check_join(&room("z"), &seat("chi"), number(3), 9);
+        assert_eq!(elsewhere, Err(ControlError::UnknownRoom));
+    }
+
+    #[test]
+    fn a_shard_that_fails_takes_its_seats_and_no_other() {
+        let mut rooms = two();
+        assert_eq!((rooms.seats(), rooms.seats_on(A), rooms.seats_on(B)), (2, 1, 1));
+        assert_eq!(rooms.take_shard(A), [(room("x"), seat("an"))]);
+        assert_eq!(
+            rooms.seat(&room("x"), &seat("an")),
+            Err(ControlError::UnknownSeat)
+        );
+        assert_eq!(rooms.seat(&room("x"), &seat("binh")), Ok(B));
+        assert_eq!(
+            (rooms.seats(), rooms.find(&room("x")).expect("open").shards()),
+            (1, &[B][..])
+        );
+        assert!(rooms.unseat(&room("x"), &seat("binh")) && !rooms.unseat(&room("x"), &seat("binh")));
+        assert_eq!(
+            (rooms.close(&room("x")), rooms.seats(), rooms.len()),
+            (vec![B], 0, 0)
+        );
+    }
+
+    #[test]
+    fn a_snapshot_is_believed() {
+        let mut rooms = two();
+        let chi = SeatSnapshot {
+            seat: seat("chi"),
+            number: number(3),
+            seat_note: String::new(),
+            published: Vec::new(),
+            connected: true,
+            slots: Vec::new(),
+        };
+        let told = RoomSnapshot {
+            room: room("x"),
+            policy: RoomPolicy::default(),
+            number_max: 3,
+            floor: None,
+            seats: vec![chi],
+        };
+        for _ in 0..2 {
+            rooms.reconcile(A, std::slice::from_ref(&told));
+            assert_eq!(rooms.seat(&room("x"), &seat("chi")), Ok(A));
+            assert_eq!(rooms.seat(&room("x"), &seat("binh")), Ok(B), "of another shard");
+            assert_eq!((rooms.seats(), rooms.seats_on(A)), (2, 1), "an is not there");
+        }
+        rooms.reconcile(A, &[]);
+        assert_eq!(
+            (rooms.seats(), rooms.find(&room("x")).expect("open").shards()),
+            (1, &[B][..])
+        );
+    }
+}

@@ -1,0 +1,252 @@
+//! The shards of a node: threads that are each a whole SFU, with sockets and a port of their own. One that fails is replaced by
+//! another on the same port; the others do not notice.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    thread,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    addresses,
+    config::NodeConfig,
+    node::NodeError,
+    peer::dtls::Identity,
+    shard::{self, Done, Load, Order, Parts, ToShard},
+    udp::{self, Bound},
+};
+use crate::control::{ControlError, Event};
+
+/// Orders that wait for a shard. Full: the request waits, and the next is not read.
+const ORDERS_LEN: usize = 256;
+
+/// Which shard, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ShardIndex(pub(crate) u16);
+
+impl ShardIndex {
+    /// Its place in a list of all.
+    pub(crate) fn place(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// An event of it.
+    pub(crate) fn news(self, event: Event) -> News {
+        News {
+            shard: self,
+            what: What::Event(event),
+        }
+    }
+}
+
+/// Something happened in a shard.
+#[derive(Debug)]
+pub(crate) struct News {
+    /// Where.
+    pub(crate) shard: ShardIndex,
+    /// What.
+    pub(crate) what: What,
+}
+
+/// What happened in a shard.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// Something for signaling.
+    Event(Event),
+    /// It panicked, and everything in it is gone. The last that is heard of it.
+    Failed,
+}
+
+/// All shards of a node.
+pub(crate) struct Shards {
+    config: NodeConfig,
+    addresses: Vec<IpAddr>,
+    identity: Arc<Identity>,
+    news: mpsc::Sender<News>,
+    shards: Vec<Running>,
+}
+
+/// A shard, or what is left of it.
+struct Running {
+    /// Closed while it does not run.
+    orders: mpsc::Sender<ToShard>,
+    /// Where its clients send to.
+    announced: Vec<SocketAddr>,
+    load: watch::Receiver<Load>,
+    thread: Option<thread::JoinHandle<()>>,
+    port: u16,
+}
+
+impl Shards {
+    /// Starts as many as the configuration says.
+    ///
+    /// # Errors
+    /// There is no address to listen on, a port is taken, or the system refuses a thread.
+    pub(crate) fn start(
+        config: NodeConfig,
+        identity: Arc<Identity>,
+        news: mpsc::Sender<News>,
+    ) -> Result<Self, NodeError> {
+        let addresses = addresses::listen_on(&config).map_err(NodeError::Listen)?;
+        if addresses.is_empty() {
+            return Err(NodeError::Listen(io::ErrorKind::AddrNotAvailable.into()));
+        }
+        let mut shards = Self {
+            config,
+            addresses,
+            identity,
+            news,
+            shards: Vec::new(),
+        };
+        for index in 0..shards.config.shard_count() {
+            let bound = shards
+                .bind(shards.config.shard_port(index))
+                .map_err(NodeError::Listen)?;
+            shards.look_at_buffers(&bound);
+            let shard = shards
+                .start_one(ShardIndex(index), bound)
+                .map_err(NodeError::Start)?;
+            shards.shards.push(shard);
+        }
+        Ok(shards)
+    }
+
+    fn bind(&self, port: u16) -> io::Result<Vec<Bound>> {
+        udp::bind_all(&self.addresses, port, self.config.buffer_bytes)
+    }
+
+    fn look_at_buffers(&self, bound: &[Bound]) {
+        let asked = self.config.buffer_bytes;
+        for socket in bound {
+            let (receive_bytes, send_bytes) = (socket.receive_bytes, socket.send_bytes);
+            if receive_bytes.min(send_bytes) < asked {
+                tracing::warn!(
+                    asked,
+                    receive_bytes,
+                    send_bytes,
+                    "the kernel gives smaller UDP buffers than asked"
+                );
+            }
+        }
+    }
+
+    fn start_one(&self, index: ShardIndex, bound: Vec<Bound>) -> io::Result<Running> {
+        let locals: Vec<SocketAddr> = bound.iter().map(|bound| bound.local).collect();
+        let (orders, orders_receiver) = mpsc::channel(ORDERS_LEN);
+        let (load, load_receiver) = watch::channel(Load::default());
+        let thread = shard::start(Parts {
+            index,
+            bound,
+            identity: self.identity.clone(),
+            orders: orders_receiver,
+            news: self.news.clone(),
+            load,
+        })?;
+        Ok(Running {
+            orders,
+            announced: self.config.announced(index.0, &locals),
+            load: load_receiver,
+            thread: Some(thread),
+            port: locals.first().map_or(0, SocketAddr::port),
+        })
+    }
+
+    /// Another shard takes the place of one that failed, on the same port. If that cannot be, the place stays empty until the next try.
+    pub(crate) fn restart(&mut self, index: ShardIndex) {
+        let Some(former) = self.shards.get(index.place()) else {
+            return;
+        };
+        let started = self
+            .bind(former.port)
+            .and_then(|bound| self.start_one(index, bound));
+        match (started, self.shards.get_mut(index.place())) {
+            (Ok(shard), Some(place)) => *place = shard,
+            (Err(error), _) => tracing::error!(shard = index.0, %error, "a shard cannot be started again"),
+            (Ok(_), None) => {}
+        }
+    }
+
+    /// Tries again to start those that do not run.
+    pub(crate) fn restart_missing(&mut self) {
+        for index in self.indexes() {
+            if !self.is_running(index) {
+                self.restart(index);
+            }
+        }
+    }
+
+    /// All of them, running or not.
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = ShardIndex> + use<> {
+        (0..self.shards.len()).map(|place| ShardIndex(place as u16))
+    }
+
+    /// Whether it takes orders.
+    pub(crate) fn is_running(&self, index: ShardIndex) -> bool {
+        let shard = self.shards.get(index.place());
+        shard.is_some_and(|shard| !shard.orders.is_closed())
+    }
+
+    /// Where clients of a shard send to.
+    pub(crate) fn announced(&self, index: ShardIndex) -> &[SocketAddr] {
+        let shard = self.shards.get(index.place());
+        shard.map_or(&[], |shard| &shard.announced)
+    }
+
+    /// Where clients send to, those of all shards.
+    pub(crate) fn all_announced(&self) -> Vec<SocketAddr> {
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.announced.clone())
+            .collect()
+    }
+
+    /// How busy a shard is, in thousandths of a core.
+    pub(crate) fn busy(&self, index: ShardIndex) -> u16 {
+        let shard = self.shards.get(index.place());
+        shard.map_or(0, |shard| shard.load.borrow().busy)
+    }
+
+    /// Gives a shard an order and waits for what comes of it.
+    ///
+    /// # Errors
+    /// What the shard says, or that it is gone.
+    pub(crate) async fn ask(&self, index: ShardIndex, order: Order) -> Result<Done, ControlError> {
+        let shard = self.shards.get(index.place()).ok_or(ControlError::Unavailable)?;
+        ask(&shard.orders, order).await
+    }
+
+    /// What a test makes shards fail by.
+    #[cfg(feature = "faults")]
+    pub(crate) fn orders(&self) -> Vec<mpsc::Sender<ToShard>> {
+        self.shards.iter().map(|shard| shard.orders.clone()).collect()
+    }
+
+    /// Ends all shards and waits for their threads.
+    pub(crate) async fn stop(self) {
+        for shard in &self.shards {
+            // One that is gone already needs no order.
+            let _ = ask(&shard.orders, Order::Stop).await;
+        }
+        let threads = self.shards.into_iter().filter_map(|shard| shard.thread);
+        let threads: Vec<_> = threads.collect();
+        let ended = tokio::task::spawn_blocking(|| {
+            for thread in threads {
+                // Panics were caught and counted in there.
+                let _ = thread.join();
+            }
+        });
+        let _ = ended.await;
+    }
+}
+
+async fn ask(shard: &mpsc::Sender<ToShard>, order: Order) -> Result<Done, ControlError> {
+    let (reply, result) = oneshot::channel();
+    shard
+        .send(ToShard { order, reply })
+        .await
+        .map_err(|_| ControlError::Unavailable)?;
+    result.await.map_err(|_| ControlError::Unavailable)?
+}
