@@ -208,8 +208,12 @@ impl Room {
         }
     }
 
-    /// All points of a link are gone.
+    /// All points of a link are gone, and what they wanted.
     pub(super) fn forget_link(&mut self, now: Instant, link: LinkId) {
+        let bit = 1u64 << link.0;
+        for source in self.endpoints.values_mut().flat_map(|e| &mut e.sources) {
+            source.pulled.iter_mut().for_each(|pulled| *pulled &= !bit);
+        }
         let theirs = self.endpoints.values().filter(|e| e.home == Some(link));
         let gone: Vec<EndpointId> = theirs.map(|e| e.id).collect();
         for id in gone {

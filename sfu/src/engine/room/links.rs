@@ -143,10 +143,6 @@ impl Room {
         if self.cascade.links.len() == before {
             return;
         }
-        let bit = 1u64 << link.0;
-        for source in self.endpoints.values_mut().flat_map(|e| &mut e.sources) {
-            source.pulled.iter_mut().for_each(|pulled| *pulled &= !bit);
-        }
         self.forget_link(now, link);
     }
 

@@ -344,17 +344,25 @@ fn who_leaves_goes_from_both_halves_and_may_come_back_in_either() {
 #[test]
 fn a_link_that_is_cut_empties_slots_and_one_that_is_back_fills_them() {
     let mut halves = Halves::new(&[&[1, 2], &[3, 4]]);
-    halves.view(1, &[want(0, camera(3), 180), want(1, camera(2), 180)]);
+    halves.view(1, &[want(0, camera(3), 360), want(1, camera(2), 180)]);
     halves.run(15, |halves| halves.frames(&[2, 3]));
     let now = halves.now;
     halves.kits[0].room.unlink(now, LinkId(1));
     halves.run(5, |halves| halves.frames(&[2, 3]));
     assert_eq!(halves.shown(1), [None, Some(camera(2)), None, None]);
+    halves.view(1, &[want(0, camera(3), 180), want(1, camera(2), 180)]);
     // Only this end linked anew: the other one finds out.
     let now = halves.now;
     halves.kits[0].room.link(now, LinkId(1));
     halves.run(40, |halves| halves.frames(&[2, 3]));
     assert_eq!(halves.shown(1), [Some(camera(3)), Some(camera(2)), None, None]);
+    let before = halves.sent(1);
+    halves.run(10, |halves| halves.frames(&[2, 3]));
+    let crossed = halves.sent(1) - before;
+    assert!(
+        (10..20).contains(&crossed),
+        "{crossed}: nothing of the layer that was wanted before"
+    );
     check_continuity(halves.kits[0].sent(1), &BTreeSet::new());
 }
 
