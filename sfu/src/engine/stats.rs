@@ -88,7 +88,8 @@ pub struct CascadeStats {
     pub dropped: u64,
     /// Holes in the numbers of batches.
     pub holes: u64,
-    /// Batches over no link or of a half that is gone; points, wants and packets that name what is not there.
+    /// Batches over no link or of a half that is gone; points, wants and packets that name what is not there; packets for a want that was taken
+    /// back meanwhile.
     pub refused: u64,
     /// Key frames asked for by other halves.
     pub key_frame_requests: u64,

@@ -208,6 +208,7 @@ pub(super) fn crossing(packet: &SourcePacket, incarnation: u32, layers: u8, role
         heights: None,
         repair_time: None,
         role,
+        wants: 0,
         at: Place::History(packet.at),
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Told {
     pub(super) offers: [Offer; LAYERS_MAX],
     /// Layers that are to cross, a bit for each.
     pub(super) pull: u8,
+    /// The version of our wants since which each of them is: what crosses for an older one has a hole before it.
+    since: [u64; LAYERS_MAX],
     /// When sound of it came last.
     heard: Option<Instant>,
 }
@@ -78,15 +80,27 @@ impl Source {
         looks(was) != looks(figure.layers)
     }
 
-    /// Only these layers are to cross from now on. What is kept of the others goes out of date.
-    pub(super) fn pull(&mut self, pull: u8) {
+    /// Only these layers are to cross from now on, says that version of our wants. What is kept of the others goes out of date.
+    pub(super) fn pull(&mut self, pull: u8, version: u64) {
         let Some(told) = &mut self.told else { return };
-        let dropped = std::mem::replace(&mut told.pull, pull) & !pull;
+        let former = std::mem::replace(&mut told.pull, pull);
+        let is_in = |layers: u8, index: usize| layers >> index & 1 == 1;
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            if let Some(current) = layer.current.as_mut().filter(|_| dropped >> index & 1 == 1) {
+            if is_in(pull & !former, index) {
+                told.since[index] = version;
+            }
+            if let Some(current) = layer.current.as_mut().filter(|_| is_in(former & !pull, index)) {
                 current.key = None;
             }
         }
+    }
+
+    /// It crosses for what is wanted now, without a break.
+    fn wanted_all_along(&self, packet: &Packet) -> bool {
+        let layer = usize::from(packet.layer);
+        let is_since = |told: &Told| told.since.get(layer).is_some_and(|&since| packet.wants >= since);
+        let told = self.told.as_ref();
+        told.is_some_and(|told| layer < LAYERS_MAX && told.pull >> layer & 1 == 1 && is_since(told))
     }
 
     /// Sound of it came, to be forwarded or not.
@@ -194,8 +208,12 @@ impl Room {
         }
     }
 
-    /// All points of a link are gone.
+    /// All points of a link are gone, and what they wanted.
     pub(super) fn forget_link(&mut self, now: Instant, link: LinkId) {
+        let bit = 1u64 << link.0;
+        for source in self.endpoints.values_mut().flat_map(|e| &mut e.sources) {
+            source.pulled.iter_mut().for_each(|pulled| *pulled &= !bit);
+        }
         let theirs = self.endpoints.values().filter(|e| e.home == Some(link));
         let gone: Vec<EndpointId> = theirs.map(|e| e.id).collect();
         for id in gone {
@@ -254,7 +272,8 @@ impl Room {
             .endpoints
             .get_mut(far_id(number.point()))?
             .source_mut(number.kind());
-        if !source.on {
+        let is_sound = number.kind().media() == MediaKind::Audio;
+        if !source.on || !is_sound && !source.wanted_all_along(packet) {
             return None;
         }
         let mut admitted = source.admit(now, &arrival, &mut self.histories)?;
@@ -270,7 +289,7 @@ impl Room {
             }
             Role::Live | Role::Resumes => {}
         }
-        if number.kind().media() == MediaKind::Audio {
+        if is_sound {
             let resumes = packet.role == Role::Resumes || source.silence.is_withholding();
             source.sounds(now, false);
             if number.kind() == SourceKind::Mic {

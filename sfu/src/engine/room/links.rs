@@ -143,10 +143,6 @@ impl Room {
         if self.cascade.links.len() == before {
             return;
         }
-        let bit = 1u64 << link.0;
-        for source in self.endpoints.values_mut().flat_map(|e| &mut e.sources) {
-            source.pulled.iter_mut().for_each(|pulled| *pulled &= !bit);
-        }
         self.forget_link(now, link);
     }
 
@@ -201,6 +197,7 @@ impl Room {
         for at in 0..self.cascade.links.len() {
             let id = self.cascade.links[at].id;
             wants.clear();
+            // By their ids, which are by number: sorted by source.
             let far = self.endpoints.values().filter(|e| e.home == Some(id));
             let sources = far.flat_map(|e| &e.sources);
             let of_one = |source: &Source| {
@@ -250,11 +247,11 @@ impl Room {
         let Some(link) = self.cascade.link_mut(id) else {
             return;
         };
-        let pulls: Vec<(SourceNumber, u8)> = link.wants.all().iter().map(|w| (w.source, w.pull)).collect();
+        let (wants, version) = (link.wants.all().to_vec(), link.wants.version());
         let far = self.endpoints.values_mut().filter(|e| e.home == Some(id));
         for source in far.flat_map(|e| &mut e.sources) {
-            let pull = pulls.iter().find(|(number, _)| *number == source.number);
-            source.pull(pull.map_or(0, |(_, pull)| *pull));
+            let want = wants.binary_search_by_key(&source.number, |want| want.source);
+            source.pull(want.map_or(0, |at| wants[at].pull), version);
         }
     }
 
@@ -278,13 +275,15 @@ impl Room {
         link: LinkId,
         wants: &[Want],
     ) -> Vec<(SourceNumber, u8)> {
-        let wants = &wants[..wants.len().min(WANTS_MAX)];
+        let mut wants = wants[..wants.len().min(WANTS_MAX)].to_vec();
+        wants.sort_unstable_by_key(|want| want.source);
+        wants.dedup_by_key(|want| want.source);
         let Some(far) = self.cascade.link_mut(link).and_then(|link| link.far.as_mut()) else {
             return Vec::new();
         };
-        let former = std::mem::replace(&mut far.wants, wants.to_vec());
+        let former = std::mem::replace(&mut far.wants, wants.clone());
         let wishes = |wants: &[Want]| wants.iter().filter_map(|want| want.wish).collect::<Vec<_>>();
-        let (before, after) = (wishes(&former), wishes(wants));
+        let (before, after) = (wishes(&former), wishes(&wants));
         let bit = 1u64 << link.0;
         for want in &former {
             if let Some(source) = self.own_picture(want.source) {
@@ -292,11 +291,9 @@ impl Room {
             }
         }
         let mut served = Vec::new();
-        for want in wants {
-            let had = former
-                .iter()
-                .find(|had| had.source == want.source)
-                .map_or(0, |had| had.pull);
+        for want in &wants {
+            let had = former.binary_search_by_key(&want.source, |had| had.source);
+            let had = had.map_or(0, |at| former[at].pull);
             let Some(source) = self.own_picture(want.source) else {
                 self.stats.cascade.refused += 1;
                 continue;

@@ -25,9 +25,9 @@ struct Halves {
     /// On the way: when it comes, from which half to which.
     wire: VecDeque<(Instant, usize, usize, CascadeBatch)>,
     delay: Duration,
-    /// Of so many batches each that is divisible is lost; 0: none is.
+    /// Of so many batches one is lost, by chance; 0: none is.
     lose_every: u64,
-    batches: u64,
+    chance: u64,
     /// Points by half.
     seats: Vec<Vec<u32>>,
 }
@@ -43,7 +43,7 @@ impl Halves {
             wire: VecDeque::new(),
             delay: ms(1),
             lose_every: 0,
-            batches: 0,
+            chance: 7,
             seats: seats.iter().map(|seats| seats.to_vec()).collect(),
         };
         for (a, b) in halves.pairs() {
@@ -101,9 +101,8 @@ impl Halves {
     fn exchange(&mut self) {
         for from in 0..self.kits.len() {
             for (to, batch) in std::mem::take(&mut self.kits[from].crossed) {
-                self.batches += 1;
                 let to = usize::from(to.0);
-                if self.lose_every == 0 || !self.batches.is_multiple_of(self.lose_every) {
+                if !self.is_lost() {
                     self.wire.push_back((self.now + self.delay, from, to, batch));
                 }
             }
@@ -116,6 +115,14 @@ impl Halves {
             kit.room.handle_cascade(self.now, LinkId(from as u8), &batch);
             kit.drain();
         }
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.chance = self
+            .chance
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.lose_every > 0 && (self.chance >> 33).is_multiple_of(self.lose_every)
     }
 
     fn advance(&mut self, milliseconds: u64) {
@@ -291,6 +298,8 @@ fn silence_costs_the_link_a_level_and_speech_crosses_from_its_first_packet() {
     let got = halves.kits[0].sent(1).len();
     speak(&mut halves, 10, 30);
     assert_eq!(halves.kits[0].sent(1).len() - got, 10);
+    // Each half looks by itself, ten times a second.
+    speak(&mut halves, 10, 30);
     let speaker = |half: usize| halves.kits[half].room.speaker.current();
     assert_eq!((speaker(0), speaker(1)), (Some(point(3)), Some(point(3))));
 }
@@ -335,23 +344,31 @@ fn who_leaves_goes_from_both_halves_and_may_come_back_in_either() {
 #[test]
 fn a_link_that_is_cut_empties_slots_and_one_that_is_back_fills_them() {
     let mut halves = Halves::new(&[&[1, 2], &[3, 4]]);
-    halves.view(1, &[want(0, camera(3), 180), want(1, camera(2), 180)]);
+    halves.view(1, &[want(0, camera(3), 360), want(1, camera(2), 180)]);
     halves.run(15, |halves| halves.frames(&[2, 3]));
     let now = halves.now;
     halves.kits[0].room.unlink(now, LinkId(1));
     halves.run(5, |halves| halves.frames(&[2, 3]));
     assert_eq!(halves.shown(1), [None, Some(camera(2)), None, None]);
+    halves.view(1, &[want(0, camera(3), 180), want(1, camera(2), 180)]);
     // Only this end linked anew: the other one finds out.
     let now = halves.now;
     halves.kits[0].room.link(now, LinkId(1));
     halves.run(40, |halves| halves.frames(&[2, 3]));
     assert_eq!(halves.shown(1), [Some(camera(3)), Some(camera(2)), None, None]);
+    let before = halves.sent(1);
+    halves.run(10, |halves| halves.frames(&[2, 3]));
+    let crossed = halves.sent(1) - before;
+    assert!(
+        (10..20).contains(&crossed),
+        "{crossed}: nothing of the layer that was wanted before"
+    );
     check_continuity(halves.kits[0].sent(1), &BTreeSet::new());
 }
 
 #[test]
 fn batches_that_are_lost_cost_pictures_but_nobody_and_nothing_that_is_wanted() {
-    for lose_every in 2..=9 {
+    for lose_every in 3..=9 {
         let mut halves = Halves::new(&[&[1, 2], &[3, 4]]);
         halves.lose_every = lose_every;
         halves.of(3).input(Input::Leave(EndpointId(3)));
@@ -438,7 +455,7 @@ fn meeting(seats: &[&[u32]], steps: &[Step], delay: u64) -> Vec<Vec<Option<Sourc
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn a_meeting_in_halves_shows_what_it_shows_in_one_room(
