@@ -243,7 +243,7 @@ impl MediaPath {
         let mut state = lock(&self.state);
         state.judging = false;
         state.sending = false;
-        let ours = |point| self.ours.contains(point);
+        let (now_us, ours) = (self.clock.now().us, |point| self.ours.contains(point));
         let mut report = MediaReport {
             sent: state.sender.as_ref().map(Sender::counts).unwrap_or_default(),
             nacks: state.nacks,
@@ -251,7 +251,7 @@ impl MediaPath {
             ..MediaReport::default()
         };
         for slot in &mut state.slots {
-            slot.check.finish(&ours);
+            slot.check.finish(now_us, &ours);
             report.received.add(slot.check.counts());
             report.latency.add(slot.check.latency());
             report.log.extend(

@@ -19,11 +19,13 @@ await mkdir(output, { recursive: true });
 export const ownAddress = Object.values(os.networkInterfaces()).flat()
   .find((a) => a.family === 'IPv4' && !a.internal)?.address ?? '127.0.0.1';
 
-/** One running `diemcau serve` with a data folder of its own. */
-export async function startServer({ data, args = [], env = {} } = {}) {
+/** One running `diemcau serve` with a data folder of its own. `files`: no more may it have open. */
+export async function startServer({ data, args = [], env = {}, files } = {}) {
   const folder = data ?? (await mkdtemp(path.join(os.tmpdir(), 'diemcau-e2e-')));
-  const child = spawn(process.env.DIEMCAU ?? path.join(target, 'diemcau'),
-    ['serve', ...(args.includes('--listen') ? [] : ['--listen', '127.0.0.1:0']), '--data', folder, '--ready-json', ...args],
+  const program = process.env.DIEMCAU ?? path.join(target, 'diemcau');
+  const [command, before] = files === undefined ? [program, []] : ['sh', ['-c', `ulimit -n ${files} && exec "$0" "$@"`, program]];
+  const child = spawn(command,
+    [...before, 'serve', ...(args.includes('--listen') ? [] : ['--listen', '127.0.0.1:0']), '--data', folder, '--ready-json', ...args],
     { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   const log = [];
   child.stderr.on('data', (chunk) => { log.push(String(chunk)); if (log.length > 2000) log.shift(); });

@@ -182,11 +182,11 @@ impl SlotCheck {
         due
     }
 
-    /// The end: what is still missing is lost, what has no name yet gets none.
-    pub(crate) fn finish(&mut self, ours: &dyn Fn(u32) -> bool) {
+    /// The end: what is still missing is lost, and what has no name though its time for that is over gets none.
+    pub(crate) fn finish(&mut self, now_us: u64, ours: &dyn Fn(u32) -> bool) {
         self.give_up(None, ours);
         self.note_latencies(false, Vec::new());
-        self.compare_names(u64::MAX);
+        self.compare_names(now_us.saturating_sub(NAME_US));
     }
 
     fn give_up(&mut self, now_us: Option<u64>, ours: &dyn Fn(u32) -> bool) {

@@ -118,6 +118,11 @@ impl Stretch {
         if left_out && !silence && (kind == SlotKind::Voice || unit.key) {
             return Follows::Resumes;
         }
+        // A slot that comes back to a picture within a second is served from the key frame that the node kept, shown before or not.
+        let back = before.counter.wrapping_sub(mark.counter);
+        if kind == SlotKind::Picture && unit.key && !forward && back <= self.fps {
+            return Follows::Resumes;
+        }
         if !forward || (left_out && !silence) {
             let (now, source, then) = (mark.counter, mark.source, before.counter);
             violate(Violation::Skipped, format!("unit {now} of {source} after {then}"));

@@ -1,5 +1,6 @@
 //! Made-up packets: a straight slot is found straight under any repaired loss, and each fault is found as what it is.
 
+mod names;
 mod properties;
 
 use super::{order::NACKS_MAX, *};
@@ -103,7 +104,7 @@ fn judge(kind: SlotKind, packets: impl IntoIterator<Item = Arrived>) -> SlotChec
         check.handle(packet, &ours);
         check.handle_timeout(now_us, &ours);
     }
-    check.finish(&ours);
+    check.finish(u64::MAX, &ours);
     check
 }
 
@@ -286,21 +287,6 @@ fn changed_bytes() {
 }
 
 #[test]
-fn a_csrc_that_lies_or_lacks() {
-    let mut packets = frames(10);
-    packets.iter_mut().for_each(|packet| packet.csrc = Some(OTHER));
-    assert_only(&judge(SlotKind::Picture, packets), Violation::WrongSource);
-    let mut packets = sounds(10);
-    packets[5].csrc = None;
-    assert!(
-        judge(SlotKind::Voice, packets)
-            .counts()
-            .seen(Violation::WrongSource)
-            > 0
-    );
-}
-
-#[test]
 fn units_that_are_left_out_or_repeated_under_straight_numbers() {
     for counters in [[0, 1, 2, 4, 5], [0, 1, 2, 2, 3]] {
         let mut slot = Slot::new();
@@ -318,33 +304,6 @@ fn units_that_are_left_out_or_repeated_under_straight_numbers() {
                 .seen(Violation::Skipped)
                 > 0
         );
-    }
-}
-
-#[test]
-fn a_source_may_come_back_only_where_the_slot_message_says_so() {
-    let mut slot = Slot::new();
-    let mut sound: Vec<_> = (0..10).map(|counter| slot.sound(MIC, counter)).collect();
-    slot.time = slot.time.wrapping_add(5 * SOUND_TICKS);
-    sound.extend((15..25).map(|counter| slot.sound(MIC, counter)));
-    let mut slot = Slot::new();
-    let mut picture: Vec<_> = (0..5)
-        .flat_map(|index| slot.frame(CAMERA, 1, u32::from(index), index))
-        .collect();
-    slot.time = slot.time.wrapping_add(100 * FRAME_TICKS);
-    let again = picture.len();
-    picture.extend((0..5).flat_map(|index| slot.frame(CAMERA, 1, u32::from(index) + 105, index)));
-    for (kind, packets, again) in [(SlotKind::Voice, sound, 10), (SlotKind::Picture, picture, again)] {
-        assert_only(&judge(kind, packets.clone()), Violation::Skipped);
-        let mut check = SlotCheck::new(kind);
-        for at in [0, again] {
-            check.announce(packets[at].csrc.unwrap(), packets[at].time);
-        }
-        for packet in packets {
-            check.handle(packet, &ours);
-        }
-        check.finish(&ours);
-        assert_clean(&check);
     }
 }
 
@@ -400,40 +359,6 @@ fn silence_may_be_kept_back_and_speech_not() {
     assert_only(&early, Violation::Skipped);
     let late = heard(&[rest - 9, rest - 8, rest + spoken + 1]);
     assert_only(&late, Violation::Skipped);
-}
-
-#[test]
-fn a_name_that_is_wrong_missing_or_late() {
-    let packets = sounds(100);
-    let first = packets[0].time;
-    let play = |announcements: &[(u64, u32, u32)]| {
-        let mut check = SlotCheck::new(SlotKind::Voice);
-        for packet in &packets {
-            for &(at_us, source, time) in announcements {
-                if (packet.at_us..packet.at_us + 20_000).contains(&at_us) {
-                    check.announce(source, time);
-                }
-            }
-            check.handle(packet.clone(), &ours);
-            check.handle_timeout(packet.at_us, &ours);
-        }
-        check.finish(&ours);
-        check
-    };
-    let start = packets[0].at_us;
-    assert_clean(&play(&[(start, MIC, first)]));
-    assert_clean(&play(&[(start + 900_000, MIC, first)]));
-    assert_only(&play(&[]), Violation::WrongName);
-    assert_only(&play(&[(start, MIC + 4, first)]), Violation::WrongName);
-    assert_only(
-        &play(&[(start, MIC, first), (start, MIC + 4, packets[50].time)]),
-        Violation::WrongName,
-    );
-    assert_only(
-        &play(&[(start, MIC, first.wrapping_add(SOUND_TICKS))]),
-        Violation::WrongName,
-    );
-    assert_only(&play(&[(start + 1_200_000, MIC, first)]), Violation::WrongName);
 }
 
 #[test]

@@ -287,8 +287,8 @@ impl LeanPoint {
     /// Stops judging and tells what was seen.
     pub(crate) async fn finish(&self) -> MediaReport {
         let (tell, told) = oneshot::channel();
-        self.with(move |point, _| {
-            let _ = tell.send(point.finish());
+        self.with(move |point, clock| {
+            let _ = tell.send(point.finish(clock.now()));
         });
         told.await.unwrap_or_default()
     }

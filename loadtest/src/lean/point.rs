@@ -239,7 +239,7 @@ impl Point {
     }
 
     /// Stops judging and tells what was seen.
-    pub(super) fn finish(&mut self) -> MediaReport {
+    pub(super) fn finish(&mut self, now: Now) -> MediaReport {
         (self.judging, self.sending) = (false, false);
         let mut report = MediaReport {
             nacks: self.nacks,
@@ -272,7 +272,7 @@ impl Point {
                     report.longest_gap_us = report.longest_gap_us.max(tally.longest_gap_us);
                 }
                 Judge::Whole(check) => {
-                    check.finish(&ours);
+                    check.finish(now.us, &ours);
                     report.received.add(check.counts());
                     report.gaps += check.counts().lost + check.counts().repaired;
                     report.latency.add(check.latency());

@@ -128,6 +128,8 @@ struct Layer {
     history: VecDeque<(Packet, Option<Instant>)>,
     /// The far side wants it.
     active: bool,
+    /// It came back and has had no key frame since: nothing of it is sent.
+    waits: bool,
 }
 
 #[derive(Debug)]
@@ -216,6 +218,7 @@ impl Sender {
                 tl0_picture: rng.random(),
                 history: VecDeque::with_capacity(HISTORY_PACKETS),
                 active: true,
+                waits: false,
             });
         let layers = layers.collect();
         let pause = Duration::from_secs(1) / outgoing.fps;
@@ -263,7 +266,9 @@ impl Sender {
     /// Sends these layers alone, lowest first. One that comes back begins with a key frame.
     pub(crate) fn set_layers(&mut self, active: impl IntoIterator<Item = bool>) {
         for (layer, active) in self.layers.iter_mut().zip(active) {
-            self.key_frame_wanted |= active && !layer.active;
+            let back = active && !layer.active;
+            self.key_frame_wanted |= back;
+            layer.waits |= back;
             layer.active = active;
         }
     }
@@ -404,7 +409,9 @@ impl Sender {
             self.last_key_frame = Some(now.instant);
         }
         for at in 0..self.layers.len() {
-            if self.layers[at].active {
+            let layer = &mut self.layers[at];
+            layer.waits &= self.frame_index != 0;
+            if layer.active && !layer.waits {
                 self.send_layer(now, at, out);
             }
         }

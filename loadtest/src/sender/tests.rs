@@ -180,6 +180,26 @@ fn a_request_makes_a_key_frame_of_every_layer_at_once_but_not_too_often() {
 }
 
 #[test]
+fn a_layer_that_comes_back_begins_with_a_key_frame_however_soon() {
+    let mut bench = Bench::new();
+    bench.run(0, 1_000);
+    let high = bench.ssrcs.layers[2].0;
+    let ssrc = bench.ssrcs.layers[0].0;
+    bench.sender.handle_key_frame_request(ssrc);
+    bench.run(1_000, 1_070); // the next may come a while later only
+    bench.sender.set_layers([true, true, false]);
+    let (without, _) = bench.run(1_070, 1_140);
+    assert!(without.iter().all(|packet| packet.header.ssrc != high));
+    bench.sender.set_layers([true, true, true]);
+    let (with, _) = bench.run(1_140, 2_000);
+    let first = with.iter().find(|packet| packet.header.ssrc == high);
+    let (descriptor, frame) = read_descriptor(&first.expect("it is back").payload).expect("VP8");
+    assert!(descriptor.start && crate::clip::is_key_frame(frame));
+    let low = with.iter().filter(|packet| packet.header.ssrc == ssrc).count();
+    assert!(low >= 12, "the others went on: {low}");
+}
+
+#[test]
 fn a_missing_packet_is_sent_again_as_rtx_under_its_layers_name() {
     let mut bench = Bench::new();
     let (packets, _) = bench.run(0, 500);

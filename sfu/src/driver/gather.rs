@@ -76,6 +76,7 @@ impl Counters {
             sum.rooms += counted.rooms;
             sum.endpoints += counted.endpoints;
             sum.endpoints_connected += counted.endpoints_connected;
+            sum.history_bytes += counted.history_bytes;
             sum.quality.add(&counted.quality);
             sum.shards.push((shard, counted.endpoints, busy(shard)));
         }
@@ -92,6 +93,7 @@ mod tests {
     fn counted(datagrams_sent: u64, endpoints: u64) -> Counted {
         let mut counted = Counted {
             endpoints,
+            history_bytes: 1_000 * endpoints,
             ..Counted::default()
         };
         counted.tally.datagrams_sent = datagrams_sent;
@@ -110,11 +112,15 @@ mod tests {
         assert_eq!((sum.tally.datagrams_sent, sum.rooms.received), (16, 16));
         assert_eq!((sum.endpoints, sum.rooms_open, sum.shard_panics), (5, 4, 0));
         assert_eq!(sum.shards, [(a, 3, 100), (b, 2, 101)]);
+        assert_eq!(sum.history_bytes, 5_000);
         counters.bury(a);
         counters.tell(a, counted(1, 0));
         let sum = counters.sum(4, |_| 0);
         assert_eq!((sum.tally.datagrams_sent, sum.rooms.received), (17, 17));
-        assert_eq!((sum.endpoints, sum.shard_panics), (2, 1));
+        assert_eq!(
+            (sum.endpoints, sum.history_bytes, sum.shard_panics),
+            (2, 2_000, 1)
+        );
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! One source of an endpoint: its layers, their histories, and the slots that may show it.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
-
-use rustc_hash::FxHashMap;
 
 use super::{
     super::{
@@ -31,7 +29,7 @@ use crate::wire::codec::{av1, h264, vp8, vp9};
 /// All histories of a room. Numbers are never used again, so that an old reference finds nothing.
 #[derive(Debug, Default)]
 pub(super) struct Histories {
-    all: FxHashMap<u32, Box<History<Original>>>,
+    all: BTreeMap<u32, Box<History<Original>>>,
     next: u32,
     /// Nothing is added to these any more, but some of their packets have a number already and wait to be sent, or may be
     /// asked for again. The oldest first.
