@@ -441,6 +441,12 @@ fn meeting(seats: &[&[u32]], steps: &[Step], delay: u64) -> Vec<Vec<Option<Sourc
             Step::Rejoin(number) => {
                 halves.of(number).input(Input::Leave(EndpointId(number)));
                 halves.exchange();
+                // Another association, with numbers of its own.
+                check_continuity(halves.of(number).sent(number), &BTreeSet::new());
+                halves
+                    .of(number)
+                    .received
+                    .retain(|received| received.to != number);
                 halves.of(number).join(number);
                 views[number as usize].clear();
             }
