@@ -13,7 +13,6 @@ const SHORT: &[(&str, Goal)] = &[
     ("first lower layer, s", Goal::AtMost(1.6)),
     ("layer changes", Goal::AtMost(13.0)),
     ("share of the line used for 60 s, %", Goal::AtLeast(67.0)),
-    ("voice playable, %", Goal::AtLeast(94.5)),
     ("farthest from the mean share, %", Goal::AtMost(75.0)),
     ("queue, ms", Goal::AtMost(258.0)),
     ("share of the line used, %", Goal::AtLeast(62.0)),

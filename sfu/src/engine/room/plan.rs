@@ -11,6 +11,7 @@ use super::{
         allocate::{self, Allocation, Beyond, Demand, Kind, Line, Loss, Policy, Problem, Receiver, Sender},
         id::{EndpointId, LineIndex, MediaKind, SlotId, SourceKind},
         packet::{LineShare, Output, SlotGrade, SourceGrade, soonest},
+        redundancy::Need,
         selector::Target,
         shortfall::Cause,
         units::Bitrate,
@@ -213,11 +214,12 @@ impl Room {
             voice: VOICE,
             redundancy: endpoint.wants_redundancy().then_some(REDUNDANCY),
             third: endpoint.need.is_heavy(),
-            loss: match state.is_random_loss {
-                _ if state.is_congested && state.loss > 0.0 => Loss::Queueing,
-                random if random || endpoint.need.is_on() => Loss::Random,
-                _ => Loss::None,
-            },
+            loss: loss_of(
+                state.is_congested && state.loss > 0.0,
+                endpoint.way.is_waiting(),
+                state.is_random_loss,
+                &endpoint.need,
+            ),
             cpu_steps: endpoint.cpu.decoding.steps(),
             demands,
         }
@@ -414,5 +416,51 @@ fn sender<'a>(endpoint: &'a Endpoint, sources: &'a [allocate::Source]) -> Sender
         sound: Bitrate::bps(sounds.iter().map(|rate| rate.as_bps()).sum()),
         encoder_steps: endpoint.cpu.encoding.steps(),
         sources,
+    }
+}
+
+/// What a receiver's losses are taken for. `congested`: the way is taken for full; `waits`: packets wait on it.
+fn loss_of(congested: bool, waits: bool, random: bool, need: &Need) -> Loss {
+    // A burst of losses passes for a full line for a moment. A queue in which nothing waits loses nothing, so the copies go on.
+    if congested && (waits || !need.is_heavy()) {
+        Loss::Queueing
+    } else if random || need.is_on() {
+        Loss::Random
+    } else {
+        Loss::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{base, ms};
+
+    fn need(lost: u64) -> Need {
+        let mut need = Need::default();
+        (0..12).for_each(|tenth| _ = need.note(base() + ms(100 * tenth), lost, 10));
+        need
+    }
+
+    #[test]
+    fn heavy_loss_on_a_way_where_nothing_waits_is_not_that_of_a_queue() {
+        let (calm, some, heavy) = (need(0), need(1), need(3));
+        assert!(!some.is_heavy() && heavy.is_heavy());
+        let table = [
+            ((false, false, false, &calm), Loss::None),
+            ((false, false, true, &calm), Loss::Random),
+            ((false, true, false, &some), Loss::Random),
+            ((true, false, false, &calm), Loss::Queueing),
+            ((true, false, true, &some), Loss::Queueing),
+            ((true, true, false, &heavy), Loss::Queueing),
+            ((true, false, false, &heavy), Loss::Random),
+        ];
+        for ((congested, waits, random, need), loss) in table {
+            assert_eq!(
+                loss_of(congested, waits, random, need),
+                loss,
+                "{congested} {waits} {need:?}"
+            );
+        }
     }
 }

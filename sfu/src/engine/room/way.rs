@@ -101,7 +101,12 @@ impl Way {
 
     /// Packets wait on the way.
     pub(super) fn is_queueing(&self) -> bool {
-        self.estimator.is_congested() || self.estimator.state().wait > QUEUEING
+        self.estimator.is_congested() || self.is_waiting()
+    }
+
+    /// The same by what was measured alone, whatever losses pass for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.estimator.state().wait > QUEUEING
     }
 
     /// So many packets with so many bytes of payload may go together: none of them finds the queue full.
