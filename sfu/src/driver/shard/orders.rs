@@ -182,27 +182,14 @@ impl Shard {
             }
             Order::CloseRoom { room } => self.close_room(now, &room),
             Order::Join(newcomer) => self.join(now, *newcomer),
-            Order::Plan { room, seat } => {
-                let (_, endpoint) = self.find(&room, &seat)?;
-                let seat = self.seats.get(&endpoint).ok_or(ControlError::UnknownSeat)?;
-                Ok(Done::Plan(endpoint, seat.plan.clone()))
-            }
+            Order::Plan { room, seat } => self.plan(&room, &seat),
             Order::Restart {
                 room,
                 seat,
                 endpoint,
                 plan,
                 credentials,
-            } => {
-                if self.find(&room, &seat)?.1 != endpoint {
-                    return Err(ControlError::State);
-                }
-                let seat = self.seats.get_mut(&endpoint).ok_or(ControlError::UnknownSeat)?;
-                seat.plan = plan;
-                self.with_peer(endpoint, |peer| peer.restart(credentials));
-                self.touch(Key::Seat(endpoint));
-                Ok(Done::Nothing)
-            }
+            } => self.restart((&room, &seat), endpoint, plan, credentials),
             Order::Leave { room, seat } => {
                 if let Ok((_, endpoint)) = self.find(&room, &seat) {
                     self.dismiss(now, endpoint);
@@ -211,14 +198,7 @@ impl Shard {
                 Ok(Done::Nothing)
             }
             Order::SetView { room, seat, wants } => self.set_view(now, &room, &seat, wants),
-            Order::SetVoice { room, seat, source } => {
-                let (key, endpoint) = self.find(&room, &seat)?;
-                if source.is_some_and(|source| source.kind().media() != MediaKind::Audio) {
-                    return Err(ControlError::BadValue);
-                }
-                self.tell_room(key, |room| room.handle(now, Input::Voice(endpoint, source)));
-                Ok(Done::Nothing)
-            }
+            Order::SetVoice { room, seat, source } => self.set_voice(now, &room, &seat, source),
             Order::SetPublished {
                 room,
                 seat,
@@ -252,6 +232,44 @@ impl Shard {
             #[cfg(feature = "faults")]
             Order::Fail => panic!("told to fail"),
         }
+    }
+
+    fn plan(&self, room: &RoomId, seat: &SeatId) -> Result<Done, ControlError> {
+        let (_, endpoint) = self.find(room, seat)?;
+        let seat = self.seats.get(&endpoint).ok_or(ControlError::UnknownSeat)?;
+        Ok(Done::Plan(endpoint, seat.plan.clone()))
+    }
+
+    fn restart(
+        &mut self,
+        (room, seat): (&RoomId, &SeatId),
+        endpoint: EndpointId,
+        plan: Box<Plan>,
+        credentials: IceCredentials,
+    ) -> Result<Done, ControlError> {
+        if self.find(room, seat)?.1 != endpoint {
+            return Err(ControlError::State);
+        }
+        let seat = self.seats.get_mut(&endpoint).ok_or(ControlError::UnknownSeat)?;
+        seat.plan = plan;
+        self.with_peer(endpoint, |peer| peer.restart(credentials));
+        self.touch(Key::Seat(endpoint));
+        Ok(Done::Nothing)
+    }
+
+    fn set_voice(
+        &mut self,
+        now: Instant,
+        room: &RoomId,
+        seat: &SeatId,
+        source: Option<SourceNumber>,
+    ) -> Result<Done, ControlError> {
+        let (key, endpoint) = self.find(room, seat)?;
+        if source.is_some_and(|source| source.kind().media() != MediaKind::Audio) {
+            return Err(ControlError::BadValue);
+        }
+        self.tell_room(key, |room| room.handle(now, Input::Voice(endpoint, source)));
+        Ok(Done::Nothing)
     }
 
     fn set_published(
