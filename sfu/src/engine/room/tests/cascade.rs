@@ -441,13 +441,11 @@ fn meeting(seats: &[&[u32]], steps: &[Step], delay: u64) -> Vec<Vec<Option<Sourc
             Step::Rejoin(number) => {
                 halves.of(number).input(Input::Leave(EndpointId(number)));
                 halves.exchange();
-                // Another association, with numbers of its own.
-                check_continuity(halves.of(number).sent(number), &BTreeSet::new());
-                halves
-                    .of(number)
-                    .received
-                    .retain(|received| received.to != number);
-                halves.of(number).join(number);
+                let kit = halves.of(number);
+                // As a receiver it is another one, with numbers of its own.
+                check_continuity(kit.sent(number), &BTreeSet::new());
+                kit.received.retain(|received| received.to != number);
+                kit.join(number);
                 views[number as usize].clear();
             }
             Step::Pictures(times) => halves.run(times, |halves| halves.frames(&everybody)),
