@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use crate::world::World;
+use crate::{scenario::rate, world::World};
 
 /// One line for each point on standard error.
 pub(crate) fn tell(world: &mut World) {
@@ -19,6 +19,8 @@ pub(crate) fn tell(world: &mut World) {
             kbps(point.allocated),
             kbps(point.wanted),
         );
+        let took = world.peers.get(peer).map(|_| took_by(world, peer));
+        let _ = write!(out, " took {:5}", took.unwrap_or_default());
         let wait = world.peers.get(peer).map(|_| wait_of(world, peer));
         let _ = write!(out, " wait {:4} ms ", wait.unwrap_or_default().as_millis());
         let graded = world.grades.iter().rfind(|grades| grades.peer == peer);
@@ -43,6 +45,13 @@ pub(crate) fn tell(world: &mut World) {
         out.push('\n');
     }
     eprint!("{out}");
+}
+
+/// What arrived at the way down to a point in the last second, kb/s.
+fn took_by(world: &World, peer: usize) -> u64 {
+    let passed = world.now.saturating_duration_since(world.began);
+    let from = world.now - Duration::from_secs(1).min(passed);
+    (rate(world.down_record(peer), from, world.now) / 1e3) as u64
 }
 
 /// The longest wait of the last second on the way down to a point, its shared line included.

@@ -24,6 +24,7 @@
 
 pub mod allocate;
 pub mod arrival;
+mod bottleneck;
 pub mod bwe;
 pub mod cascade;
 mod clock;

@@ -40,8 +40,7 @@ impl Class {
 #[derive(Debug)]
 pub struct Pacer<P> {
     rate: Bitrate,
-    /// The rate is what the line takes.
-    is_limit: bool,
+    headroom: Headroom,
     /// Its part of a line that it shares.
     share: Option<Bitrate>,
     /// Bytes that may go now; below zero it has to wait.
@@ -59,11 +58,28 @@ struct Waiting<P> {
     packet: P,
 }
 
-/// Pictures go out so much faster than the estimate: frames are bursts, and what is sent evenly is sent late.
-const HEADROOM_PERCENT: u64 = 150;
-/// The same where the estimate is known to be what the line takes: the burst would wait there instead of here, before the
-/// voices and not behind them, and pass for a line that is too full.
-const HEADROOM_FULL_PERCENT: u64 = 125;
+/// How much faster than the estimate pictures go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Headroom {
+    /// Frames are bursts, and what is sent evenly is sent late.
+    Usual,
+    /// The estimate is known to be what the line takes: the burst would wait there instead of here, before the voices and not
+    /// behind them, and pass for a line that is too full.
+    Full,
+    /// The same on a long path, where it takes half a minute to find again what one such burst lost.
+    FullLong,
+}
+
+impl Headroom {
+    const fn percent(self) -> u64 {
+        match self {
+            Self::Usual => 150,
+            Self::Full => 125,
+            Self::FullLong => 105,
+        }
+    }
+}
+
 /// At the pace of any moment a queue is no longer than that, whatever the estimate says.
 const DRAIN: Duration = Duration::from_millis(300);
 /// A queue that takes longer at the rate of the estimate takes no picture that begins now. A key frame alone is a quarter of a second, and a
@@ -93,7 +109,7 @@ impl<P> Pacer<P> {
     pub fn new(now: Instant, rate: Bitrate) -> Self {
         let mut pacer = Self {
             rate,
-            is_limit: false,
+            headroom: Headroom::Usual,
             share: None,
             budget: 0,
             updated: now,
@@ -104,10 +120,10 @@ impl<P> Pacer<P> {
         pacer
     }
 
-    /// What the way carries from now on. `is_limit`: more was tried, and it did not carry it.
-    pub fn set_rate(&mut self, now: Instant, rate: Bitrate, is_limit: bool) {
+    /// What the way carries from now on.
+    pub fn set_rate(&mut self, now: Instant, rate: Bitrate, headroom: Headroom) {
         self.refill(now);
-        (self.rate, self.is_limit) = (rate, is_limit);
+        (self.rate, self.headroom) = (rate, headroom);
     }
 
     /// Not faster than that: others send through the same line, and bursts of all of them together must not exceed it.
@@ -232,12 +248,7 @@ impl<P> Pacer<P> {
 
     /// What goes out: faster than the way if the queue would not be empty in time.
     fn pace(&self) -> Bitrate {
-        let headroom = if self.is_limit {
-            HEADROOM_FULL_PERCENT
-        } else {
-            HEADROOM_PERCENT
-        };
-        let wanted = self.rate.as_bps().saturating_mul(headroom) / 100;
+        let wanted = self.rate.as_bps().saturating_mul(self.headroom.percent()) / 100;
         let wanted = self.share.map_or(wanted, |share| wanted.min(share.as_bps()));
         let within = if self.share.is_some() { DRAIN_SHARED } else { DRAIN };
         let draining = self.bytes * 8_000 / within.as_millis() as u64;
@@ -263,6 +274,27 @@ mod tests {
             assert_eq!(pacer.push(now, Class::Other, 1, 1_000, i), Some(i));
         }
         assert_eq!(pacer.poll_timeout(), None);
+    }
+
+    #[test]
+    fn where_the_estimate_is_what_the_line_takes_a_burst_is_spread_and_most_of_all_on_a_long_path() {
+        let out_after = |headroom| {
+            let t0 = base();
+            let mut pacer = Pacer::new(t0, Bitrate::mbps(4));
+            pacer.set_rate(t0, Bitrate::mbps(4), headroom);
+            let mut push = |i: u64| pacer.push(t0, Class::Other, 1, 1_200, i).is_some();
+            let mut out = (0..60).filter(|&i| push(i)).count();
+            for turn in 1..=50 {
+                out += std::iter::from_fn(|| pacer.poll(t0 + ms(2 * turn))).count();
+            }
+            out
+        };
+        let [usual, full, long] = [Headroom::Usual, Headroom::Full, Headroom::FullLong].map(out_after);
+        // 100 ms of 6, 5 and 4.2 Mb/s, and what may go at once.
+        assert!(
+            usual == 60 && (55..60).contains(&full) && (46..51).contains(&long),
+            "{usual} {full} {long}"
+        );
     }
 
     #[test]

@@ -115,6 +115,14 @@ impl Selector {
         })
     }
 
+    /// That stream flows, and of its source a lower layer is to flow.
+    pub fn leaves(&self, stream: LayerStream) -> bool {
+        let is_lower = |target: Target| target.source == stream.source && target.layer < Some(stream.layer);
+        self.shown == Some(stream)
+            && !self.svc
+            && self.target.filter(|t| t.layer.is_some()).is_some_and(is_lower)
+    }
+
     /// The highest temporal layer that flows, of those there are.
     pub fn temporal(&self) -> u8 {
         self.thinning.level().temporal
@@ -264,6 +272,28 @@ mod tests {
         selector.switched(b_high, RtpTime(0), None);
         assert_eq!(judge(&mut selector, a, true), Verdict::Foreign);
         assert!(!selector.waits_for(b_high.source, |_| Some(2)));
+    }
+
+    #[test]
+    fn a_layer_is_left_only_for_a_lower_one_of_its_source() {
+        let (low, high) = (stream(5, 0, 0), stream(5, 2, 2));
+        let mut selector = Selector::default();
+        selector.set_target(target(5, Some(2)));
+        selector.switched(high, RtpTime(0), None);
+        assert!(!selector.leaves(high), "it is what is wanted");
+        for (other, leaves) in [
+            (target(5, Some(0)), true),
+            (target(5, None), false),
+            (target(9, Some(0)), false),
+            (None, false),
+        ] {
+            selector.set_target(other);
+            assert_eq!(
+                (selector.leaves(high), selector.leaves(low)),
+                (leaves, false),
+                "{other:?}"
+            );
+        }
     }
 
     #[test]

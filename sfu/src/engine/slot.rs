@@ -117,6 +117,11 @@ impl Slot {
         self.selector.layer()
     }
 
+    /// That stream flows, and of its source a lower layer is to flow.
+    pub fn leaves(&self, stream: LayerStream) -> bool {
+        self.selector.leaves(stream)
+    }
+
     /// The highest temporal layer that flows, of those there are.
     pub fn temporal(&self) -> u8 {
         self.selector.temporal()

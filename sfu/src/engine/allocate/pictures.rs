@@ -198,6 +198,9 @@ pub(super) const HOLD_MAX: Duration = Duration::from_secs(24);
 const WIDE_PERCENT: u64 = 250;
 /// No raise waits any longer that fitted, with room to spare, for so long without a break.
 const FITS: Duration = Duration::from_secs(6);
+/// Nor does one begin anew that was away for want of room, and is not the most important of its receiver, before it fitted for so long: a
+/// way that grows has another use for what is free in that moment.
+const BEGINS_ANEW_FITS: Duration = Duration::from_secs(2);
 /// For so long an aim is kept without room to spare although what is reached stays below it.
 pub(super) const AIM_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -335,7 +338,10 @@ impl Item<'_> {
         let most = if is_brief { HOLD } else { HOLD_MAX };
         let length = hold.length_over(self.estimate).min(most);
         let since = |from: Instant| now.saturating_duration_since(from);
-        let is_over = since(hold.from) >= length || former.held_since.is_some_and(|from| since(from) >= FITS);
+        let fits = |time: Duration| former.held_since.is_some_and(|from| since(from) >= time);
+        let is_slow = self.begins_anew(now, rules) && !hold.is_wide(self.estimate);
+        let is_proven = !is_slow || fits(BEGINS_ANEW_FITS);
+        let is_over = since(hold.from) >= length && is_proven || fits(FITS);
         let is_freed = hold.because.line.is_some_and(|line| freed.contains(&line));
         (!is_over && !is_freed).then_some(hold.because)
     }
@@ -451,9 +457,12 @@ impl SlotMemory {
 
 impl Hold {
     /// A way that carries much more than at the step down is another one.
+    fn is_wide(&self, estimate: u64) -> bool {
+        estimate / 100 >= self.estimate / 10_000 * WIDE_PERCENT
+    }
+
     fn length_over(&self, estimate: u64) -> Duration {
-        let is_wide = estimate / 100 >= self.estimate / 10_000 * WIDE_PERCENT;
-        if is_wide && self.because.line.is_none() {
+        if self.is_wide(estimate) && self.because.line.is_none() {
             self.length.min(HOLD)
         } else {
             self.length

@@ -57,6 +57,8 @@ const FEEDBACK_WAIT: Micros = 100_000;
 /// Round trip before one is known, and its bounds.
 const ROUND_TRIP: Micros = 100_000;
 const ROUND_TRIP_MAX: Micros = 5_000_000;
+/// From here on a path is long: geostationary satellites have 500 ms and more, the rest of a WAN less than 200.
+const ROUND_TRIP_LONG: Micros = 300_000;
 /// Packets are out and nothing is told for so long and three round trips: nobody hears, or nobody can answer.
 const SILENCE: Micros = 700_000;
 /// Then the rate falls to [`SILENCE_SHARE`] each time this passes.
@@ -273,6 +275,18 @@ impl Estimator {
         self.planned = planned;
     }
 
+    /// So many ways, this one included, share a line that nobody declared: together they grow as one would.
+    pub fn set_sharers(&mut self, sharers: usize) {
+        self.rate.set_sharers(sharers.max(1) as f64);
+    }
+
+    /// Its part of what those found out together. Nothing while it tells nothing of its own.
+    pub fn level(&mut self, part: Bitrate) {
+        if self.told.is_some() {
+            self.rate.level(part.as_bps() as f64);
+        }
+    }
+
     /// What may be sent in all, within [`Estimator::MIN`] and [`Estimator::MAX`].
     pub fn target(&self) -> Bitrate {
         let rate = if self.told.is_some() {
@@ -293,6 +307,11 @@ impl Estimator {
     /// The line was seen full not far above the target: the target is what it takes.
     pub fn knows_limit(&self) -> bool {
         self.rate.is_near()
+    }
+
+    /// Its round trip is that of a satellite.
+    pub fn is_long(&self) -> bool {
+        self.round_trip >= ROUND_TRIP_LONG
     }
 
     /// What feedback said of all packets so far.

@@ -45,6 +45,8 @@ pub(super) struct Rate {
     /// The rate to go back to once the queue is drained.
     resume: Option<f64>,
     grown_at: Option<Micros>,
+    /// How many ways grow on the same line, this one included.
+    sharers: f64,
     /// What a probe showed and is not used yet, and when the next stride is due.
     proven: Option<(f64, Micros)>,
 }
@@ -56,6 +58,7 @@ impl Rate {
             capacity: None,
             resume: None,
             grown_at: None,
+            sharers: 1.0,
             proven: None,
         }
     }
@@ -101,6 +104,7 @@ impl Rate {
             self.capacity = None; // the line takes more than it did
         }
         let step = (self.target / PICTURES).clamp(STEP_MIN, STEP) * 1e6 / response.max(10_000) as f64;
+        let step = step / self.sharers;
         let growth = if self.is_near() { GROWTH_NEAR } else { GROWTH };
         let wanted = self.target + passed * step.max(self.target * growth);
         let seen = (acked * SEEN).max(SEEN_LEAST);
@@ -151,6 +155,20 @@ impl Rate {
         if let Some((rate, _)) = self.proven.filter(|(_, due)| *due <= at) {
             self.take_stride(at, rate, response);
         }
+    }
+
+    /// So many ways, this one included, are known to share the line: together they grow as one.
+    pub(super) fn set_sharers(&mut self, sharers: f64) {
+        self.sharers = sharers;
+    }
+
+    /// Its part of what several found out about one line. What it knows of the line itself changes with it.
+    pub(super) fn level(&mut self, part: f64) {
+        let part = part.clamp(RATE_MIN, RATE_MAX);
+        let share = part / self.target;
+        self.capacity = self.capacity.map(|known| known * share);
+        self.resume = self.resume.map(|rate| rate * share);
+        self.target = part;
     }
 
     /// Not above that.

@@ -234,6 +234,9 @@ impl Endpoint {
         out: &mut Vec<Forward>,
     ) -> Offered {
         let full = id.kind == MediaKind::Video && self.way.is_full(); // voices never wait
+        // A layer that is left for want of room would only fill the queue that the lower one has to wait in.
+        let leaves = self.slot(id).is_some_and(|slot| slot.leaves(packet.of));
+        let full = full || leaves && self.way.is_queueing();
         let Some(slot) = self.slot_mut(id) else {
             return Offered::Foreign;
         };

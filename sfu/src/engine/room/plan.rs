@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::{
     super::{
         allocate::{self, Allocation, Beyond, Demand, Kind, Line, Loss, Policy, Problem, Receiver, Sender},
+        bottleneck::Bottlenecks,
         id::{EndpointId, LineIndex, MediaKind, SlotId, SourceKind},
         packet::{LineShare, Output, SlotGrade, SourceGrade, soonest},
         redundancy::Need,
@@ -27,6 +28,9 @@ use crate::control::{LayerOrder, Want};
 pub(super) struct Plan {
     pub(super) allocation: Allocation,
     pub(super) lines: Vec<Line>,
+    /// Who shares a line that is not among them.
+    pub(super) bottlenecks: Bottlenecks,
+    pub(super) levelled: Option<Instant>,
     made: Option<Instant>,
     due: Option<Instant>,
 }
@@ -118,6 +122,7 @@ impl Room {
     fn make_plan(&mut self, now: Instant) {
         self.plan.due = None;
         self.plan.made = Some(now);
+        self.level_ways(now);
         let allocation = self.allocate(now);
         self.plan.allocation = allocation;
         self.share_lines(now);

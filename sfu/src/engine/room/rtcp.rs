@@ -127,11 +127,13 @@ impl Room {
         feedback: &TransportFeedback<'_>,
         budget: &mut Budget,
     ) {
+        let age = now.saturating_duration_since(self.epoch);
         let Some(endpoint) = self.endpoints.get_mut(from) else {
             return;
         };
         let before = endpoint.way.loss();
-        budget.statuses -= endpoint.way.handle_feedback(now, feedback, budget.statuses);
+        let way = &mut endpoint.way;
+        budget.statuses -= way.handle_feedback((now, age), feedback, budget.statuses);
         let after = endpoint.way.loss();
         let lost = after.lost - before.lost;
         self.loss_noted(now, from, lost, lost + after.arrived - before.arrived);

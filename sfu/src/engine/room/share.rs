@@ -1,12 +1,13 @@
-//! Lines that are planned for: how fast each point behind one may be sent to, so that all of them together do not exceed it.
+//! Lines that several points share: how fast each point behind one may be sent to, so that all of them together do not exceed it.
 //!
 //! One picture goes to all points of a site at the same moment. Each of their ways could carry it at once, the line that
 //! they share could not: what is sent at once would wait in the line's queue, before the voices. So each leaves at its part of the line.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     super::{
+        bottleneck,
         id::{EndpointId, LineIndex},
         shortfall::Cause,
         units::Bitrate,
@@ -19,9 +20,12 @@ use super::{
 /// Even who hears one voice only may be sent to so fast, bits a second: a picture can begin before the next plan.
 const PART_MIN: u64 = 150_000;
 
+/// The parts of a line that nobody declared are made equal in steps so far apart, each four fifths of the way.
+const LEVEL_EVERY: Duration = Duration::from_millis(500);
+
 /// What is given out of a line.
-struct Given {
-    line: LineIndex,
+struct Given<'a> {
+    line: Shared<'a>,
     down: u64,
     /// Sum of the parts.
     parts: u64,
@@ -31,17 +35,88 @@ struct Given {
     left: u64,
     /// The first of those who would get more of it if their own way were known to carry it.
     next: Option<EndpointId>,
+    /// How many are behind it.
+    count: usize,
+}
+
+/// A line that several points share.
+#[derive(Clone, Copy)]
+enum Shared<'a> {
+    /// One that is planned for.
+    Planned(LineIndex),
+    /// One that nobody declared: those behind it were found by their waits.
+    Found(&'a [EndpointId]),
+}
+
+impl Shared<'_> {
+    fn is_before(self, endpoint: &Endpoint) -> bool {
+        match self {
+            Self::Planned(line) => endpoint.lines.contains(&line),
+            Self::Found(members) => members.binary_search(&endpoint.id).is_ok(),
+        }
+    }
 }
 
 impl Room {
+    /// Before a plan: who shares a line that nobody declared is taken to carry its part of what all of them found out. Alone, one whose
+    /// estimate fell stays low while the others stand high, for the line is full.
+    pub(super) fn level_ways(&mut self, now: Instant) {
+        let ways = self
+            .endpoints
+            .values()
+            .map(|endpoint| (endpoint.id, endpoint.way.waits()));
+        self.plan
+            .bottlenecks
+            .look(now.saturating_duration_since(self.epoch), ways);
+        let earliest = self.plan.levelled.map(|at| at + LEVEL_EVERY);
+        if earliest.is_some_and(|earliest| now < earliest) {
+            return;
+        }
+        self.plan.levelled = Some(now);
+        let groups = self.plan.bottlenecks.groups();
+        let parts: Vec<(EndpointId, Bitrate)> = groups.flat_map(|members| self.levelled(members)).collect();
+        for (id, part) in parts {
+            if let Some(endpoint) = self.endpoints.get_mut(id) {
+                endpoint.way.level(now, part);
+            }
+        }
+    }
+
+    /// What each of them is taken to carry next. Nothing changes while a queue stands: then their own answers are worth more.
+    fn levelled(&self, members: &[EndpointId]) -> Vec<(EndpointId, Bitrate)> {
+        let found = || members.iter().filter_map(|&id| self.endpoints.get(id));
+        if found().any(|endpoint| endpoint.way.is_queueing()) {
+            return Vec::new();
+        }
+        let ways: Vec<(u64, u64)> = found()
+            .map(|endpoint| {
+                let grant = self.plan.allocation.receiver(endpoint.id);
+                let target = endpoint.way.target().as_bps();
+                (target, grant.map_or(target, |grant| grant.wanted.as_bps()))
+            })
+            .collect();
+        let level = bottleneck::level(&ways);
+        let parts = found().zip(&ways).map(|(endpoint, &(target, wanted))| {
+            let part = if wanted <= level {
+                target.max(wanted)
+            } else {
+                level
+            };
+            (endpoint.id, Bitrate::bps((target + part * 4) / 5))
+        });
+        parts.collect()
+    }
+
     /// After a plan: everybody's part of the lines on the way.
     pub(super) fn share_lines(&mut self, now: Instant) {
-        let given: Vec<Given> = self
-            .plan
-            .lines
-            .iter()
-            .map(|line| self.given(line.line, line.down))
-            .collect();
+        let planned = self.plan.lines.iter();
+        let planned = planned.map(|line| self.given(Shared::Planned(line.line), line.down.as_bps()));
+        let found = self.plan.bottlenecks.groups().map(|members| {
+            let found = members.iter().filter_map(|&id| self.endpoints.get(id));
+            let down = found.map(|endpoint| endpoint.way.target().as_bps()).sum();
+            self.given(Shared::Found(members), down)
+        });
+        let given: Vec<Given<'_>> = planned.chain(found).collect();
         let shares: Vec<(EndpointId, Option<Share>)> = self
             .endpoints
             .values()
@@ -54,49 +129,58 @@ impl Room {
         }
     }
 
-    fn given(&self, line: LineIndex, down: Bitrate) -> Given {
+    fn given<'a>(&self, line: Shared<'a>, down: u64) -> Given<'a> {
         let behind = || {
             self.endpoints
                 .values()
-                .filter(|endpoint| endpoint.lines.contains(&line))
+                .filter(|endpoint| line.is_before(endpoint))
         };
         let used: u64 = behind().map(|endpoint| self.used(endpoint)).sum();
         let waiting = behind().filter(|endpoint| self.waits_for_its_way(endpoint));
+        let count = behind().count();
         Given {
             line,
-            down: down.as_bps(),
+            down,
             parts: behind()
                 .map(|endpoint| self.used(endpoint).max(PART_MIN))
                 .sum::<u64>()
                 .max(1),
-            fair: down.as_bps() / (behind().count() as u64).max(1),
-            left: down.as_bps().saturating_sub(used),
+            fair: down / (count as u64).max(1),
+            left: down.saturating_sub(used),
             next: waiting
                 .max_by_key(|endpoint| (endpoint.rank, std::cmp::Reverse(endpoint.number)))
                 .map(|endpoint| endpoint.id),
+            count,
         }
     }
 
-    fn share_of(&self, endpoint: &Endpoint, given: &[Given]) -> Option<Share> {
+    fn share_of(&self, endpoint: &Endpoint, given: &[Given<'_>]) -> Option<Share> {
         let used = self.used(endpoint);
-        let mine = given.iter().filter(|given| endpoint.lines.contains(&given.line));
+        let mine = given.iter().filter(|given| given.line.is_before(endpoint));
         let shares = mine.map(|given| {
             let part = u128::from(given.down) * u128::from(used.max(PART_MIN)) / u128::from(given.parts);
             let pace = u64::try_from(part).unwrap_or(u64::MAX);
-            let left = if given.next == Some(endpoint.id) {
-                given.left
-            } else {
-                0
+            let is_next = given.next == Some(endpoint.id);
+            let is_planned = matches!(given.line, Shared::Planned(_));
+            let most = match (is_planned, is_next) {
+                (true, true) => pace.max(given.fair).max(used + given.left),
+                (true, false) => pace.max(given.fair),
+                // What it takes is what is to be found out, by one at a time: what that one finds is for all.
+                (false, true) => u64::MAX,
+                (false, false) => 0,
             };
-            let most = pace.max(given.fair).max(used + left);
             Share {
                 pace: Bitrate::bps(pace),
                 most: Bitrate::bps(most),
+                is_planned,
+                sharers: if is_planned { 1 } else { given.count },
             }
         });
         shares.reduce(|a, b| Share {
             pace: a.pace.min(b.pace),
             most: a.most.min(b.most),
+            is_planned: a.is_planned || b.is_planned,
+            sharers: a.sharers.max(b.sharers),
         })
     }
 

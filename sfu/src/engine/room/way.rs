@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::super::{
+    bottleneck::Waits,
     bwe::{Estimator, EstimatorState, PathLoss, Probe, ProbeId, Sent},
-    pacer::{Class, Pacer},
+    pacer::{Class, Headroom, Pacer},
     packet::{Forward, Purpose, soonest},
     units::Bitrate,
 };
@@ -18,19 +19,25 @@ pub(super) struct Way {
     pacer: Pacer<(Forward, u16)>,
     probe: Option<Running>,
     share: Option<Share>,
+    /// How long packets waited lately.
+    waits: Waits,
     /// Id of the transport-wide number's extension.
     transport: Option<u8>,
     /// The estimate that was planned with last.
     planned: Bitrate,
 }
 
-/// Its part of the thinnest line that is planned for.
+/// Its part of the thinnest line that it shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
     /// Pictures leave no faster.
     pub(super) pace: Bitrate,
     /// More than that is not probed for: the line has no room for it.
     pub(super) most: Bitrate,
+    /// The line is planned for.
+    pub(super) is_planned: bool,
+    /// Ways that found out that they share it, if it is not.
+    pub(super) sharers: usize,
 }
 
 /// A probe that is being sent.
@@ -66,6 +73,7 @@ impl Way {
             estimator,
             probe: None,
             share: None,
+            waits: Waits::new(),
             transport,
         }
     }
@@ -165,14 +173,16 @@ impl Way {
         self.depart(now, forward, bytes)
     }
 
-    /// What transport-wide feedback told; returns how many statuses were read, at most `statuses`.
+    /// What transport-wide feedback told at that age of the room; returns how many statuses were read, at most `statuses`.
     pub(super) fn handle_feedback(
         &mut self,
-        now: Instant,
+        (now, age): (Instant, Duration),
         feedback: &TransportFeedback<'_>,
         statuses: usize,
     ) -> usize {
-        self.estimator.handle_feedback(now, feedback, statuses)
+        let read = self.estimator.handle_feedback(now, feedback, statuses);
+        self.waits.add(age, self.estimator.state().wait);
+        read
     }
 
     /// A receiver's own estimate.
@@ -211,7 +221,12 @@ impl Way {
     /// The estimate as it is now; the queue follows it.
     pub(super) fn follow_estimate(&mut self, now: Instant) -> Bitrate {
         let target = self.estimator.target();
-        self.pacer.set_rate(now, target, self.estimator.knows_limit());
+        let headroom = match (self.estimator.knows_limit(), self.estimator.is_long()) {
+            (false, _) => Headroom::Usual,
+            (true, false) => Headroom::Full,
+            (true, true) => Headroom::FullLong,
+        };
+        self.pacer.set_rate(now, target, headroom);
         target
     }
 
@@ -219,7 +234,25 @@ impl Way {
     pub(super) fn set_share(&mut self, now: Instant, share: Option<Share>) {
         self.share = share;
         self.pacer.set_share(now, share.map(|share| share.pace));
-        self.estimator.set_planned(share.is_some());
+        self.estimator
+            .set_planned(share.is_some_and(|share| share.is_planned));
+        self.estimator.set_sharers(share.map_or(1, |share| share.sharers));
+    }
+
+    /// How long packets waited lately.
+    pub(super) fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
+    /// It is taken to carry its part of what all who share its line found out.
+    pub(super) fn level(&mut self, now: Instant, part: Bitrate) {
+        self.estimator.level(part);
+        self.follow_estimate(now);
+    }
+
+    /// What it is taken to carry now.
+    pub(super) fn target(&self) -> Bitrate {
+        self.estimator.target()
     }
 
     /// All of the estimate.

@@ -53,6 +53,18 @@ fn down_at_once_and_up_again_when_there_is_room_to_spare() {
 }
 
 #[test]
+fn a_small_picture_that_was_away_begins_anew_after_it_fitted_for_two_seconds() {
+    let wide_then_thin = [3_000, 3_000, 350, 350, 350, 350, 350, 350];
+    let end = |then: &[u64]| changes(wide_then_thin.iter().chain(then).copied()).1;
+    let (away, back) = (
+        "3 voices | 180@100 Path | - Path | - Path",
+        "3 voices | 180@100 Path | 180@50 | - Path",
+    );
+    assert_eq!([end(&[520]), end(&[520; 2]), end(&[520; 3])], [away, away, back]);
+    assert_eq!(end(&[520, 520, 350, 520, 520]), away, "from the beginning");
+}
+
+#[test]
 fn a_page_turn_and_a_larger_tile_are_served_at_once() {
     let mut scene = one(Some(Bitrate::mbps(3)));
     scene.allocate(&Allocation::default());

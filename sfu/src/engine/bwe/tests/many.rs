@@ -1,5 +1,6 @@
 //! Many endpoints behind one line.
 
+use super::super::rate::Rate;
 use super::{
     paths::SEEDS,
     sim::{Link, World, secs},
@@ -47,4 +48,39 @@ fn who_comes_late_gets_a_share_and_harms_nobody() {
             assert!(waited <= ms(200), "{first}+{later} {seed}: {waited:?}");
         }
     }
+}
+
+#[test]
+fn who_is_given_its_part_of_a_line_knows_its_part_of_what_the_line_takes() {
+    let mut rate = Rate::new(1e6);
+    rate.back_off(0, 1e6, 0);
+    assert_eq!(rate.target(), 850e3);
+    rate.level(425e3);
+    assert_eq!(rate.target(), 425e3);
+    assert!(rate.is_near());
+    assert_eq!(
+        rate.share_of_full(1e6),
+        425e3,
+        "half of the line, less the share that is kept"
+    );
+    rate.level(0.0);
+    assert_eq!(rate.target(), 30e3);
+}
+
+#[test]
+fn ways_that_share_a_line_grow_together_as_one_would() {
+    let grown = |sharers: f64| {
+        let mut rate = Rate::new(600e3);
+        rate.back_off(0, 600e3, 0);
+        rate.set_sharers(sharers);
+        let before = rate.target();
+        (1..=10).for_each(|tenth| rate.grow(tenth * 100_000, 600e3, 100_000, true));
+        rate.target() - before
+    };
+    let (alone, one_of_four) = (grown(1.0), grown(4.0));
+    assert!(
+        (one_of_four * 4.0 / alone - 1.0).abs() < 0.01,
+        "{alone} {one_of_four}"
+    );
+    assert!(grown(1_000.0) >= 5e3, "a hundredth a second at least");
 }
