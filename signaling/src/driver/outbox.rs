@@ -93,10 +93,22 @@ impl Inbox {
     /// The next thing to write; none when nobody can send any more.
     pub async fn next(&mut self) -> Option<Out> {
         let out = self.queue.recv().await?;
-        if let Out::Text(text) = &out {
+        self.leave(&out);
+        Some(out)
+    }
+
+    /// The next thing to write, if it waits already. (Polling [`Self::next`] once may find nothing though something waits: the
+    /// runtime makes a task that has done much give way.)
+    pub fn ready(&mut self) -> Option<Out> {
+        let out = self.queue.try_recv().ok()?;
+        self.leave(&out);
+        Some(out)
+    }
+
+    fn leave(&self, out: &Out) {
+        if let Out::Text(text) = out {
             self.bytes.fetch_sub(text.len(), Ordering::Relaxed);
         }
-        Some(out)
     }
 
     /// Tells when the queue overflows.

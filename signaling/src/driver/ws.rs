@@ -378,7 +378,7 @@ async fn write(
         };
         sink.feed(frame).await.ok()?;
         // When many join, everybody is told of each: what has gathered meanwhile goes with the same system call.
-        while let Some(Some(out)) = futures_util::FutureExt::now_or_never(inbox.next()) {
+        while let Some(out) = inbox.ready() {
             match out {
                 Out::Text(text) => sink.feed(Frame::Text(text)).await.ok()?,
                 Out::Close(closing) => {
@@ -398,7 +398,7 @@ async fn flush(
     closing: Closing,
 ) -> Option<Closing> {
     let rest = async {
-        while let Some(Some(out)) = futures_util::FutureExt::now_or_never(inbox.next()) {
+        while let Some(out) = inbox.ready() {
             match out {
                 Out::Text(text) => sink.send(Frame::Text(text)).await.ok()?,
                 Out::Close(first) => return Some(first),
