@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Turns of a busy shard begin at least so far apart ...
 const LEAST: Duration = Duration::from_micros(500);
 /// ... and at most: what a packet may wait for others.
-const MOST: Duration = Duration::from_millis(2);
+const MOST: Duration = Duration::from_millis(1);
 /// Between them as far as this many times the work of one: a shard that has much to do gathers more.
 const SHARE: u32 = 2;
 
@@ -23,8 +23,8 @@ impl Window {
     /// A turn begins. It is busy when it follows the one before so closely that a window's rest may have lain between.
     pub(super) fn begin(&mut self, now: Instant) {
         let before = self.began.replace(now);
-        self.is_busy = before.is_some_and(|before| now.saturating_duration_since(before) < 2 * LEAST)
-            || self.is_busy && before.is_some_and(|before| now.saturating_duration_since(before) < 2 * MOST);
+        let apart = before.map_or(Duration::MAX, |before| now.saturating_duration_since(before));
+        self.is_busy = apart < if self.is_busy { 2 * MOST } else { 2 * LEAST };
     }
 
     /// The turn is over: for how long datagrams may gather before the next; none when that may come at once.
@@ -32,5 +32,33 @@ impl Window {
         let work = now.saturating_duration_since(self.began.filter(|_| self.is_busy)?);
         let apart = (work * SHARE).clamp(LEAST, MOST);
         apart.checked_sub(work).filter(|rest| !rest.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_with_little_to_do_never_rests_and_a_busy_one_by_its_work() {
+        let start = Instant::now();
+        let us = |us: u64| Duration::from_micros(us);
+        let mut window = Window::default();
+        // When a turn begins, how long it works, for how long it then rests, in microseconds.
+        for (at, work, rest) in [
+            (0, 100, None), // the first
+            (5_000, 100, None),
+            (6_000, 100, None),
+            (6_999, 100, Some(400)), // behind the one before: at least half a millisecond apart
+            (7_499, 400, Some(400)),
+            (8_299, 800, Some(200)), // at most a millisecond
+            (9_299, 1_000, None),
+            (10_299, 4_000, None), // it has more to do than it can gather
+            (14_299, 100, None),   // and then not
+            (20_000, 100, None),
+        ] {
+            window.begin(start + us(at));
+            assert_eq!(window.rest(start + us(at + work)), rest.map(us), "{at}");
+        }
     }
 }
