@@ -21,6 +21,7 @@ use self::{
 };
 use crate::{
     course,
+    json_lines::JsonLines,
     limit::{self, Way},
     machine,
     report::{Report, Summary},
@@ -233,12 +234,7 @@ async fn bench(args: &BenchArgs, program: &Path) -> anyhow::Result<()> {
         "node",
         "tester"
     );
-    let mut json = args
-        .json
-        .as_ref()
-        .map(std::fs::File::create)
-        .transpose()
-        .context("--json")?;
+    let mut json = JsonLines::to_file(args.json.as_deref())?;
     let mut first = None;
     for case in cases().iter().filter(|case| case.name.contains(&args.only)) {
         let report = measure(case, program, args.seconds).await?;
@@ -255,11 +251,7 @@ async fn bench(args: &BenchArgs, program: &Path) -> anyhow::Result<()> {
         {
             println!("    {words}");
         }
-        if let Some(file) = &mut json {
-            let result = serde_json::json!({"case": case.name, "result": summary});
-            serde_json::to_writer(&mut *file, &result)?;
-            std::io::Write::write_all(file, b"\n")?;
-        }
+        json.write(&serde_json::json!({"case": case.name, "result": summary}))?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ mod clip;
 mod course;
 mod histogram;
 mod http;
+mod json_lines;
 mod lean;
 #[cfg(target_os = "linux")]
 mod limit;

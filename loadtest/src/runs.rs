@@ -1,14 +1,14 @@
 //! The subcommands that play points: which steps they come to, and how those are told.
 
-use std::{io::Write as _, time::Duration};
+use std::{path::Path, time::Duration};
 
-use anyhow::Context as _;
 use clap::{ArgMatches, Command, FromArgMatches};
 use tokio::sync::watch;
 
 use crate::{
     args::{ChurnArgs, FanArgs, RoomArgs, SessionArgs, StackKind, StormArgs, Target, WhepArgs, WhipArgs},
     course,
+    json_lines::JsonLines,
     report::Report,
     scenario::{Scenario, Sends},
     server::Watched,
@@ -199,24 +199,19 @@ async fn run(plan: Plan, slo: &Slo) -> anyhow::Result<bool> {
 
 /// Where results go.
 struct Telling {
-    json: Option<Box<dyn std::io::Write>>,
+    json: JsonLines,
     table_aside: bool,
 }
 
 impl Telling {
     fn open(json: Option<&str>) -> anyhow::Result<Self> {
-        let out: Option<Box<dyn std::io::Write>> = match json {
-            None => None,
-            Some("-") => Some(Box::new(std::io::stdout())),
-            Some(path) => {
-                let file = std::fs::File::create(path).with_context(|| format!("cannot write {path}"))?;
-                Some(Box::new(file))
-            }
+        let table_aside = json == Some("-");
+        let json = if table_aside {
+            JsonLines::to_stdout()
+        } else {
+            JsonLines::to_file(json.map(Path::new))?
         };
-        Ok(Self {
-            json: out,
-            table_aside: json == Some("-"),
-        })
+        Ok(Self { json, table_aside })
     }
 
     /// Tells of a step; one of several by its name.
@@ -229,12 +224,7 @@ impl Telling {
         } else {
             print!("{table}");
         }
-        if let Some(out) = &mut self.json {
-            serde_json::to_writer(&mut *out, &report.summary())?;
-            writeln!(out)?;
-            out.flush()?;
-        }
-        Ok(())
+        self.json.write(&report.summary())
     }
 }
 

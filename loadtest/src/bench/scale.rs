@@ -1,12 +1,12 @@
 //! `diemcau-load scale`: the same meeting with more and more points, as JSON and as a drawing.
 
-use std::{fmt::Write as _, io::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::{ArgMatches, Command, FromArgMatches};
 
 use super::{cases::plain_meeting, play, program};
-use crate::{machine, report::Summary};
+use crate::{json_lines::JsonLines, machine, report::Summary};
 
 /// The same meeting with more and more points (stage 360p, three voices), each against a server that it starts: how what a packet costs,
 /// how long it takes and what a point takes of memory change.
@@ -52,12 +52,7 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 
 async fn steps(args: &ScaleArgs) -> anyhow::Result<Vec<Summary>> {
     let program = program(args.server.as_ref())?;
-    let mut json = args
-        .json
-        .as_ref()
-        .map(std::fs::File::create)
-        .transpose()
-        .context("--json")?;
+    let mut json = JsonLines::to_file(args.json.as_deref())?;
     let mut steps = Vec::new();
     println!("{}\n", machine::describe());
     println!(
@@ -83,10 +78,7 @@ async fn steps(args: &ScaleArgs) -> anyhow::Result<Vec<Summary>> {
             words(summary.server_cpu_ms_per_join, 1),
             words(summary.gso_run_mean, 1),
         );
-        if let Some(file) = &mut json {
-            serde_json::to_writer(&mut *file, &summary)?;
-            file.write_all(b"\n")?;
-        }
+        json.write(&summary)?;
         steps.push(summary);
     }
     Ok(steps)
