@@ -41,7 +41,7 @@ impl LayerSet {
     pub const ALL: Self = Self(u8::MAX);
 
     /// Those in either.
-    pub fn and(self, other: Self) -> Self {
+    pub fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -198,7 +198,7 @@ impl Selector {
         });
         shown
             .map_or(LayerSet::NONE, |shown| LayerSet::of(shown.layer))
-            .and(awaited)
+            .or(awaited)
     }
 
     /// Waits for a key frame of that source. `current` is the stream that a layer of it arrives in now.
@@ -241,6 +241,38 @@ mod tests {
             layer,
             temporal: ALL_TEMPORAL,
         })
+    }
+
+    /// What [`Selector::may_pass`] promises those who do not even offer the other layers.
+    #[test]
+    fn a_layer_that_may_not_pass_never_does() {
+        let layers = [None, Some(0), Some(1), Some(2)];
+        for (shown, awaited, source) in layers
+            .into_iter()
+            .flat_map(|shown| layers.map(|awaited| (shown, awaited)))
+            .flat_map(|(shown, awaited)| [4, 5, 9].map(|source| (shown, awaited, source)))
+        {
+            let mut selector = Selector::default();
+            if let Some(layer) = shown {
+                selector.set_target(target(5, None));
+                selector.switched(stream(5, layer, layer.into()), RtpTime(0), None);
+            }
+            selector.set_target(target(source, awaited));
+            for of in [4, 5, 9] {
+                let may = selector.may_pass(stream(of, 0, 0).source);
+                for (layer, starts) in [0, 1, 2]
+                    .into_iter()
+                    .flat_map(|layer| [(layer, false), (layer, true)])
+                {
+                    let verdict = judge(&mut selector.clone(), stream(of, layer, layer.into()), starts);
+                    let passes = matches!(verdict, Verdict::Forward | Verdict::Switch);
+                    assert!(
+                        may.has(layer) || !passes,
+                        "{shown:?} {awaited:?} {source} {of} {layer}"
+                    );
+                }
+            }
+        }
     }
 
     fn judge(selector: &mut Selector, packet: LayerStream, starts: bool) -> Verdict {

@@ -449,3 +449,32 @@ fn what_was_numbered_before_its_sender_left_can_be_asked_for_for_a_while() {
     kit.nack(1, SlotId::video(0), &[last]);
     assert_eq!(kit.repairs(1).len(), 1, "by now it could not be played any more");
 }
+
+#[test]
+fn of_a_batch_voices_go_behind_pictures_and_each_source_in_its_order() {
+    let mut kit = Kit::new(3);
+    kit.view(0, &[want(0, camera(2), 90), want(1, camera(3), 90)]);
+    kit.frames(&[2, 3], true);
+    kit.run(10, |kit| {
+        kit.frames(&[2, 3], false);
+        kit.voice(2, 20);
+    });
+    let before = kit.sent(1).len();
+    let mut batch = vec![(2, kit.speak(2, 20))];
+    for number in [2, 3] {
+        batch.extend(kit.encode(number, 0, true).into_iter().map(|made| (number, made)));
+    }
+    for (from, made) in &batch {
+        kit.room.handle_rtp(kit.now, EndpointId(*from), &made.bytes);
+    }
+    kit.drain();
+    let sent = kit.sent(1).split_off(before);
+    let kinds: Vec<MediaKind> = sent.iter().map(|received| received.slot.kind).collect();
+    assert_eq!(kinds[..6], [MediaKind::Video; 6]);
+    assert_eq!(kinds[6..], [MediaKind::Audio]);
+    for source in [camera(2), camera(3)] {
+        let of_one = sent.iter().filter(|received| received.source == source);
+        let numbers: Vec<u16> = of_one.map(|received| received.sequence_in).collect();
+        assert!(numbers.len() == 3 && numbers.is_sorted(), "{numbers:?}");
+    }
+}
