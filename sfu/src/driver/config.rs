@@ -30,8 +30,8 @@ pub struct NodeConfig {
     /// [`Unavailable`](crate::control::ControlError::Unavailable). Default 500.
     pub rooms_max: u32,
     /// Endpoints of one room that a shard takes before the next one goes to another shard; 0: a room is never on more than one shard.
-    /// Default 120, half of a meeting of 239 points: such a meeting takes 0.94 of a core on one shard, and two have half a core to
-    /// spare each, for page flips and repairs.
+    /// Default 120, half of a meeting of 239 points: such a meeting takes most of a core (`docs/performance.md`), and one shard has
+    /// little to spare then for pages that turn and for repairs.
     pub room_shard_max: u32,
     /// Let in clients whose DTLS offers nothing better than `SRTP_AES128_CM_HMAC_SHA1_80`, as many that are no browsers do.
     /// Default true; all browsers have AES-GCM.
