@@ -28,6 +28,7 @@ use super::{
     http::{App, problem},
     meeting_task::Message,
     outbox::{Closing, Inbox, Out, Outbox, outbox},
+    pace::Pace,
 };
 use crate::{
     engine::{effect::SessionId, meeting::Request},
@@ -363,6 +364,7 @@ async fn write(
 ) -> Option<Closing> {
     let mut pings = tokio::time::interval(PING_EVERY);
     pings.tick().await;
+    let mut pace = Pace::default();
     loop {
         let frame = tokio::select! {
             out = inbox.next() => match out? {
@@ -376,6 +378,9 @@ async fn write(
                 Frame::Ping(Default::default())
             }
         };
+        if let Some(until) = pace.rest(Instant::now()) {
+            tokio::time::sleep_until(until.into()).await;
+        }
         sink.feed(frame).await.ok()?;
         // When many join, everybody is told of each: what has gathered meanwhile goes with the same system call.
         while let Some(out) = inbox.ready() {
@@ -388,6 +393,7 @@ async fn write(
             }
         }
         sink.flush().await.ok()?;
+        pace.wrote(Instant::now());
     }
 }
 
