@@ -87,7 +87,7 @@ pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade:
     upgrade
         .max_message_size(OFFER_FRAME_BYTES_MAX)
         .max_frame_size(OFFER_FRAME_BYTES_MAX)
-        .write_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
         .read_buffer_size(READ_BUFFER_BYTES)
         .on_upgrade(async move |socket| {
             app.metrics.sessions.inc();
@@ -100,6 +100,9 @@ pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade:
 
 /// What one read takes at most: an offer comes in a few, all else in one. A session keeps it for its life.
 const READ_BUFFER_BYTES: usize = 8 << 10;
+
+/// Frames that gathered go with one system call up to that length.
+const WRITE_BUFFER_BYTES: usize = 8 << 10;
 
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 
