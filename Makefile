@@ -64,6 +64,7 @@ bench-load: web ## what forwarding costs on this machine, beside the bare loop (
 	$(if $(ONLY),,$(MAKE) --no-print-directory bench-rest)
 
 bench-rest: web ## the goals that are not of forwarding: the allocation, the page's size, its first picture in Chromium (make deps)
+	$(CARGO) build --release --locked --bin diemcau
 	$(CARGO) bench --package testkit --bench allocate --locked
 	cd web-client && npm run --silent size
 	cd tests/e2e && DIEMCAU=$(abspath $(BIN))/release/diemcau node first-picture.report.mjs
