@@ -390,9 +390,12 @@ impl Item<'_> {
         };
         let Some(former) = self.former else { return fresh };
         let is_missed_again = is_missed && former.missed_since.is_some();
-        let for_want_of_room = self
-            .refusal
-            .filter(|refusal| matches!(refusal.cause, Cause::Path | Cause::LineBudget | Cause::OneVoice));
+        let for_want_of_room = self.refusal.filter(|refusal| {
+            matches!(
+                refusal.cause,
+                Cause::Path | Cause::LineBudget | Cause::OneVoice | Cause::Node
+            )
+        });
         let hold = match for_want_of_room {
             Some(because) if given < former.given => Some(former.lowered(now, because, self.estimate)),
             // Only a layer that was still to come is given up: nobody saw a step down.
