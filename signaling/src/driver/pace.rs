@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 /// When a session writes. When 239 points join at once, everybody is told several hundred things, and each alone would cost a system
-/// call here and a wake-up there. So what follows other messages closely gathers; a message after a rest, and the first
-/// answers of a conversation, go at once.
+/// call here and a wake-up there. So behind a write that followed others closely there is a rest in which messages gather; a
+/// message after a pause, and the first answers of a conversation, go at once.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     wrote: Option<Instant>,
@@ -12,28 +12,20 @@ pub(super) struct Pace {
     close: u32,
 }
 
-/// Closer than that is close, and what gathers waits no longer.
+/// What gathers waits no longer.
 const GATHER: Duration = Duration::from_millis(25);
+/// Closer than that is close.
+const CLOSE: Duration = Duration::from_millis(50);
 /// So many go at once, however close.
 const CLOSE_MAX: u32 = 3;
 
 impl Pace {
-    /// Until when a message that is to be written now should wait for others.
-    pub(super) fn rest(&mut self, now: Instant) -> Option<Instant> {
-        let until = self
-            .wrote
-            .map(|wrote| wrote + GATHER)
-            .filter(|&until| now < until);
-        self.close = if until.is_some() {
-            self.close.saturating_add(1)
-        } else {
-            0
-        };
-        until.filter(|_| self.close > CLOSE_MAX)
-    }
-
-    pub(super) fn wrote(&mut self, now: Instant) {
-        self.wrote = Some(now);
+    /// Something was written; until when the next should gather, if it should.
+    pub(super) fn wrote(&mut self, now: Instant) -> Option<Instant> {
+        let before = self.wrote.replace(now);
+        let is_close = before.is_some_and(|before| now < before + CLOSE);
+        self.close = if is_close { self.close.saturating_add(1) } else { 0 };
+        (self.close > CLOSE_MAX).then(|| now + GATHER)
     }
 }
 
@@ -42,28 +34,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_follows_closely_gathers_and_what_comes_after_a_rest_goes_at_once() {
+    fn what_follows_closely_gathers_and_what_comes_after_a_pause_goes_at_once() {
         let start = Instant::now();
-        let ms = |ms: u64| Duration::from_millis(ms);
+        let ms = |ms: u64| start + Duration::from_millis(ms);
         let mut pace = Pace::default();
-        // When there is something to tell, and until when it waits for more, in milliseconds.
+        // When something is written, and until when the next gathers, in milliseconds.
         for (at, until) in [
             (0, None),
             (1, None), // hello, join and what a page is told first are answered at once
             (2, None),
             (3, None),
-            (4, Some(28)),
-            (30, Some(53)),
-            (54, Some(78)),
-            (104, None), // a rest
-            (105, None),
-            (106, None),
-            (107, None),
-            (108, Some(132)),
+            (4, Some(29)),
+            (29, Some(54)),
+            (78, Some(103)),
+            (128, None), // a pause
+            (129, None),
+            (130, None),
+            (131, None),
+            (132, Some(157)),
         ] {
-            let now = start + ms(at);
-            assert_eq!(pace.rest(now), until.map(|until| start + ms(until)), "{at}");
-            pace.wrote(until.map_or(now, |until| start + ms(until)));
+            assert_eq!(pace.wrote(ms(at)), until.map(ms), "{at}");
         }
     }
 }

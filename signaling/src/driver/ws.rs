@@ -381,9 +381,6 @@ async fn write(
                 Frame::Ping(Default::default())
             }
         };
-        if let Some(until) = pace.rest(Instant::now()) {
-            tokio::time::sleep_until(until.into()).await;
-        }
         sink.feed(frame).await.ok()?;
         // When many join, everybody is told of each: what has gathered meanwhile goes with the same system call.
         while let Some(out) = inbox.ready() {
@@ -396,7 +393,10 @@ async fn write(
             }
         }
         sink.flush().await.ok()?;
-        pace.wrote(Instant::now());
+        // Nothing is in hand meanwhile: whoever ends the session writes what waits.
+        if let Some(until) = pace.wrote(Instant::now()) {
+            tokio::time::sleep_until(until.into()).await;
+        }
     }
 }
 
