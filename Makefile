@@ -4,7 +4,7 @@ CARGO ?= cargo
 APT_PACKAGES := chromium firefox-esr build-essential fonts-noto-core
 BIN := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help deps packages run test rust-test web web-test e2e lint bench bench-load scale interop sim-report compare plots clean
+.PHONY: help deps packages run test rust-test web web-test e2e lint bench bench-load bench-rest scale interop sim-report compare plots clean
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,13 @@ bench: ## benchmarks: they report, a person judges
 bench-load: web ## what forwarding costs on this machine, beside the bare loop (SPAN=10 seconds a case; ONLY=words of a name)
 	$(CARGO) build --release --locked --bin diemcau --bin diemcau-load
 	$(BIN)/release/diemcau-load bench --seconds $(or $(SPAN),10) --only "$(ONLY)"
+	$(if $(ONLY),,$(MAKE) --no-print-directory bench-rest)
+
+bench-rest: web ## the goals that are not of forwarding: the allocation, the page's size, its first picture in Chromium (make deps)
+	$(CARGO) build --release --locked --bin diemcau
+	$(CARGO) bench --package testkit --bench allocate --locked
+	cd web-client && npm run --silent size
+	cd tests/e2e && DIEMCAU=$(abspath $(BIN))/release/diemcau node first-picture.report.mjs
 
 scale: web ## the same meeting with 10 to 500 points, drawn for docs/performance.md (SPAN=10 seconds a step; POINTS=10,50)
 	$(CARGO) build --release --locked --bin diemcau --bin diemcau-load

@@ -50,6 +50,11 @@ fn ten_points_share_a_line_that_nobody_told_them_of() {
 }
 
 #[test]
+fn a_node_with_too_much_to_do_gives_everybody_less_and_then_all_again() {
+    assert_holds(&scenario::NODE_BUSY, 3);
+}
+
+#[test]
 fn ten_points_share_the_budget_of_a_known_line() {
     assert_holds(&scenario::SITE_KNOWN, 3);
 }

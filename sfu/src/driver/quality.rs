@@ -303,7 +303,7 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// All causes, so that each has a value from the start.
-const CAUSES: [Cause; 11] = [
+const CAUSES: [Cause; 12] = [
     Cause::Path,
     Cause::LineBudget,
     Cause::SenderPath,
@@ -313,6 +313,7 @@ const CAUSES: [Cause; 11] = [
     Cause::NotSent,
     Cause::Codec,
     Cause::Policy,
+    Cause::Node,
     Cause::VoicesOnly,
     Cause::OneVoice,
 ];
@@ -329,6 +330,7 @@ const fn label(cause: Cause) -> &'static str {
         Cause::NotSent => "not_sent",
         Cause::Codec => "codec",
         Cause::Policy => "policy",
+        Cause::Node => "node",
         Cause::VoicesOnly => "voices_only",
         Cause::OneVoice => "one_voice",
     }

@@ -37,6 +37,7 @@ mod inbound;
 mod keyframe;
 mod numbered;
 pub mod outbound;
+mod overload;
 pub mod pacer;
 pub mod packet;
 pub mod redundancy;

@@ -39,6 +39,8 @@ pub enum Input {
     Floor(Option<PointNumber>),
     /// What the room may take of each line; replaces what was told before. A line that is not here has no limit.
     Lines(Vec<LineShare>),
+    /// A second is over of which so many thousandths were spent working.
+    Busy(u16),
     /// The lines on the way to the endpoint are others now, the nearest to the node first.
     Way(EndpointId, Vec<LineIndex>),
     /// What the endpoint's page says of itself.

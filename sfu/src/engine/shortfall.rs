@@ -26,6 +26,8 @@ pub enum Cause {
     Codec,
     /// The room's policy allows no more.
     Policy,
+    /// The node has no time for more.
+    Node,
     /// Below 160 kb/s: voices only.
     VoicesOnly,
     /// Below 64 kb/s, or little more: one voice only.

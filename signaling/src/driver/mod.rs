@@ -15,4 +15,5 @@ pub mod serve;
 pub mod topology;
 
 mod files;
+mod pace;
 mod ws;

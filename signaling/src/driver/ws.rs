@@ -28,6 +28,7 @@ use super::{
     http::{App, problem},
     meeting_task::Message,
     outbox::{Closing, Inbox, Out, Outbox, outbox},
+    pace::Pace,
 };
 use crate::{
     engine::{effect::SessionId, meeting::Request},
@@ -86,7 +87,7 @@ pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade:
     upgrade
         .max_message_size(OFFER_FRAME_BYTES_MAX)
         .max_frame_size(OFFER_FRAME_BYTES_MAX)
-        .write_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
         .read_buffer_size(READ_BUFFER_BYTES)
         .on_upgrade(async move |socket| {
             app.metrics.sessions.inc();
@@ -99,6 +100,9 @@ pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade:
 
 /// What one read takes at most: an offer comes in a few, all else in one. A session keeps it for its life.
 const READ_BUFFER_BYTES: usize = 8 << 10;
+
+/// Frames that gathered go with one system call up to that length.
+const WRITE_BUFFER_BYTES: usize = 8 << 10;
 
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 
@@ -363,6 +367,7 @@ async fn write(
 ) -> Option<Closing> {
     let mut pings = tokio::time::interval(PING_EVERY);
     pings.tick().await;
+    let mut pace = Pace::default();
     loop {
         let frame = tokio::select! {
             out = inbox.next() => match out? {
@@ -376,6 +381,9 @@ async fn write(
                 Frame::Ping(Default::default())
             }
         };
+        if let Some(until) = pace.rest(Instant::now()) {
+            tokio::time::sleep_until(until.into()).await;
+        }
         sink.feed(frame).await.ok()?;
         // When many join, everybody is told of each: what has gathered meanwhile goes with the same system call.
         while let Some(out) = inbox.ready() {
@@ -388,6 +396,7 @@ async fn write(
             }
         }
         sink.flush().await.ok()?;
+        pace.wrote(Instant::now());
     }
 }
 

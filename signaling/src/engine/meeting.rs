@@ -240,15 +240,9 @@ impl Meeting {
 
     /// A seat whose media goes on is never given up: its page only lost signaling and comes back.
     fn release_at(&self, seat: &Seat) -> Option<Instant> {
-        let connected = self
-            .roster
-            .point(seat.number)
-            .is_some_and(|point| point.connected);
-        if connected {
-            None
-        } else {
-            seat.away_since.map(|since| since + AWAY_MAX)
-        }
+        let since = seat.away_since?;
+        let point = self.roster.point(seat.number);
+        (!point.is_some_and(|point| point.connected)).then(|| since + AWAY_MAX)
     }
 
     fn enter(

@@ -3,6 +3,7 @@
 mod bad;
 mod lines;
 mod long;
+mod node;
 mod pages;
 mod sites;
 mod told;
@@ -16,6 +17,7 @@ use crate::{link::QueueRecord, report::Scenario, world::World};
 pub use bad::BAD;
 pub use lines::{APPLICATION_LIMITED, BURSTS, ONE_CAMERA, SATELLITE, SQUEEZE};
 pub use long::{LONG_PACKETS, LONG_PACKETS_KNOWN};
+pub use node::NODE_BUSY;
 pub use pages::PAGES;
 pub use sites::{CAMERAS_BEHIND, SITE_KNOWN, SITE_UNKNOWN};
 pub use told::{REMB, REMB_EXTREMES, REPORTS};
@@ -36,6 +38,7 @@ pub const ALL: &[&Scenario] = &[
     &REMB_EXTREMES,
     &LONG_PACKETS,
     &LONG_PACKETS_KNOWN,
+    &NODE_BUSY,
 ];
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

@@ -24,7 +24,7 @@ export type ErrorCode = (typeof ERROR_CODES)[number];
 
 export const CAUSES = [
   'path', 'line_budget', 'sender_path', 'sender_line', 'sender_cpu', 'receiver_cpu', 'not_sent', 'codec', 'policy', 'voices_only',
-  'one_voice',
+  'one_voice', 'node',
 ] as const;
 /** Why less than wanted is sent. */
 export type Cause = (typeof CAUSES)[number];

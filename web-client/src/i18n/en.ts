@@ -144,6 +144,7 @@ export const en = {
   why_not_sent: 'this point sends no larger one yet',
   why_codec: 'this browser cannot show that kind of picture',
   why_policy: 'the room’s policy',
+  why_node: 'the server is overloaded',
   line_named: 'line {name}',
   line_some: 'the shared line',
 

@@ -144,6 +144,7 @@ export const vi = {
   why_not_sent: 'điểm cầu này chưa gửi hình lớn hơn',
   why_codec: 'trình duyệt này không xem được dạng hình đó',
   why_policy: 'quy định của phòng họp',
+  why_node: 'máy chủ quá tải',
   line_named: 'đường truyền {name}',
   line_some: 'đường truyền chung',
 

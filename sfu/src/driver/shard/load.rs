@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::{RoomKey, Shard};
+use crate::engine::packet::Input;
+
 /// A look every so often. One that has nothing to do does not look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -12,6 +15,9 @@ const WINDOW: Duration = Duration::from_secs(4);
 
 /// Less than this, in thousandths of a core, is nothing: the looks themselves.
 const NOTHING: u16 = 5;
+
+/// A second of which less was work, in thousandths, is none that rooms must be told of.
+const TELLING: u16 = 600;
 
 /// How busy a shard is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +31,8 @@ pub(super) struct Meter {
     load: watch::Sender<Load>,
     looked: Instant,
     used: Duration,
+    /// Spent in turns since the last look, by the clock: also what other processes took of it.
+    worked: Duration,
 }
 
 impl Meter {
@@ -34,7 +42,13 @@ impl Meter {
             load,
             looked: now,
             used: thread_time(),
+            worked: Duration::ZERO,
         }
+    }
+
+    /// A turn is over.
+    pub(super) fn worked(&mut self, time: Duration) {
+        self.worked += time;
     }
 
     /// When to look if nothing happens until then; none: it is known that nothing does.
@@ -42,16 +56,17 @@ impl Meter {
         (self.load.borrow().busy > 0).then_some(self.looked + LOOK_EVERY)
     }
 
-    /// Once a turn; does something once a second.
-    pub(super) fn look(&mut self, now: Instant) {
+    /// Once a turn; does something once a second, and then tells how much of that time was spent in turns, in thousandths.
+    fn look(&mut self, now: Instant) -> Option<u16> {
         let passed = now.saturating_duration_since(self.looked);
         if passed < LOOK_EVERY {
-            return;
+            return None;
         }
         let used = thread_time();
         let busy = smooth(self.busy(), passed, used.saturating_sub(self.used));
         (self.looked, self.used) = (now, used);
         self.load.send_replace(Load { busy });
+        Some(thousandths(std::mem::take(&mut self.worked), passed))
     }
 
     /// As measured last.
@@ -60,13 +75,50 @@ impl Meter {
     }
 }
 
+impl Shard {
+    /// Once a second rooms are told of a load that they should do something about, or have.
+    pub(super) fn mind_load(&mut self, now: Instant) {
+        let Some(busy) = self.load.look(now) else { return };
+        let is_minding = |room: &RoomKey| {
+            self.rooms
+                .get(room)
+                .is_some_and(|entry| entry.room.overload().is_some())
+        };
+        let rooms: Vec<RoomKey> = self
+            .rooms
+            .keys()
+            .copied()
+            .filter(|room| busy >= TELLING || is_minding(room))
+            .collect();
+        for key in rooms {
+            let before = self.rooms.get(&key).and_then(|entry| entry.room.overload());
+            self.tell_room(key, |room| room.handle(now, Input::Busy(busy)));
+            let Some(entry) = self.rooms.get(&key) else {
+                continue;
+            };
+            match (before, entry.room.overload()) {
+                (before, Some(most)) if before != Some(most) => {
+                    tracing::warn!(room = %entry.id, busy, most_kbps = most.as_bps() / 1_000, "too much to do: receivers get no more than this");
+                }
+                (Some(_), None) => tracing::info!(room = %entry.id, "time for everything again"),
+                _ => {}
+            }
+        }
+    }
+}
+
 /// The former figure and the newest share, by how much of the window each is of.
 fn smooth(former: u16, passed: Duration, used: Duration) -> u16 {
-    let share = (used.as_micros() * 1_000 / passed.as_micros().max(1)).min(1_000);
+    let share = u128::from(thousandths(used, passed));
     let (newest, window) = (passed.min(WINDOW).as_micros(), WINDOW.as_micros());
     let busy = (u128::from(former) * (window - newest) + share * newest) / window;
     let busy = u16::try_from(busy).unwrap_or(1_000);
     if busy < NOTHING { 0 } else { busy }
+}
+
+fn thousandths(part: Duration, whole: Duration) -> u16 {
+    let share = part.as_micros() * 1_000 / whole.as_micros().max(1);
+    u16::try_from(share).unwrap_or(1_000).min(1_000)
 }
 
 /// How long this thread has been on a processor.

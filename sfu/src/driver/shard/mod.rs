@@ -274,9 +274,11 @@ impl Shard {
             self.receive(now, sockets, &mut batch);
             self.shake_hands(now);
             self.handle_timeouts(now);
+            self.mind_load(now);
             self.drain(now);
-            self.load.look(now);
-            if let Some(rest) = window.rest(Instant::now()) {
+            let ended = Instant::now();
+            self.load.worked(ended.saturating_duration_since(now));
+            if let Some(rest) = window.rest(ended) {
                 // Not by the runtime: each datagram that comes would wake it, which is what is to be saved. Nothing else runs here.
                 std::thread::sleep(rest);
             }

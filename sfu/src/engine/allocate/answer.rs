@@ -194,7 +194,7 @@ impl Answer<'_> {
         let most = desk.purse.used.saturating_add(shares.min().unwrap_or(u64::MAX));
         let wanted = full.min(most);
         let wanted = if wanted > used { with_margin(wanted) } else { used };
-        wanted.min(self.problem.policy.receiver_max.as_bps()).max(used)
+        wanted.min(self.problem.policy.most().as_bps()).max(used)
     }
 
     /// Its own way, or its share of a line, is below [`NARROW`].

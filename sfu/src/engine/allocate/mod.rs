@@ -14,6 +14,7 @@
 mod answer;
 mod beyond;
 mod claims;
+mod due;
 mod ladder;
 mod outcome;
 mod pictures;

@@ -1,16 +1,14 @@
 //! Phase two: pictures, rung by rung over all receivers.
 
-use std::{
-    cmp::Reverse,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     super::{
-        id::LineIndex,
+        id::{LineIndex, Rank, SourceNumber},
         shortfall::{Cause, Shortfall},
         units::Bitrate,
     },
+    due::{Due, round},
     ladder::{Ladder, Rung, layer_for, temporal_for},
     outcome::{Allocation, Hold, Level, SlotGrant, SlotMemory},
     problem::{Demand, Kind, LAYERS_MAX, Problem, Source},
@@ -21,17 +19,6 @@ use super::{
 /// The stage climbs to pictures of this height before any other picture begins: one picture of the stage that can be
 /// looked at is worth more than twenty that cannot.
 const STAGE_EARLY_HEIGHT: u16 = 360;
-
-/// Rounds of [`Pictures::give`], see `docs/allocation.md`.
-mod round {
-    pub(super) const FIRST: u8 = 0;
-    pub(super) const STAGE: u8 = 1;
-    pub(super) const BASE: u8 = 10;
-    pub(super) const UPPER: u8 = 20;
-    pub(super) const END: u8 = 30;
-    /// Nothing more to climb.
-    pub(super) const OUT: u8 = u8::MAX;
-}
 
 /// A picture while things are given out.
 #[derive(Debug, Clone, Copy)]
@@ -86,40 +73,51 @@ impl<'a> Pictures<'a> {
         sources: &[(usize, &'a Source)],
     ) -> Self {
         let count = hall.desks.iter().map(|desk| desk.receiver.demands.len()).sum();
-        let (mut keys, mut found) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut keys, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for (at, desk) in hall.desks.iter().enumerate() {
-            let former = previous.slots_of(desk.receiver.endpoint);
-            let mut seen = [0_u32; 5];
-            let first = desk.receiver.demands.iter().map(|demand| demand.kind).min();
+            let mut seen = [0_u16; 5];
             for (place, demand) in desk.receiver.demands.iter().enumerate() {
                 let nth = &mut seen[demand.kind as usize];
-                let is_first = *nth == 0 && first == Some(demand.kind);
-                keys.push((demand.kind, Reverse(desk.receiver.rank), *nth, found.len()));
-                *nth += 1;
-                let source = sources.binary_search_by_key(&demand.source, |(_, source)| source.number);
-                let mut item = Item {
-                    desk: at,
-                    demand,
-                    place,
-                    source: source.ok(),
-                    is_first,
-                    wanted: Level::NOTHING,
-                    capped: None,
-                    cap: 0,
-                    former: remembered(former, place, demand),
-                    climbed: 0,
-                    top: 0,
-                    refusal: None,
-                    is_held: false,
-                    estimate: desk.receiver.estimate.map_or(u64::MAX, Bitrate::as_bps),
-                };
-                item.look(problem, desk, source.ok().map(|at| sources[at].1));
-                found.push(item);
+                keys.push(served_at(demand.kind, desk.receiver.rank, *nth, places.len()));
+                places.push((at, place, *nth));
+                *nth = nth.saturating_add(1);
             }
         }
         keys.sort_unstable();
+        let formers: Vec<&[SlotGrant]> = hall
+            .desks
+            .iter()
+            .map(|desk| previous.slots_of(desk.receiver.endpoint))
+            .collect();
+        let first = |desk: &Desk<'_>| desk.receiver.demands.iter().map(|demand| demand.kind).min();
+        let firsts: Vec<Option<Kind>> = hall.desks.iter().map(first).collect();
+        let numbers: Vec<SourceNumber> = sources.iter().map(|(_, source)| source.number).collect();
+        let item = |key: u64| {
+            let (at, place, nth) = places[key as u32 as usize];
+            let desk = &hall.desks[at];
+            let demand = &desk.receiver.demands[place];
+            let source = numbers.binary_search(&demand.source).ok();
+            let mut item = Item {
+                desk: at,
+                demand,
+                place,
+                source,
+                is_first: nth == 0 && firsts[at] == Some(demand.kind),
+                wanted: Level::NOTHING,
+                capped: None,
+                cap: 0,
+                former: remembered(formers[at], place, demand),
+                climbed: 0,
+                top: 0,
+                refusal: None,
+                is_held: false,
+                estimate: desk.receiver.estimate.map_or(u64::MAX, Bitrate::as_bps),
+            };
+            item.look(problem, desk, source.map(|at| sources[at].1));
+            item
+        };
         Self {
-            items: keys.into_iter().map(|(.., at)| found[at]).collect(),
+            items: keys.into_iter().map(item).collect(),
         }
     }
 
@@ -135,21 +133,28 @@ impl<'a> Pictures<'a> {
     /// Phase two. Round by round each picture that is due climbs one rung, if its whole way has room; the first rung that has
     /// none ends its climb.
     pub(super) fn give(&mut self, now: Instant, hall: &mut Hall<'_>, ladders: &Ladders, rules: Rules<'_>) {
-        let mut due: Vec<u8> = Vec::with_capacity(self.items.len());
-        for item in &mut self.items {
-            item.start(&hall.desks[item.desk], ladders);
-            due.push(item.round(ladders));
+        let mut due = Due::new(self.items.len());
+        for (at, item) in self.items.iter_mut().enumerate() {
+            let ladder = ladders.of(item);
+            item.start(&hall.desks[item.desk], ladder);
+            due.put(at, item.round(ladder));
         }
         for round in round::FIRST..round::END {
-            for (item, due) in self.items.iter_mut().zip(&mut due) {
-                if *due != round {
-                    continue;
+            for word in 0..due.words {
+                for at in due.take(round, word) {
+                    let item = &mut self.items[at];
+                    let Some(ladder) = ladders.of(item) else { continue };
+                    item.climb(now, hall, ladder, rules);
+                    due.put(at, item.round(Some(ladder)));
                 }
-                item.climb(now, hall, ladders, rules);
-                *due = item.round(ladders);
             }
         }
     }
+}
+
+/// Sorts by kind, then by rank, then the first of everybody before the second of anybody; the place is in the lowest 32 bits.
+fn served_at(kind: Kind, rank: Rank, nth: u16, place: usize) -> u64 {
+    (kind as u64) << 56 | u64::from(u8::MAX - rank as u8) << 48 | u64::from(nth) << 32 | place as u64
 }
 
 /// Which raises must wait.
@@ -228,9 +233,9 @@ impl Item<'_> {
         }
     }
 
-    fn start(&mut self, desk: &Desk<'_>, ladders: &Ladders) {
+    fn start(&mut self, desk: &Desk<'_>, ladder: Option<&Ladder>) {
         (self.climbed, self.refusal, self.is_held) = (0, None, false);
-        self.top = match ladders.of(self) {
+        self.top = match ladder {
             Some(ladder) if self.wanted > Level::NOTHING => ladder.up_to(self.cap) as u8,
             _ => 0,
         };
@@ -251,11 +256,11 @@ impl Item<'_> {
     }
 
     /// When the next rung is due.
-    fn round(&self, ladders: &Ladders) -> u8 {
+    fn round(&self, ladder: Option<&Ladder>) -> u8 {
         if self.refusal.is_some() || self.climbed >= self.top {
             return round::OUT;
         }
-        let Some(ladder) = ladders.of(self) else {
+        let Some(ladder) = ladder else {
             return round::OUT;
         };
         let rungs = ladder.rungs();
@@ -270,16 +275,17 @@ impl Item<'_> {
         }
     }
 
-    fn climb(&mut self, now: Instant, hall: &mut Hall<'_>, ladders: &Ladders, rules: Rules<'_>) {
-        let Some(ladder) = ladders.of(self) else { return };
-        let next = ladder.rungs()[usize::from(self.climbed)];
-        let more = next.rate - self.rate(ladder);
+    fn climb(&mut self, now: Instant, hall: &mut Hall<'_>, ladder: &Ladder, rules: Rules<'_>) {
+        let rungs = ladder.rungs();
+        let next = rungs[usize::from(self.climbed)];
+        let below = usize::from(self.climbed).checked_sub(1).map(|below| rungs[below]);
+        let more = next.rate - below.map_or(0, |rung| rung.rate);
         let desk = &mut hall.desks[self.desk];
         let room = if self.entitled(now, rules) >= Some(next.level) {
             Room::Just
         } else if self.begins_anew(now, rules) {
             Room::Ample
-        } else if self.reached(ladders).layer() == next.level.layer() {
+        } else if below.and_then(|rung| rung.level.layer()) == next.level.layer() {
             Room::Near
         } else {
             Room::Spare
@@ -387,9 +393,12 @@ impl Item<'_> {
         };
         let Some(former) = self.former else { return fresh };
         let is_missed_again = is_missed && former.missed_since.is_some();
-        let for_want_of_room = self
-            .refusal
-            .filter(|refusal| matches!(refusal.cause, Cause::Path | Cause::LineBudget | Cause::OneVoice));
+        let for_want_of_room = self.refusal.filter(|refusal| {
+            matches!(
+                refusal.cause,
+                Cause::Path | Cause::LineBudget | Cause::OneVoice | Cause::Node
+            )
+        });
         let hold = match for_want_of_room {
             Some(_) if given == Level::NOTHING && former.is_unseen(now) => None,
             Some(because) if given < former.given => Some(former.lowered(now, because, self.estimate)),

@@ -52,6 +52,8 @@ pub struct Policy {
     pub height_max: u16,
     /// Nobody gets more in all, but the first voice. Default 20 Mb/s: more than 27 tiles and a stage take.
     pub receiver_max: Bitrate,
+    /// Nor more than that while the node has more to do than it can; none: it has time.
+    pub node_max: Option<Bitrate>,
 }
 
 impl Default for Policy {
@@ -59,7 +61,15 @@ impl Default for Policy {
         Self {
             height_max: 2_160,
             receiver_max: Bitrate::mbps(20),
+            node_max: None,
         }
+    }
+}
+
+impl Policy {
+    /// Nobody gets more, for whatever reason.
+    pub(super) fn most(&self) -> Bitrate {
+        self.receiver_max.min(self.node_max.unwrap_or(self.receiver_max))
     }
 }
 

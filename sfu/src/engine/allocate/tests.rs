@@ -121,7 +121,7 @@ fn what_has_no_room_on_the_way_up_is_off_and_says_so() {
 fn each_reason_is_the_one_that_binds() {
     let stage = |scene: &Scene| row(&scene.fresh(), 1).split(" | ").nth(1).map(str::to_owned);
     type Change = fn(&mut Scene);
-    let table: [(&str, Change); 9] = [
+    let table: [(&str, Change); 10] = [
         ("720@100", |_| ()),
         ("360@100 Policy", |scene| scene.policy.height_max = 360),
         ("360@100 ReceiverCpu", |scene| scene.points[0].cpu_steps = 1),
@@ -130,6 +130,9 @@ fn each_reason_is_the_one_that_binds() {
         ("- NotSent", |scene| scene.points[1].camera = None),
         ("360@50 Policy", |scene| {
             scene.policy.receiver_max = Bitrate::kbps(599)
+        }),
+        ("360@50 Node", |scene| {
+            scene.policy.node_max = Some(Bitrate::kbps(599))
         }),
         ("360@100 SenderCpu", |scene| {
             scene.points[1].encoder_steps = 1;

@@ -4,6 +4,7 @@ use super::{
     super::{
         id::LineIndex,
         shortfall::{Cause, Shortfall},
+        units::Bitrate,
     },
     claims::by_line,
     problem::{Kind, Line, Policy, Receiver},
@@ -120,6 +121,8 @@ pub(super) struct Purse<'a> {
     pub(super) used: u64,
     estimate: u64,
     policy: u64,
+    /// What the node has time for.
+    node: u64,
     lines: &'a [LineIndex],
 }
 
@@ -129,6 +132,7 @@ impl<'a> Purse<'a> {
             used: 0,
             estimate: receiver.estimate.map_or(u64::MAX, |estimate| estimate.as_bps()),
             policy: policy.receiver_max.as_bps(),
+            node: policy.node_max.map_or(u64::MAX, Bitrate::as_bps),
             lines: receiver.lines,
         }
     }
@@ -145,6 +149,9 @@ impl<'a> Purse<'a> {
         }
         if after > self.policy {
             return Some(Cause::Policy.into());
+        }
+        if after > self.node {
+            return Some(Cause::Node.into());
         }
         if room == Room::Just || more == 0 {
             return None;
@@ -170,6 +177,7 @@ impl<'a> Purse<'a> {
     pub(super) fn spare(&self) -> u64 {
         (self.estimate / NEAR_PERCENT * 100)
             .min(self.policy)
+            .min(self.node)
             .saturating_sub(self.used)
     }
 }

@@ -9,9 +9,9 @@ use crate::{
     wire::rtcp::{TICK_MICROS, TransportFeedback},
 };
 
-/// Two seconds of 2,000 packets a second; feedback comes ten times a second. The oldest number is forgotten first: what
+/// Two seconds of 1,000 packets a second; feedback comes ten times a second. The oldest number is forgotten first: what
 /// is told of it later counts as unknown.
-const SENT_PACKETS: usize = 4_096;
+const SENT_PACKETS: usize = 2_048;
 /// What was sent so long before the newest is forgotten too: no round trip is as long.
 const AGE_MAX: Micros = 10_000_000;
 /// Probes that are told apart: more than there are in that time.

@@ -159,6 +159,10 @@ impl Room {
                 self.set_lines(now, &shares);
                 Some(())
             }
+            Input::Busy(busy) => {
+                self.set_busy(now, busy);
+                Some(())
+            }
             Input::Client(endpoint, client) => self.set_client(now, endpoint, client),
             Input::Way(endpoint, lines) => self.set_way(now, endpoint, lines),
         };

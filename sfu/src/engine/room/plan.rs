@@ -11,6 +11,7 @@ use super::{
         allocate::{self, Allocation, Beyond, Demand, Kind, Line, Loss, Policy, Problem, Receiver, Sender},
         bottleneck::Bottlenecks,
         id::{EndpointId, LineIndex, MediaKind, SlotId, SourceKind},
+        overload::Overload,
         packet::{LineShare, Output, SlotGrade, SourceGrade, soonest},
         redundancy::Need,
         selector::Target,
@@ -31,6 +32,8 @@ pub(super) struct Plan {
     /// Who shares a line that is not among them.
     pub(super) bottlenecks: Bottlenecks,
     pub(super) levelled: Option<Instant>,
+    /// While the node has more to do than it can.
+    overload: Overload,
     made: Option<Instant>,
     due: Option<Instant>,
 }
@@ -77,6 +80,20 @@ impl Room {
             })
             .collect();
         self.plan_now(now);
+    }
+
+    /// Another second of work is over.
+    pub(super) fn set_busy(&mut self, now: Instant, busy: u16) {
+        let receivers = self.plan.allocation.receivers.iter();
+        let greatest = receivers.map(|grant| grant.used).max().unwrap_or_default();
+        if self.plan.overload.look(busy, greatest) {
+            self.plan_now(now);
+        }
+    }
+
+    /// What a receiver gets at most because the node has more to do than it can; none while it has time.
+    pub fn overload(&self) -> Option<Bitrate> {
+        self.plan.overload.most()
     }
 
     /// Other lines are on the way to an endpoint.
@@ -175,7 +192,10 @@ impl Room {
                 thin: ways.thin,
                 wide: ways.wide,
             },
-            policy: Policy::default(),
+            policy: Policy {
+                node_max: room.plan.overload.most(),
+                ..Policy::default()
+            },
         };
         allocate::allocate(&problem, &room.plan.allocation)
     }

@@ -47,6 +47,15 @@ struct Planned {
     body: String,
 }
 
+impl Planned {
+    /// Without room for more.
+    fn fitted(mut self) -> Self {
+        self.head.shrink_to_fit();
+        self.body.shrink_to_fit();
+        self
+    }
+}
+
 impl Plan {
     pub(super) fn new(offer: &Offer, chosen: &Chosen, config: &mut AnswerConfig<'_>) -> Self {
         let sections = offer.sections.iter().zip(&chosen.roles).map(|(section, role)| {
@@ -57,6 +66,8 @@ impl Plan {
                 Role::Slot(at) => plan_slot(section, ids, &chosen.media.slots[at]),
             }
         });
+        // A seat keeps them for its life.
+        let sections = sections.map(Planned::fitted);
         Self {
             sections: sections.collect(),
             mixed: chosen.media.extensions.dependency.is_some()

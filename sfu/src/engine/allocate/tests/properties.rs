@@ -108,8 +108,13 @@ fn any_point() -> impl Strategy<Value = Point> {
 fn any_scene() -> impl Strategy<Value = Scene> {
     let lines = proptest::array::uniform3((kbps(0..6_000), kbps(0..6_000)));
     let points = prop::collection::vec(any_point(), 1..POINTS);
-    let policy = (prop::sample::select(vec![180_u16, 720, 2_160]), kbps(500..20_000));
-    (lines, points, policy).prop_map(|(lines, points, (height_max, receiver_max))| {
+    let node = prop::option::weighted(0.3, kbps(300..4_000));
+    let policy = (
+        prop::sample::select(vec![180_u16, 720, 2_160]),
+        kbps(500..20_000),
+        node,
+    );
+    (lines, points, policy).prop_map(|(lines, points, (height_max, receiver_max, node_max))| {
         let mut scene = Scene::new(points);
         // Line 3 is on some ways and has no limit.
         scene.lines = (0..)
@@ -120,6 +125,7 @@ fn any_scene() -> impl Strategy<Value = Scene> {
         scene.policy = Policy {
             height_max,
             receiver_max,
+            node_max,
         };
         scene
     })
@@ -198,7 +204,7 @@ fn check_budgets(scene: &Scene, allocation: &Allocation) -> Result<(), TestCaseE
         let limit = point
             .estimate
             .unwrap_or(Bitrate::mbps(1_000))
-            .min(scene.policy.receiver_max);
+            .min(scene.policy.most());
         prop_assert!(
             grant.used <= limit || first_voice_above(allocation, limit, grant),
             "{grant:?}"

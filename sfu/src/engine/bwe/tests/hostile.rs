@@ -81,11 +81,11 @@ fn a_feedback_of_65535_packets_costs_no_more_than_allowed() {
     assert_eq!(feed(&mut estimator, ms(10_000), t0, &lie, 500), 500);
     assert_eq!(feed(&mut estimator, ms(10_000), t0, &lie, usize::MAX), 65_535);
     let loss = estimator.loss();
-    // Of 10,000 numbers the last 4,096 are remembered; each is lost once, however often it is said.
-    assert_eq!(loss.lost, 4_096);
-    assert_eq!(loss.unknown, 500 + 65_535 - 4_096);
+    // Of 10,000 numbers the last 2,048 are remembered; each is lost once, however often it is said.
+    assert_eq!(loss.lost, 2_048);
+    assert_eq!(loss.unknown, 500 + 65_535 - 2_048);
     assert_eq!(feed(&mut estimator, ms(10_000), t0, &lie, usize::MAX), 65_535);
-    assert_eq!(estimator.loss().lost, 4_096);
+    assert_eq!(estimator.loss().lost, 2_048);
 }
 
 #[test]
