@@ -28,7 +28,7 @@ pub const PAGES: Scenario = Scenario {
         at_most("first picture, median, ms", 300.0),
         at_most("first picture, worst, ms", 800.0),
         at_most("first picture of a newcomer's page, median, ms", 1_000.0),
-        at_most("first picture of a newcomer's page, worst, ms", 2_000.0),
+        at_most("first picture of a newcomer's page, worst, ms", 1_200.0),
         at_least("pictures that came, %", 100.0),
     ],
     run: pages,
