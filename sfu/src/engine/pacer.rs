@@ -162,6 +162,11 @@ impl<P> Pacer<P> {
         if self.budget <= 0 {
             return None;
         }
+        self.take()
+    }
+
+    /// The next packet, whether or not it may go yet: a probe goes out at its own rate.
+    pub fn take(&mut self) -> Option<P> {
         let queue = self.queues.iter_mut().find(|queue| !queue.is_empty())?;
         let waiting = queue.pop_front()?;
         if queue.is_empty() && queue.capacity() > KEPT {

@@ -27,6 +27,8 @@ pub const PAGES: Scenario = Scenario {
         at_most("key frame requests to one source in a second", 2.0),
         at_most("first picture, median, ms", 300.0),
         at_most("first picture, worst, ms", 800.0),
+        at_most("first picture of a newcomer's page, median, ms", 1_000.0),
+        at_most("first picture of a newcomer's page, worst, ms", 1_200.0),
         at_least("pictures that came, %", 100.0),
     ],
     run: pages,
@@ -42,18 +44,47 @@ fn pages(seed: u64) -> Vec<f64> {
         world.join(point, Link::good(), Link::good());
     }
     let_speak(&mut world, &[0]);
-    let readers: Vec<usize> = (0..READERS)
-        .map(|_| world.join(Script::watcher(PAGE as u8), Link::good(), Link::good()))
-        .collect();
+    let readers = join(&mut world);
     world.run_for(4 * SECOND);
     let from = world.now;
-    let mut waits: Vec<f64> = Vec::new();
-    let mut missing = 0;
+    let mut turns = Waits::default();
     for turn in 0..TURNS {
-        let since = world.now;
+        turns.turn(&mut world, &readers, turn);
+    }
+    let newcomers = join(&mut world);
+    let mut first = Waits::default();
+    first.turn(&mut world, &newcomers, TURNS);
+    vec![
+        most_requests(&world, from),
+        turns.median(),
+        turns.worst(),
+        first.median(),
+        first.worst(),
+        turns.share().min(first.share()) * 100.0,
+    ]
+}
+
+/// Points that turn pages, with nothing wanted yet.
+fn join(world: &mut World) -> Vec<usize> {
+    (0..READERS)
+        .map(|_| world.join(Script::watcher(PAGE as u8), Link::good(), Link::good()))
+        .collect()
+}
+
+/// How long pictures of new pages took to come, ms.
+#[derive(Debug, Default)]
+struct Waits {
+    came: Vec<f64>,
+    missing: usize,
+}
+
+impl Waits {
+    /// Everybody turns his page, all at once, and looks at it for two seconds.
+    fn turn(&mut self, world: &mut World, readers: &[usize], turn: usize) {
+        let (since, seed) = (world.now, world.seed as usize);
         let page = |reader: usize| {
             // Readers begin at different places, half a page apart so that sources are shared by some of them.
-            let first = (seed as usize * 7 + reader * PAGE / 2 + turn * PAGE) % POINTS;
+            let first = (seed * 7 + reader * PAGE / 2 + turn * PAGE) % POINTS;
             (0..PAGE).map(move |i| (i as u8, (first + i) % POINTS))
         };
         for (place, &reader) in readers.iter().enumerate() {
@@ -63,21 +94,28 @@ fn pages(seed: u64) -> Vec<f64> {
         world.run_for(2 * SECOND);
         for (place, &reader) in readers.iter().enumerate() {
             for (slot, whose) in page(place) {
-                match wait(&world, reader, slot, whose, since) {
-                    Some(wait) => waits.push(wait),
-                    None => missing += 1,
+                match wait(world, reader, slot, whose, since) {
+                    Some(wait) => self.came.push(wait),
+                    None => self.missing += 1,
                 }
             }
         }
+        self.came.sort_by(f64::total_cmp);
     }
-    waits.sort_by(f64::total_cmp);
-    let came = waits.len() as f64 / (waits.len() + missing) as f64 * 100.0;
-    vec![
-        most_requests(&world, from),
-        waits.get(waits.len() / 2).copied().unwrap_or(f64::INFINITY),
-        waits.last().copied().unwrap_or(f64::INFINITY),
-        came,
-    ]
+
+    fn median(&self) -> f64 {
+        let middle = self.came.get(self.came.len() / 2);
+        middle.copied().unwrap_or(f64::INFINITY)
+    }
+
+    fn worst(&self) -> f64 {
+        self.came.last().copied().unwrap_or(f64::INFINITY)
+    }
+
+    /// Of the pictures that were wanted, those that came.
+    fn share(&self) -> f64 {
+        self.came.len() as f64 / (self.came.len() + self.missing) as f64
+    }
 }
 
 /// Milliseconds from the page turn to the first picture of that camera in the slot.

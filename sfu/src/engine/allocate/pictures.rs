@@ -195,6 +195,8 @@ impl Ladders {
 pub(super) const HOLD: Duration = Duration::from_secs(3);
 /// After a layer was asked for and found too large before it came.
 pub(super) const HOLD_UNSEEN: Duration = Duration::from_millis(500);
+/// A picture is not seen before: what is taken from one that was wanted a shorter time ago is no step down.
+pub(super) const BEGINS: Duration = Duration::from_millis(500);
 /// A step down so soon after a raise means that the raise was wrong: the next one waits twice as long.
 pub(super) const RAISE_PROVES_ITSELF: Duration = Duration::from_secs(30);
 /// No raise waits longer.
@@ -379,6 +381,7 @@ impl Item<'_> {
         let is_missed = aim.layer() > reached.layer();
         let fresh = SlotMemory {
             demand: *self.demand,
+            wanted_since: self.former.map_or(now, |former| former.wanted_since),
             reached,
             given,
             aim,
@@ -397,6 +400,7 @@ impl Item<'_> {
             )
         });
         let hold = match for_want_of_room {
+            Some(_) if given == Level::NOTHING && former.is_unseen(now) => None,
             Some(because) if given < former.given => Some(former.lowered(now, because, self.estimate)),
             // Only a layer that was still to come is given up: nobody saw a step down.
             Some(because) if reached < former.reached => Some(Hold {
@@ -432,6 +436,11 @@ impl Item<'_> {
 }
 
 impl SlotMemory {
+    /// Nothing of it was seen yet: it is wanted since a moment.
+    fn is_unseen(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.wanted_since) < BEGINS
+    }
+
     /// Missed for so long that the aim has to come down.
     fn is_impatient(&self, now: Instant) -> bool {
         self.missed_since

@@ -270,6 +270,11 @@ impl Estimator {
         self.probes.set_wanted(wanted.as_bps() as f64);
     }
 
+    /// What it may come to want. The first probes look for that too, so that the way is known when it does.
+    pub fn set_expected(&mut self, expected: Bitrate) {
+        self.probes.set_expected(expected.as_bps() as f64);
+    }
+
     /// Whether somebody plans for the thinnest line that everything in it together stays within what it takes.
     pub fn set_planned(&mut self, planned: bool) {
         self.planned = planned;

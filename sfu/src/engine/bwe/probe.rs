@@ -20,6 +20,8 @@ pub struct Probe {
     pub bytes: u32,
     /// At least so many packets: fewer show nothing.
     pub packets: u8,
+    /// One of the first: nothing is known of the way yet.
+    pub is_first: bool,
 }
 
 /// How long a probe takes to send. Shorter ones drown in the grain of timers, longer ones in the queue they make.
@@ -79,6 +81,8 @@ pub(super) enum Shown {
 pub(super) struct Probes {
     /// Bits per second.
     wanted: f64,
+    /// What may come to be wanted: the first probes look for that too.
+    expected: f64,
     next_id: u32,
     first: usize,
     clusters: VecDeque<Cluster>,
@@ -92,6 +96,7 @@ impl Probes {
     pub(super) fn new() -> Self {
         Self {
             wanted: 0.0,
+            expected: 0.0,
             next_id: 0,
             first: 0,
             clusters: VecDeque::new(),
@@ -105,6 +110,10 @@ impl Probes {
         self.wanted = wanted;
     }
 
+    pub(super) fn set_expected(&mut self, expected: f64) {
+        self.expected = expected;
+    }
+
     /// Is one under way?
     pub(super) fn running(&self) -> bool {
         !self.clusters.is_empty()
@@ -112,7 +121,7 @@ impl Probes {
 
     /// When the next one may begin, if more is wanted than `target`.
     pub(super) fn due(&self, target: f64) -> Option<Micros> {
-        let more = self.wanted.min(RATE_MAX) > target;
+        let more = self.looks_for().min(RATE_MAX) > target;
         let free = match self.clusters.back() {
             None => true,
             Some(last) => !last.open && self.begins() && self.clusters.len() < CLUSTERS_MAX,
@@ -125,9 +134,10 @@ impl Probes {
         if self.due(target).is_none_or(|due| at < due) {
             return None;
         }
+        let top = (self.looks_for() * WANTED).min(RATE_MAX);
         let multiple = FIRST.get(self.first).copied().unwrap_or(STEP);
-        self.first += usize::from(self.begins());
-        let top = (self.wanted * WANTED).min(RATE_MAX);
+        let is_first = self.begins();
+        self.first += usize::from(is_first);
         let rate = (target * multiple).min(top).max(target * GAIN_MIN);
         if rate >= top {
             self.first = FIRST.len();
@@ -142,6 +152,7 @@ impl Probes {
             rate,
             bytes,
             packets: PACKETS,
+            is_first,
         })
     }
 
@@ -211,6 +222,15 @@ impl Probes {
     fn later(&mut self, at: Micros) {
         self.not_before = self.not_before.max(at + self.wait);
         self.wait = (self.wait + self.wait / 2).min(WAIT_MAX);
+    }
+
+    /// What a probe is to show that passes.
+    fn looks_for(&self) -> f64 {
+        if self.begins() {
+            self.wanted.max(self.expected)
+        } else {
+            self.wanted
+        }
     }
 
     fn begins(&self) -> bool {

@@ -48,6 +48,8 @@ const SOON: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_millis(500);
 /// A voice on the wire: 24 to 32 kb/s of Opus and fifty headers a second.
 const VOICE: Bitrate = Bitrate::kbps(56);
+/// What a newcomer who wants nothing yet is expected to want in each slot: a page of small pictures.
+const THUMBNAIL: Bitrate = Bitrate::kbps(150);
 /// What redundancy adds to it: its last payloads twice.
 const REDUNDANCY: Bitrate = Bitrate::kbps(52);
 /// Sound of a screen may be stereo music.
@@ -318,7 +320,9 @@ impl Room {
             return false;
         };
         let can = endpoint.takes_padding();
-        endpoint.way.set_wanted(now, grant.wanted, can);
+        endpoint
+            .way
+            .set_wanted(now, grant.wanted, expected_of(endpoint), can);
         let voices = usize::from(grant.voices);
         let changed = endpoint.set_voices(voices);
         endpoint.set_redundancy(match (grant.redundancy, grant.third) {
@@ -370,6 +374,11 @@ impl Room {
             });
         }
     }
+}
+
+/// What it may come to want.
+fn expected_of(endpoint: &Endpoint) -> Bitrate {
+    Bitrate::bps(THUMBNAIL.as_bps() * endpoint.video.len() as u64)
 }
 
 /// How many voices there are.

@@ -235,7 +235,8 @@ impl Source {
         current.highest = current.highest.max(arrival.sequence);
         let highest = current.highest;
         let begins = |picture: Picture| picture.key_frame && picture.starts_picture;
-        if arrival.video.is_some_and(begins) {
+        let begins_key_frame = arrival.video.is_some_and(begins);
+        if begins_key_frame {
             current.key = Some((arrival.sequence, now));
         }
         let spatial = arrival.video.and_then(|picture| picture.spatial);
@@ -246,9 +247,12 @@ impl Source {
         // A fourth spatial layer counts with the third.
         let layer = &mut self.layers[usize::from(shown).min(LAYERS_MAX - 1)];
         let temporal = arrival.video.and_then(|picture| picture.temporal);
-        layer
-            .meter
-            .add(now, temporal, u64::from(packet.size) + PACKET_OVERHEAD);
+        layer.meter.add(
+            now,
+            temporal,
+            u64::from(packet.size) + PACKET_OVERHEAD,
+            begins_key_frame,
+        );
         layer.last = layer.last.max(Some(now));
         let woke = self.told.is_none() && !std::mem::replace(&mut layer.live, true);
         if woke && self.is_video() {

@@ -50,6 +50,7 @@ struct Running {
     bytes_min: u64,
     packets: u32,
     packets_min: u32,
+    is_first: bool,
 }
 
 /// Bytes around a payload on the wire: IP and UDP (28), RTP header with CSRC and extensions, SRTP tag (16).
@@ -91,9 +92,17 @@ impl Way {
         passed.map(|(forward, bytes)| self.depart(now, forward, bytes))
     }
 
-    /// The next packet whose time to go has come.
+    /// The next packet whose time to go has come. What waits while a probe is sent goes out as part of it, at its rate: more slowly it
+    /// would show nothing but the pace that it was sent at.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Forward> {
-        let (forward, bytes) = self.pacer.poll(now)?;
+        let is_owed = self
+            .probe
+            .is_some_and(|probe| probe.is_first && probe.is_owed(now));
+        let next = match is_owed {
+            true => self.pacer.take(),
+            false => self.pacer.poll(now),
+        };
+        let (forward, bytes) = next?;
         Some(self.depart(now, forward, bytes))
     }
 
@@ -159,11 +168,7 @@ impl Way {
             self.probe = None;
             return None;
         }
-        let owed = probe
-            .rate
-            .over(now.saturating_duration_since(probe.begun))
-            .as_bytes();
-        (self.pacer.is_empty() && owed >= probe.bytes).then_some(PADDING)
+        (self.pacer.is_empty() && probe.is_owed(now)).then_some(PADDING)
     }
 
     /// Padding made after [`Self::padding`] leaves.
@@ -200,12 +205,15 @@ impl Way {
         self.estimator.handle_round_trip(now, round_trip);
     }
 
-    /// What the endpoint could use in all. `can`: there is a stream that takes padding, else nothing is probed.
-    pub(super) fn set_wanted(&mut self, now: Instant, wanted: Bitrate, can: bool) {
-        let can = can && self.transport.is_some();
-        let most = self.share.map_or(wanted, |share| wanted.min(share.most));
-        self.estimator
-            .set_wanted(now, if can { most } else { Bitrate::ZERO });
+    /// What the endpoint could use in all, and what it is expected to. `can`: there is a stream that takes padding, else nothing is probed.
+    pub(super) fn set_wanted(&mut self, now: Instant, wanted: Bitrate, expected: Bitrate, can: bool) {
+        let most = match (can && self.transport.is_some(), self.share) {
+            (false, _) => Bitrate::ZERO,
+            (true, None) => Estimator::MAX,
+            (true, Some(share)) => share.most,
+        };
+        self.estimator.set_expected(expected.min(most));
+        self.estimator.set_wanted(now, wanted.min(most));
     }
 
     /// The estimate is planned with from now on.
@@ -271,10 +279,12 @@ impl Way {
     }
 
     /// When it next wants to be told the time. `can`: there is a stream that takes padding, as for [`Self::padding`];
-    /// without one no probe is due, nor while something waits that goes first.
+    /// without one no probe is due.
     pub(super) fn poll_timeout(&self, can: bool) -> Option<Instant> {
         let pads = can && self.transport.is_some();
-        let probe = self.probe.filter(|_| pads && self.pacer.is_empty());
+        let probe = self
+            .probe
+            .filter(|probe| pads && (probe.is_first || self.pacer.is_empty()));
         let estimator = if pads && self.probe.is_none() {
             self.estimator.poll_timeout()
         } else {
@@ -297,7 +307,14 @@ impl Running {
             bytes_min: probe.bytes.into(),
             packets: 0,
             packets_min: probe.packets.into(),
+            is_first: probe.is_first,
         }
+    }
+
+    /// The time of its next packet has come.
+    fn is_owed(&self, now: Instant) -> bool {
+        let owed = self.rate.over(now.saturating_duration_since(self.begun));
+        owed.as_bytes() >= self.bytes
     }
 
     /// When the next of its packets goes.
@@ -305,5 +322,66 @@ impl Running {
         // Rounded up: at the time told it is owed.
         let micros = (self.bytes * 8_000_000).div_ceil(self.rate.as_bps().max(1));
         self.begun + Duration::from_micros(micros).max(PROBE_TURN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{
+        id::{EndpointId, PointNumber, SlotId, SourceKind, Ssrc},
+        packet::{OutgoingHeader, PayloadPatch},
+        testing::{base, ms},
+    };
+
+    fn picture() -> Forward {
+        let number = PointNumber::try_from(7).expect("in range");
+        Forward {
+            to: EndpointId(1),
+            slot: SlotId::video(0),
+            purpose: Purpose::Video,
+            header: OutgoingHeader {
+                marker: false,
+                payload_type: 96,
+                sequence: 0,
+                timestamp: 0,
+                ssrc: Ssrc(5),
+                source: number.source(SourceKind::Camera),
+                mid: None,
+                transport_sequence: None,
+                playout_delay: None,
+                dependency: None,
+                original_sequence: None,
+                padding: 0,
+            },
+            payload: None,
+            size: 1_000,
+            patch: PayloadPatch::None,
+            redundancy: None,
+        }
+    }
+
+    /// Packets of a burst of pictures that leave within 20 ms on a way that is taken to carry 2 Mb/s, `wanted` of it.
+    fn leave_within_20_ms(wanted: Bitrate) -> usize {
+        let t0 = base();
+        let mut way = Way::new(t0, Bitrate::mbps(2), Some(3));
+        way.set_wanted(t0, wanted, Bitrate::ZERO, true);
+        let start = t0 + ms(1_000); // nothing was sent until now: padding alone would begin the first probe
+        assert_eq!(way.padding(start, true).is_some(), wanted > Bitrate::mbps(2));
+        let push = |way: &mut Way| way.pace(start, Class::Stage, picture(), 1_000).is_some();
+        let mut left = (0..30).filter(|_| push(&mut way)).count();
+        let mut now = start;
+        while let Some(at) = way.poll_timeout(true).filter(|&at| at <= start + ms(20)) {
+            now = now.max(at);
+            left += std::iter::from_fn(|| way.poll(now)).count();
+        }
+        left
+    }
+
+    #[test]
+    fn what_waits_goes_out_with_the_first_probe_at_its_rate() {
+        // 3 Mb/s and what may go at once, then three times the estimate.
+        assert_eq!(leave_within_20_ms(Bitrate::mbps(2)), 11);
+        assert_eq!(leave_within_20_ms(Bitrate::mbps(10)), 14);
     }
 }

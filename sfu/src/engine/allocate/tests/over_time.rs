@@ -65,6 +65,27 @@ fn a_small_picture_that_was_away_begins_anew_after_it_fitted_for_two_seconds() {
 }
 
 #[test]
+fn what_is_taken_from_a_picture_before_anybody_saw_it_is_no_step_down() {
+    let end_after = |time: u64| {
+        let mut scene = one(Some(Bitrate::kbps(380)));
+        let first = scene.fresh();
+        assert_eq!(row(&first, 1), "3 voices | 180@100 Path | 180@25 Path | - Path");
+        scene.after(ms(time));
+        scene.points[0].estimate = Some(Bitrate::kbps(320));
+        let taken = scene.allocate(&first);
+        assert_eq!(row(&taken, 1), "3 voices | 180@100 Path | - Path | - Path");
+        scene.after(ms(100));
+        scene.points[0].estimate = Some(Bitrate::kbps(520));
+        row(&scene.allocate(&taken), 1)
+    };
+    assert_eq!(
+        end_after(100),
+        "3 voices | 180@100 Path | 180@25 Path | 180@25 Path"
+    );
+    assert_eq!(end_after(600), "3 voices | 180@100 Path | - Path | 180@50");
+}
+
+#[test]
 fn a_page_turn_and_a_larger_tile_are_served_at_once() {
     let mut scene = one(Some(Bitrate::mbps(3)));
     scene.allocate(&Allocation::default());

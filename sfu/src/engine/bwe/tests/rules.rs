@@ -204,6 +204,25 @@ fn a_way_on_which_nothing_was_sent_for_a_second_is_tried_once() {
 }
 
 #[test]
+fn the_first_probes_alone_look_for_what_is_expected() {
+    let (mut estimator, _, now) = heard(Bitrate::ZERO);
+    estimator.set_expected(Bitrate::mbps(3));
+    let mut rates = Vec::new();
+    for round in 0..100 {
+        let at = now + ms(100 * round);
+        tenth(&mut estimator, at, 400 * (10 + round) as i64);
+        let at = at + ms(100);
+        if let Some(probe) = estimator.poll_probe(at) {
+            assert!(probe.is_first);
+            rates.push(probe.rate);
+            (0..10).for_each(|_| _ = estimator.handle_sent(at, 1_000, Sent::Padding(probe.id)));
+        }
+    }
+    assert_eq!(rates.len(), 2, "{rates:?}");
+    assert!(rates[0] < rates[1] && rates[1] <= Bitrate::mbps(3), "{rates:?}");
+}
+
+#[test]
 fn nothing_is_probed_before_feedback_or_without_a_wish() {
     let t0 = base();
     let mut estimator = Estimator::new(t0);
