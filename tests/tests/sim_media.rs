@@ -13,7 +13,6 @@ const SHORT: &[(&str, Goal)] = &[
     ("layer changes", Goal::AtMost(9.0)),
     ("share of the line used for 60 s, %", Goal::AtLeast(72.0)),
     ("farthest from the mean share, %", Goal::AtMost(30.0)),
-    ("share of the line used, %", Goal::AtLeast(67.0)),
     ("shortfalls that name anything but the line", Goal::AtMost(2.0)),
 ];
 
