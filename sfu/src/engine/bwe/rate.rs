@@ -189,3 +189,26 @@ impl Rate {
         self.target = self.target.max(bound).clamp(RATE_MIN, RATE_MAX);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_what_a_thin_line_takes_growth_ends_close_above_what_arrives() {
+        let grown = |start: f64, full: Option<f64>, acked: f64| {
+            let mut rate = Rate::new(start);
+            full.into_iter().for_each(|full| rate.back_off(0, full, 0));
+            (1..600).for_each(|step| rate.grow(step * 100_000, acked, 200_000, true));
+            rate.target() / acked
+        };
+        let table = [
+            (grown(300e3, Some(300e3), 250e3), SEEN_THIN, "it was seen full"),
+            (grown(300e3, None, 250e3), SEEN, "nobody knows what it takes"),
+            (grown(3e6, Some(3e6), 2.5e6), SEEN, "it is not thin"),
+        ];
+        for (multiple, expected, why) in table {
+            assert!((multiple - expected).abs() < 0.01, "{multiple}: {why}");
+        }
+    }
+}
