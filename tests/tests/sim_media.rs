@@ -10,8 +10,8 @@ use testkit::{
 /// them. Seeds replay exactly, so the bounds are what these seeds give today and little more. Whoever makes one better takes its line away or draws the bound in.
 const SHORT: &[(&str, Goal)] = &[
     ("queue from 2 s after the squeeze, ms", Goal::AtMost(172.0)),
-    ("first lower layer, s", Goal::AtMost(1.7)),
-    ("layer changes", Goal::AtMost(13.0)),
+    ("first lower layer, s", Goal::AtMost(1.15)),
+    ("layer changes", Goal::AtMost(9.0)),
     ("share of the line used for 60 s, %", Goal::AtLeast(80.0)),
     ("shortfalls that name anything but the node", Goal::AtMost(1.0)),
 ];

@@ -48,6 +48,8 @@ pub struct Pacer<P> {
     updated: Instant,
     queues: [VecDeque<Waiting<P>>; Class::WAITING.len()],
     bytes: u64,
+    /// Of them, of screens and the stage.
+    large: u64,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub enum Headroom {
     /// The estimate is known to be what the line takes: the burst would wait there instead of here, before the voices and not
     /// behind them, and pass for a line that is too full.
     Full,
+    /// Packets wait in the line: what is sent faster than the line takes is dropped there, or waits before the voices.
+    Queued,
     /// The same on a long path, where it takes half a minute to find again what one such burst lost.
     FullLong,
 }
@@ -75,6 +79,7 @@ impl Headroom {
         match self {
             Self::Usual => 150,
             Self::Full => 125,
+            Self::Queued => 100,
             Self::FullLong => 105,
         }
     }
@@ -85,6 +90,15 @@ const DRAIN: Duration = Duration::from_millis(300);
 /// A queue that takes longer at the rate of the estimate takes no picture that begins now. A key frame alone is a quarter of a second, and a
 /// picture refused behind it asks for the next key frame.
 const QUEUE_MAX: Duration = Duration::from_millis(500);
+/// What of screens and the stage waits for longer at the rate of the estimate is the key frame of a large picture: it would make a queue of its own, and
+/// goes out no faster than [`LONG_PERCENT`].
+const LONG: Duration = Duration::from_millis(60);
+const LONG_PERCENT: u64 = 120;
+/// On thinner ways [`DRAIN`] decides.
+const LONG_FROM: Bitrate = Bitrate::mbps(1);
+/// What takes no longer than that at the rate of the estimate goes out also where it is not wanted any more: a picture of which so little is
+/// left had better be whole.
+const SOON_GONE: Duration = Duration::from_millis(100);
 /// Behind a line that is planned for it takes longer: all points of a site change their picture in one moment, and what one of them sends
 /// faster then is the others' queue.
 const DRAIN_SHARED: Duration = Duration::from_millis(600);
@@ -115,6 +129,7 @@ impl<P> Pacer<P> {
             updated: now,
             queues: std::array::from_fn(|_| VecDeque::new()),
             bytes: 0,
+            large: 0,
         };
         pacer.budget = pacer.burst();
         pacer
@@ -124,6 +139,7 @@ impl<P> Pacer<P> {
     pub fn set_rate(&mut self, now: Instant, rate: Bitrate, headroom: Headroom) {
         self.refill(now);
         (self.rate, self.headroom) = (rate, headroom);
+        self.budget = self.budget.min(self.burst());
     }
 
     /// Not faster than that: others send through the same line, and bursts of all of them together must not exceed it.
@@ -147,6 +163,7 @@ impl<P> Pacer<P> {
             return Some(packet);
         }
         self.bytes += u64::from(bytes);
+        self.large += if is_large(place) { u64::from(bytes) } else { 0 };
         self.queues[place].push_back(Waiting {
             stream,
             bytes,
@@ -167,14 +184,39 @@ impl<P> Pacer<P> {
 
     /// The next packet, whether or not it may go yet: a probe goes out at its own rate.
     pub fn take(&mut self) -> Option<P> {
-        let queue = self.queues.iter_mut().find(|queue| !queue.is_empty())?;
+        let mut queues = self.queues.iter_mut().enumerate();
+        let (place, queue) = queues.find(|(_, queue)| !queue.is_empty())?;
         let waiting = queue.pop_front()?;
         if queue.is_empty() && queue.capacity() > KEPT {
             *queue = VecDeque::new(); // a burst was long: few come, and each endpoint would keep the room for the longest
         }
         self.bytes -= u64::from(waiting.bytes);
+        self.large -= if is_large(place) {
+            u64::from(waiting.bytes)
+        } else {
+            0
+        };
         self.spend(waiting.bytes);
         Some(waiting.packet)
+    }
+
+    /// What waits of a stream is not wanted any more, and is dropped if it would take long: how many packets that was.
+    pub fn forget(&mut self, stream: u32) -> usize {
+        let before = self.len();
+        let left = self.bytes - self.bytes_without(stream);
+        if left <= self.rate.over(SOON_GONE).as_bytes() {
+            return 0;
+        }
+        for queue in &mut self.queues {
+            queue.retain(|waiting| waiting.stream != stream);
+        }
+        self.bytes -= left;
+        let large = (0..).zip(&self.queues).filter(|(place, _)| is_large(*place));
+        self.large = large
+            .flat_map(|(_, queue)| queue)
+            .map(|waiting| u64::from(waiting.bytes))
+            .sum();
+        before - self.len()
     }
 
     /// When [`Self::poll`] has something; none while nothing waits.
@@ -192,10 +234,25 @@ impl<P> Pacer<P> {
         !self.takes(0)
     }
 
+    /// The same if what waits of that stream were not there.
+    pub fn is_full_without(&self, stream: u32) -> bool {
+        self.bytes_without(stream) > self.most()
+    }
+
+    fn bytes_without(&self, stream: u32) -> u64 {
+        let waiting = self.queues.iter().flatten();
+        let others = waiting.filter(|waiting| waiting.stream != stream);
+        others.map(|waiting| u64::from(waiting.bytes)).sum()
+    }
+
     /// With so many bytes more, pictures could still begin.
     pub fn takes(&self, bytes: u64) -> bool {
-        let most = self.rate.over(QUEUE_MAX).as_bytes().max(QUEUE_BYTES_MIN);
-        self.bytes + bytes <= most && self.len() < PACKETS_MAX
+        self.bytes + bytes <= self.most() && self.len() < PACKETS_MAX
+    }
+
+    /// Bytes that may wait when a picture begins.
+    fn most(&self) -> u64 {
+        self.rate.over(QUEUE_MAX).as_bytes().max(QUEUE_BYTES_MIN)
     }
 
     /// Nothing of a class that goes before padding waits.
@@ -247,18 +304,33 @@ impl<P> Pacer<P> {
 
     /// What may go at once after a pause.
     fn burst(&self) -> i64 {
+        if self.headroom == Headroom::Queued {
+            return 1; // one packet at a time
+        }
         let bytes = self.pace().over(BURST).as_bytes();
         i64::try_from(bytes).unwrap_or(i64::MAX).max(BURST_BYTES_MIN)
     }
 
     /// What goes out: faster than the way if the queue would not be empty in time.
     fn pace(&self) -> Bitrate {
-        let wanted = self.rate.as_bps().saturating_mul(self.headroom.percent()) / 100;
+        let is_long =
+            self.rate >= LONG_FROM && self.large > self.rate.over(LONG).as_bytes().max(QUEUE_BYTES_MIN);
+        let most = if is_long { LONG_PERCENT } else { u64::MAX };
+        let wanted = self
+            .rate
+            .as_bps()
+            .saturating_mul(self.headroom.percent().min(most))
+            / 100;
         let wanted = self.share.map_or(wanted, |share| wanted.min(share.as_bps()));
         let within = if self.share.is_some() { DRAIN_SHARED } else { DRAIN };
         let draining = self.bytes * 8_000 / within.as_millis() as u64;
         Bitrate::bps(wanted.max(draining).max(1))
     }
+}
+
+/// Screens and the stage wait there: one picture alone is a long burst.
+fn is_large(place: usize) -> bool {
+    matches!(Class::WAITING.get(place), Some(Class::Screen | Class::Stage))
 }
 
 #[cfg(test)]
@@ -333,6 +405,50 @@ mod tests {
         let late = t0 + ms(1_000);
         let out: Vec<_> = (0..10_u64).flat_map(|i| pacer.poll(late + ms(100 * i))).collect();
         assert_eq!(out, [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn while_packets_wait_in_the_line_nothing_is_sent_faster_than_it_takes_and_nothing_at_once() {
+        let t0 = base();
+        let mut pacer = Pacer::new(t0, Bitrate::kbps(400));
+        pacer.set_rate(t0, Bitrate::kbps(400), Headroom::Queued);
+        let mut push = |i: u64| pacer.push(t0, Class::Other, 1, 1_000, i).is_some();
+        assert_eq!((0..10).filter(|&i| push(i)).count(), 1);
+        let out = (1..=100).map(|turn| usize::from(pacer.poll(t0 + ms(2 * turn)).is_some()));
+        assert!((8..=10).contains(&out.sum::<usize>()), "200 ms of 400 kb/s");
+    }
+
+    #[test]
+    fn the_key_frame_of_a_large_picture_goes_out_little_faster_than_the_estimate() {
+        let out_of = |class| {
+            let t0 = base();
+            let mut pacer = Pacer::new(t0, Bitrate::mbps(3));
+            (0..100).for_each(|i| _ = pacer.push(t0, class, 1, 1_200, i));
+            let turns = (1..=50).map(|turn| t0 + ms(2 * turn));
+            turns
+                .flat_map(|at| std::iter::from_fn(|| pacer.poll(at)).collect::<Vec<_>>())
+                .count()
+        };
+        let (stage, other) = (out_of(Class::Stage), out_of(Class::Other));
+        assert!(
+            (34..=40).contains(&stage) && (43..=50).contains(&other),
+            "{stage} {other}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_dropped_if_it_would_take_long() {
+        let t0 = base();
+        let mut pacer = Pacer::new(t0, Bitrate::kbps(300));
+        let mut push = |stream, i| _ = pacer.push(t0, Class::Stage, stream, 1_000, (stream, i));
+        (0..24).for_each(|i| push(1, i));
+        (0..4).for_each(|i| push(2, i));
+        assert!(pacer.is_full() && !pacer.is_full_without(1) && pacer.is_full_without(2));
+        assert_eq!(pacer.forget(2), 4, "107 ms");
+        assert_eq!(pacer.forget(1), 21, "three went at once");
+        assert!(pacer.is_empty() && pacer.poll_timeout().is_none());
+        (0..3).for_each(|i| _ = pacer.push(t0 + ms(1), Class::Stage, 1, 1_000, (1, i)));
+        assert_eq!((pacer.forget(1), pacer.len()), (0, 3), "80 ms");
     }
 
     #[test]

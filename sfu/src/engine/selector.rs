@@ -123,6 +123,12 @@ impl Selector {
             && self.target.filter(|t| t.layer.is_some()).is_some_and(is_lower)
     }
 
+    /// That stream is what is to flow.
+    pub fn is_target(&self, stream: LayerStream) -> bool {
+        let is = |target: Target| target.source == stream.source && target.layer == Some(stream.layer);
+        self.target.is_some_and(is)
+    }
+
     /// The highest temporal layer that flows, of those there are.
     pub fn temporal(&self) -> u8 {
         self.thinning.level().temporal

@@ -51,6 +51,10 @@ pub struct Slot {
     dependency: Option<u8>,
     payloads: Vec<PayloadType>,
     selector: Selector,
+    /// See [`Slot::is_lowered`].
+    lowered: bool,
+    /// The layer that flowed when pictures were left out.
+    left: Option<u8>,
     /// Of what is shown.
     codec: Option<Codec>,
     rewriter: Rewriter,
@@ -90,6 +94,8 @@ impl Slot {
             dependency: slot.dependency,
             payloads: slot.payloads.clone(),
             selector: Selector::default(),
+            lowered: false,
+            left: None,
             codec: None,
             rewriter: Rewriter::new(slot.slot.kind, rate, origin),
             recent: Recent::new(slot.red),
@@ -179,6 +185,7 @@ impl Slot {
 
     /// Nothing flows from now on. True if the client believes that something does.
     pub fn empty(&mut self) -> bool {
+        self.left = None;
         self.selector.interrupt();
         self.codec = None;
         self.rewriter.end();
@@ -269,6 +276,7 @@ impl Slot {
 
     /// Nothing goes on before a key frame.
     fn interrupt(&mut self) {
+        self.left = self.former_layer();
         self.selector.interrupt();
         self.rewriter.end();
         self.interrupted = true;
@@ -283,8 +291,11 @@ impl Slot {
             };
             self.recent.begin();
             let original = &packet.original;
+            let former = self.former_layer();
             self.selector
                 .switched(packet.of, original.timestamp, original.video.as_ref());
+            self.lowered = self.layer() < former;
+            self.left = None;
             self.codec = Some(original.codec);
             return Ok(rewritten);
         }
@@ -365,9 +376,29 @@ impl Slot {
         }
     }
 
-    /// It shows pictures, and that packet is from before the key frame that it went over to last.
-    pub fn is_past(&self, sequence: Seq) -> bool {
-        self.id.kind == MediaKind::Video && self.rewriter.began().is_some_and(|began| sequence < began)
+    /// It shows pictures, and that packet is of no use any more: of a higher layer that was left; or, on a full way, from before the key frame
+    /// that the slot went over to last, or of a slot where nothing flows.
+    pub fn is_past(&self, sequence: Seq, is_full: bool) -> bool {
+        let is_past = match self.rewriter.began() {
+            Some(began) => sequence < began && (is_full || self.lowered),
+            None => is_full,
+        };
+        self.id.kind == MediaKind::Video && is_past
+    }
+
+    /// A lower layer than the one that flows, or did before pictures were left out, begins with that packet.
+    pub fn lowers_with(&self, packet: &SourcePacket) -> bool {
+        packet.starts() && self.selector.is_target(packet.of) && Some(packet.of.layer) < self.former_layer()
+    }
+
+    /// The layer that flows, or did before pictures were left out.
+    fn former_layer(&self) -> Option<u8> {
+        self.layer().or(self.left)
+    }
+
+    /// What flows took the place of a higher layer.
+    pub fn is_lowered(&self) -> bool {
+        self.lowered
     }
 
     /// The repair of a packet that [`Slot::lost`] gave, still without the transport's number.

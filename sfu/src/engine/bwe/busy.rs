@@ -13,6 +13,8 @@ const SPAN_MIN: Micros = 4_000;
 const PACKETS_MIN: usize = 4;
 /// The latest packets: what they took tells first that the line takes less.
 const LATELY: usize = 6;
+/// What arrived behind one another for so long is what the line takes now: three packets of a line of 350 kb/s.
+const LATELY_SPAN: Micros = 75_000;
 /// Packets remembered: 300 ms of 850 a second. At more the time that counts is shorter.
 const PACKETS_MAX: usize = 256;
 
@@ -51,6 +53,20 @@ impl Busy {
         }
     }
 
+    /// Bits per second that passed lately, if it was busy for [`LATELY_SPAN`].
+    pub(super) fn lately(&self) -> Option<f64> {
+        let (last, _) = self.arrivals.back()?;
+        let mut bytes = 0;
+        for (packets, (arrived, size)) in self.arrivals.iter().rev().enumerate() {
+            let span = last - arrived;
+            if packets >= PACKETS_MIN && span >= LATELY_SPAN {
+                return Some(f64::from(bytes) * 8e6 / span as f64);
+            }
+            bytes += u32::from(*size);
+        }
+        None
+    }
+
     /// Bits per second that passed, if it was busy long enough to tell: in all of that time, or lately if that is less, for the
     /// line may just have become thinner.
     pub(super) fn rate(&self) -> Option<f64> {
@@ -79,6 +95,19 @@ mod tests {
             busy.add(arrived - 2 * apart, arrived, 1_250);
         }
         from + count * apart
+    }
+
+    #[test]
+    fn what_arrives_behind_one_another_lately_tells_of_the_line_as_it_is_now() {
+        let mut busy = Busy::default();
+        let at = behind_one_another(&mut busy, 0, 40, 2_500);
+        assert_eq!(busy.lately(), Some(4e6));
+        let at = behind_one_another(&mut busy, at, 2, 25_000);
+        assert!(busy.lately() > Some(0.5e6), "some of it is of before");
+        behind_one_another(&mut busy, at, 2, 25_000);
+        assert_eq!(busy.lately(), Some(0.4e6));
+        busy.add(900_000, 901_000, 1_250);
+        assert_eq!(busy.lately(), None, "the queue was empty");
     }
 
     #[test]

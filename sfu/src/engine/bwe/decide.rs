@@ -6,6 +6,8 @@ use super::{
 
 /// While a queue stands, what arrived over so long is what the line takes; older arrivals only tell of another line.
 const ACKED_SPAN_QUEUED: Micros = 200_000;
+/// What arrived packet behind packet lately is less by this factor than what arrived in all of that time: the line has just become thinner.
+const OTHER_LINE: f64 = 2.0;
 /// A wait beyond this stands in the way of a conversation: the rate goes down whatever the trend says.
 pub(super) const WAIT_MAX: Micros = 120_000;
 /// A wait above [`WAIT_GROW_MAX`] is a standing queue after so long and a response time.
@@ -46,9 +48,10 @@ impl Estimator {
         let own = wait < WAIT_PROBED && self.probes.disturbs(at, self.response());
         let stands = self.stands(at, wait, trend);
         let trends = trend == Trend::Growing && wait >= WAIT_GROWS && !own;
-        let rises = wait > WAIT_RISING && wait > self.waited + RISE;
+        let lately = self.delay.queue.wait_lately();
+        let rises = lately > WAIT_RISING && (lately > self.waited + RISE || self.thinner(acked).is_some());
         let grows = !self.planned && (trends || rises);
-        self.waited = wait;
+        self.waited = lately;
         self.congested = grows || stands || loss.congestion;
         if self.congested {
             self.back_off(at, acked, wait);
@@ -70,6 +73,9 @@ impl Estimator {
     /// that is more than the target, or less was sent than may be, it is the queue of one burst, or of others: the target goes
     /// down by its share, once in a response time.
     fn back_off(&mut self, at: Micros, acked: f64, wait: Micros) {
+        if let Some(lately) = self.thinner(acked) {
+            return self.rate.back_off(at, lately, wait);
+        }
         let is_limited = self.limited.is_some_and(|since| at - since > LIMITED_LONG);
         let target = self.rate.target();
         let shown = if (is_limited || self.planned) && wait <= WAIT_MAX {
@@ -86,6 +92,12 @@ impl Estimator {
         }
         self.softened = Some(at);
         self.rate.back_off(at, takes, wait);
+    }
+
+    /// What the line takes now, if that is far less than what arrived in the time that the rate is taken over: that time began on another line.
+    fn thinner(&self, acked: f64) -> Option<f64> {
+        let lately = self.delay.busy_lately().filter(|_| !self.planned);
+        lately.filter(|lately| lately * OTHER_LINE < acked)
     }
 
     /// Does a queue stand that does not grow? What is sent is just what the line takes, with a queue before it: no trend

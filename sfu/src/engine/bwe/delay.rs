@@ -144,6 +144,11 @@ impl Delay {
         self.busy.rate()
     }
 
+    /// The same lately, bits per second.
+    pub(super) fn busy_lately(&self) -> Option<f64> {
+        self.busy.lately()
+    }
+
     pub(super) fn trend(&self) -> Trend {
         self.detector.trend
     }

@@ -89,7 +89,7 @@ pub struct EstimatorState {
     pub acked: Option<Bitrate>,
     /// Share of packets lost in the last second, 0 to 1.
     pub loss: f64,
-    /// How long packets wait in the queue of the line.
+    /// See [`Estimator::wait`].
     pub wait: Duration,
     /// What that wait does.
     pub trend: Trend,
@@ -309,6 +309,16 @@ impl Estimator {
         self.congested && self.told.is_some_and(|told| self.at - told < self.patience())
     }
 
+    /// How long packets wait in the queue of the line.
+    pub fn wait(&self) -> Duration {
+        Duration::from_micros(self.delay.queue.wait().unsigned_abs())
+    }
+
+    /// The same on a thin line, where it takes long to be sure: of the last few packets.
+    pub fn wait_lately(&self) -> Duration {
+        Duration::from_micros(self.delay.queue.wait_lately().unsigned_abs())
+    }
+
     /// The line was seen full not far above the target: the target is what it takes.
     pub fn knows_limit(&self) -> bool {
         self.rate.is_near()
@@ -332,7 +342,7 @@ impl Estimator {
             target: self.target(),
             acked: self.acked.rate(ACKED_SPAN).map(|rate| Bitrate::bps(rate as u64)),
             loss: verdict.share,
-            wait: Duration::from_micros(self.delay.queue.wait().unsigned_abs()),
+            wait: self.wait(),
             trend: self.delay.trend(),
             slope: self.delay.slope(),
             is_congested: self.is_congested(),

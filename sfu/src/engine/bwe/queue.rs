@@ -9,6 +9,9 @@ const BASE_SPAN: Micros = 5_000_000;
 const BASES: usize = 4;
 /// Waits that the queue is judged by: the least of them, so that jitter of single packets is no queue.
 const RECENT: usize = 6;
+/// See [`Queue::wait_lately`]: six packets of a line of 350 kb/s are 150 ms.
+const LATELY: Micros = 60_000;
+const LATELY_MIN: usize = 3;
 /// Waits beyond it are told as it: nothing changes in what they lead to.
 const WAIT_MAX: Micros = 10_000_000;
 
@@ -18,7 +21,8 @@ pub(super) struct Queue {
     /// Least delay of each span, the newest first.
     bases: [Option<Micros>; BASES],
     span_began: Micros,
-    recent: [Micros; RECENT],
+    /// (arrived, wait), the next place first.
+    recent: [(Micros, Micros); RECENT],
     next: usize,
     last: Option<Micros>,
 }
@@ -28,7 +32,7 @@ impl Queue {
         Self {
             bases: [None; BASES],
             span_began: 0,
-            recent: [0; RECENT],
+            recent: [(0, 0); RECENT],
             next: 0,
             last: None,
         }
@@ -50,24 +54,52 @@ impl Queue {
         }
         self.bases[0] = Some(self.bases[0].map_or(delay, |base| base.min(delay)));
         let base = self.base().unwrap_or(delay);
-        self.recent[self.next] = (delay - base).clamp(0, WAIT_MAX);
+        self.recent[self.next] = (sent + delay, (delay - base).clamp(0, WAIT_MAX));
         self.next = (self.next + 1) % RECENT;
     }
 
     /// How long the last packets waited at least.
     pub(super) fn wait(&self) -> Micros {
-        self.recent.iter().copied().min().unwrap_or(0)
+        self.recent.iter().map(|(_, wait)| *wait).min().unwrap_or(0)
+    }
+
+    /// The same on a thin line, where six packets take long: of those that arrived in the last [`LATELY`], and no fewer than [`LATELY_MIN`].
+    pub(super) fn wait_lately(&self) -> Micros {
+        let newest = |back: usize| self.recent[(self.next + RECENT - 1 - back) % RECENT];
+        let (last, _) = newest(0);
+        let lately = |back: &usize| *back < LATELY_MIN || last - newest(*back).0 <= LATELY;
+        (0..RECENT)
+            .filter(lately)
+            .map(|back| newest(back).1)
+            .min()
+            .unwrap_or(0)
     }
 
     /// The wait of now is that of an empty queue: it did not answer to a lower rate, so the path is longer than it was.
     pub(super) fn rebase(&mut self) {
         self.bases = [None; BASES];
         self.bases[0] = self.last;
-        self.recent = [0; RECENT];
+        self.recent = [(0, 0); RECENT];
     }
 
     /// Delay of an empty queue.
     pub(super) fn base(&self) -> Option<Micros> {
         self.bases.iter().flatten().copied().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_thin_line_a_queue_is_felt_after_three_packets_and_jitter_of_single_ones_is_none() {
+        let mut queue = Queue::new();
+        (0..10).for_each(|step| queue.add(step * 10_000, 20_000));
+        // Sent within a moment, one arrives in 25 ms.
+        (1..=4).for_each(|step| queue.add(100_000, 20_000 + step * 25_000));
+        assert_eq!((queue.wait(), queue.wait_lately()), (0, 50_000));
+        (0..3).for_each(|step| queue.add(300_000 + step * 5_000, 20_000 + step % 2 * 30_000));
+        assert_eq!((queue.wait(), queue.wait_lately()), (0, 0));
     }
 }

@@ -26,6 +26,10 @@ const STEP_MIN: f64 = 6_000.0;
 const SEEN: f64 = 1.5;
 /// Up to this it always may, bits per second: three voices. Who gets one voice because there is no more would never get more.
 const SEEN_LEAST: f64 = 200e3;
+/// Nor, near what the line is known to take and while less arrives than that (bits a second, of all that share the line), above this multiple:
+/// there the next layer is large beside what the line takes, and would try it with a key frame. A probe tries it with a tenth of that.
+const THIN: f64 = 400e3;
+const SEEN_THIN: f64 = 1.15;
 /// The rate grows at most by this multiple in a response time.
 const STRIDE: f64 = 1.7;
 /// Share of what the line is known to take that a probe may claim which filled it.
@@ -107,8 +111,12 @@ impl Rate {
         let step = step / self.sharers;
         let growth = if self.is_near() { GROWTH_NEAR } else { GROWTH };
         let wanted = self.target + passed * step.max(self.target * growth);
-        let seen = (acked * SEEN).max(SEEN_LEAST);
-        self.raise(wanted.min(seen));
+        let above = if acked * self.sharers < THIN && self.is_near() {
+            SEEN_THIN
+        } else {
+            SEEN
+        };
+        self.raise(wanted.min((acked * above).max(SEEN_LEAST)));
     }
 
     /// A probe showed that so much passes. It is taken in strides: others may have probed the same line at the same time,
@@ -179,5 +187,28 @@ impl Rate {
     /// Not below that.
     pub(super) fn raise(&mut self, bound: f64) {
         self.target = self.target.max(bound).clamp(RATE_MIN, RATE_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_what_a_thin_line_takes_growth_ends_close_above_what_arrives() {
+        let grown = |start: f64, full: Option<f64>, acked: f64| {
+            let mut rate = Rate::new(start);
+            full.into_iter().for_each(|full| rate.back_off(0, full, 0));
+            (1..600).for_each(|step| rate.grow(step * 100_000, acked, 200_000, true));
+            rate.target() / acked
+        };
+        let table = [
+            (grown(300e3, Some(300e3), 250e3), SEEN_THIN, "it was seen full"),
+            (grown(300e3, None, 250e3), SEEN, "nobody knows what it takes"),
+            (grown(3e6, Some(3e6), 2.5e6), SEEN, "it is not thin"),
+        ];
+        for (multiple, expected, why) in table {
+            assert!((multiple - expected).abs() < 0.01, "{multiple}: {why}");
+        }
     }
 }

@@ -233,10 +233,16 @@ impl Endpoint {
         stats: &mut RoomStats,
         out: &mut Vec<Forward>,
     ) -> Offered {
-        let full = id.kind == MediaKind::Video && self.way.is_full(); // voices never wait
-        // A layer that is left for want of room would only fill the queue that the lower one has to wait in.
-        let leaves = self.slot(id).is_some_and(|slot| slot.leaves(packet.of));
-        let full = full || leaves && self.way.is_queueing();
+        let Some(slot) = self.slot(id) else {
+            return Offered::Foreign;
+        };
+        let queueing = id.kind == MediaKind::Video && self.way.is_queueing();
+        let full = match id.kind {
+            MediaKind::Audio => false, // voices never wait
+            MediaKind::Video if queueing && slot.lowers_with(packet) => self.way.is_full_without(slot.ssrc),
+            // A layer that is left for want of room would only fill the queue that the lower one has to wait in.
+            MediaKind::Video => self.way.is_full() || slot.leaves(packet.of) && queueing,
+        };
         let Some(slot) = self.slot_mut(id) else {
             return Offered::Foreign;
         };
@@ -250,6 +256,11 @@ impl Endpoint {
             Offered::Switched(numbered) => {
                 slot.report_due = true;
                 let told = slot.tell(&numbered);
+                if slot.is_lowered() && queueing {
+                    // The key frame takes the decoder past what waits, and would have to wait behind it.
+                    let ssrc = slot.ssrc;
+                    stats.dropped.queue += self.way.forget(ssrc) as u64;
+                }
                 self.reports_due = true;
                 if let Some((source, time)) = told {
                     self.tell(SlotChange {

@@ -189,10 +189,9 @@ impl Room {
         };
         endpoint.outbound.handle_loss(now);
         // The key frame takes the decoder past it; what little the way carries is for what comes behind that.
-        if is_full
-            && endpoint
-                .slot(slot)
-                .is_some_and(|slot| slot.is_past(packet.sequence))
+        if endpoint
+            .slot(slot)
+            .is_some_and(|slot| slot.is_past(packet.sequence, is_full))
         {
             return refused.past += 1;
         }

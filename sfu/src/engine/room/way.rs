@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::{
     bottleneck::Waits,
     bwe::{Estimator, EstimatorState, PathLoss, Probe, ProbeId, Sent},
+    id::Ssrc,
     pacer::{Class, Headroom, Pacer},
     packet::{Forward, Purpose, soonest},
     units::Bitrate,
@@ -61,6 +62,8 @@ const PADDING: u8 = 255;
 const PROBE_TIME: Duration = Duration::from_millis(200);
 /// A wait that is more than jitter.
 const QUEUEING: Duration = Duration::from_millis(40);
+/// A wait that is more than one picture sent a little too fast.
+const QUEUE_LONG: Duration = Duration::from_millis(60);
 /// Padding goes out so often.
 const PROBE_TURN: Duration = Duration::from_millis(1);
 
@@ -106,14 +109,24 @@ impl Way {
         Some(self.depart(now, forward, bytes))
     }
 
+    /// What waits of a stream is not wanted any more: how many packets that was.
+    pub(super) fn forget(&mut self, stream: Ssrc) -> usize {
+        self.pacer.forget(stream.0)
+    }
+
     /// A picture that begins now would wait too long.
     pub(super) fn is_full(&self) -> bool {
         self.pacer.is_full()
     }
 
+    /// The same if what waits of that stream were not there.
+    pub(super) fn is_full_without(&self, stream: Ssrc) -> bool {
+        self.pacer.is_full_without(stream.0)
+    }
+
     /// A queue grows or stands on the way, or here before it.
     pub(super) fn is_congested(&self) -> bool {
-        self.estimator.is_congested() || !self.pacer.is_empty()
+        self.is_queueing() || !self.pacer.is_empty()
     }
 
     /// Packets wait on the way.
@@ -123,7 +136,7 @@ impl Way {
 
     /// The same by what was measured alone, whatever losses pass for.
     pub(super) fn is_waiting(&self) -> bool {
-        self.estimator.state().wait > QUEUEING
+        self.estimator.wait() > QUEUEING
     }
 
     /// So many packets with so many bytes of payload may go together: none of them finds the queue full.
@@ -186,7 +199,7 @@ impl Way {
         statuses: usize,
     ) -> usize {
         let read = self.estimator.handle_feedback(now, feedback, statuses);
-        self.waits.add(age, self.estimator.state().wait);
+        self.waits.add(age, self.estimator.wait());
         read
     }
 
@@ -230,6 +243,7 @@ impl Way {
     pub(super) fn follow_estimate(&mut self, now: Instant) -> Bitrate {
         let target = self.estimator.target();
         let headroom = match (self.estimator.knows_limit(), self.estimator.is_long()) {
+            (_, false) if self.estimator.wait_lately() > QUEUE_LONG => Headroom::Queued,
             (false, _) => Headroom::Usual,
             (true, false) => Headroom::Full,
             (true, true) => Headroom::FullLong,
