@@ -53,7 +53,6 @@ struct Frame {
     is_cut: bool,
     /// The packet behind it belongs to the same frame or is not there yet.
     is_open: bool,
-    came: Instant,
 }
 
 /// Decoded frames that are remembered, more than any frame refers back.
@@ -128,7 +127,7 @@ impl Assembler {
     fn frame_at(&self, start: u64) -> Option<Frame> {
         let mut run = self.packets.range(start..);
         let (_, &first) = run.next()?;
-        let (mut end, mut came, mut last) = (start, first.came, first);
+        let (mut end, mut last) = (start, first);
         let (mut is_cut, mut is_open) = (false, true);
         loop {
             if last.marker {
@@ -142,7 +141,6 @@ impl Assembler {
                         break;
                     }
                     end = number;
-                    came = came.max(packet.came);
                     last = *packet;
                 }
                 _ => break,
@@ -157,17 +155,15 @@ impl Assembler {
             is_whole,
             is_cut,
             is_open,
-            came,
         })
     }
 
     fn ready_behind(&self, now: Instant, start: u64) -> Option<Frame> {
-        let hold = self.timing.hold(self.least_delay);
         let mut at = start;
         loop {
             let frame = self.frame_at(at)?;
-            let waited = now.saturating_duration_since(frame.came) >= hold;
-            if at > start && frame.is_whole && waited && self.is_decodable(&frame.first) {
+            let is_due = || self.timing.is_due(now, frame.first.timestamp, self.least_delay);
+            if at > start && frame.is_whole && is_due() && self.is_decodable(&frame.first) {
                 return Some(frame);
             }
             at = *self.packets.range(frame.end + 1..).next()?.0;
@@ -335,6 +331,13 @@ impl Timing {
     fn hold(&self, least_delay: Duration) -> Duration {
         let spread = Duration::from_micros(self.spread as u64);
         spread.clamp(HOLD_MIN, HOLD_MAX).max(least_delay)
+    }
+
+    /// The time to show a frame has come: one that is late already waits no more for what is missing before it.
+    fn is_due(&self, now: Instant, timestamp: u32, least_delay: Duration) -> bool {
+        let hold = self.hold(least_delay).as_micros() as i64;
+        self.offset(now, timestamp)
+            .is_none_or(|offset| offset >= self.least + hold)
     }
 
     /// When a frame that could be decoded at `now` is shown.

@@ -9,8 +9,6 @@ use testkit::{
 /// Figures that do not reach their goal yet, each with a bound that it must not get worse than. `make sim-report` says `short` for
 /// them. Seeds replay exactly, so the bounds are what these seeds give today and little more. Whoever makes one better takes its line away or draws the bound in.
 const SHORT: &[(&str, Goal)] = &[
-    ("queue from 2 s after the squeeze, ms", Goal::AtMost(172.0)),
-    ("first lower layer, s", Goal::AtMost(1.15)),
     ("layer changes", Goal::AtMost(9.0)),
     ("share of the line used for 60 s, %", Goal::AtLeast(80.0)),
     ("shortfalls that name anything but the node", Goal::AtMost(1.0)),

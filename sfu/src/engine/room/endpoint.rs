@@ -236,12 +236,13 @@ impl Endpoint {
         let Some(slot) = self.slot(id) else {
             return Offered::Foreign;
         };
-        let queueing = id.kind == MediaKind::Video && self.way.is_queueing();
         let full = match id.kind {
             MediaKind::Audio => false, // voices never wait
-            MediaKind::Video if queueing && slot.lowers_with(packet) => self.way.is_full_without(slot.ssrc),
+            MediaKind::Video if slot.lowers_with(packet) && self.way.is_queueing() => {
+                self.way.is_full_without(slot.ssrc)
+            }
             // A layer that is left for want of room would only fill the queue that the lower one has to wait in.
-            MediaKind::Video => self.way.is_full() || slot.leaves(packet.of) && queueing,
+            MediaKind::Video => self.way.is_full() || slot.leaves(packet.of) && self.way.is_queueing(),
         };
         let Some(slot) = self.slot_mut(id) else {
             return Offered::Foreign;
@@ -256,9 +257,9 @@ impl Endpoint {
             Offered::Switched(numbered) => {
                 slot.report_due = true;
                 let told = slot.tell(&numbered);
-                if slot.is_lowered() && queueing {
+                let (lowered, ssrc) = (slot.is_lowered(), slot.ssrc);
+                if lowered && self.way.is_queueing() {
                     // The key frame takes the decoder past what waits, and would have to wait behind it.
-                    let ssrc = slot.ssrc;
                     stats.dropped.queue += self.way.forget(ssrc) as u64;
                 }
                 self.reports_due = true;
