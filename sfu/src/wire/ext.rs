@@ -5,7 +5,6 @@
 //! [`write_header`]: super::rtp::write_header
 
 pub mod dependency_descriptor;
-pub mod layers_allocation;
 
 use super::be;
 

@@ -1,8 +1,8 @@
-//! Any bytes as a dependency descriptor after another, and as a layers allocation.
+//! Any bytes as a dependency descriptor after another.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sfu::wire::ext::{dependency_descriptor, layers_allocation::LayersAllocation};
+use sfu::wire::ext::dependency_descriptor;
 
 fuzz_target!(|values: (&[u8], &[u8])| {
     let (first, second) = values;
@@ -13,5 +13,4 @@ fuzz_target!(|values: (&[u8], &[u8])| {
         let (again, _) = dependency_descriptor::read(&patched, structure.as_ref()).expect("as before");
         assert_eq!((again.frame_number, again.references), (7, frame.references));
     }
-    let _ = LayersAllocation::read(first);
 });
