@@ -1,4 +1,4 @@
-//! How busy the shard's thread is.
+//! How busy the shard's thread is, and what rooms are told of it.
 
 use std::time::{Duration, Instant};
 
@@ -79,19 +79,12 @@ impl Shard {
     /// Once a second rooms are told of a load that they should do something about, or have.
     pub(super) fn mind_load(&mut self, now: Instant) {
         let Some(busy) = self.load.look(now) else { return };
-        let is_minding = |room: &RoomKey| {
-            self.rooms
-                .get(room)
-                .is_some_and(|entry| entry.room.overload().is_some())
-        };
-        let rooms: Vec<RoomKey> = self
-            .rooms
-            .keys()
-            .copied()
-            .filter(|room| busy >= TELLING || is_minding(room))
-            .collect();
+        let rooms: Vec<RoomKey> = self.rooms.keys().copied().collect();
         for key in rooms {
             let before = self.rooms.get(&key).and_then(|entry| entry.room.overload());
+            if busy < TELLING && before.is_none() {
+                continue;
+            }
             self.tell_room(key, |room| room.handle(now, Input::Busy(busy)));
             let Some(entry) = self.rooms.get(&key) else {
                 continue;

@@ -121,6 +121,7 @@ pub struct Picture {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SlotMemory {
     pub(super) demand: Demand,
+    /// Since when the demand is that one.
     pub(super) wanted_since: Instant,
     /// What was reached, layers that are still to come included.
     pub(super) reached: Level,
