@@ -83,7 +83,12 @@ pub struct Row {
     pub worst_seed: u64,
     /// Every seed met the goal.
     pub held: bool,
+    /// Seeds that did not, the farthest from it first.
+    pub missed: Vec<u64>,
 }
+
+/// So many seeds that missed a goal are named in the table.
+const NAMED_MAX: usize = 8;
 
 impl Scenario {
     /// Plays it with each seed, several at a time.
@@ -126,13 +131,20 @@ impl Scenario {
         let of_worst = |(_, figure): &&(u64, f64)| *figure == worst || figure.is_nan();
         let mut sorted: Vec<f64> = figures.iter().map(|(_, figure)| *figure).collect();
         sorted.sort_by(f64::total_cmp);
+        let mut missed: Vec<(u64, f64)> = figures.clone();
+        missed.retain(|(_, figure)| !goal.is_met(*figure));
+        missed.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        if matches!(goal, Goal::AtMost(_)) {
+            missed.reverse();
+        }
         Row {
             measure: place,
             seeds: results.len(),
             median: sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN),
             worst,
             worst_seed: figures.iter().find(of_worst).map_or(0, |(seed, _)| *seed),
-            held: !figures.is_empty() && figures.iter().all(|(_, figure)| goal.is_met(*figure)),
+            held: !figures.is_empty() && missed.is_empty(),
+            missed: missed.into_iter().map(|(seed, _)| seed).collect(),
         }
     }
 
@@ -145,7 +157,7 @@ impl Scenario {
                 Goal::AtLeast(figure) => format!(">= {}", number(figure)),
                 Goal::AtMost(figure) => format!("<= {}", number(figure)),
             };
-            let verdict = if row.held { "held" } else { "short" };
+            let verdict = row.verdict();
             let (median, worst) = (number(row.median), number(row.worst));
             let _ = writeln!(
                 out,
@@ -169,6 +181,22 @@ impl Scenario {
             number(row.median),
             measure.goal
         ))
+    }
+}
+
+impl Row {
+    /// `held`, or `short` with how many seeds missed the goal, and which to replay.
+    fn verdict(&self) -> String {
+        if self.held {
+            return String::from("held");
+        }
+        let seeds: Vec<String> = self
+            .missed
+            .iter()
+            .take(NAMED_MAX)
+            .map(u64::to_string)
+            .collect();
+        format!("short  {} of {}: seeds {}", self.missed.len(), self.seeds, seeds.join(" "))
     }
 }
 
@@ -206,6 +234,8 @@ mod tests {
         assert!(!rows[0].held && rows[1].held);
         assert_eq!((rows[0].median, rows[0].worst, rows[0].worst_seed), (2.0, 3.0, 3));
         assert_eq!((rows[1].worst, rows[1].worst_seed), (2.0, 1));
+        let table = scenario.table(&scenario.play(&[1, 5, 4, 2]));
+        assert!(table.contains("short  2 of 4: seeds 5 4\n"), "{table}");
         let text = scenario.shortfall(&rows).expect("the first is short");
         assert!(text.contains("the seed was 3 with seed 3"), "{text}");
         assert!(scenario.play(&[1]).iter().all(|row| row.held));
