@@ -16,6 +16,10 @@ use crate::encoder::{DESCRIPTOR_BYTES, FRAME_HEADER_BYTES, Outgoing, STAMP_BYTES
 const PAYLOAD_MAX: usize = 1_100;
 /// A key frame is so many times as large as another.
 const KEY_FRAME_FACTOR: f64 = 5.0;
+/// ... but never more than this of its rate, seconds, or than three of the others where that is more: libwebrtc bounds what its VP8 encoder may spend on one (half of its
+/// rate control's buffer of 600 ms).
+const KEY_FRAME_TIME: f64 = 0.3;
+const KEY_FRAME_LEAST: f64 = 3.0;
 /// From the order to send a layer to its first frame: browsers set up an encoder.
 const START_TIME: Duration = Duration::from_millis(100);
 /// A layer that its own path stopped begins again only where so much more than its least fits, so that it does not flap.
@@ -316,7 +320,8 @@ impl Layer {
 
     /// Bytes of a frame: what the rate allows, by temporal layer, with chance; what a key frame took too much is saved by those after it.
     fn size(&mut self, stamp: Stamp, camera_fps: u8, temporal: bool, noise: f64) -> usize {
-        let mean = self.rate.as_bps() as f64 / 8.0 / self.fps(camera_fps);
+        let fps = self.fps(camera_fps);
+        let mean = self.rate.as_bps() as f64 / 8.0 / fps;
         let share = if temporal {
             TEMPORAL_SHARE[usize::from(stamp.temporal)]
         } else {
@@ -324,7 +329,8 @@ impl Layer {
         };
         let planned = mean * share;
         let size = if stamp.key {
-            mean * KEY_FRAME_FACTOR * noise.min(1.1)
+            let most = (KEY_FRAME_TIME * fps).max(KEY_FRAME_LEAST);
+            mean * KEY_FRAME_FACTOR.min(most) * noise.min(1.1)
         } else {
             (planned * noise - self.debt.min(planned * 0.3)).max(planned * 0.3)
         };

@@ -190,13 +190,13 @@ impl Row {
         if self.held {
             return String::from("held");
         }
-        let seeds: Vec<String> = self
-            .missed
-            .iter()
-            .take(NAMED_MAX)
-            .map(u64::to_string)
-            .collect();
-        format!("short  {} of {}: seeds {}", self.missed.len(), self.seeds, seeds.join(" "))
+        let seeds: Vec<String> = self.missed.iter().take(NAMED_MAX).map(u64::to_string).collect();
+        format!(
+            "short  {} of {}: seeds {}",
+            self.missed.len(),
+            self.seeds,
+            seeds.join(" ")
+        )
     }
 }
 

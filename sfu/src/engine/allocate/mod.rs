@@ -15,6 +15,7 @@ mod answer;
 mod beyond;
 mod claims;
 mod due;
+mod hold;
 mod ladder;
 mod outcome;
 mod pictures;
@@ -40,7 +41,7 @@ use self::{
     ladder::{Ladder, Step, height, range, shares},
     pictures::{Ladders, Pictures, Rules},
     up::{Orders, Uplinks},
-    voices::Hall,
+    voices::{Before, Hall},
 };
 use super::{id::SourceKind, units::Bitrate};
 use crate::control::LayerOrder;
@@ -85,7 +86,7 @@ pub fn allocate(problem: &Problem<'_>, previous: &Allocation) -> Allocation {
     uplinks.keep_given(&pictures, &ladders);
     for at in 0..hall.desks.len() {
         hall.give_redundancy(at, Loss::Queueing, previous);
-        hall.give_third(at, previous);
+        hall.give_third(at, Before::Nothing, previous);
     }
     Answer {
         now,

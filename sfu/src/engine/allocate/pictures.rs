@@ -9,6 +9,7 @@ use super::{
         units::Bitrate,
     },
     due::{Due, round},
+    hold::{BEGINS_ANEW_FITS, FITS, HOLD, HOLD_MAX, HOLD_UNSEEN, remembered},
     ladder::{Ladder, Rung, layer_for, temporal_for},
     outcome::{Allocation, Hold, Level, SlotGrant, SlotMemory},
     problem::{Demand, Kind, LAYERS_MAX, Problem, Source},
@@ -190,26 +191,6 @@ impl Ladders {
         ladders.get(usize::from(temporal_for(item.demand.fps)))
     }
 }
-
-/// After a step down no raise for so long.
-pub(super) const HOLD: Duration = Duration::from_secs(3);
-/// After a layer was asked for and found too large before it came.
-pub(super) const HOLD_UNSEEN: Duration = Duration::from_millis(500);
-/// A picture is not seen before: what is taken from one that was wanted a shorter time ago is no step down.
-pub(super) const BEGINS: Duration = Duration::from_millis(500);
-/// A step down so soon after a raise means that the raise was wrong: the next one waits twice as long.
-pub(super) const RAISE_PROVES_ITSELF: Duration = Duration::from_secs(30);
-/// No raise waits longer.
-pub(super) const HOLD_MAX: Duration = Duration::from_secs(24);
-/// A way that carries so much of what it did at the step down waits no longer than [`HOLD`].
-const WIDE_PERCENT: u64 = 250;
-/// No raise waits any longer that fitted, with room to spare, for so long without a break.
-const FITS: Duration = Duration::from_secs(6);
-/// Nor does one begin anew that was away for want of room, and is not the most important of its receiver, before it fitted for so long: a
-/// way that grows has another use for what is free in that moment.
-const BEGINS_ANEW_FITS: Duration = Duration::from_secs(2);
-/// For so long an aim is kept without room to spare although what is reached stays below it.
-pub(super) const AIM_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Item<'_> {
     /// What it wants and what caps that.
@@ -401,7 +382,7 @@ impl Item<'_> {
         });
         let hold = match for_want_of_room {
             Some(_) if given == Level::NOTHING && former.is_unseen(now) => None,
-            Some(because) if given < former.given => Some(former.lowered(now, because, self.estimate)),
+            Some(because) if given < former.given => Some(former.lowered(now, because, self.estimate, given)),
             // Only a layer that was still to come is given up: nobody saw a step down.
             Some(because) if reached < former.reached => Some(Hold {
                 from: now,
@@ -433,67 +414,4 @@ impl Item<'_> {
             ..fresh
         }
     }
-}
-
-impl SlotMemory {
-    /// Nothing of it was seen yet: it is wanted since a moment.
-    fn is_unseen(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.wanted_since) < BEGINS
-    }
-
-    /// Missed for so long that the aim has to come down.
-    fn is_impatient(&self, now: Instant) -> bool {
-        self.missed_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= AIM_PATIENCE)
-    }
-
-    fn entitlement(&self, now: Instant) -> Level {
-        if self.is_impatient(now) {
-            self.reached
-        } else {
-            self.entitled
-        }
-    }
-
-    fn lowered(&self, now: Instant, because: Shortfall, estimate: u64) -> Hold {
-        let too_soon = self
-            .raised_at
-            .is_some_and(|raised| now.saturating_duration_since(raised) < RAISE_PROVES_ITSELF);
-        let length = match self.hold {
-            Some(hold) if too_soon => (hold.length * 2).min(HOLD_MAX),
-            _ => HOLD,
-        };
-        Hold {
-            from: now,
-            length,
-            because,
-            level: self.given,
-            estimate,
-        }
-    }
-}
-
-impl Hold {
-    /// A way that carries much more than at the step down is another one.
-    fn is_wide(&self, estimate: u64) -> bool {
-        estimate / 100 >= self.estimate / 10_000 * WIDE_PERCENT
-    }
-
-    fn length_over(&self, estimate: u64) -> Duration {
-        if self.is_wide(estimate) && self.because.line.is_none() {
-            self.length.min(HOLD)
-        } else {
-            self.length
-        }
-    }
-}
-
-/// What is remembered of a slot, if it wants the same as before. Slots keep their places most of the time.
-fn remembered<'a>(former: &'a [SlotGrant], place: usize, demand: &Demand) -> Option<&'a SlotMemory> {
-    let same = |grant: &&SlotGrant| grant.memory.demand == *demand;
-    former
-        .get(place)
-        .filter(same)
-        .or_else(|| former.iter().find(same))
-        .map(|grant| &grant.memory)
 }

@@ -14,7 +14,7 @@ use super::{
     pictures::{Ladders, Pictures},
     problem::{Kind, LAYERS_MAX, Problem, Sender, Source},
     voices::Hall,
-    ways::{Lines, MARGIN_PERCENT, line_shortfall},
+    ways::{Lines, line_shortfall},
     wish::Wish,
 };
 use crate::control::LayerOrder;
@@ -31,8 +31,9 @@ const GRAIN: u64 = 10_000;
 const HEADERS_PERCENT: u64 = 106;
 /// What arrives above this share of what was ordered comes from a sender that does not do as it is told, in percent.
 const OBEYED_PERCENT: u64 = 130;
-/// A bitrate that is to grow by less than this stays, in percent. One that is too great for somebody never does.
-const SAME_PERCENT: u64 = MARGIN_PERCENT - 100;
+/// A bitrate that is to grow by less than this stays, in percent. One that is too great for somebody never does: so what is ordered lies below what the
+/// least of recent estimates allowed, by up to that much.
+const SAME_PERCENT: u64 = 5;
 
 /// One source while things are given out.
 #[derive(Debug, Clone, Copy)]
@@ -157,7 +158,9 @@ impl<'a> Uplinks<'a> {
             let Some(layer) = item.reached(ladders).layer() else {
                 continue;
             };
-            let room = share(item.desk).min(hall.desks[item.desk].purse.spare());
+            let desk = &hall.desks[item.desk];
+            let third = desk.third_wanted().unwrap_or(0);
+            let room = share(item.desk).min(desk.purse.spare().saturating_sub(third));
             let takes = item.rate(ladder).saturating_add(room) / HEADERS_PERCENT * 100;
             let feed = &mut self.feeds[source];
             let usual = feed.together(layer.into(), |feed, layer| feed.range(layer).usual);

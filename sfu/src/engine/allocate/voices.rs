@@ -57,6 +57,7 @@ impl<'a> Hall<'a> {
         }
         for &at in &order {
             hall.give_redundancy(at, Loss::Random, previous);
+            hall.give_third(at, Before::Pictures, previous);
         }
         hall
     }
@@ -78,23 +79,32 @@ impl<'a> Hall<'a> {
         }
     }
 
-    /// A third copy where losses are heavy, of what everything else left over.
-    pub(super) fn give_third(&mut self, at: usize, previous: &Allocation) {
+    /// A third copy where losses are heavy: before any picture as long as half of the way is left for them, else of what everything else left
+    /// over. It comes and goes without a key frame.
+    pub(super) fn give_third(&mut self, at: usize, before: Before, previous: &Allocation) {
         let desk = &mut self.desks[at];
-        let wanted = desk.receiver.third && desk.redundancy && desk.receiver.loss == Loss::Random;
-        let Some(two) = desk.receiver.redundancy.filter(|_| wanted) else {
+        let Some(more) = desk.third_wanted() else {
             return;
         };
+        if before == Before::Pictures && !desk.purse.leaves_half(more) {
+            return;
+        }
         let had = previous
             .receiver(desk.receiver.endpoint)
             .is_some_and(|former| former.third);
-        let room = if had { Room::Just } else { Room::Spare };
-        let more = third_of(two).as_bps().saturating_mul(desk.voices.into());
+        let room = if had { Room::Just } else { Room::Near };
         if desk.purse.refusal(&self.lines, more, room).is_none() {
             desk.purse.take(&mut self.lines, more);
             desk.third = true;
         }
     }
+}
+
+/// When something is given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    Pictures,
+    Nothing,
 }
 
 /// What a third copy adds to what two take.
@@ -122,6 +132,14 @@ impl<'a> Desk<'a> {
             narrow: receiver.estimate.is_some_and(|estimate| estimate.as_bps() < edge),
             shortfall: None,
         }
+    }
+
+    /// What a third copy of its voices takes, where losses are heavy and it has two.
+    pub(super) fn third_wanted(&self) -> Option<u64> {
+        let wanted =
+            self.receiver.third && self.redundancy && !self.third && self.receiver.loss == Loss::Random;
+        let two = self.receiver.redundancy.filter(|_| wanted)?;
+        Some(third_of(two).as_bps().saturating_mul(self.voices.into()))
     }
 
     /// What its voices take.

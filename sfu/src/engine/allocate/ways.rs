@@ -173,6 +173,11 @@ impl<'a> Purse<'a> {
         lines.take(self.lines, more);
     }
 
+    /// With so much more, half of its own way is still there.
+    pub(super) fn leaves_half(&self, more: u64) -> bool {
+        self.used.saturating_add(more) <= self.estimate / 2
+    }
+
     /// What more its own way would take and leave a tenth.
     pub(super) fn spare(&self) -> u64 {
         (self.estimate / NEAR_PERCENT * 100)

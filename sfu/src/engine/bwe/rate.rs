@@ -3,8 +3,9 @@
 
 use super::{Micros, RATE_MAX, RATE_MIN};
 
-/// Share of the acknowledged rate that is kept when a queue grows (§5.5 β): low enough to drain it.
-const BACKOFF: f64 = 0.85;
+/// Share of the acknowledged rate that is kept when a queue grows (§5.5 β, there 0.85): what is sent leaves a tenth of the target free
+/// (`docs/allocation.md`), so at 0.9 a fifth of the line drains it.
+const BACKOFF: f64 = 0.9;
 /// A longer wait is drained faster: each second of it takes a whole from the share, so that it is gone in about one.
 const DRAIN_FROM: Micros = 60_000;
 const DRAIN_OVER: f64 = 1e6;
@@ -30,10 +31,12 @@ const SEEN_LEAST: f64 = 200e3;
 /// there the next layer is large beside what the line takes, and would try it with a key frame. A probe tries it with a tenth of that.
 const THIN: f64 = 400e3;
 const SEEN_THIN: f64 = 1.15;
+/// ... nor above this multiple of what the line is known to take: only a probe shows that it takes more.
+const KNOWN_THIN: f64 = 1.05;
 /// The rate grows at most by this multiple in a response time.
 const STRIDE: f64 = 1.7;
 /// Share of what the line is known to take that a probe may claim which filled it.
-const FULL_SHARE: f64 = BACKOFF;
+const FULL_SHARE: f64 = 0.85;
 /// Weight of the past in what the line takes.
 const CAPACITY_MEMORY: f64 = 0.8;
 /// What differs from it by so much is another line.
@@ -111,12 +114,12 @@ impl Rate {
         let step = step / self.sharers;
         let growth = if self.is_near() { GROWTH_NEAR } else { GROWTH };
         let wanted = self.target + passed * step.max(self.target * growth);
-        let above = if acked * self.sharers < THIN && self.is_near() {
-            SEEN_THIN
-        } else {
-            SEEN
+        let thin = self.capacity.filter(|_| acked * self.sharers < THIN && self.is_near());
+        let most = match thin {
+            Some(known) => (acked * SEEN_THIN).min(known * KNOWN_THIN),
+            None => acked * SEEN,
         };
-        self.raise(wanted.min((acked * above).max(SEEN_LEAST)));
+        self.raise(wanted.min(most.max(SEEN_LEAST)));
     }
 
     /// A probe showed that so much passes. It is taken in strides: others may have probed the same line at the same time,
