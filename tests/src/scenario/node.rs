@@ -90,7 +90,7 @@ fn node_busy(seed: u64) -> Vec<f64> {
         heard.fold(1.0, f64::min) * 100.0,
         stood.max().unwrap_or_default().as_secs_f64(),
         points().filter(is_told).count() as f64,
-        named.iter().filter(|(_, cause)| *cause != Cause::Node).count() as f64,
+        f64::from(named_wrongly(&world, began + SECOND)),
         points()
             .map(|point| back(&world, point, ended))
             .fold(0.0, f64::max),
@@ -108,6 +108,32 @@ fn sent(world: &World, since: Instant) -> f64 {
     (0..POINTS)
         .map(|point| rate(world.down_record(point), since, world.now))
         .sum()
+}
+
+/// Shortfalls that name something else. Where the node has time again a layer is still to come for the moment that its sender needs to begin: that
+/// is no wrong name unless it stands for a second.
+fn named_wrongly(world: &World, since: Instant) -> u32 {
+    let told = world.grades.iter().enumerate();
+    let wrong = told
+        .filter(|(_, grades)| grades.at >= since)
+        .map(|(place, grades)| {
+            let stands = |slot: &&SlotGrade| {
+                let later = &world.grades[place + 1..];
+                let next = later.iter().find(|next| {
+                    let same = next.slots.iter().find(|next| next.slot == slot.slot);
+                    next.peer == grades.peer && same.is_none_or(|same| same.shortfall != slot.shortfall)
+                });
+                let until = next.map_or(world.now, |next| next.at);
+                until.saturating_duration_since(grades.at) >= SECOND
+            };
+            let is_wrong = |slot: &&SlotGrade| match slot.shortfall.map(|shortfall| shortfall.cause) {
+                None | Some(Cause::Node) => false,
+                Some(Cause::NotSent) => stands(slot),
+                Some(_) => true,
+            };
+            grades.slots.iter().filter(is_wrong).count() as u32
+        });
+    wrong.sum()
 }
 
 /// How long after that a point was last told of a picture that is less than wanted.

@@ -391,7 +391,7 @@ impl Item<'_> {
                 level: former.reached,
                 estimate: self.estimate,
             }),
-            _ => former.hold,
+            _ => former.hold.map(|hold| hold.at(now, self.estimate)),
         };
         SlotMemory {
             entitled: if is_missed_again {

@@ -74,24 +74,25 @@ impl Estimator {
     /// down by its share, once in a response time.
     fn back_off(&mut self, at: Micros, acked: f64, wait: Micros) {
         if let Some(lately) = self.thinner(acked) {
-            return self.rate.back_off(at, lately, wait);
+            return self.rate.back_off(at, lately, None, wait);
         }
+        let busy = self.delay.busy_rate();
         let is_limited = self.limited.is_some_and(|since| at - since > LIMITED_LONG);
         let target = self.rate.target();
         let shown = if (is_limited || self.planned) && wait <= WAIT_MAX {
             Some(target)
         } else {
-            self.delay.busy_rate()
+            busy
         };
         let takes = shown.map_or(acked, |shown| shown.min(target).max(acked));
         if takes <= acked {
-            return self.rate.back_off(at, acked, wait);
+            return self.rate.back_off(at, acked, busy, wait);
         }
         if self.softened.is_some_and(|last| at - last < self.response()) {
             return;
         }
         self.softened = Some(at);
-        self.rate.back_off(at, takes, wait);
+        self.rate.back_off(at, takes, busy, wait);
     }
 
     /// What the line takes now, if that is far less than what arrived in the time that the rate is taken over: that time began on another line.

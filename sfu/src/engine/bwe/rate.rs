@@ -74,20 +74,28 @@ impl Rate {
         self.target
     }
 
-    /// A queue grows, or stands: packets wait so long, and so much arrives meanwhile.
-    pub(super) fn back_off(&mut self, at: Micros, acked: f64, wait: Micros) {
+    /// A queue grows, or stands: packets wait so long, and so much arrives meanwhile. `busy` is what arrives packet behind packet.
+    pub(super) fn back_off(&mut self, at: Micros, acked: f64, busy: Option<f64>, wait: Micros) {
         let excess = (wait - DRAIN_FROM).max(0) as f64 / DRAIN_OVER;
         let share = (BACKOFF - excess).max(SHARE_MIN);
-        self.capacity = Some(match self.capacity {
-            Some(known) if (acked - known).abs() < known * CAPACITY_BAND => {
-                known * CAPACITY_MEMORY + acked * (1.0 - CAPACITY_MEMORY)
-            }
-            _ => acked,
-        });
+        self.learn(acked, busy);
         self.resume = Some((acked * BACKOFF).min(self.resume.unwrap_or(self.target)));
         self.proven = None;
         self.lower(acked * share);
         self.grown_at = Some(at);
+    }
+
+    /// What the line takes when it is full. Where less arrives because less is sent, and what arrives packet behind packet still does at the rate that is
+    /// known, nothing became thinner.
+    fn learn(&mut self, acked: f64, busy: Option<f64>) {
+        let is_known = |known: f64, rate: f64| (rate - known).abs() < known * CAPACITY_BAND;
+        self.capacity = Some(match self.capacity {
+            Some(known) if is_known(known, acked) => {
+                known * CAPACITY_MEMORY + acked * (1.0 - CAPACITY_MEMORY)
+            }
+            Some(known) if acked < known && busy.is_some_and(|busy| is_known(known, busy)) => known,
+            _ => acked,
+        });
     }
 
     /// The queue is empty again.
@@ -114,7 +122,9 @@ impl Rate {
         let step = step / self.sharers;
         let growth = if self.is_near() { GROWTH_NEAR } else { GROWTH };
         let wanted = self.target + passed * step.max(self.target * growth);
-        let thin = self.capacity.filter(|_| acked * self.sharers < THIN && self.is_near());
+        let thin = self
+            .capacity
+            .filter(|_| acked * self.sharers < THIN && self.is_near());
         let most = match thin {
             Some(known) => (acked * SEEN_THIN).min(known * KNOWN_THIN),
             None => acked * SEEN,
@@ -201,7 +211,7 @@ mod tests {
     fn near_what_a_thin_line_takes_growth_ends_close_above_what_arrives() {
         let grown = |start: f64, full: Option<f64>, acked: f64| {
             let mut rate = Rate::new(start);
-            full.into_iter().for_each(|full| rate.back_off(0, full, 0));
+            full.into_iter().for_each(|full| rate.back_off(0, full, None, 0));
             (1..600).for_each(|step| rate.grow(step * 100_000, acked, 200_000, true));
             rate.target() / acked
         };

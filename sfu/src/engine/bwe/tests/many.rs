@@ -53,7 +53,7 @@ fn who_comes_late_gets_a_share_and_harms_nobody() {
 #[test]
 fn who_is_given_its_part_of_a_line_knows_its_part_of_what_the_line_takes() {
     let mut rate = Rate::new(1e6);
-    rate.back_off(0, 1e6, 0);
+    rate.back_off(0, 1e6, None, 0);
     assert_eq!(rate.target(), 850e3);
     rate.level(425e3);
     assert_eq!(rate.target(), 425e3);
@@ -71,7 +71,7 @@ fn who_is_given_its_part_of_a_line_knows_its_part_of_what_the_line_takes() {
 fn ways_that_share_a_line_grow_together_as_one_would() {
     let grown = |sharers: f64| {
         let mut rate = Rate::new(600e3);
-        rate.back_off(0, 600e3, 0);
+        rate.back_off(0, 600e3, None, 0);
         rate.set_sharers(sharers);
         let before = rate.target();
         (1..=10).for_each(|tenth| rate.grow(tenth * 100_000, 600e3, 100_000, true));
