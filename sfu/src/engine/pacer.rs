@@ -93,7 +93,7 @@ const QUEUE_MAX: Duration = Duration::from_millis(500);
 /// What of screens and the stage waits for longer at the rate of the estimate is the key frame of a large picture: it would make a queue of its own, and
 /// goes out no faster than [`LONG_PERCENT`].
 const LONG: Duration = Duration::from_millis(60);
-const LONG_PERCENT: u64 = 120;
+const LONG_PERCENT: u64 = 125;
 /// On thinner ways [`DRAIN`] decides.
 const LONG_FROM: Bitrate = Bitrate::mbps(1);
 /// What takes no longer than that at the rate of the estimate goes out also where it is not wanted any more: a picture of which so little is

@@ -128,6 +128,13 @@ impl Ladder {
         }
     }
 
+    /// What all of its lowest layer takes.
+    pub(super) fn lowest_layer(&self) -> u64 {
+        let lowest = self.rungs().first().and_then(|rung| rung.level.layer());
+        let of = self.rungs().iter().filter(|rung| rung.level.layer() == lowest);
+        of.map(|rung| rung.rate).max().unwrap_or(0)
+    }
+
     pub(super) fn rungs(&self) -> &[Rung] {
         self.rungs.get(..usize::from(self.length)).unwrap_or_default()
     }

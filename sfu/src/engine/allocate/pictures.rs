@@ -282,7 +282,11 @@ impl Item<'_> {
             let line = hall.lines.closed(desk.receiver.lines, kind, self.desk)?;
             (self.climbed > 0).then(|| line_shortfall(Cause::LineBudget, line))
         };
-        self.refusal = closed().or_else(|| desk.purse.refusal(&hall.lines, more, room));
+        let asked = match room {
+            Room::Ample => ladder.lowest_layer(),
+            _ => more,
+        };
+        self.refusal = closed().or_else(|| desk.purse.refusal(&hall.lines, asked, room));
         if self.refusal.is_none() {
             self.refusal = self.held(now, next.level, rules);
             self.is_held = self.refusal.is_some();

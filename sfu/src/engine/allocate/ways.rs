@@ -16,7 +16,7 @@ pub(super) const MARGIN_PERCENT: u64 = 115;
 /// The same for what goes on without a key frame: more pictures of one layer, a greater bitrate.
 const NEAR_PERCENT: u64 = 110;
 /// The same for [`Room::Ample`].
-const AMPLE_PERCENT: u64 = 135;
+const AMPLE_PERCENT: u64 = 125;
 
 /// Whether something fits with room to spare or just so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
