@@ -386,7 +386,7 @@ impl Item<'_> {
         });
         let hold = match for_want_of_room {
             Some(_) if given == Level::NOTHING && former.is_unseen(now) => None,
-            Some(because) if given < former.given => Some(former.lowered(now, because, self.estimate, given)),
+            Some(because) if given < former.given => Some(former.lowered(now, because, self.estimate)),
             // Only a layer that was still to come is given up: nobody saw a step down.
             Some(because) if reached < former.reached => Some(Hold {
                 from: now,

@@ -18,6 +18,8 @@ const RISE: Micros = 15_000;
 /// A trend is believed from this wait on: it is seen late, and what grew and is gone was a burst, not a queue. A line
 /// that is overfilled by a tenth is here after a quarter of a second.
 const WAIT_GROWS: Micros = 25_000;
+/// ... and on long paths from this part of the response time on: one back-off too many costs them half a minute.
+const LONG_RESPONSES: Micros = 20;
 /// A growing wait below this, right after a probe, is the one that the probe made.
 pub(super) const WAIT_PROBED: Micros = 60_000;
 /// The next stride to what a probe showed is taken below this wait only.
@@ -47,7 +49,8 @@ impl Estimator {
         self.limited = limited.then(|| self.limited.unwrap_or(at));
         let own = wait < WAIT_PROBED && self.probes.disturbs(at, self.response());
         let stands = self.stands(at, wait, trend);
-        let trends = trend == Trend::Growing && wait >= WAIT_GROWS && !own;
+        let grown = WAIT_GROWS.max(self.response() / LONG_RESPONSES);
+        let trends = trend == Trend::Growing && wait >= grown && !own;
         let lately = self.delay.queue.wait_lately();
         let rises = lately > WAIT_RISING && (lately > self.waited + RISE || self.thinner(acked).is_some());
         let grows = !self.planned && (trends || rises);

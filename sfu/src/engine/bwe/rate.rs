@@ -31,8 +31,6 @@ const SEEN_LEAST: f64 = 200e3;
 /// there the next layer is large beside what the line takes, and would try it with a key frame. A probe tries it with a tenth of that.
 const THIN: f64 = 400e3;
 const SEEN_THIN: f64 = 1.15;
-/// ... nor above this multiple of what the line is known to take: only a probe shows that it takes more.
-const KNOWN_THIN: f64 = 1.05;
 /// The rate grows at most by this multiple in a response time.
 const STRIDE: f64 = 1.7;
 /// Share of what the line is known to take that a probe may claim which filled it.
@@ -122,14 +120,12 @@ impl Rate {
         let step = step / self.sharers;
         let growth = if self.is_near() { GROWTH_NEAR } else { GROWTH };
         let wanted = self.target + passed * step.max(self.target * growth);
-        let thin = self
-            .capacity
-            .filter(|_| acked * self.sharers < THIN && self.is_near());
-        let most = match thin {
-            Some(known) => (acked * SEEN_THIN).min(known * KNOWN_THIN),
-            None => acked * SEEN,
+        let above = if acked * self.sharers < THIN && self.is_near() {
+            SEEN_THIN
+        } else {
+            SEEN
         };
-        self.raise(wanted.min(most.max(SEEN_LEAST)));
+        self.raise(wanted.min((acked * above).max(SEEN_LEAST)));
     }
 
     /// A probe showed that so much passes. It is taken in strides: others may have probed the same line at the same time,

@@ -175,7 +175,7 @@ fn a_way_that_shrinks_a_little_makes_the_camera_send_less_and_keeps_all_of_its_p
 }
 
 #[test]
-fn a_third_copy_of_voices_takes_only_what_pictures_leave() {
+fn a_third_copy_of_voices_goes_before_pictures_as_long_as_half_of_the_way_is_left_for_them() {
     let copies = |kbps: u64| {
         let mut scene = call_of_two(kbps, 1_000);
         scene.points[0].redundancy = Some(Bitrate::kbps(50));
@@ -184,9 +184,18 @@ fn a_third_copy_of_voices_takes_only_what_pictures_leave() {
         let grant = allocation.receiver(EndpointId(1)).expect("a receiver");
         (row(&allocation, 1), grant.redundancy, grant.third)
     };
-    let full = || "1 voices | 720@100".to_owned();
-    assert_eq!(copies(1_100), (full(), true, false));
-    assert_eq!(copies(1_300), (full(), true, true));
+    let with = |pictures: &str, third: bool| (format!("1 voices | {pictures}"), true, third);
+    assert_eq!(
+        copies(1_100),
+        with("720@100", true),
+        "it is asked for smaller pictures"
+    );
+    assert_eq!(copies(240), with("180@100 Path", true), "of what is left over");
+    assert_eq!(
+        copies(200),
+        with("180@100 Path", false),
+        "pictures need their half, and take it"
+    );
 }
 
 #[test]

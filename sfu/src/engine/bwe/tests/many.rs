@@ -54,9 +54,9 @@ fn who_comes_late_gets_a_share_and_harms_nobody() {
 fn who_is_given_its_part_of_a_line_knows_its_part_of_what_the_line_takes() {
     let mut rate = Rate::new(1e6);
     rate.back_off(0, 1e6, None, 0);
-    assert_eq!(rate.target(), 850e3);
-    rate.level(425e3);
-    assert_eq!(rate.target(), 425e3);
+    assert_eq!(rate.target(), 900e3);
+    rate.level(450e3);
+    assert_eq!(rate.target(), 450e3);
     assert!(rate.is_near());
     assert_eq!(
         rate.share_of_full(1e6),
