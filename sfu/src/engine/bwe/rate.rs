@@ -220,4 +220,32 @@ mod tests {
             assert!((multiple - expected).abs() < 0.01, "{multiple}: {why}");
         }
     }
+
+    #[test]
+    fn what_a_line_takes_is_known_on_while_its_queue_drains() {
+        let known_after = |acked: f64, busy: Option<f64>| {
+            let mut rate = Rate::new(1e6);
+            rate.back_off(0, 350e3, None, 0);
+            rate.back_off(100_000, acked, busy, 0);
+            (rate.capacity.unwrap_or(0.0) / 1e3).round()
+        };
+        let table = [
+            (
+                known_after(250e3, Some(340e3)),
+                350.0,
+                "less arrives because less is sent",
+            ),
+            (known_after(250e3, Some(250e3)), 250.0, "it became thinner"),
+            (known_after(250e3, None), 250.0, "nothing says otherwise"),
+            (known_after(300e3, Some(250e3)), 340.0, "a fifth of what is new"),
+            (
+                known_after(800e3, Some(350e3)),
+                800.0,
+                "more arrived than it was known to take",
+            ),
+        ];
+        for (known, expected, why) in table {
+            assert_eq!(known, expected, "{why}");
+        }
+    }
 }
