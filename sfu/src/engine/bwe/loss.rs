@@ -35,6 +35,9 @@ const RATES_STEP: usize = 3;
 /// Limits that are tried, as multiples of the rates seen.
 const LIMITS: [f64; 3] = [0.8, 0.9, 1.0];
 
+/// Losses come in bursts if their share varies so many times more than if each packet were lost by itself: a policer takes packets one by one.
+const BURSTY: f64 = 2.0;
+
 /// What losses say.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Verdict {
@@ -67,6 +70,16 @@ impl Observation {
             bursts: sum.bursts + seen.bursts,
             ..sum
         })
+    }
+
+    /// Less a part of it.
+    fn without(&self, part: &Self) -> Self {
+        Self {
+            arrived: self.arrived - part.arrived,
+            lost: self.lost - part.lost,
+            bursts: self.bursts - part.bursts,
+            ..*self
+        }
     }
 
     /// How many times more the lost share varies than if each packet were lost by itself: with bursts, each packet says
@@ -199,12 +212,18 @@ impl Loss {
         share + EXCESS.max(DEVIATIONS * deviation)
     }
 
-    /// The limit that explains the losses better than chance, if one does.
+    /// The limit that explains the losses better than chance, if one does: by far better than one share lost all the time, and where losses come in bursts
+    /// better than a share that changed.
     fn limit(&self) -> Option<f64> {
         let all = Observation::sum(self.seen.iter());
-        let evidence = EVIDENCE * all.burstiness();
         let chance = self.likelihood(f64::INFINITY, all.share());
-        let mut best = (chance + evidence, None);
+        let evidence = EVIDENCE * all.burstiness();
+        let shower = if all.burstiness() >= BURSTY {
+            self.shower()
+        } else {
+            f64::NEG_INFINITY
+        };
+        let mut best = ((chance + evidence).max(shower), None);
         for seen in self.seen.iter().step_by(RATES_STEP) {
             for limit in LIMITS.map(|part| part * seen.rate) {
                 for share in SHARES {
@@ -216,6 +235,21 @@ impl Loss {
             }
         }
         best.1
+    }
+
+    /// The same for chance alone, were another share lost from some time on: a shower begins when it will, and what was sent just then says nothing
+    /// of a limit.
+    fn shower(&self) -> f64 {
+        let alone = |seen: &Observation| {
+            let lost = seen.share().clamp(1e-4, 1.0 - 1e-4);
+            f64::from(seen.lost) * lost.ln() + f64::from(seen.arrived) * (1.0 - lost).ln()
+        };
+        let all = Observation::sum(self.seen.iter());
+        let begins = self.seen.iter().scan(Observation::default(), |before, seen| {
+            *before = Observation::sum([&*before, seen].into_iter());
+            Some(alone(before) + alone(&all.without(before)))
+        });
+        begins.fold(f64::NEG_INFINITY, f64::max)
     }
 
     /// Natural logarithm of the likelihood of what was seen, were all above `limit` lost and `share` of the rest.

@@ -4,4 +4,5 @@ mod hostile;
 mod many;
 mod paths;
 mod rules;
+mod showers;
 mod sim;
