@@ -80,7 +80,7 @@ fn room(bencher: Bencher<'_, '_>, pictures: u8) {
             voices: 3,
             voice: Bitrate::kbps(50),
             redundancy: None,
-            third: false,
+            third: None,
             loss: Loss::None,
             cpu_steps: 0,
             demands,

@@ -1,5 +1,5 @@
-// How long voices wait before they are played. What is lost comes again inside later packets (RED), which helps only those who still wait for
-// it. Browsers learn that by themselves, but each thing they learn from is a hole that was heard, and they learn for seconds.
+// How long voices wait before they are played. What is lost comes again, inside later packets (RED) or as it was, which helps only those who still wait
+// for it. Browsers learn that by themselves, but each thing they learn from is a hole that was heard, and they learn for seconds.
 
 /** What receivers are to wait for at least, in milliseconds; 0: as long as they like. */
 export interface VoiceBuffer {
@@ -32,7 +32,7 @@ function neededFor(loss: number): number {
 const PACKETS_MIN = 20;
 const LOSS_SOME = 0.03;
 const LOSS_HEAVY = 0.1;
-// The near copy comes 60 ms later, the farthest 180 ms (docs/speakers.md); and some room.
+// The near copy or repeat comes 60 ms later, the farthest copy 180 and the second repeat 140 ms (docs/speakers.md); and some room.
 const NEAR_COPY_MS = 100;
 const ALL_COPIES_MS = 200;
 const HOLD_MS = 10_000;

@@ -88,10 +88,10 @@ pub struct Receiver<'a> {
     pub voices: u8,
     /// What one voice takes: 42 to 58 kb/s.
     pub voice: Bitrate,
-    /// What redundancy (RED, RFC 2198) adds to one voice; none if it does not take it.
+    /// What redundancy (copies in RED, RFC 2198, or a repeat of each packet) adds to one voice; none if it needs none.
     pub redundancy: Option<Bitrate>,
-    /// It loses so much that a third copy, half as much again, is worth what pictures leave over.
-    pub third: bool,
+    /// What a third copy, or a second repeat, adds to that; none unless it loses so much that they are worth what pictures leave over.
+    pub third: Option<Bitrate>,
     /// What its losses look like.
     pub loss: Loss,
     /// By how many layers its machine is too slow.

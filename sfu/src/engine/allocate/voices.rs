@@ -81,25 +81,20 @@ impl<'a> Hall<'a> {
     /// A third copy where losses are heavy, of what everything else left over.
     pub(super) fn give_third(&mut self, at: usize, previous: &Allocation) {
         let desk = &mut self.desks[at];
-        let wanted = desk.receiver.third && desk.redundancy && desk.receiver.loss == Loss::Random;
-        let Some(two) = desk.receiver.redundancy.filter(|_| wanted) else {
+        let wanted = desk.redundancy && desk.receiver.loss == Loss::Random;
+        let Some(third) = desk.receiver.third.filter(|_| wanted) else {
             return;
         };
         let had = previous
             .receiver(desk.receiver.endpoint)
             .is_some_and(|former| former.third);
         let room = if had { Room::Just } else { Room::Spare };
-        let more = third_of(two).as_bps().saturating_mul(desk.voices.into());
+        let more = third.as_bps().saturating_mul(desk.voices.into());
         if desk.purse.refusal(&self.lines, more, room).is_none() {
             desk.purse.take(&mut self.lines, more);
             desk.third = true;
         }
     }
-}
-
-/// What a third copy adds to what two take.
-fn third_of(two: Bitrate) -> Bitrate {
-    Bitrate::bps(two.as_bps() / 2)
 }
 
 impl<'a> Desk<'a> {
@@ -127,13 +122,12 @@ impl<'a> Desk<'a> {
     /// What its voices take.
     pub(super) fn sound(&self) -> u64 {
         let redundancy = self.receiver.redundancy.filter(|_| self.redundancy);
-        let redundancy = redundancy.map(|two| if self.third { two + third_of(two) } else { two });
-        let one = self
-            .receiver
-            .voice
-            .as_bps()
-            .saturating_add(redundancy.map_or(0, Bitrate::as_bps));
-        one.saturating_mul(self.voices.into())
+        let third = self.receiver.third.filter(|_| self.third);
+        let parts = [Some(self.receiver.voice), redundancy, third];
+        let parts = parts.into_iter().flatten().map(Bitrate::as_bps);
+        parts
+            .fold(0, u64::saturating_add)
+            .saturating_mul(self.voices.into())
     }
 
     fn give_voice(&mut self, nth: u8, lines: &mut Lines, previous: &Allocation) {

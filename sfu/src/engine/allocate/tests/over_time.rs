@@ -179,7 +179,7 @@ fn a_third_copy_of_voices_takes_only_what_pictures_leave() {
     let copies = |kbps: u64| {
         let mut scene = call_of_two(kbps, 1_000);
         scene.points[0].redundancy = Some(Bitrate::kbps(50));
-        (scene.points[0].third, scene.points[0].loss) = (true, Loss::Random);
+        (scene.points[0].third, scene.points[0].loss) = (Some(Bitrate::kbps(25)), Loss::Random);
         let allocation = scene.fresh();
         let grant = allocation.receiver(EndpointId(1)).expect("a receiver");
         (row(&allocation, 1), grant.redundancy, grant.third)

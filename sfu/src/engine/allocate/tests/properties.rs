@@ -94,7 +94,7 @@ fn any_point() -> impl Strategy<Value = Point> {
                 lines: lines.into_iter().collect(),
                 voices,
                 redundancy: red.then_some(Bitrate::kbps(60)),
-                third,
+                third: third.then_some(Bitrate::kbps(30)),
                 loss,
                 cpu_steps: cpu_steps / 2 * cpu_steps,
                 encoder_steps: encoder_steps / 2 * encoder_steps,
