@@ -11,12 +11,20 @@ use std::{
 
 use super::packet::{Forward, Purpose, soonest};
 
-/// How long after the packet its repeats go: three and seven packets of 20 ms, so that a burst of losses seldom takes a packet and
-/// what repeats it, and no farther than a receiver may be asked to wait.
-const AFTER: [Duration; 2] = [Duration::from_millis(60), Duration::from_millis(140)];
+/// Repeats of a packet at most.
+const TIMES: usize = 3;
+/// How long after the packet a single repeat goes: three packets of 20 ms, so that a burst of losses seldom takes both.
+const ONCE: [Duration; TIMES] = [Duration::from_millis(60); TIMES];
+/// The same of several: losses are so heavy that the first has to come before the receiver's buffer has grown, and the last no later than
+/// that buffer may be asked to be long.
+const OFTEN: [Duration; TIMES] = [
+    Duration::from_millis(40),
+    Duration::from_millis(100),
+    Duration::from_millis(160),
+];
 /// What could not go until then comes too late to be played.
 const TOO_LATE: Duration = Duration::from_millis(200);
-/// Packets that wait for each of their repeats: those of six voices for 140 ms, and some more. Full: the oldest is not repeated any more.
+/// Packets that wait for each of their repeats: those of six voices for 160 ms, and some more. Full: the oldest is not repeated any more.
 const WAITING_MAX: usize = 64;
 
 /// Repeats of one endpoint's sound.
@@ -24,8 +32,8 @@ const WAITING_MAX: usize = 64;
 pub struct Repeats {
     /// Of each packet.
     times: usize,
-    /// What waits for its first repeat, and for its second; the oldest first.
-    waiting: [VecDeque<Waiting>; AFTER.len()],
+    /// What waits for its first repeat, its second, its third; the oldest first.
+    waiting: [VecDeque<Waiting>; TIMES],
 }
 
 #[derive(Debug)]
@@ -35,9 +43,9 @@ struct Waiting {
 }
 
 impl Repeats {
-    /// From now on each packet is repeated so many times: not at all, once, twice. What waits is forgotten when it ends.
+    /// From now on each packet is repeated so many times, up to three. What waits is forgotten when it ends.
     pub fn set(&mut self, times: u8) {
-        self.times = usize::from(times).min(AFTER.len());
+        self.times = usize::from(times).min(TIMES);
         for (nth, waiting) in self.waiting.iter_mut().enumerate() {
             if nth >= self.times {
                 *waiting = VecDeque::new();
@@ -66,7 +74,7 @@ impl Repeats {
     /// The next repeat whose time has come. `arrived`: the receiver has told that it has the packet, which then is not
     /// repeated.
     pub fn poll(&mut self, now: Instant, arrived: impl Fn(&Forward) -> bool) -> Option<Forward> {
-        for (nth, after) in AFTER.into_iter().enumerate() {
+        for (nth, after) in self.after().into_iter().enumerate() {
             let is_due = |first: &Waiting| first.sent + after <= now;
             while self.waiting[nth].front().is_some_and(is_due) {
                 let Some(waiting) = self.waiting[nth].pop_front() else {
@@ -92,9 +100,13 @@ impl Repeats {
 
     /// When the next one is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let due = self.waiting.iter().zip(AFTER);
+        let due = self.waiting.iter().zip(self.after());
         due.filter_map(|(waiting, after)| Some(waiting.front()?.sent + after))
             .fold(None, |soon, at| soonest(soon, Some(at)))
+    }
+
+    fn after(&self) -> [Duration; TIMES] {
+        if self.times > 1 { OFTEN } else { ONCE }
     }
 
     fn wait(&mut self, nth: usize, packet: Waiting) {
@@ -168,15 +180,19 @@ mod tests {
     }
 
     #[test]
-    fn each_packet_goes_again_three_and_seven_packets_later() {
+    fn each_packet_goes_again_some_packets_later() {
         let mut repeats = Repeats::default();
         assert_eq!(run(&mut repeats, 3, |_| false), []);
         repeats.set(1);
         let once = [(60, 0, false), (80, 1, false), (100, 2, false)];
         assert_eq!(run(&mut repeats, 3, |_| false), once);
         repeats.set(2);
-        let twice = [(60, 0, true), (80, 1, true), (140, 0, false), (160, 1, false)];
+        let twice = [(40, 0, true), (60, 1, true), (100, 0, false), (120, 1, false)];
         assert_eq!(run(&mut repeats, 2, |_| false), twice);
+        repeats.set(3);
+        let thrice = [(40, 0, true), (100, 0, true), (160, 0, false)];
+        assert_eq!(run(&mut repeats, 1, |_| false), thrice);
+        repeats.set(2);
         assert_eq!(run(&mut repeats, 9, |sequence| sequence != 4).len(), 2);
     }
 

@@ -23,6 +23,9 @@ export function preferAudio(transceiver: RTCRtpTransceiver): void {
   });
 }
 
+/** Voices may come with copies of former packets. */
+export const takesRed = (): boolean => (RTCRtpReceiver.getCapabilities?.('audio')?.codecs ?? []).some((codec) => is(codec, 'audio/red'));
+
 // Every codec costs lines in each of some thirty m-sections.
 function prefer(transceiver: RTCRtpTransceiver, kind: 'audio' | 'video', choose: (all: RTCRtpCodec[]) => RTCRtpCodec[]): void {
   const codecs = choose(RTCRtpReceiver.getCapabilities?.(kind)?.codecs ?? []);

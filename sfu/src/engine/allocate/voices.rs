@@ -57,6 +57,9 @@ impl<'a> Hall<'a> {
         }
         for &at in &order {
             hall.give_redundancy(at, Loss::Random, previous);
+            if hall.desks[at].receiver.repeats {
+                hall.give_third(at, previous);
+            }
         }
         hall
     }
@@ -71,17 +74,17 @@ impl<'a> Hall<'a> {
             .receiver(desk.receiver.endpoint)
             .is_some_and(|former| former.redundancy);
         let room = if had { Room::Just } else { Room::Spare };
-        let more = one.as_bps().saturating_mul(desk.voices.into());
+        let more = one.as_bps().saturating_mul(desk.redundant().into());
         if desk.voices > 0 && desk.purse.refusal(&self.lines, more, room).is_none() {
             desk.purse.take(&mut self.lines, more);
             desk.redundancy = true;
         }
     }
 
-    /// A third copy where losses are heavy, of what everything else left over.
+    /// A third copy where losses are heavy, of what everything else left over; a second repeat before that.
     pub(super) fn give_third(&mut self, at: usize, previous: &Allocation) {
         let desk = &mut self.desks[at];
-        let wanted = desk.redundancy && desk.receiver.loss == Loss::Random;
+        let wanted = desk.redundancy && !desk.third && desk.receiver.loss == Loss::Random;
         let Some(third) = desk.receiver.third.filter(|_| wanted) else {
             return;
         };
@@ -89,7 +92,7 @@ impl<'a> Hall<'a> {
             .receiver(desk.receiver.endpoint)
             .is_some_and(|former| former.third);
         let room = if had { Room::Just } else { Room::Spare };
-        let more = third.as_bps().saturating_mul(desk.voices.into());
+        let more = third.as_bps().saturating_mul(desk.redundant().into());
         if desk.purse.refusal(&self.lines, more, room).is_none() {
             desk.purse.take(&mut self.lines, more);
             desk.third = true;
@@ -123,11 +126,15 @@ impl<'a> Desk<'a> {
     pub(super) fn sound(&self) -> u64 {
         let redundancy = self.receiver.redundancy.filter(|_| self.redundancy);
         let third = self.receiver.third.filter(|_| self.third);
-        let parts = [Some(self.receiver.voice), redundancy, third];
-        let parts = parts.into_iter().flatten().map(Bitrate::as_bps);
-        parts
-            .fold(0, u64::saturating_add)
-            .saturating_mul(self.voices.into())
+        let voices = self.receiver.voice.as_bps().saturating_mul(self.voices.into());
+        let more = [redundancy, third].into_iter().flatten().map(Bitrate::as_bps);
+        let more = more.fold(0, u64::saturating_add);
+        voices.saturating_add(more.saturating_mul(self.redundant().into()))
+    }
+
+    /// Voices that redundancy is for.
+    fn redundant(&self) -> u8 {
+        self.voices.min(self.receiver.sounding)
     }
 
     fn give_voice(&mut self, nth: u8, lines: &mut Lines, previous: &Allocation) {

@@ -94,8 +94,7 @@ impl Estimator {
         self.acked.add(arrived, report.bytes);
         if matches!(report.news, News::Arrived(_)) {
             self.sent.lost_at_first();
-            self.loss
-                .add(report.sent, report.bytes, true, self.delay.queue.wait());
+            self.loss.add_apart(report.bytes);
             if let Some(id) = report.probe {
                 self.probes.told(id, report.sent, report.bytes, News::Lost);
             }

@@ -1,6 +1,6 @@
 //! Sound that is sent more than once: as copies in later packets, or as repeats where the receiver takes no RED.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     super::{allocate::ReceiverGrant, packet::Forward, slot::Slot, units::Bitrate},
@@ -13,6 +13,10 @@ const COPIES: Bitrate = Bitrate::kbps(52);
 const COPY: Bitrate = Bitrate::kbps(26);
 /// A repeat is the whole packet once more.
 const REPEAT: Bitrate = super::plan::VOICE;
+/// A second and a third one, where feedback has told of most packets by then: what is there does not go again.
+const REPEATS_TOLD: Bitrate = Bitrate::kbps(28);
+/// The longest round trip over which it has.
+const TOLD_WITHIN: Duration = Duration::from_millis(80);
 
 impl Endpoint {
     /// Of `all` packets more that the receiver speaks of `lost` did not arrive.
@@ -26,6 +30,8 @@ impl Endpoint {
     pub(super) fn redundancy_wanted(&self) -> (Option<Bitrate>, Option<Bitrate>) {
         let (first, more) = if self.takes_copies() {
             (COPIES, COPY)
+        } else if self.tells_soon() {
+            (REPEAT, REPEATS_TOLD)
         } else {
             (REPEAT, REPEAT)
         };
@@ -38,6 +44,7 @@ impl Endpoint {
         let (copies, repeats) = match (grant.redundancy, grant.third) {
             (false, _) => (0, 0),
             (true, false) => (2, 1),
+            (true, true) if self.tells_soon() => (3, 3),
             (true, true) => (3, 2),
         };
         self.audio.iter_mut().for_each(|slot| slot.set_redundancy(copies));
@@ -55,8 +62,13 @@ impl Endpoint {
         Some(forward)
     }
 
+    /// Before a second repeat would go it has told of most packets.
+    fn tells_soon(&self) -> bool {
+        self.tells_packets() && self.outbound.round_trip() <= TOLD_WITHIN
+    }
+
     /// It takes RED.
-    fn takes_copies(&self) -> bool {
+    pub(super) fn takes_copies(&self) -> bool {
         self.audio.iter().any(Slot::takes_redundancy)
     }
 }

@@ -237,9 +237,11 @@ impl Room {
             estimate: Some(endpoint.way.planned()),
             lines: &endpoint.lines,
             voices: u8::try_from(voices).unwrap_or(u8::MAX),
+            sounding: u8::try_from(all.sounding_for(endpoint)).unwrap_or(u8::MAX),
             voice: VOICE,
             redundancy,
             third,
+            repeats: !endpoint.takes_copies(),
             loss: loss_of(
                 state.is_congested && state.loss > 0.0,
                 endpoint.way.is_waiting(),
@@ -390,6 +392,11 @@ impl Voices {
         let own = voices_of(endpoint);
         let silent = self.silent - own.silent;
         (self.sounding - own.sounding + silent.min(1)).min(endpoint.audio.len())
+    }
+
+    /// Of them, those that sound.
+    fn sounding_for(self, endpoint: &Endpoint) -> usize {
+        self.sounding - voices_of(endpoint).sounding
     }
 }
 

@@ -190,6 +190,22 @@ fn a_third_copy_of_voices_takes_only_what_pictures_leave() {
 }
 
 #[test]
+fn a_second_repeat_of_voices_comes_before_pictures_and_the_first_before_it() {
+    let repeats = |kbps: u64| {
+        let mut scene = call_of_two(kbps, 1_000);
+        scene.points[0].redundancy = Some(Bitrate::kbps(50));
+        scene.points[0].third = Some(Bitrate::kbps(50));
+        (scene.points[0].repeats, scene.points[0].loss) = (true, Loss::Random);
+        let allocation = scene.fresh();
+        let grant = allocation.receiver(EndpointId(1)).expect("a receiver");
+        (grant.redundancy, grant.third)
+    };
+    let table = [80, 140, 200, 1_100].map(repeats);
+    let [none, one, both] = [(false, false), (true, false), (true, true)];
+    assert_eq!(table, [none, one, both, both]);
+}
+
+#[test]
 fn a_layer_that_never_arrives_gives_its_room_back() {
     let mut scene = one(Some(Bitrate::kbps(1_700)));
     for offer in &mut scene.points[1].camera.as_mut().expect("a camera")[1..] {

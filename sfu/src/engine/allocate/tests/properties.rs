@@ -95,6 +95,7 @@ fn any_point() -> impl Strategy<Value = Point> {
                 voices,
                 redundancy: red.then_some(Bitrate::kbps(60)),
                 third: third.then_some(Bitrate::kbps(30)),
+                repeats: nested,
                 loss,
                 cpu_steps: cpu_steps / 2 * cpu_steps,
                 encoder_steps: encoder_steps / 2 * encoder_steps,
