@@ -167,13 +167,13 @@ fn where_repeats_are_lost_too_the_next_goes_and_no_later_than_200_ms() {
     };
     talk(&mut kit, 100, deaf);
     let from = slot(&kit).0.len();
-    talk(&mut kit, 200, deaf);
+    talk(&mut kit, 200, deaf); // no round trip is known: 100 ms, over which feedback spares too few for a third
     talk(&mut kit, 10, NOTHING);
-    let thrice = repeated(&kit, from)
+    let twice = repeated(&kit, from)
         .into_values()
-        .filter(|delays| *delays == [40, 100, 160])
+        .filter(|delays| *delays == [40, 100])
         .count();
-    assert!(thrice >= 45, "{thrice}");
+    assert!(twice >= 45, "{twice}");
     // The node is held up: what would come too late does not go at all.
     talk(&mut kit, 10, deaf);
     let before = slot(&kit).1.len();
