@@ -92,9 +92,9 @@ pub struct Receiver<'a> {
     pub voice: Bitrate,
     /// What redundancy (copies in RED, RFC 2198, or a repeat of each packet) adds to one voice; none if it needs none.
     pub redundancy: Option<Bitrate>,
-    /// What a third copy, or a second repeat, adds to that; none unless it loses so much that they are worth what pictures leave over.
+    /// What a third copy, or further repeats, add to that; none unless it loses so much that they are worth it.
     pub third: Option<Bitrate>,
-    /// It gets repeats: the second stands for the second copy that others have from the beginning, and takes its room with the first.
+    /// It gets repeats: further ones stand for the second copy that others have from the beginning, and take their room with the first.
     pub repeats: bool,
     /// What its losses look like.
     pub loss: Loss,
