@@ -90,7 +90,13 @@ impl Look {
                 "diemcau_sent_total{kind=\"system_calls\"}",
             )
         });
-        let kinds = ["out_audio", "out_repair", "out_video", "out_padding"];
+        let kinds = [
+            "out_audio",
+            "out_repair",
+            "out_video",
+            "out_padding",
+            "out_repeat",
+        ];
         let sent: Option<f64> = kinds
             .iter()
             .map(|kind| count(&format!("diemcau_rtp_packets_total{{kind=\"{kind}\"}}")))

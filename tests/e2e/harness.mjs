@@ -134,7 +134,8 @@ export function received(page) {
         height: s.frameHeight ?? 0, freezes: s.freezeCount ?? 0, freezeSeconds: s.totalFreezesDuration ?? 0, plis: s.pliCount ?? 0,
         nacks: s.nackCount ?? 0, repaired: s.retransmittedPacketsReceived ?? 0, concealed: s.concealedSamples ?? 0, silent: s.silentConcealedSamples ?? 0,
         samples: s.totalSamplesReceived ?? 0, energy: s.totalAudioEnergy ?? 0, playout: s.estimatedPlayoutTimestamp ?? null,
-        bytes: s.bytesReceived, dropped: s.framesDropped ?? 0, keys: s.keyFramesDecoded ?? 0, codec: report.get(s.codecId)?.mimeType ?? '' });
+        bytes: s.bytesReceived, discarded: s.packetsDiscarded ?? 0, bufferSeconds: s.jitterBufferDelay ?? 0, buffered: s.jitterBufferEmittedCount ?? 0,
+        dropped: s.framesDropped ?? 0, keys: s.keyFramesDecoded ?? 0, codec: report.get(s.codecId)?.mimeType ?? '' });
     });
     return streams;
   });

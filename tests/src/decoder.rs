@@ -237,6 +237,12 @@ impl Receiver {
         }
     }
 
+    /// That number arrived, lately.
+    pub(crate) fn has(&self, sequence: u16) -> bool {
+        let number = self.unwrap(sequence);
+        self.highest.is_some() && self.was_seen(number) && !self.lost.contains(&number)
+    }
+
     fn was_seen(&self, number: u64) -> bool {
         let before = self.first.is_some_and(|first| number < first);
         let done =

@@ -18,6 +18,7 @@ pub mod picture;
 mod record;
 pub mod report;
 pub mod scenario;
+mod sealed;
 pub mod seeds;
 mod tell;
 pub mod trace;

@@ -125,6 +125,8 @@ pub struct Peer {
     pub padding_received: u32,
     /// Transport-wide feedback packets received for what it sends.
     pub feedback_received: u32,
+    /// Packets of sound that came again.
+    pub replays: u32,
     /// Round trip, as it would have measured it.
     pub rtt: Duration,
     /// What it knows of its own way up.
@@ -200,6 +202,7 @@ impl Peer {
             reports: BTreeMap::new(),
             reported: BTreeMap::new(),
             buffers: Buffers::default(),
+            replays: 0,
         }
     }
 
@@ -324,6 +327,9 @@ impl Peer {
     pub fn handle_rtp(&mut self, now: Instant, bytes: &[u8]) {
         self.bytes_received += bytes.len() as u64;
         let packet = RtpPacket::parse(bytes).expect("the node sends RTP");
+        if self.is_replay(&packet) {
+            return;
+        }
         self.arrivals.note_bytes(bytes.len());
         if let Some(number) = packet.extension(TRANSPORT_CC).and_then(transport_sequence) {
             self.arrivals.note(now, number);
@@ -344,6 +350,16 @@ impl Peer {
             let delay = packet.extension(PLAYOUT_DELAY).and_then(PlayoutDelay::read);
             receiver.handle_media(now, &packet, delay);
         }
+    }
+
+    /// Its transport opened that packet of sound before: what comes again is dropped before anything else sees it (RFC 3711 §3.3.2).
+    fn is_replay(&mut self, packet: &RtpPacket<'_>) -> bool {
+        let slot = self.slots.get(&packet.ssrc()).map(|(slot, _)| *slot);
+        let voice = slot.filter(|slot| slot.kind == MediaKind::Audio && !self.script.red);
+        let receiver = voice.and_then(|slot| self.receivers.get(&slot));
+        let is_replay = receiver.is_some_and(|receiver| receiver.has(packet.sequence()));
+        self.replays += u32::from(is_replay);
+        is_replay
     }
 
     /// RTCP from the node; answers with packets sent again.

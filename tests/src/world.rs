@@ -12,7 +12,7 @@ use sfu::{
     control::{RoomPolicy, Want},
     engine::{
         id::{EndpointId, PointNumber, SlotId, SourceKind},
-        packet::{Forward, Input, LineShare, Output, SourceGrade},
+        packet::{Forward, Input, LineShare, Output, Purpose, SourceGrade},
         room::Room,
     },
 };
@@ -24,6 +24,7 @@ use crate::{
     link::{Bottleneck, Fate, Link, Path, QueueRecord},
     mic::Mic,
     peer::{Peer, Script},
+    sealed::Sealed,
     trace::Trace,
 };
 
@@ -73,7 +74,7 @@ pub struct World {
     /// Things that happened at this very time.
     at_once: u32,
     forwards: Vec<Forward>,
-    sealed: BTreeMap<(EndpointId, u32), u16>,
+    sealed: Sealed,
 }
 
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl World {
             timeout: None,
             at_once: 0,
             forwards: Vec::new(),
-            sealed: BTreeMap::new(),
+            sealed: Sealed::default(),
         }
     }
 
@@ -410,7 +411,10 @@ impl World {
     }
 
     fn send_forward(&mut self, forward: &Forward) {
-        self.seal(forward);
+        let peer = self.indices[&forward.to];
+        if forward.purpose == Purpose::Repeat {
+            return self.send_down(peer, false, self.sealed.again(forward));
+        }
         let payload = match forward.payload {
             Some(at) => match self.room.payload(at) {
                 Some(payload) => payload,
@@ -423,20 +427,8 @@ impl World {
             .write(payload, |at| self.room.payload(at), &mut bytes)
             .expect("a forwarded packet fits 1,500 bytes");
         bytes.truncate(length);
-        let peer = self.indices[&forward.to];
+        self.sealed.seal(forward, &bytes);
         self.send_down(peer, false, bytes);
-    }
-
-    /// The sealing context takes only a greater number of a stream (no index is ever used twice under one key).
-    fn seal(&mut self, forward: &Forward) {
-        let (stream, number) = ((forward.to, forward.header.ssrc.0), forward.header.sequence);
-        if let Some(last) = self.sealed.insert(stream, number) {
-            let step = number.wrapping_sub(last);
-            assert!(
-                (1..0x8000).contains(&step),
-                "{forward:?} could not be sealed after number {last}"
-            );
-        }
     }
 
     fn drain(&mut self) {

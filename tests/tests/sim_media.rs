@@ -41,6 +41,11 @@ fn voices_and_one_picture_survive_bursts_of_loss() {
 }
 
 #[test]
+fn voices_survive_bursts_of_loss_also_without_red() {
+    assert_holds(&scenario::BURSTS_PLAIN, 10);
+}
+
+#[test]
 fn ten_points_share_a_line_that_nobody_told_them_of() {
     assert_holds(&scenario::SITE_UNKNOWN, 3);
 }

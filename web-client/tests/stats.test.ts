@@ -69,11 +69,11 @@ describe('what the server is told', () => {
 });
 
 describe('packets of voices', () => {
-  it('are those of all voice slots, without pictures', () => expect(voicePacketsOf(chromium(3), chromium(4))).toEqual({ packets: 50, lost: 0 }));
+  it('are those of all voice slots, without pictures', () => expect(voicePacketsOf(chromium(3), chromium(4))).toEqual({ packets: 50, lost: 0, discarded: 0 }));
   it('are missing where a stream says so, and never less than none', () => {
     const lossy = (second: number): Snapshot =>
       at(second * 1_000, audio('4', { packetsReceived: second * 40, packetsLost: second * 10 }), audio('5', { packetsReceived: second, packetsLost: -second }));
-    expect(voicePacketsOf(lossy(3), lossy(4))).toEqual({ packets: 41, lost: 10 });
+    expect(voicePacketsOf(lossy(3), lossy(4))).toEqual({ packets: 41, lost: 10, discarded: 0 });
   });
 });
 
@@ -99,7 +99,7 @@ describe('a report without end', () => {
 });
 
 describe('the observer', () => {
-  const around = (patch: Partial<Surroundings> = {}): Surroundings => ({ occupied: new Set(['v0', 'v1']), cores: 2, canEase: false, ...patch });
+  const around = (patch: Partial<Surroundings> = {}): Surroundings => ({ occupied: new Set(['v0', 'v1']), cores: 2, canEase: false, takesRed: true, ...patch });
   /** Looks at seconds `from` to `to`; answers the last. */
   const looks = (o: Observer, make: (second: number) => Snapshot, from: number, to: number, a = around()): ReturnType<typeof observe> => {
     let seen: ReturnType<typeof observe> = null;

@@ -75,6 +75,7 @@ fn add_traffic(registry: &Registry, counted: &Counted) {
             ("out_repair", sent[1]),
             ("out_video", sent[2]),
             ("out_padding", sent[3]),
+            ("out_repeat", sent[4]),
         ],
     );
     add(

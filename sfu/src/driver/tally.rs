@@ -26,7 +26,7 @@ pub(crate) struct Tally {
     pub(crate) peer_panics: u64,
     pub(crate) room_panics: u64,
     /// RTP packets by [`Purpose`](crate::engine::packet::Purpose).
-    pub(crate) rtp_sent: [u64; 4],
+    pub(crate) rtp_sent: [u64; 5],
     pub(crate) rtcp_sent: u64,
     pub(crate) handshake_datagrams_sent: u64,
     pub(crate) datagrams_sent: u64,

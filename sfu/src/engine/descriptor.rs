@@ -226,6 +226,7 @@ pub(super) mod tests {
                 size: 0,
                 patch: PayloadPatch::Av1(carried.frame.stamp(7, BASE)),
                 redundancy: None,
+                again: false,
             };
             let mut out = [0; 200];
             let length = forward.write(&kept, |_| None, &mut out).expect("written");

@@ -10,7 +10,7 @@
 //!    sent, RTP time never goes back over any switch of source or layer, VP8 picture ids and TL0PICIDX have no invented gap.
 //! 4. **A slot changes source or layer only at a key frame** of the new one; until then the old one goes on.
 //! 5. **A packet is forwarded at most once per slot**, however often it arrives (duplicates, repairs). Sent again it
-//!    travels as RTX with numbers of its own.
+//!    travels as RTX with numbers of its own, or as a repeat: byte for byte what was sealed the first time.
 //! 6. **A number is never given to a packet that came too late for it**: after a switch, late packets of the former
 //!    source are dropped.
 //! 7. **Audio before video**, in every queue and every shortage.
@@ -41,6 +41,7 @@ mod overload;
 pub mod pacer;
 pub mod packet;
 pub mod redundancy;
+pub mod repeats;
 pub mod rewriter;
 mod ring;
 pub mod room;

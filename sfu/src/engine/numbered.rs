@@ -60,6 +60,7 @@ impl Numbered {
             size: self.size,
             patch: self.patch,
             redundancy: None,
+            again: false,
         }
     }
 

@@ -241,6 +241,8 @@ pub struct Forward {
     pub patch: PayloadPatch,
     /// Former payloads that go along with it; then the header's payload type is RED.
     pub redundancy: Option<Redundancy>,
+    /// The very same bytes will be sent once more: they are kept until then.
+    pub again: bool,
 }
 
 /// Why a packet is sent.
@@ -254,6 +256,8 @@ pub enum Purpose {
     Video,
     /// Nothing but size, to find out what the path carries.
     Padding,
+    /// Sound that went out before, byte for byte as it was sealed then.
+    Repeat,
 }
 
 /// An RTP header as it goes out (RFC 3550 §5.1), with the extensions the node writes.

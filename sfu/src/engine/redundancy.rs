@@ -206,6 +206,10 @@ pub struct Need {
     all: u64,
     since: Option<Instant>,
     calm: Option<Instant>,
+    /// When it ended last while nobody could see whether there still was need.
+    ended: Option<Instant>,
+    /// How often it ended so and was wrong: each time it stays twice as long.
+    wrong: u32,
 }
 
 /// Loss is looked at over so long and so many packets at least.
@@ -220,10 +224,15 @@ const LOSS_ON: u64 = 8;
 /// ... and ends when there was less than 1 % for so long, so that it does not come and go with each burst.
 const LOSS_OFF: u64 = 3;
 const CALM: Duration = Duration::from_secs(10);
+/// An end was wrong if the need begins again within so many times that.
+const CALM_WRONG: u32 = 2;
+/// It stays at most 2 to that as long.
+const WRONG_MAX: u32 = 4;
 
 impl Need {
-    /// Of `all` packets more `lost` were lost. True if the need began or ended.
-    pub fn note(&mut self, now: Instant, lost: u64, all: u64) -> bool {
+    /// Of `all` packets more `lost` were lost. `is_hidden`: what was lost and came again does not count as lost, so that calm tells nothing. True if the
+    /// need began or ended.
+    pub fn note(&mut self, now: Instant, lost: u64, all: u64, is_hidden: bool) -> bool {
         self.lost += lost.min(all);
         self.all += all;
         let since = *self.since.get_or_insert(now);
@@ -241,14 +250,33 @@ impl Need {
         }
         let calm = *self.calm.get_or_insert(now);
         let on = if self.on {
-            share >= LOSS_OFF || now.saturating_duration_since(calm) < CALM
+            let patience = if is_hidden { CALM * (1 << self.wrong) } else { CALM };
+            share >= LOSS_OFF || now.saturating_duration_since(calm) < patience
         } else {
             share >= LOSS_ON
         };
-        let heavy = on && (share >= LOSS_HEAVY || self.heavy && share >= LOSS_HEAVY / 2);
+        let heavy = on && (share >= LOSS_HEAVY || self.heavy && (is_hidden || share >= LOSS_HEAVY / 2));
         let was = (self.on, self.heavy);
         (self.on, self.heavy) = (on, heavy);
+        self.learn(now, was.0, is_hidden);
         was != (on, heavy)
+    }
+
+    /// From ends that were wrong.
+    fn learn(&mut self, now: Instant, was: bool, is_hidden: bool) {
+        match (was, self.on) {
+            (true, false) => self.ended = is_hidden.then_some(now),
+            (false, true) => {
+                let since = self.ended.map(|ended| now.saturating_duration_since(ended));
+                let is_wrong = since.is_some_and(|since| since < CALM * CALM_WRONG);
+                self.wrong = if is_wrong {
+                    (self.wrong + 1).min(WRONG_MAX)
+                } else {
+                    0
+                };
+            }
+            _ => {}
+        }
     }
 
     /// Losses are so heavy that two copies leave holes.
@@ -368,12 +396,12 @@ mod tests {
     #[test]
     fn heavy_loss_is_seen_within_a_third_of_a_second() {
         let (t0, mut need) = (base(), Need::default());
-        let seen = (0..20u64).find(|tenth| need.note(t0 + ms(tenth * 100), 3, 10));
+        let seen = (0..20u64).find(|tenth| need.note(t0 + ms(tenth * 100), 3, 10, false));
         assert_eq!((seen, need.is_on(), need.is_heavy()), (Some(3), true, true));
         // A tenth is still heavy once it was; less is not.
-        let changed = (20..100u64).find(|tenth| need.note(t0 + ms(tenth * 100), 1, 10));
+        let changed = (20..100u64).find(|tenth| need.note(t0 + ms(tenth * 100), 1, 10, false));
         assert_eq!((changed, need.is_heavy()), (None, true));
-        let changed = (100..120u64).find(|tenth| need.note(t0 + ms(tenth * 100), 1, 20));
+        let changed = (100..120u64).find(|tenth| need.note(t0 + ms(tenth * 100), 1, 20, false));
         assert!(changed.is_some() && need.is_on() && !need.is_heavy());
     }
 
@@ -384,7 +412,12 @@ mod tests {
         for second in 0..40u64 {
             let lost = if (5..8).contains(&second) { 4 } else { 0 };
             for tenth in 0..10u64 {
-                if need.note(t0 + ms(second * 1_000 + tenth * 100), u64::from(tenth < lost), 5) {
+                if need.note(
+                    t0 + ms(second * 1_000 + tenth * 100),
+                    u64::from(tenth < lost),
+                    5,
+                    false,
+                ) {
                     changes.push((second, need.is_on()));
                 }
             }
@@ -393,6 +426,23 @@ mod tests {
             matches!(changes[..], [(5..=6, true), (17..=19, false)]),
             "{changes:?}"
         );
+    }
+
+    #[test]
+    fn where_repeats_hide_what_is_lost_the_need_stays_longer_each_time_that_its_end_was_wrong() {
+        let (mut need, mut began, mut stretches) = (Need::default(), 0, Vec::new());
+        for tenth in 0..6_000 {
+            let was = need.is_on();
+            need.note(base() + ms(100 * tenth), if was { 0 } else { 2 }, 10, was);
+            assert_eq!(need.is_heavy(), need.is_on());
+            match (was, need.is_on()) {
+                (false, true) => began = tenth,
+                (true, false) => stretches.push((tenth - began) / 10),
+                _ => {}
+            }
+        }
+        let rounded: Vec<u64> = stretches.iter().map(|seconds| seconds / 10 * 10).collect();
+        assert_eq!(rounded, [10, 20, 40, 80, 160, 160], "{stretches:?}");
     }
 
     proptest! {

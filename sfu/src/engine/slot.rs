@@ -458,7 +458,15 @@ impl Slot {
             size: 0,
             patch: PayloadPatch::None,
             redundancy: None,
+            again: false,
         })
+    }
+
+    /// A packet of so many bytes of payload went out once more: also that was transmitted (RFC 3550 §6.4.1).
+    pub fn note_repeat(&mut self, size: u16) {
+        self.sent_packets = self.sent_packets.wrapping_add(1);
+        self.sent_octets = self.sent_octets.wrapping_add(size.into());
+        self.unreported = true;
     }
 
     /// For a sender report: RTP time at `time` on the node's clock, packets and bytes sent.

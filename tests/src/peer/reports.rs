@@ -74,9 +74,7 @@ impl Peer {
 
     /// Reports of what it sends and receives, each second. Its page looks at the same time whether voices must wait longer.
     pub fn report(&mut self, now: Instant) -> Vec<u8> {
-        if self.script.red {
-            self.buffers.adjust(now, &mut self.receivers);
-        }
+        self.buffers.adjust(now, &mut self.receivers, self.script.red);
         let mut out = Vec::new();
         let mut builder = Builder::new(&mut out, COMPOUND_BYTES_MAX);
         let slots = self.media.slots.clone();

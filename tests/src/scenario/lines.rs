@@ -138,17 +138,30 @@ pub const BURSTS: Scenario = Scenario {
         at_least("stage, frames a second", 5.0),
         at_most("longest freeze of the stage, ms", 3_000.0),
     ],
-    run: bursts,
+    run: |seed| bursts(seed, Script::watcher(2)),
 };
 
-fn bursts(seed: u64) -> Vec<f64> {
+/// The same for somebody whose browser takes no RED, as Firefox.
+pub const BURSTS_PLAIN: Scenario = Scenario {
+    name: "30 % loss in bursts of 3.6 packets, 60 ms RTT, 20 s, a receiver without RED",
+    measures: BURSTS.measures,
+    run: |seed| {
+        let plain = Script {
+            red: false,
+            ..Script::watcher(2)
+        };
+        bursts(seed, plain)
+    },
+};
+
+fn bursts(seed: u64, script: Script) -> Vec<f64> {
     let mut world = World::new(seed);
     for _ in 0..2 {
         world.join(Script::publisher(), Link::good(), Link::good());
     }
     let path = Link::good().with_delay_ms(30);
     let down = path.with_rate(Bitrate::mbps(4)).with_queue_ms(300);
-    let watcher = world.join(Script::watcher(2), path, down);
+    let watcher = world.join(script, path, down);
     let_speak(&mut world, &[0]);
     world.view(watcher, &[(0, 0, 360), (1, 1, 180)]);
     world.run_for(10 * SECOND);

@@ -15,7 +15,7 @@ use sfu::engine::{id::SlotId, units::Bitrate};
 use crate::{link::QueueRecord, report::Scenario, world::World};
 
 pub use bad::BAD;
-pub use lines::{APPLICATION_LIMITED, BURSTS, ONE_CAMERA, SATELLITE, SQUEEZE};
+pub use lines::{APPLICATION_LIMITED, BURSTS, BURSTS_PLAIN, ONE_CAMERA, SATELLITE, SQUEEZE};
 pub use long::{LONG_PACKETS, LONG_PACKETS_KNOWN};
 pub use node::NODE_BUSY;
 pub use pages::PAGES;
@@ -27,6 +27,7 @@ pub const ALL: &[&Scenario] = &[
     &SQUEEZE,
     &SATELLITE,
     &BURSTS,
+    &BURSTS_PLAIN,
     &SITE_UNKNOWN,
     &SITE_KNOWN,
     &CAMERAS_BEHIND,

@@ -5,7 +5,7 @@
 import { AUDIO_SLOTS, VIDEO_SLOTS, type Kind, type Profile, type Sources, type VideoCodec, type VideoRules } from '../engine/protocol';
 import type { SendOrder } from '../engine/session';
 import { cameraOf, screenOf, type Sending } from '../engine/video';
-import { preferAudio, preferVideo, skillsOf, takesRed } from './codecs';
+import { preferAudio, preferVideo, skillsOf } from './codecs';
 import { adapted, createTuner, offNow } from './sender';
 
 export interface Connection {
@@ -17,7 +17,7 @@ export interface Connection {
   setTrack(kind: Kind, track: MediaStreamTrack | null): void;
   /** Sends as ordered, once the answer is taken. */
   order(order: SendOrder): void;
-  /** Voices wait so many milliseconds at least before they are played; 0: as the browser likes. Without effect where it takes no copies that come later. */
+  /** Voices wait so many milliseconds at least before they are played; 0: as the browser likes. */
   setVoiceBuffer(ms: number): void;
   /** Slot to receiver, once the answer is taken. */
   readonly receivers: ReadonlyMap<string, RTCRtpReceiver>;
@@ -56,7 +56,6 @@ export function createConnection(
   ]);
   let ordered: SendOrder | null = null;
   let answer: string | null = null;
-  const redundant = takesRed();
   const voice = { ms: VOICE_MS, set: VOICE_MS };
   // Descriptions are set one after the other; an offer in between would take the answer of another.
   let last: Promise<unknown> = Promise.resolve();
@@ -108,7 +107,6 @@ export function createConnection(
     receivers,
     setTrack,
     setVoiceBuffer(ms) {
-      if (!redundant) return;
       const target = ms === 0 ? null : ms;
       for (const [slot, receiver] of receivers) {
         // A browser that does not know it takes it for a property of the page's.

@@ -5,6 +5,7 @@ import { EMPTY_ROSTER, type Roster } from '../engine/roster';
 import { deadline, handle, newSession, stateOf, type Effect, type Input, type Seat, type SendOrder, type State, type Told } from '../engine/session';
 import type { Figures } from '../engine/stats';
 import { canEase, ease, look, newViewRequest, poll, want } from '../engine/view-request';
+import { takesRed } from './codecs';
 import { createConnection, type Connection } from './connection';
 import { createElements } from './elements';
 import { createNaming } from './naming';
@@ -219,11 +220,12 @@ export function createMeeting(url: string, token: string, options: Options): Mee
     if (view.dueAt !== null) viewTimer = setTimeout(flushView, Math.max(0, view.dueAt - clock()) + 1);
   }
 
+  const redundant = takesRed();
   const stops = [
     naming.stop,
     watchStats(
       () => connection,
-      () => ({ occupied: naming.occupied(), cores: navigator.hardwareConcurrency ?? 1, canEase: canEase(view) }),
+      () => ({ occupied: naming.occupied(), cores: navigator.hardwareConcurrency ?? 1, canEase: canEase(view), takesRed: redundant }),
       ({ figures, stats, eased, voiceBufferMs }) => {
         emit('figures', figures);
         emit('stats', stats);

@@ -37,10 +37,12 @@ export interface Surroundings {
   cores: number;
   /** The page could ask for smaller pictures. */
   canEase: boolean;
+  /** The browser takes voices with copies of former packets (RED). */
+  takesRed: boolean;
 }
 
 /** Null at the first look, and if no time has passed since the last. */
-export function observe(o: Observer, now: number, snapshot: Snapshot, { occupied, cores, canEase }: Surroundings): Observed | null {
+export function observe(o: Observer, now: number, snapshot: Snapshot, { occupied, cores, canEase, takesRed }: Surroundings): Observed | null {
   const { before } = o;
   if (before !== null && snapshot.at <= before.at) return null;
   o.before = snapshot;
@@ -49,7 +51,7 @@ export function observe(o: Observer, now: number, snapshot: Snapshot, { occupied
   o.decoder = judge(o.decoder, now, overloaded(decodingOf(before, snapshot), cores), canEase);
   // The encoder lowers its pictures by itself; the server only has to know.
   o.encoder = judge(o.encoder, now, snapshot.encoderLimited, false);
-  o.voices = adjust(o.voices, now, voicePacketsOf(before, snapshot));
+  o.voices = adjust(o.voices, now, voicePacketsOf(before, snapshot), takesRed);
   const steady = new Set([...o.filled].flatMap(([slot, looks]) => (looks >= STEADY_LOOKS ? [slot] : [])));
   return {
     figures: figuresOf(before, snapshot),

@@ -19,6 +19,7 @@ export interface Entry {
   bytesSent?: number;
   packetsReceived?: number;
   packetsLost?: number;
+  packetsDiscarded?: number;
   fractionLost?: number;
   framesDecoded?: number;
   framesDropped?: number;
@@ -40,6 +41,8 @@ export interface Stream {
   slot: string | null;
   packets: number;
   lost: number;
+  /** Came too late to be played. */
+  discarded: number;
   decoded: number;
   dropped: number;
   height: number;
@@ -179,10 +182,10 @@ export function decodingOf(before: Snapshot, now: Snapshot): Decoding {
   };
 }
 
-/** Packets of voices that came and that are missing. */
+/** Packets of voices that came, that are missing, and that came too late. */
 export function voicePacketsOf(before: Snapshot, now: Snapshot): VoicePackets {
   const voices = changes(before, now).filter(({ video }) => !video);
-  return { packets: sum(voices, (s) => s.packets), lost: sum(voices, (s) => s.lost) };
+  return { packets: sum(voices, (s) => s.packets), lost: sum(voices, (s) => s.lost), discarded: sum(voices, (s) => s.discarded) };
 }
 
 /** What each stream did between the two. A counter that went back began anew, and its stream brought nothing that can be told. */
@@ -192,7 +195,7 @@ function changes(before: Snapshot, now: Snapshot): Stream[] {
     const grown = (read: (s: Stream) => number): number => Math.max(0, read(stream) - (old === undefined ? 0 : read(old)));
     return {
       video: stream.video, slot: stream.slot, height: stream.height,
-      packets: grown((s) => s.packets), lost: grown((s) => s.lost), decoded: grown((s) => s.decoded), dropped: grown((s) => s.dropped),
+      packets: grown((s) => s.packets), lost: grown((s) => s.lost), discarded: grown((s) => s.discarded), decoded: grown((s) => s.decoded), dropped: grown((s) => s.dropped),
       freezes: grown((s) => s.freezes), freezeSeconds: grown((s) => s.freezeSeconds), decodeSeconds: grown((s) => s.decodeSeconds),
       concealed: grown((s) => s.concealed), samples: grown((s) => s.samples),
       bufferSeconds: grown((s) => s.bufferSeconds), buffered: grown((s) => s.buffered),
@@ -203,7 +206,7 @@ function changes(before: Snapshot, now: Snapshot): Stream[] {
 function streamOf(entry: Entry, slotOf: (mid: string) => string | null): Stream {
   return {
     video: entry.kind === 'video', slot: entry.mid === undefined ? null : slotOf(entry.mid),
-    packets: entry.packetsReceived ?? 0, lost: entry.packetsLost ?? 0,
+    packets: entry.packetsReceived ?? 0, lost: entry.packetsLost ?? 0, discarded: entry.packetsDiscarded ?? 0,
     decoded: entry.framesDecoded ?? 0, dropped: entry.framesDropped ?? 0, height: entry.frameHeight ?? 0,
     freezes: entry.freezeCount ?? 0, freezeSeconds: entry.totalFreezesDuration ?? 0, decodeSeconds: entry.totalDecodeTime ?? 0,
     concealed: Math.max(0, (entry.concealedSamples ?? 0) - (entry.silentConcealedSamples ?? 0)), samples: entry.totalSamplesReceived ?? 0,

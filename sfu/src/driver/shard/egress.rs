@@ -219,6 +219,10 @@ fn write_group(
     let mut ahead = forwards.clone();
     for forward in forwards {
         ahead.next();
+        if forward.purpose == Purpose::Repeat {
+            write_again(seat, path, forward, egress, tally);
+            continue;
+        }
         let payload = match forward.payload {
             Some(at) => find(at),
             None => Some(&[][..]),
@@ -243,6 +247,9 @@ fn write_group(
         };
         match seat.peer.seal_rtp(tail, length) {
             Ok(length) => {
+                if forward.again {
+                    seat.kept.keep(&forward.header, &tail[..length]);
+                }
                 tally.media_runs += u64::from(egress.commit(path, length, tally));
                 seat.sent.add(path.remote, length);
                 tally.rtp_sent[forward.purpose as usize] += 1;
@@ -250,6 +257,23 @@ fn write_group(
             Err(_) => tally.not_sealed += 1,
         }
     }
+}
+
+/// A packet that went out before goes out as it was sealed then.
+fn write_again(seat: &mut Seat, path: Path, forward: &Forward, egress: &mut Egress, tally: &mut Tally) {
+    let place = egress.tail(tally);
+    let Some((sealed, place)) = seat.kept.find(&forward.header).and_then(|sealed| {
+        let place = place.get_mut(..sealed.len())?;
+        Some((sealed, place))
+    }) else {
+        tally.payload_gone += 1;
+        return;
+    };
+    place.copy_from_slice(sealed);
+    let length = sealed.len();
+    tally.media_runs += u64::from(egress.commit(path, length, tally));
+    seat.sent.add(path.remote, length);
+    tally.rtp_sent[forward.purpose as usize] += 1;
 }
 
 /// What decides whether a packet may be as long as its neighbours; none: it stays as it is.

@@ -7,6 +7,7 @@
 mod egress;
 mod events;
 mod ingress;
+mod kept;
 mod level;
 mod lines;
 mod load;
@@ -31,8 +32,8 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
 use self::{
-    egress::Egress, events::EventBook, ingress::Handshake, lines::Lines, load::Meter, relay::Relay,
-    window::Window,
+    egress::Egress, events::EventBook, ingress::Handshake, kept::Kept, lines::Lines, load::Meter,
+    relay::Relay, window::Window,
 };
 pub(crate) use self::{
     lines::Behind,
@@ -121,6 +122,7 @@ struct Seat {
     order: Option<SendOrder>,
     sent: Flow,
     received: Flow,
+    kept: Kept,
 }
 
 /// What a shard is made of.

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Done, Key, Newcomer, RoomKey, Seat, Shard};
+use super::{Done, Key, Newcomer, RoomKey, Seat, Shard, kept::Kept};
 use crate::{
     control::{ControlError, Event, MediaState},
     driver::{
@@ -61,6 +61,7 @@ impl Shard {
             order: None,
             sent: Flow::new(now),
             received: Flow::new(now),
+            kept: Kept::default(),
         };
         let lines = seat.way.clone();
         self.lines.handle_change();

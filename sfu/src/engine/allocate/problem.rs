@@ -86,12 +86,16 @@ pub struct Receiver<'a> {
     pub lines: &'a [LineIndex],
     /// How many voices it should hear; more than [`VOICES_MAX`] count as that many.
     pub voices: u8,
+    /// Of them, those that sound: the others are room for who begins to speak, and have nothing yet that could be lost.
+    pub sounding: u8,
     /// What one voice takes: 42 to 58 kb/s.
     pub voice: Bitrate,
-    /// What redundancy (RED, RFC 2198) adds to one voice; none if it does not take it.
+    /// What redundancy (copies in RED, RFC 2198, or a repeat of each packet) adds to one voice; none if it needs none.
     pub redundancy: Option<Bitrate>,
-    /// It loses so much that a third copy, half as much again, is worth what pictures leave over.
-    pub third: bool,
+    /// What a third copy, or further repeats, add to that; none unless it loses so much that they are worth it.
+    pub third: Option<Bitrate>,
+    /// It gets repeats: further ones stand for the second copy that others have from the beginning, and take their room with the first.
+    pub repeats: bool,
     /// What its losses look like.
     pub loss: Loss,
     /// By how many layers its machine is too slow.

@@ -72,7 +72,7 @@ impl<'a> Hall<'a> {
             .receiver(desk.receiver.endpoint)
             .is_some_and(|former| former.redundancy);
         let room = if had { Room::Just } else { Room::Spare };
-        let more = one.as_bps().saturating_mul(desk.voices.into());
+        let more = one.as_bps().saturating_mul(desk.redundant().into());
         if desk.voices > 0 && desk.purse.refusal(&self.lines, more, room).is_none() {
             desk.purse.take(&mut self.lines, more);
             desk.redundancy = true;
@@ -80,13 +80,13 @@ impl<'a> Hall<'a> {
     }
 
     /// A third copy where losses are heavy: before any picture as long as half of the way is left for them, else of what everything else left
-    /// over. It comes and goes without a key frame.
+    /// over. It comes and goes without a key frame. Further repeats go before any picture as the first does.
     pub(super) fn give_third(&mut self, at: usize, before: Before, previous: &Allocation) {
         let desk = &mut self.desks[at];
         let Some(more) = desk.third_wanted() else {
             return;
         };
-        if before == Before::Pictures && !desk.purse.leaves_half(more) {
+        if before == Before::Pictures && !desk.receiver.repeats && !desk.purse.leaves_half(more) {
             return;
         }
         let had = previous
@@ -105,11 +105,6 @@ impl<'a> Hall<'a> {
 pub(super) enum Before {
     Pictures,
     Nothing,
-}
-
-/// What a third copy adds to what two take.
-fn third_of(two: Bitrate) -> Bitrate {
-    Bitrate::bps(two.as_bps() / 2)
 }
 
 impl<'a> Desk<'a> {
@@ -134,24 +129,26 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// What a third copy of its voices takes, where losses are heavy and it has two.
+    /// What a third copy of its voices takes, or further repeats, where losses are heavy and it has what comes before them.
     pub(super) fn third_wanted(&self) -> Option<u64> {
-        let wanted =
-            self.receiver.third && self.redundancy && !self.third && self.receiver.loss == Loss::Random;
-        let two = self.receiver.redundancy.filter(|_| wanted)?;
-        Some(third_of(two).as_bps().saturating_mul(self.voices.into()))
+        let wanted = self.redundancy && !self.third && self.receiver.loss == Loss::Random;
+        let third = self.receiver.third.filter(|_| wanted)?;
+        Some(third.as_bps().saturating_mul(self.redundant().into()))
     }
 
     /// What its voices take.
     pub(super) fn sound(&self) -> u64 {
         let redundancy = self.receiver.redundancy.filter(|_| self.redundancy);
-        let redundancy = redundancy.map(|two| if self.third { two + third_of(two) } else { two });
-        let one = self
-            .receiver
-            .voice
-            .as_bps()
-            .saturating_add(redundancy.map_or(0, Bitrate::as_bps));
-        one.saturating_mul(self.voices.into())
+        let third = self.receiver.third.filter(|_| self.third);
+        let voices = self.receiver.voice.as_bps().saturating_mul(self.voices.into());
+        let more = [redundancy, third].into_iter().flatten().map(Bitrate::as_bps);
+        let more = more.fold(0, u64::saturating_add);
+        voices.saturating_add(more.saturating_mul(self.redundant().into()))
+    }
+
+    /// Voices that redundancy is for.
+    fn redundant(&self) -> u8 {
+        self.voices.min(self.receiver.sounding)
     }
 
     fn give_voice(&mut self, nth: u8, lines: &mut Lines, previous: &Allocation) {

@@ -156,6 +156,14 @@ impl Loss {
         false
     }
 
+    /// A packet of so many bytes was lost of which nobody told at its place among the others: it says nothing of how they were lost together.
+    pub(super) fn add_apart(&mut self, bytes: u16) {
+        if let Some(running) = &mut self.running {
+            running.bytes += u64::from(bytes);
+            running.seen.lost += 1;
+        }
+    }
+
     /// A packet told as lost arrived after all.
     pub(super) fn correct(&mut self) {
         let newest = self.running.as_mut().map(|running| &mut running.seen);

@@ -16,6 +16,7 @@ mod loss;
 mod probe;
 mod queue;
 mod rate;
+mod repeated;
 mod reported;
 mod sent;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use delay::{Clock, Delay};
 use loss::Loss;
 use probe::Probes;
 use rate::Rate;
+use repeated::Repeated;
 use reported::Reported;
 use sent::{News, Report, SentLog};
 
@@ -114,6 +116,7 @@ pub struct Estimator {
     /// The latest time told.
     at: Micros,
     sent: SentLog,
+    repeated: Repeated,
     sent_rate: Acked,
     acked: Acked,
     delay: Delay,
@@ -172,6 +175,7 @@ impl Estimator {
             epoch: now,
             at: 0,
             sent: SentLog::new(),
+            repeated: Repeated::default(),
             sent_rate: Acked::new(),
             acked: Acked::new(),
             delay: Delay::new(),
@@ -457,6 +461,9 @@ impl Estimator {
     }
 
     fn learn(&mut self, report: &Report) {
+        if self.learn_repeated(report) {
+            return;
+        }
         let lost = match report.news {
             News::Lost => true,
             News::Late(_) => {

@@ -150,6 +150,28 @@ impl SentLog {
         self.loss
     }
 
+    /// The number that those 16 bits stand for.
+    pub(super) fn number_of(&self, wire: u16) -> Seq {
+        self.next.nearest(wire)
+    }
+
+    /// It is told to have arrived.
+    pub(super) fn is_there(&self, wire: u16) -> bool {
+        let back = self.next.0.wrapping_sub(self.next.nearest(wire).0);
+        let place = usize::try_from(back)
+            .ok()
+            .and_then(|back| self.packets.len().checked_sub(back));
+        let packet = place.and_then(|place| self.packets.get(place));
+        packet.is_some_and(|packet| packet.fate == Fate::Arrived)
+    }
+
+    /// A number that was told to have arrived was lost the first time that it went out.
+    pub(super) fn lost_at_first(&mut self) {
+        self.loss.arrived = self.loss.arrived.saturating_sub(1);
+        self.loss.lost += 1;
+        self.loss.late += 1;
+    }
+
     /// Reads at most `statuses` of a feedback and appends what is new, in order of the numbers; returns how many were
     /// read. A number that was never given, or is forgotten, is counted and changes nothing.
     pub(super) fn read(

@@ -17,6 +17,7 @@ use super::{
             SlotGrade, SourceGrade, soonest,
         },
         redundancy::Need,
+        repeats::Repeats,
         rewriter::Skip,
         slot::{Numbered, Offered, Reason, Slot, SourcePacket},
         stats::RoomStats,
@@ -77,6 +78,8 @@ pub(super) struct Endpoint {
     pub(super) layered: bool,
     /// Whether its path loses so much that its voices need redundancy.
     pub(super) need: Need,
+    /// Its voices that go again, where it takes no RED.
+    pub(super) repeats: Repeats,
     /// Loss since the last look.
     pub(super) window: Window,
     extensions: ExtensionIds,
@@ -143,6 +146,7 @@ impl Endpoint {
             encodings: SourceKind::ALL.map(|kind| encodings(&new.media, kind)),
             layered: new.media.sources.iter().any(is_layered),
             need: Need::default(),
+            repeats: Repeats::default(),
             window: Window::default(),
             extensions: new.media.extensions,
             changes: Vec::new(),
@@ -300,7 +304,8 @@ impl Endpoint {
             redundancy,
             ..numbered.forward(self.id, id, self.finish(now, id.kind, late, header))
         };
-        out.extend(self.way.pace(now, class(&forward), forward, size));
+        let passed = self.way.pace(now, class(&forward), forward, size);
+        out.extend(passed.map(|forward| self.repeats.begin(now, forward)));
         stats.forwarded += 1;
         if self.report_at.is_none() {
             self.report_at = Some(now + REPORT_EVERY);
@@ -310,22 +315,6 @@ impl Endpoint {
     /// It sends transport-wide feedback.
     pub(super) fn tells_packets(&self) -> bool {
         self.extensions.transport_cc.is_some()
-    }
-
-    /// Of `all` packets more that the receiver speaks of `lost` did not arrive.
-    /// True if its voices need redundancy from now on, or do not any more.
-    pub(super) fn note_loss(&mut self, now: Instant, lost: u64, all: u64) -> bool {
-        self.need.note(now, lost, all)
-    }
-
-    /// Its voices carry so many copies of former packets from now on.
-    pub(super) fn set_redundancy(&mut self, copies: u8) {
-        self.audio.iter_mut().for_each(|slot| slot.set_redundancy(copies));
-    }
-
-    /// It takes redundant voices, and needs them.
-    pub(super) fn wants_redundancy(&self) -> bool {
-        self.need.is_on() && self.audio.iter().any(Slot::takes_redundancy)
     }
 
     /// A packet of a slot that the receiver misses, to be sent again: now, or when its time has come.
@@ -348,8 +337,9 @@ impl Endpoint {
 
     /// The next packet whose time to go has come, or padding for a probe.
     pub(super) fn poll_paced(&mut self, now: Instant) -> Option<Forward> {
-        if let Some(forward) = self.way.poll(now) {
-            return Some(forward);
+        let next = self.repeat(now).or_else(|| self.way.poll(now));
+        if next.is_some() {
+            return next;
         }
         let padding = self.way.padding(now, self.can_pad)?;
         let nobody = self.number.source(SourceKind::Camera);
@@ -435,7 +425,8 @@ impl Endpoint {
     /// When it next wants to be told the time.
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
         let checks = self.sources.iter().filter_map(|source| source.check_at).min();
-        [self.report_at, checks, self.way.poll_timeout(self.can_pad)]
+        let paced = soonest(self.way.poll_timeout(self.can_pad), self.repeats.poll_timeout());
+        [self.report_at, checks, paced]
             .into_iter()
             .fold(self.uplink.poll_timeout(), soonest)
     }
@@ -446,7 +437,7 @@ impl Endpoint {
 /// would make the receiver ask for all of them.
 fn class(forward: &Forward) -> Class {
     match forward.purpose {
-        Purpose::Audio => Class::Audio,
+        Purpose::Audio | Purpose::Repeat => Class::Audio,
         Purpose::Video | Purpose::Repair | Purpose::Padding => match forward.header.source.kind() {
             SourceKind::Screen => Class::Screen,
             _ if forward.slot == SlotId::video(0) => Class::Stage,

@@ -4,6 +4,7 @@
 //! source's history, then to every slot that subscribes to the source. What slots should show is decided anew when a
 //! view, a source or a layer changes ([`view`]), never per packet.
 
+mod again;
 mod cpu;
 mod crossing;
 mod distribute;

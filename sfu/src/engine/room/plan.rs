@@ -47,11 +47,9 @@ const SOON: Duration = Duration::from_millis(100);
 /// And it is looked at again after so long if nothing happens.
 const AGAIN: Duration = Duration::from_millis(500);
 /// A voice on the wire: 24 to 32 kb/s of Opus and fifty headers a second.
-const VOICE: Bitrate = Bitrate::kbps(56);
+pub(super) const VOICE: Bitrate = Bitrate::kbps(56);
 /// What a newcomer who wants nothing yet is expected to want in each slot: a page of small pictures.
 const THUMBNAIL: Bitrate = Bitrate::kbps(150);
-/// What redundancy adds to it: its last payloads twice.
-const REDUNDANCY: Bitrate = Bitrate::kbps(52);
 /// Sound of a screen may be stereo music.
 const SCREEN_SOUND: Bitrate = Bitrate::kbps(128);
 /// So much of a line is given out, in percent: pictures take more in one second than in another, and upward headers come on top of what is
@@ -232,15 +230,18 @@ impl Room {
     fn receiver<'a>(endpoint: &'a Endpoint, demands: &'a [Demand], all: Voices) -> Receiver<'a> {
         let voices = all.for_one(endpoint);
         let state = endpoint.way.state();
+        let (redundancy, third) = endpoint.redundancy_wanted();
         Receiver {
             endpoint: endpoint.id,
             rank: endpoint.rank,
             estimate: Some(endpoint.way.planned()),
             lines: &endpoint.lines,
             voices: u8::try_from(voices).unwrap_or(u8::MAX),
+            sounding: u8::try_from(all.sounding_for(endpoint)).unwrap_or(u8::MAX),
             voice: VOICE,
-            redundancy: endpoint.wants_redundancy().then_some(REDUNDANCY),
-            third: endpoint.need.is_heavy(),
+            redundancy,
+            third,
+            repeats: !endpoint.takes_copies(),
             loss: loss_of(
                 state.is_congested && state.loss > 0.0,
                 endpoint.way.is_waiting(),
@@ -325,11 +326,7 @@ impl Room {
             .set_wanted(now, grant.wanted, expected_of(endpoint), can);
         let voices = usize::from(grant.voices);
         let changed = endpoint.set_voices(voices);
-        endpoint.set_redundancy(match (grant.redundancy, grant.third) {
-            (false, _) => 0,
-            (true, false) => 2,
-            (true, true) => 3,
-        });
+        endpoint.follow_redundancy(&grant);
         if endpoint.grades != grades {
             endpoint.grades.clone_from(&grades);
             self.outputs.push_back(Output::Quality {
@@ -395,6 +392,11 @@ impl Voices {
         let own = voices_of(endpoint);
         let silent = self.silent - own.silent;
         (self.sounding - own.sounding + silent.min(1)).min(endpoint.audio.len())
+    }
+
+    /// Of them, those that sound.
+    fn sounding_for(self, endpoint: &Endpoint) -> usize {
+        self.sounding - voices_of(endpoint).sounding
     }
 }
 
@@ -472,7 +474,7 @@ mod tests {
 
     fn need(lost: u64) -> Need {
         let mut need = Need::default();
-        (0..12).for_each(|tenth| _ = need.note(base() + ms(100 * tenth), lost, 10));
+        (0..12).for_each(|tenth| _ = need.note(base() + ms(100 * tenth), lost, 10, false));
         need
     }
 

@@ -4,6 +4,7 @@ mod cascade;
 mod kit;
 mod property;
 mod received;
+mod repeats;
 mod sound;
 mod terms;
 

@@ -165,6 +165,21 @@ impl Way {
         forward
     }
 
+    /// Sound that went out before goes out once more, with the number that it had.
+    pub(super) fn depart_again(&mut self, now: Instant, forward: &Forward) {
+        let bytes = forward.size.saturating_add(WIRE_OVERHEAD);
+        self.pacer.spend(bytes);
+        if let Some((_, number)) = forward.header.transport_sequence {
+            self.estimator.handle_repeated(now, number, bytes);
+        }
+    }
+
+    /// The receiver has told that it has that packet.
+    pub(super) fn is_there(&self, forward: &Forward) -> bool {
+        let number = forward.header.transport_sequence;
+        number.is_some_and(|(_, number)| self.estimator.is_there(number))
+    }
+
     /// How much padding a packet should have that goes out now for a probe; none if none should. `can`: there is a stream
     /// that takes padding. Whatever waits goes first.
     pub(super) fn padding(&mut self, now: Instant, can: bool) -> Option<u8> {
@@ -372,6 +387,7 @@ mod tests {
             size: 1_000,
             patch: PayloadPatch::None,
             redundancy: None,
+            again: false,
         }
     }
 

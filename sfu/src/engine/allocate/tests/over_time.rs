@@ -179,7 +179,7 @@ fn a_third_copy_of_voices_goes_before_pictures_as_long_as_half_of_the_way_is_lef
     let copies = |kbps: u64| {
         let mut scene = call_of_two(kbps, 1_000);
         scene.points[0].redundancy = Some(Bitrate::kbps(50));
-        (scene.points[0].third, scene.points[0].loss) = (true, Loss::Random);
+        (scene.points[0].third, scene.points[0].loss) = (Some(Bitrate::kbps(25)), Loss::Random);
         let allocation = scene.fresh();
         let grant = allocation.receiver(EndpointId(1)).expect("a receiver");
         (row(&allocation, 1), grant.redundancy, grant.third)
@@ -196,6 +196,22 @@ fn a_third_copy_of_voices_goes_before_pictures_as_long_as_half_of_the_way_is_lef
         with("180@100 Path", false),
         "pictures need their half, and take it"
     );
+}
+
+#[test]
+fn a_second_repeat_of_voices_comes_before_pictures_and_the_first_before_it() {
+    let repeats = |kbps: u64| {
+        let mut scene = call_of_two(kbps, 1_000);
+        scene.points[0].redundancy = Some(Bitrate::kbps(50));
+        scene.points[0].third = Some(Bitrate::kbps(50));
+        (scene.points[0].repeats, scene.points[0].loss) = (true, Loss::Random);
+        let allocation = scene.fresh();
+        let grant = allocation.receiver(EndpointId(1)).expect("a receiver");
+        (grant.redundancy, grant.third)
+    };
+    let table = [80, 140, 200, 1_100].map(repeats);
+    let [none, one, both] = [(false, false), (true, false), (true, true)];
+    assert_eq!(table, [none, one, both, both]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::super::{
     super::{
         cascade::{CascadeBatch, LinkId},
         id::Rank,
-        packet::{NewEndpoint, Purpose, SourceGrade, StreamOrigin},
+        packet::{Negotiated, NewEndpoint, Purpose, SourceGrade, StreamOrigin},
         selector::LayerStream,
         testing::{base, ms},
     },
@@ -35,6 +35,8 @@ pub(super) struct Kit {
     /// (source, layer, number) of packets made that never arrived.
     pub(super) lost: Lost,
     pub(super) received: Vec<Received>,
+    /// Transport-wide numbers that were told to have arrived.
+    pub(super) told: BTreeSet<u16>,
     streams: BTreeMap<(u32, u8), Stream>,
     slot_changes: Vec<(u32, SlotChange)>,
     rtcp: Vec<(u32, Vec<u8>)>,
@@ -93,6 +95,7 @@ impl Kit {
             layers: 3,
             lost: BTreeSet::new(),
             received: Vec::new(),
+            told: BTreeSet::new(),
             streams: BTreeMap::new(),
             slot_changes: Vec::new(),
             rtcp: Vec::new(),
@@ -109,7 +112,10 @@ impl Kit {
     }
 
     pub(super) fn join_as(&mut self, number: u32, rank: Rank) {
-        let media = negotiated();
+        self.join_with(number, rank, negotiated());
+    }
+
+    pub(super) fn join_with(&mut self, number: u32, rank: Rank, media: Negotiated) {
         let origin = StreamOrigin {
             sequence: 65_500,
             rtx_sequence: 65_535,
@@ -398,11 +404,14 @@ impl Kit {
             .map(Result::unwrap);
         let report = |packet| match packet {
             Rtcp::SenderReport(report) => {
-                let SenderInfo { ntp, rtp, .. } = report.info;
+                let SenderInfo {
+                    ntp, rtp, packets, ..
+                } = report.info;
                 Some(Report {
                     ssrc: report.ssrc,
                     ntp,
                     rtp,
+                    packets,
                 })
             }
             _ => None,
@@ -427,6 +436,7 @@ pub(super) struct Report {
     pub(super) ssrc: u32,
     pub(super) ntp: u64,
     pub(super) rtp: u32,
+    pub(super) packets: u32,
 }
 
 pub(super) fn packet(fields: &HeaderFields, extensions: &[(u8, &[u8])], payload: &[u8]) -> Vec<u8> {

@@ -35,6 +35,7 @@ pub(super) struct Received {
     pub(super) playout: Option<PlayoutDelay>,
     pub(super) original: Option<u16>,
     pub(super) payload: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     pub(super) picture: Option<u16>,
     pub(super) key_start: bool,
     /// As the sender made it: layer, number, picture.
@@ -89,6 +90,7 @@ impl Received {
             playout: packet.extension(6).and_then(PlayoutDelay::read),
             original,
             payload: payload.to_vec(),
+            bytes: bytes.to_vec(),
             picture: descriptor.and_then(|d| d.picture_id).map(|id| id.get()),
             key_start: video && tail(5) == 1,
             layer: if video { tail(7) } else { 0 },

@@ -89,6 +89,13 @@ pub(super) fn negotiated() -> Negotiated {
     }
 }
 
+/// The same of a point that takes no RED.
+pub(super) fn without_red() -> Negotiated {
+    let mut media = negotiated();
+    media.slots.iter_mut().for_each(|slot| slot.red = None);
+    media
+}
+
 /// No feedback comes here: all ways are taken to carry everything.
 pub(super) fn fast() -> RoomPolicy {
     RoomPolicy {
