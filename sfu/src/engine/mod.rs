@@ -40,6 +40,7 @@ pub mod outbound;
 mod overload;
 pub mod pacer;
 pub mod packet;
+mod pictures;
 pub mod redundancy;
 pub mod repeats;
 pub mod rewriter;

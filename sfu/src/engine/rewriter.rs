@@ -1,6 +1,6 @@
 //! The slot's own numbers, time and picture ids, straight over every change of what it shows.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use super::{
     arrival::Picture,
@@ -8,7 +8,8 @@ use super::{
     drops::{self, Drops},
     id::MediaKind,
     packet::{Codec, PayloadPatch, StreamOrigin},
-    seq::{RtpTime, Seq, end_of},
+    pictures::Pictures,
+    seq::{RtpTime, Seq},
 };
 
 /// What is rewritten of a packet.
@@ -223,12 +224,9 @@ struct TimeLine {
     /// Sound: greatest time of the stretch, in and out, and where the present run on the sender's ticks began.
     newest: (RtpTime, u64),
     run_began: RtpTime,
-    /// Pictures: (time in, time out), ascending, at most [`PICTURES`].
-    pictures: VecDeque<(RtpTime, u64)>,
+    /// Pictures by their time in, and of the time out the bits on the wire.
+    pictures: Pictures<u32>,
 }
-
-/// Pictures whose time is remembered: two seconds at 30 a second. The oldest is forgotten.
-const PICTURES: usize = 64;
 
 impl TimeLine {
     fn new(kind: MediaKind, rate: u32, origin: u32) -> Self {
@@ -240,7 +238,7 @@ impl TimeLine {
             skew: 0,
             newest: (RtpTime(0), 0),
             run_began: RtpTime(0),
-            pictures: VecDeque::new(),
+            pictures: Pictures::new(),
         }
     }
 
@@ -344,20 +342,24 @@ impl TimeLine {
     }
 
     fn follow_picture(&mut self, packet: &Original) -> Result<u64, Skip> {
-        let at = end_of(&self.pictures, |(time, _)| *time < packet.timestamp);
-        let after = self.pictures.get(at).copied();
-        let before = at.checked_sub(1).and_then(|i| self.pictures.get(i)).copied();
-        match (before, after) {
+        let at = self.pictures.end_before(packet.timestamp);
+        let before = at.checked_sub(1).and_then(|i| self.picture(i));
+        match (before, self.picture(at)) {
             (_, Some((time, out))) if time == packet.timestamp => Ok(out),
             (_, None) => Ok(self.append(packet)),
             (None, Some(_)) => Err(Skip::TooLate),
             (Some(before), Some(after)) => {
                 let out = between(before, after, packet.timestamp).ok_or(Skip::TooLate)?;
-                let at = at - usize::from(self.forget());
-                self.pictures.insert(at, (packet.timestamp, out));
+                self.pictures.insert(at, packet.timestamp, out as u32);
                 Ok(out)
             }
         }
+    }
+
+    /// Time in and out.
+    fn picture(&self, at: usize) -> Option<(RtpTime, u64)> {
+        let (time, out) = self.pictures.get(at)?;
+        Some((time, RtpTime(self.last?).nearest(out).0))
     }
 
     /// A picture newer than all before.
@@ -365,14 +367,9 @@ impl TimeLine {
         let line = self.line(packet.capture);
         let out = self.last.map_or(line, |last| line.max(last + self.ms(1)));
         self.last = Some(out);
-        self.forget();
-        self.pictures.push_back((packet.timestamp, out));
+        self.pictures
+            .insert(self.pictures.len(), packet.timestamp, out as u32);
         out
-    }
-
-    /// Makes place for one more. True if the oldest gave way.
-    fn forget(&mut self) -> bool {
-        self.pictures.len() == PICTURES && self.pictures.pop_front().is_some()
     }
 }
 
@@ -387,7 +384,7 @@ const OVERLAP_MS: u64 = 200;
 
 /// A time strictly between two pictures for one that came late.
 fn between(before: (RtpTime, u64), after: (RtpTime, u64), time: RtpTime) -> Option<u64> {
-    let room = after.1 - before.1;
+    let room = after.1.saturating_sub(before.1);
     if room < 2 {
         return None;
     }

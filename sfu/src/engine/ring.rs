@@ -21,8 +21,8 @@ pub(super) struct Ring {
     /// The stretch of the newest entry.
     current: u8,
     newest: Option<Seq>,
-    /// When each quarter of the ring was begun last: what it holds was written since.
-    begun: [Option<Instant>; QUARTERS],
+    /// When each part of the ring was begun last: what it holds was written since.
+    begun: [Option<Instant>; PARTS],
     /// Repairs are counted in milliseconds since then.
     since: Option<Instant>,
 }
@@ -60,8 +60,8 @@ const RING_LEN_MAX: usize = 2_048;
 /// Entries younger than this are not given up while the ring may grow: two requests over a satellite, and as long as the node itself asks
 /// senders again.
 const RING_TIME: Duration = Duration::from_millis(1_500);
-/// Parts of the ring whose age is known.
-const QUARTERS: usize = 4;
+/// Parts of the ring whose age is known; its length is a multiple of them.
+const PARTS: usize = 8;
 /// Stretches remembered; with the oldest go its packets. A power of two.
 const STRETCHES: usize = 16;
 const MARKER: u8 = 0x80;
@@ -79,12 +79,12 @@ impl Ring {
             stretches: Vec::new(),
             current: 0,
             newest: None,
-            begun: [None; QUARTERS],
+            begun: [None; PARTS],
             since: None,
         }
     }
 
-    /// Grows by doubling, a few times in the life of a slot; else nothing is allocated.
+    /// Grows by a quarter, some times at the beginning of a slot's life; else nothing is allocated.
     pub(super) fn insert(&mut self, now: Instant, packet: &Numbered) {
         if self.most == 0 {
             return;
@@ -160,21 +160,26 @@ impl Ring {
         entry.filter(|sent| sent.sequence == sequence.wire())
     }
 
+    /// By a quarter: most slots show a thumbnail, and what is more than they need is had a dozen times by every endpoint.
     fn grow(&mut self) {
-        let length = self.sent.len() * 2;
-        let old = std::mem::replace(&mut self.sent, vec![None; length]);
+        let length = (self.sent.len() * 5 / 4 / PARTS).max(self.sent.len() / PARTS + 1) * PARTS;
+        let old = std::mem::replace(&mut self.sent, vec![None; length.min(self.most)]);
         let begun = std::mem::take(&mut self.begun);
+        let Some(newest) = self.newest else { return };
         for (at, sent) in old.iter().enumerate() {
             let Some(sent) = sent else { continue };
-            let sequence = Seq(sent.sequence.into());
-            let (index, quarter) = (self.index(sequence), self.quarter(sequence));
-            let former = begun[at * QUARTERS / old.len()];
+            let sequence = newest.nearest(sent.sequence);
+            if sequence > newest {
+                continue; // half a lap old
+            }
+            let (index, part) = (self.index(sequence), self.part(sequence));
+            let former = begun[at * PARTS / old.len()];
             self.sent[index] = Some(*sent);
-            self.begun[quarter] = soonest(self.begun[quarter], former);
+            self.begun[part] = soonest(self.begun[part], former);
         }
     }
 
-    /// A quarter is begun when it may be written over, and the ring grows until one is.
+    /// A part is begun when it may be written over, and the ring grows until one is.
     fn advance(&mut self, now: Instant, sequence: Seq) {
         if self.newest.is_some_and(|newest| sequence <= newest) {
             return;
@@ -182,13 +187,13 @@ impl Ring {
         let newest = self.newest.replace(sequence);
         let is_young = |begun: Instant| now.saturating_duration_since(begun) < RING_TIME;
         loop {
-            let (quarter, size) = (self.quarter(sequence), (self.sent.len() / QUARTERS) as u64);
-            let goes_on = |newest: Seq| self.quarter(newest) == quarter && sequence.0 - newest.0 < size;
+            let (part, size) = (self.part(sequence), (self.sent.len() / PARTS) as u64);
+            let goes_on = |newest: Seq| self.part(newest) == part && sequence.0 - newest.0 < size;
             if newest.is_some_and(goes_on) {
                 return;
             }
-            if self.sent.len() == self.most || !self.begun[quarter].is_some_and(is_young) {
-                self.begun[quarter] = Some(now);
+            if self.sent.len() == self.most || !self.begun[part].is_some_and(is_young) {
+                self.begun[part] = Some(now);
                 return;
             }
             self.grow();
@@ -234,13 +239,12 @@ impl Ring {
         (self.current, 0)
     }
 
-    /// Lengths are powers of two: what differs in the 16 bits differs in the place.
     fn index(&self, sequence: Seq) -> usize {
-        usize::from(sequence.wire()) % self.sent.len().max(1)
+        (sequence.0 % self.sent.len().max(1) as u64) as usize
     }
 
-    fn quarter(&self, sequence: Seq) -> usize {
-        self.index(sequence) * QUARTERS / self.sent.len().max(1)
+    fn part(&self, sequence: Seq) -> usize {
+        self.index(sequence) * PARTS / self.sent.len().max(1)
     }
 }
 
@@ -274,7 +278,7 @@ mod tests {
     #[test]
     fn a_ring_is_as_long_as_what_may_be_asked_for_again_and_no_longer() {
         let second = Duration::from_secs(1);
-        for (rate, length) in [(10, 32), (30, 64), (60, 128), (250, 512), (2_000, 2_048)] {
+        for (rate, length) in [(10, 32), (30, 56), (60, 96), (250, 408), (2_000, 2_048)] {
             let mut ring = Ring::new(SlotId::video(0));
             for n in 0..20 * u64::from(rate) {
                 let now = base() + second * n as u32 / rate;

@@ -8,12 +8,7 @@
 //! at a frame of it that leans on no earlier picture, which mostly is in a key picture. Until then the lower layer stays:
 //! anything else would show what leans on a picture that the decoder never had.
 
-use std::collections::VecDeque;
-
-use super::{
-    arrival::Picture,
-    seq::{RtpTime, end_of},
-};
+use super::{arrival::Picture, pictures::Pictures, seq::RtpTime};
 
 /// What is wanted of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,22 +24,18 @@ pub(super) struct Wanted {
 pub(super) struct Thinning {
     /// Highest layers that pass from the newest picture on.
     level: Wanted,
-    /// Pictures judged, ascending; the oldest gives way.
-    judged: VecDeque<Judged>,
+    /// Pictures judged. Packets of older ones do not pass.
+    judged: Pictures<Judged>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Judged {
-    time: RtpTime,
     passes: bool,
     /// The levels at it.
     level: Wanted,
     /// One above the highest spatial layer of which a packet came.
     seen: u8,
 }
-
-/// Pictures remembered: a second at 60 a second. Packets of older ones do not pass.
-const PICTURES: usize = 64;
 
 impl Default for Thinning {
     fn default() -> Self {
@@ -53,7 +44,7 @@ impl Default for Thinning {
                 temporal: 0,
                 spatial: 0,
             },
-            judged: VecDeque::new(),
+            judged: Pictures::new(),
         }
     }
 }
@@ -63,12 +54,12 @@ impl Thinning {
     pub(super) fn begin(&mut self, time: RtpTime, wanted: Wanted) {
         self.level = wanted;
         self.judged.clear();
-        self.judged.push_back(Judged {
-            time,
+        let first = Judged {
             passes: true,
             level: wanted,
             seen: 1,
-        });
+        };
+        self.judged.insert(0, time, first);
     }
 
     /// Highest layers that pass from the newest picture on.
@@ -78,22 +69,18 @@ impl Thinning {
 
     /// The newest picture judged.
     pub(super) fn newest(&self) -> Option<RtpTime> {
-        self.judged.back().map(|judged| judged.time)
+        self.judged.newest()
     }
 
     /// May this packet of what is shown pass?
     pub(super) fn judge(&mut self, time: RtpTime, picture: &Picture, wanted: Wanted) -> bool {
-        let mut at = end_of(&self.judged, |judged| judged.time < time);
-        if self.judged.get(at).is_none_or(|judged| judged.time != time) {
-            let Some(judged) = self.first_seen(at, time, picture, wanted) else {
+        let mut at = self.judged.end_before(time);
+        if self.judged.get(at).is_none_or(|(known, _)| known != time) {
+            let Some(judged) = self.first_seen(at, picture, wanted) else {
                 // From before the stretch, which its numbers tell, or older than all that is remembered.
-                return self.judged.len() < PICTURES;
+                return !self.judged.is_full();
             };
-            if self.judged.len() == PICTURES {
-                self.judged.pop_front();
-                at = at.saturating_sub(1);
-            }
-            self.judged.insert(at, judged);
+            at = self.judged.insert(at, time, judged);
         }
         let newest = at + 1 == self.judged.len();
         let Some(judged) = self.judged.get_mut(at) else {
@@ -132,17 +119,17 @@ impl Thinning {
         let Some(spatial) = picture.spatial.filter(|spatial| spatial.ends_frame) else {
             return false;
         };
-        let at = end_of(&self.judged, |judged| judged.time < time);
-        let judged = self.judged.get(at).filter(|judged| judged.time == time);
-        judged.is_some_and(|judged| spatial.layer == judged.level.spatial)
+        let judged = self.judged.get(self.judged.end_before(time));
+        let judged = judged.filter(|(known, _)| *known == time);
+        judged.is_some_and(|(_, judged)| spatial.layer == judged.level.spatial)
     }
 
-    fn first_seen(&self, at: usize, time: RtpTime, picture: &Picture, wanted: Wanted) -> Option<Judged> {
+    fn first_seen(&self, at: usize, picture: &Picture, wanted: Wanted) -> Option<Judged> {
         let temporal = picture.temporal.unwrap_or(0);
         let mut level = self.level;
         if at < self.judged.len() {
             // Older than others: what held after its elder neighbour holds for it.
-            level = self.judged.get(at.checked_sub(1)?)?.level;
+            level = self.judged.get(at.checked_sub(1)?)?.1.level;
         } else {
             level.temporal = level.temporal.min(wanted.temporal);
             level.spatial = level.spatial.min(wanted.spatial);
@@ -155,7 +142,6 @@ impl Thinning {
             }
         }
         Some(Judged {
-            time,
             passes: temporal <= level.temporal,
             level,
             seen: 0,

@@ -15,8 +15,8 @@ use crate::wire::rtcp::{Builder, NoRoom, TICK_MICROS};
 
 /// Arrivals remembered; 5,000 a second for the time they are kept. At the limit the oldest is forgotten, told or not.
 const ARRIVALS_MAX: usize = 2_500;
-/// How long an arrival is remembered after it was told.
-const KEPT: Duration = Duration::from_millis(500);
+/// How long an arrival is remembered after it was told, in ticks: 500 ms.
+const KEPT: i64 = 500_000 / TICK_MICROS as i64;
 /// A number so far from the others belongs to a sender that began anew: all before is forgotten.
 const JUMP_MAX: u64 = 8_192;
 
@@ -26,6 +26,8 @@ pub(super) struct TwccReceiver {
     epoch: Instant,
     /// By number, ascending.
     arrivals: VecDeque<Arrived>,
+    /// The number of the last of them.
+    newest: Seq,
     /// First number of the next feedback; what lies below was told. None before the first arrival.
     begin: Option<Seq>,
     /// Numbers below it are forgotten.
@@ -37,10 +39,12 @@ pub(super) struct TwccReceiver {
     media: u32,
 }
 
+/// Every endpoint has hundreds of them, so of number and time there is only what tells them apart.
 #[derive(Debug, Clone, Copy)]
 struct Arrived {
-    seq: Seq,
-    at: Instant,
+    seq: u32,
+    /// Since the epoch; they wrap after twelve days.
+    ticks: u32,
 }
 
 impl TwccReceiver {
@@ -49,6 +53,7 @@ impl TwccReceiver {
         Self {
             epoch,
             arrivals: VecDeque::new(),
+            newest: Seq(0),
             begin: None,
             floor: Seq(0),
             due: None,
@@ -60,7 +65,7 @@ impl TwccReceiver {
 
     /// A packet of the stream `media` with that number arrived.
     pub(super) fn record(&mut self, now: Instant, media: u32, number: u16) {
-        let reference = self.arrivals.back().map(|last| last.seq).or(self.begin);
+        let reference = self.arrivals.back().map(|_| self.newest).or(self.begin);
         let seq = match reference.map(|r| (r, r.nearest(number))) {
             Some((reference, seq)) if seq.0.abs_diff(reference.0) <= JUMP_MAX => seq,
             Some((_, seq)) => self.restart(seq),
@@ -69,11 +74,18 @@ impl TwccReceiver {
         if seq < self.floor {
             return; // too late to be told without taking back what was told of its neighbours
         }
-        let index = end_of(&self.arrivals, |a| a.seq < seq);
-        if self.arrivals.get(index).is_some_and(|a| a.seq == seq) {
+        let index = end_of(&self.arrivals, |a| self.seq(a) < seq);
+        if self.arrivals.get(index).is_some_and(|a| self.seq(a) == seq) {
             return;
         }
-        self.arrivals.insert(index, Arrived { seq, at: now });
+        if index == self.arrivals.len() {
+            self.newest = seq;
+        }
+        let arrived = Arrived {
+            seq: seq.0 as u32,
+            ticks: self.ticks(now) as u32,
+        };
+        self.arrivals.insert(index, arrived);
         self.begin = self.begin.map(|begin| begin.min(seq));
         self.media = media;
         self.due = Some(self.due.unwrap_or(now + self.interval));
@@ -95,15 +107,16 @@ impl TwccReceiver {
         if due > now {
             return Ok(());
         }
-        let from = self.arrivals.partition_point(|a| a.seq < begin);
+        let from = self.arrivals.partition_point(|a| self.seq(a) < begin);
+        let now_ticks = self.ticks(now);
         let untold: Vec<_> = self
             .arrivals
             .range(from..)
-            .map(|a| (a.seq.wire(), ticks(a.at - self.epoch)))
+            .map(|a| (a.seq as u16, a.since(now_ticks)))
             .collect();
         let written = builder.transport_feedback(own, self.media, self.count, begin.wire(), &untold)?;
         self.count = self.count.wrapping_add(1);
-        let begin = Seq(self.arrivals[from + written - 1].seq.0 + 1);
+        let begin = Seq(self.seq(&self.arrivals[from + written - 1]).0 + 1);
         self.begin = Some(begin);
         if written == untold.len() {
             self.interval = interval(written);
@@ -112,11 +125,21 @@ impl TwccReceiver {
         while self
             .arrivals
             .front()
-            .is_some_and(|a| a.seq < begin && now - a.at > KEPT)
+            .is_some_and(|a| self.seq(a) < begin && now_ticks - a.since(now_ticks) > KEPT)
         {
             self.forget_first();
         }
         Ok(())
+    }
+
+    fn seq(&self, arrived: &Arrived) -> Seq {
+        Seq(self.newest.0 - u64::from((self.newest.0 as u32).wrapping_sub(arrived.seq)))
+    }
+
+    /// Ticks since the epoch.
+    fn ticks(&self, now: Instant) -> i64 {
+        let since = now.saturating_duration_since(self.epoch);
+        i64::try_from(since.as_micros() / u128::from(TICK_MICROS)).unwrap_or(i64::MAX)
     }
 
     fn restart(&mut self, seq: Seq) -> Seq {
@@ -128,9 +151,16 @@ impl TwccReceiver {
 
     fn forget_first(&mut self) {
         if let Some(first) = self.arrivals.pop_front() {
-            self.floor = Seq(first.seq.0 + 1);
+            self.floor = Seq(self.seq(&first).0 + 1);
             self.begin = self.begin.map(|begin| begin.max(self.floor));
         }
+    }
+}
+
+impl Arrived {
+    /// When it arrived, in ticks since the epoch.
+    fn since(&self, now: i64) -> i64 {
+        now + i64::from(self.ticks.wrapping_sub(now as u32).cast_signed())
     }
 }
 
@@ -141,10 +171,6 @@ const fn interval(told: usize) -> Duration {
         7..=60 => 60,
         _ => 50,
     })
-}
-
-fn ticks(since: Duration) -> i64 {
-    i64::try_from(since.as_micros() / u128::from(TICK_MICROS)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -242,7 +268,7 @@ mod tests {
             for (later, step, arrives) in packets {
                 now += ms(later);
                 number = number.wrapping_add(step);
-                if arrives && truth.insert(number, ticks(now - t0)).is_none() {
+                if arrives && truth.insert(number, (now - t0).as_micros() as i64 / TICK_MICROS as i64).is_none() {
                     receiver.record(now, 5, number);
                     untold += 1;
                 }

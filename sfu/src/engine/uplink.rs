@@ -65,7 +65,8 @@ pub struct Uplink {
 
 #[derive(Debug, Default)]
 struct Layer {
-    inbound: Option<Inbound>,
+    /// Most have none: what was negotiated is not always sent.
+    inbound: Option<Box<Inbound>>,
     begun: Option<Instant>,
     times: recovery::Times,
     described: described::Described,
@@ -226,7 +227,7 @@ impl Uplink {
     pub fn poll_broken(&mut self) -> Option<Broken> {
         let ids = self.streams.layers();
         ids.iter().zip(&mut self.layers).find_map(|(id, layer)| {
-            let broken = layer.inbound.as_mut().is_some_and(Inbound::take_broken);
+            let broken = layer.inbound.as_deref_mut().is_some_and(Inbound::take_broken);
             (broken && id.source.media() == MediaKind::Video).then_some(Broken {
                 source: id.source,
                 layer: id.layer,
@@ -354,7 +355,7 @@ impl Uplink {
             time: packet.timestamp(),
             now_nanos: nanos,
         };
-        let inbound = Inbound::new(self.now, first);
+        let inbound = Box::new(Inbound::new(self.now, first));
         let seq = inbound.first();
         *layer = Layer {
             inbound: Some(inbound),
@@ -457,7 +458,7 @@ impl Uplink {
     }
 
     fn inbounds(&self) -> impl Iterator<Item = &Inbound> {
-        self.layers.iter().filter_map(|l| l.inbound.as_ref())
+        self.layers.iter().filter_map(|l| l.inbound.as_deref())
     }
 
     fn inbound(&self, source: SourceKind, layer: u8) -> Option<&Inbound> {
@@ -466,7 +467,7 @@ impl Uplink {
             .layers()
             .iter()
             .position(|l| l.source == source && l.layer == layer)?;
-        self.layers[index].inbound.as_ref()
+        self.layers[index].inbound.as_deref()
     }
 
     fn extension<'p>(&self, packet: &RtpPacket<'p>, id: Option<u8>) -> Option<&'p [u8]> {

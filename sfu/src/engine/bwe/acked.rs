@@ -12,7 +12,7 @@ const BUCKETS_MIN: i64 = 6;
 /// Bytes that arrived in the last second.
 #[derive(Debug)]
 pub(super) struct Acked {
-    buckets: [u64; BUCKETS],
+    buckets: [u32; BUCKETS],
     /// Number of the newest bucket; the others lie before it.
     newest: i64,
     /// Number of the first bucket since the beginning or a jump of the clock.
@@ -44,7 +44,8 @@ impl Acked {
             self.newest = bucket;
         }
         if ahead > -(BUCKETS as i64) {
-            self.buckets[index(bucket)] += u64::from(bytes);
+            let bucket = &mut self.buckets[index(bucket)];
+            *bucket = bucket.saturating_add(bytes.into());
         }
     }
 
@@ -79,7 +80,7 @@ impl Acked {
             return None;
         }
         let bytes: u64 = (1..=full)
-            .map(|back| self.buckets[index(self.newest.wrapping_sub(back))])
+            .map(|back| u64::from(self.buckets[index(self.newest.wrapping_sub(back))]))
             .sum();
         Some(bytes as f64 * 8e6 / (full * BUCKET) as f64)
     }

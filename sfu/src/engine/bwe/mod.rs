@@ -144,8 +144,6 @@ pub struct Estimator {
     softened: Option<Micros>,
     /// The queue that does not answer to a lower rate.
     stubborn: Option<Stubborn>,
-    /// Kept for its memory.
-    news: Vec<Report>,
 }
 
 /// A wait that stands although less is sent.
@@ -194,7 +192,6 @@ impl Estimator {
             planned: false,
             softened: None,
             stubborn: None,
-            news: Vec::new(),
         }
     }
 
@@ -226,8 +223,7 @@ impl Estimator {
         statuses: usize,
     ) -> usize {
         let at = self.tick(now);
-        let mut news = std::mem::take(&mut self.news);
-        news.clear();
+        let mut news = Vec::with_capacity(statuses.min(feedback.status_count.into()));
         let read = self.sent.read(feedback, statuses, &mut news);
         if !news.is_empty() {
             self.hear(at);
@@ -237,7 +233,6 @@ impl Estimator {
             }
             self.decide(at);
         }
-        self.news = news;
         read
     }
 

@@ -14,6 +14,12 @@ use crate::{
 const SENT_PACKETS: usize = 2_048;
 /// What was sent so long before the newest is forgotten too: no round trip is as long.
 const AGE_MAX: Micros = 10_000_000;
+/// What was sent so long before it is forgotten when later ones were told: no correction comes so late.
+const TOLD_AGE_MAX: Micros = 3_000_000;
+/// Where the log has room for so many times what it holds, it gives room back: it was long while nothing was told.
+const ROOM_MAX: usize = 8;
+/// That much room is kept in any case.
+const ROOM_MIN: usize = 128;
 /// Probes that are told apart: more than there are in that time.
 const PROBES: u32 = 255;
 /// Bits of the reference time of a feedback packet.
@@ -78,7 +84,8 @@ struct SentPacket {
 
 const _: () = assert!(size_of::<SentPacket>() == 8);
 
-/// The numbers given to one endpoint, the last [`SENT_PACKETS`] with what became of them.
+/// The numbers given to one endpoint, the last [`SENT_PACKETS`] with what became of them. Those told as arrived, of which nothing new can be
+/// said, are given up from the oldest on: where nothing is lost there are as many as are on their way.
 #[derive(Debug)]
 pub(super) struct SentLog {
     next: Seq,
@@ -86,6 +93,8 @@ pub(super) struct SentLog {
     newest: Micros,
     probe: ProbeId,
     packets: VecDeque<SentPacket>,
+    /// From this number up to the packets all were told as arrived.
+    settled: Seq,
     loss: PathLoss,
     /// Reference time of the last feedback, unwrapped.
     reference: Option<i64>,
@@ -102,6 +111,7 @@ impl SentLog {
             newest: 0,
             probe: ProbeId(0),
             packets: VecDeque::new(),
+            settled: Seq::first(0),
             loss: PathLoss::default(),
             reference: None,
             untold: None,
@@ -115,11 +125,7 @@ impl SentLog {
         self.next = Seq(number.0 + 1);
         self.newest = self.newest.max(at);
         self.probe = probe.unwrap_or(self.probe);
-        let old = |log: &Self, first: &SentPacket| log.newest - log.time(first) > AGE_MAX;
-        while self.packets.len() == SENT_PACKETS || self.packets.front().is_some_and(|first| old(self, first))
-        {
-            self.packets.pop_front();
-        }
+        self.forget();
         self.packets.push_back(SentPacket {
             at: self.newest as u32,
             bytes,
@@ -127,6 +133,28 @@ impl SentLog {
             fate: Fate::Unknown,
         });
         number.wire()
+    }
+
+    /// Gives up what nothing new can be said of, or what is too old to be spoken of.
+    fn forget(&mut self) {
+        while let Some(first) = self.packets.front() {
+            let age = self.newest - self.time(first);
+            let number = self.next.0 - 1 - self.packets.len() as u64;
+            let is_told = self.untold.is_some_and(|untold| number < untold.0);
+            let age_max = if is_told { TOLD_AGE_MAX } else { AGE_MAX };
+            let is_old = self.packets.len() == SENT_PACKETS || age > age_max;
+            let is_settled = first.fate == Fate::Arrived;
+            if !is_old && !is_settled {
+                break;
+            }
+            self.packets.pop_front();
+            if !is_settled {
+                self.settled = Seq(number + 1);
+            }
+        }
+        if self.packets.capacity() > ROOM_MIN.max(ROOM_MAX * self.packets.len()) {
+            self.packets.shrink_to(ROOM_MIN.max(2 * self.packets.len()));
+        }
     }
 
     /// When it was sent.
@@ -143,7 +171,7 @@ impl SentLog {
 
     /// Nothing went out yet.
     pub(super) fn is_empty(&self) -> bool {
-        self.packets.is_empty()
+        self.next == Seq::first(0)
     }
 
     pub(super) fn loss(&self) -> PathLoss {
@@ -231,7 +259,11 @@ impl SentLog {
         let number = self.next.nearest(wire);
         let oldest = self.next.0 - self.packets.len() as u64;
         if !(oldest..self.next.0).contains(&number.0) {
-            self.loss.unknown += 1;
+            let settled = self
+                .settled
+                .0
+                .max(self.next.0.saturating_sub(SENT_PACKETS as u64));
+            self.loss.unknown += u64::from(!(settled..oldest).contains(&number.0));
             return None;
         }
         self.pass_over(number, oldest);

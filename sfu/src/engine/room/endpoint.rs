@@ -117,6 +117,8 @@ impl Endpoint {
                 list.push(Slot::new(slot, &new.media.extensions, origin));
             }
         }
+        audio.shrink_to_fit();
+        video.shrink_to_fit();
         let own = audio
             .first()
             .or(video.first())

@@ -13,7 +13,8 @@ use super::{super::id::EndpointId, endpoint::Endpoint};
 /// All endpoints of a room.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
-    all: BTreeMap<EndpointId, Entry>,
+    /// Each in a place of its own: the tree's nodes are half empty, and an endpoint is large.
+    all: BTreeMap<EndpointId, Box<Entry>>,
     /// Those that may want another time than is in `due`, each once.
     moved: Vec<EndpointId>,
     due: BTreeSet<(Instant, EndpointId)>,
@@ -31,11 +32,11 @@ impl Endpoints {
     pub(super) fn insert(&mut self, endpoint: Endpoint) {
         let id = endpoint.id;
         self.remove(id);
-        let entry = Entry {
+        let entry = Box::new(Entry {
             endpoint,
             due: None,
             moved: true,
-        };
+        });
         self.all.insert(id, entry);
         self.moved.push(id);
     }

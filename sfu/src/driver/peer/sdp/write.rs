@@ -1,6 +1,6 @@
 //! Writes the answer. Its style is what Chromium, Firefox and aiortc were seen to take.
 
-use std::{fmt::Write, net::SocketAddr};
+use std::{fmt::Write, net::SocketAddr, sync::Arc};
 
 use super::{
     AnswerConfig, CANDIDATES_MAX, SdpError,
@@ -42,17 +42,22 @@ struct Planned {
     media: String,
     mid: ShortId,
     is_accepted: bool,
-    /// Lines before those of ICE and after them.
+    /// Lines before those of ICE, and after them: such as others have too, and its own.
     head: String,
-    body: String,
+    shared: Arc<str>,
+    own: String,
 }
 
-impl Planned {
-    /// Without room for more.
-    fn fitted(mut self) -> Self {
-        self.head.shrink_to_fit();
-        self.body.shrink_to_fit();
-        self
+/// Without room for more, and what is the same in many sections once: a seat keeps them for its life.
+fn fit(sections: &mut [Planned]) {
+    for at in 0..sections.len() {
+        let (former, rest) = sections.split_at_mut(at);
+        let Some(section) = rest.first_mut() else { return };
+        section.head.shrink_to_fit();
+        section.own.shrink_to_fit();
+        if let Some(same) = former.iter().find(|former| former.shared == section.shared) {
+            section.shared = same.shared.clone();
+        }
     }
 }
 
@@ -66,10 +71,10 @@ impl Plan {
                 Role::Slot(at) => plan_slot(section, ids, &chosen.media.slots[at]),
             }
         });
-        // A seat keeps them for its life.
-        let sections = sections.map(Planned::fitted);
+        let mut sections: Vec<Planned> = sections.collect();
+        fit(&mut sections);
         Self {
-            sections: sections.collect(),
+            sections,
             mixed: chosen.media.extensions.dependency.is_some()
                 || chosen.media.slots.iter().any(|slot| slot.dependency.is_some()),
             session: (config.random)(),
@@ -144,7 +149,8 @@ impl Plan {
             if section.is_accepted {
                 out.push_str(&transport);
             }
-            out.push_str(&section.body);
+            out.push_str(&section.shared);
+            out.push_str(&section.own);
         }
         out
     }
@@ -197,11 +203,12 @@ fn refused(section: &Section) -> Planned {
         mid: section.mid,
         is_accepted: false,
         head,
-        body: String::new(),
+        shared: "".into(),
+        own: String::new(),
     }
 }
 
-fn accepted(section: &Section, payload_types: &[u8], direction: &str, body: String) -> Planned {
+fn accepted(section: &Section, payload_types: &[u8], direction: &str, shared: &str, own: String) -> Planned {
     let mut head = format!("m={} 9 {}", section.media, section.protocol);
     for payload_type in payload_types {
         let _ = write!(head, " {payload_type}");
@@ -214,7 +221,8 @@ fn accepted(section: &Section, payload_types: &[u8], direction: &str, body: Stri
         mid: section.mid,
         is_accepted: true,
         head,
-        body,
+        shared: shared.into(),
+        own,
     }
 }
 
@@ -263,11 +271,11 @@ fn plan_source(section: &Section, ids: &ExtensionIds, source: &NegotiatedSource)
         .into_iter()
         .chain(payload_types(&source.payloads))
         .collect();
-    accepted(section, &types, "recvonly", body)
+    accepted(section, &types, "recvonly", &body, String::new())
 }
 
 fn plan_slot(section: &Section, ids: &ExtensionIds, slot: &NegotiatedSlot) -> Planned {
-    let mut body = String::new();
+    let (mut shared, mut own) = (String::new(), String::new());
     let wanted: &[_] = match slot.slot.kind {
         MediaKind::Audio => &[(MID, ids.mid), (TRANSPORT_CC, ids.transport_cc)],
         MediaKind::Video => &[
@@ -277,22 +285,22 @@ fn plan_slot(section: &Section, ids: &ExtensionIds, slot: &NegotiatedSlot) -> Pl
             (DEPENDENCY, slot.dependency),
         ],
     };
-    extensions(&mut body, section, wanted);
-    codecs(&mut body, section, &slot.payloads, "minptime=10;useinbandfec=1");
-    redundant(&mut body, slot.red, &slot.payloads);
+    extensions(&mut shared, section, wanted);
+    codecs(&mut shared, section, &slot.payloads, "minptime=10;useinbandfec=1");
+    redundant(&mut shared, slot.red, &slot.payloads);
     let stream = stream(slot.slot);
-    line(&mut body, format_args!("a=msid:{stream} {}", slot.slot));
+    line(&mut own, format_args!("a=msid:{stream} {}", slot.slot));
     if let Some(rtx) = slot.rtx_ssrc {
         line(
-            &mut body,
+            &mut own,
             format_args!("a=ssrc-group:FID {} {}", slot.ssrc.0, rtx.0),
         );
     }
     for ssrc in [Some(slot.ssrc), slot.rtx_ssrc].into_iter().flatten() {
-        line(&mut body, format_args!("a=ssrc:{} cname:{stream}", ssrc.0));
+        line(&mut own, format_args!("a=ssrc:{} cname:{stream}", ssrc.0));
     }
     let types: Vec<u8> = payload_types(&slot.payloads).chain(slot.red).collect();
-    accepted(section, &types, "sendonly", body)
+    accepted(section, &types, "sendonly", &shared, own)
 }
 
 /// MediaStream id and CNAME of a slot: browsers synchronise what shares them, so only the stage pair does.
