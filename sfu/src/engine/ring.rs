@@ -3,9 +3,13 @@
 //! A receiver has a ring for each of its slots, so an entry is small: what packets of one stretch have in common stands once, in the
 //! table of stretches, and of a number the 16 bits that a NACK names (RFC 4585 §6.2.1).
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU8,
+    time::{Duration, Instant},
+};
 
 use super::{
+    descriptor::Stamp,
     id::{MediaKind, SlotId, SourceNumber},
     packet::{PacketRef, PayloadPatch, soonest},
     seq::Seq,
@@ -16,6 +20,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Ring {
     sent: Vec<Option<Sent>>,
+    /// Beside each of them, once a packet had one: most codecs have none.
+    stamps: Vec<Stamp>,
     most: usize,
     stretches: Vec<Stretch>,
     /// The stretch of the newest entry.
@@ -33,16 +39,73 @@ struct Sent {
     timestamp: u32,
     /// Places in the history since the stretch began.
     place: u32,
-    patch: PayloadPatch,
     sequence: u16,
     size: u16,
     /// When it was sent again last, in milliseconds that wrap after a minute, and nothing so old is repaired; 0: not yet.
     resent: u16,
+    patch: Patch,
     payload_type: u8,
     marker_and_stretch: u8,
 }
 
-const _: () = assert!(size_of::<Option<Sent>>() <= 28);
+const _: () = assert!(size_of::<Option<Sent>>() <= 20);
+
+/// A [`PayloadPatch`] without its stamp, in four bytes.
+#[derive(Debug, Clone, Copy)]
+struct Patch {
+    picture_id: u16,
+    tl0_pic_idx: u8,
+    /// What there is of it; [`PATCH`] always.
+    has: NonZeroU8,
+}
+
+const PATCH: NonZeroU8 = NonZeroU8::MIN;
+const PICTURE_ID: u8 = 2;
+const TL0_PIC_IDX: u8 = 4;
+const VP8: u8 = 8;
+const VP9: u8 = 16;
+const STAMP: u8 = 32;
+
+impl Patch {
+    fn new(patch: PayloadPatch) -> Self {
+        let (codec, picture_id, tl0_pic_idx) = match patch {
+            PayloadPatch::None => (0, None, None),
+            PayloadPatch::Vp8 {
+                picture_id,
+                tl0_pic_idx,
+            } => (VP8, picture_id, tl0_pic_idx),
+            PayloadPatch::Vp9 {
+                picture_id,
+                tl0_pic_idx,
+            } => (VP9, picture_id, tl0_pic_idx),
+            PayloadPatch::Av1(_) => (STAMP, None, None),
+        };
+        let ids = picture_id.map_or(0, |_| PICTURE_ID) | tl0_pic_idx.map_or(0, |_| TL0_PIC_IDX);
+        Self {
+            picture_id: picture_id.unwrap_or(0),
+            tl0_pic_idx: tl0_pic_idx.unwrap_or(0),
+            has: PATCH | codec | ids,
+        }
+    }
+
+    fn get(self, stamp: Option<&Stamp>) -> PayloadPatch {
+        let has = |what: u8| self.has.get() & what != 0;
+        let picture_id = Some(self.picture_id).filter(|_| has(PICTURE_ID));
+        let tl0_pic_idx = Some(self.tl0_pic_idx).filter(|_| has(TL0_PIC_IDX));
+        match stamp {
+            Some(&stamp) if has(STAMP) => PayloadPatch::Av1(stamp),
+            _ if has(VP8) => PayloadPatch::Vp8 {
+                picture_id,
+                tl0_pic_idx,
+            },
+            _ if has(VP9) => PayloadPatch::Vp9 {
+                picture_id,
+                tl0_pic_idx,
+            },
+            _ => PayloadPatch::None,
+        }
+    }
+}
 
 /// What its packets have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +138,7 @@ impl Ring {
         };
         Self {
             sent: Vec::new(),
+            stamps: Vec::new(),
             most,
             stretches: Vec::new(),
             current: 0,
@@ -98,13 +162,17 @@ impl Ring {
         self.sent[index] = Some(Sent {
             timestamp: packet.timestamp,
             place,
-            patch: packet.patch,
             sequence: packet.sequence.wire(),
             size: packet.size,
             resent: 0,
+            patch: Patch::new(packet.patch),
             payload_type: packet.payload_type,
             marker_and_stretch: stretch | if packet.marker { MARKER } else { 0 },
         });
+        if let PayloadPatch::Av1(stamp) = packet.patch {
+            self.stamps.resize(self.sent.len(), Stamp::default());
+            self.stamps[index] = stamp;
+        }
     }
 
     /// The packet with that number.
@@ -123,7 +191,7 @@ impl Ring {
                 history: stretch.history,
                 position: stretch.first + u64::from(sent.place),
             },
-            patch: sent.patch,
+            patch: sent.patch.get(self.stamps.get(self.index(sequence))),
             size: sent.size,
         })
     }
@@ -165,6 +233,10 @@ impl Ring {
         let length = (self.sent.len() * 5 / 4 / PARTS).max(self.sent.len() / PARTS + 1) * PARTS;
         let old = std::mem::replace(&mut self.sent, vec![None; length.min(self.most)]);
         let begun = std::mem::take(&mut self.begun);
+        let stamps = std::mem::take(&mut self.stamps);
+        if !stamps.is_empty() {
+            self.stamps.resize(self.sent.len(), Stamp::default());
+        }
         let Some(newest) = self.newest else { return };
         for (at, sent) in old.iter().enumerate() {
             let Some(sent) = sent else { continue };
@@ -175,6 +247,9 @@ impl Ring {
             let (index, part) = (self.index(sequence), self.part(sequence));
             let former = begun[at * PARTS / old.len()];
             self.sent[index] = Some(*sent);
+            if let Some((place, stamp)) = self.stamps.get_mut(index).zip(stamps.get(at)) {
+                *place = *stamp;
+            }
             self.begun[part] = soonest(self.begun[part], former);
         }
     }
@@ -255,7 +330,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::testing::{base, ms},
+        super::{
+            descriptor::tests::frame,
+            testing::{base, ms},
+            thinning::Wanted,
+        },
         *,
     };
 
@@ -267,11 +346,32 @@ mod tests {
             payload_type: 96 + (history % 2) as u8,
             source: SourceNumber::try_from(8 + history).expect("in range"),
             at: PacketRef { history, position },
-            patch: PayloadPatch::Vp8 {
-                picture_id: Some(sequence as u16),
-                tl0_pic_idx: Some(3),
-            },
+            patch: patch(sequence, history),
             size: 1 + (sequence % 1_200) as u16,
+        }
+    }
+
+    /// Of a history as its codec has it.
+    fn patch(sequence: u64, history: u32) -> PayloadPatch {
+        let picture_id = (!sequence.is_multiple_of(5)).then_some(sequence as u16);
+        let tl0_pic_idx = (!sequence.is_multiple_of(7)).then_some(sequence as u8);
+        match history {
+            0 => PayloadPatch::None,
+            1 | 2 => PayloadPatch::Vp8 {
+                picture_id,
+                tl0_pic_idx,
+            },
+            3 => PayloadPatch::Vp9 {
+                picture_id,
+                tl0_pic_idx,
+            },
+            _ => {
+                let level = Wanted {
+                    temporal: 1,
+                    spatial: 0,
+                };
+                PayloadPatch::Av1(frame(sequence as u16).stamp(sequence as u16, level))
+            }
         }
     }
 

@@ -15,13 +15,14 @@ pub(super) struct Meter {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Window {
-    bytes: [u64; TEMPORAL_MAX],
+    bytes: [u32; TEMPORAL_MAX],
     has_key_frame: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Rates {
-    bits: [u64; TEMPORAL_MAX],
+    /// Every endpoint has dozens of windows: what 32 bits hold, 4 Gb/s, is more than any layer.
+    bits: [u32; TEMPORAL_MAX],
     has_key_frame: bool,
 }
 
@@ -42,7 +43,8 @@ impl Meter {
             self.begun = Some(now);
         }
         let layer = usize::from(temporal.unwrap_or(0)).min(TEMPORAL_MAX - 1);
-        self.now.bytes[layer] += bytes;
+        let sum = &mut self.now.bytes[layer];
+        *sum = sum.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.now.has_key_frame |= begins;
     }
 
@@ -54,8 +56,8 @@ impl Meter {
         let micros = span.as_micros() as u64; // at most two million
         let mut sum = 0;
         let bits = window.bytes.map(|bytes| {
-            sum += bytes * 8_000_000 / micros.max(1);
-            sum
+            sum += u64::from(bytes) * 8_000_000 / micros.max(1);
+            u32::try_from(sum).unwrap_or(u32::MAX)
         });
         self.past.rotate_right(1);
         self.past[0] = Some(Rates {
@@ -80,7 +82,7 @@ impl Meter {
                 .filter(|rates| !are_calm || is_calm(rates));
             let mut bits = [0; PAST];
             for (place, rates) in bits.iter_mut().zip(counted) {
-                *place = rates.bits[layer];
+                *place = u64::from(rates.bits[layer]);
             }
             bits.sort_unstable_by(|a, b| b.cmp(a));
             let [first, second, ..] = bits;

@@ -31,9 +31,9 @@ pub(super) struct Pending {
     next: usize,
 }
 
-/// Times of the packets of a stream that came last, by number.
+/// Times of the packets of a stream that came last, by number; no room for any where there is no sound.
 #[derive(Debug, Default)]
-pub(super) struct Times([Option<Known>; TIMES]);
+pub(super) struct Times(Box<[Option<Known>]>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Known {
@@ -49,6 +49,9 @@ const TIMES: usize = 32;
 impl Times {
     fn note(&mut self, sequence: Seq, time: RtpTime, payload: &[u8]) {
         let Some(toc) = Toc::parse(payload) else { return };
+        if self.0.is_empty() {
+            self.0 = vec![None; TIMES].into();
+        }
         let place = &mut self.0[(sequence.0 % TIMES as u64) as usize];
         if place.is_none_or(|newer| newer.sequence < sequence) {
             *place = Some(Known {
