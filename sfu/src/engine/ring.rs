@@ -123,6 +123,8 @@ const RING_LEN_MAX: usize = 2_048;
 /// Entries younger than this are not given up while the ring may grow: two requests over a satellite, and as long as the node itself asks
 /// senders again.
 const RING_TIME: Duration = Duration::from_millis(1_500);
+/// A ring that holds what is older than this was made for a burst, or for more than flows now, and gives room back.
+const RING_TIME_MAX: Duration = Duration::from_secs(4);
 /// Parts of the ring whose age is known; its length is a multiple of them.
 const PARTS: usize = 8;
 /// Stretches remembered; with the oldest go its packets. A power of two.
@@ -148,7 +150,7 @@ impl Ring {
         }
     }
 
-    /// Grows by a quarter, some times at the beginning of a slot's life; else nothing is allocated.
+    /// Grows by a quarter, some times at the beginning of a slot's life and when more flows than before; else nothing is allocated.
     pub(super) fn insert(&mut self, now: Instant, packet: &Numbered) {
         if self.most == 0 {
             return;
@@ -231,7 +233,12 @@ impl Ring {
     /// By a quarter: most slots show a thumbnail, and what is more than they need is had a dozen times by every endpoint.
     fn grow(&mut self) {
         let length = (self.sent.len() * 5 / 4 / PARTS).max(self.sent.len() / PARTS + 1) * PARTS;
-        let old = std::mem::replace(&mut self.sent, vec![None; length.min(self.most)]);
+        self.resize(length.min(self.most));
+    }
+
+    /// Another length, with the newest that have a place in it.
+    fn resize(&mut self, length: usize) {
+        let old = std::mem::replace(&mut self.sent, vec![None; length]);
         let begun = std::mem::take(&mut self.begun);
         let stamps = std::mem::take(&mut self.stamps);
         if !stamps.is_empty() {
@@ -241,8 +248,8 @@ impl Ring {
         for (at, sent) in old.iter().enumerate() {
             let Some(sent) = sent else { continue };
             let sequence = newest.nearest(sent.sequence);
-            if sequence > newest {
-                continue; // half a lap old
+            if sequence > newest || newest.0 - sequence.0 >= length as u64 {
+                continue; // half a lap old, or too old for what is shorter now
             }
             let (index, part) = (self.index(sequence), self.part(sequence));
             let former = begun[at * PARTS / old.len()];
@@ -267,11 +274,18 @@ impl Ring {
             if newest.is_some_and(goes_on) {
                 return;
             }
-            if self.sent.len() == self.most || !self.begun[part].is_some_and(is_young) {
-                self.begun[part] = Some(now);
-                return;
+            let former = self.begun[part];
+            if self.sent.len() < self.most && former.is_some_and(is_young) {
+                self.grow();
+                continue;
             }
-            self.grow();
+            let is_long = former.is_some_and(|begun| now.saturating_duration_since(begun) > RING_TIME_MAX);
+            if is_long && self.sent.len() > RING_LEN {
+                self.resize((self.sent.len() * 3 / 4 / PARTS * PARTS).max(RING_LEN));
+            }
+            let part = self.part(sequence);
+            self.begun[part] = Some(now);
+            return;
         }
     }
 
@@ -391,6 +405,24 @@ mod tests {
             }
             assert_eq!(ring.sent.len(), length, "{rate}/s");
         }
+    }
+
+    #[test]
+    fn a_ring_that_was_made_for_a_burst_gives_room_back() {
+        let mut ring = Ring::new(SlotId::video(0));
+        let mut put = |from: u64, to: u64, at: &dyn Fn(u64) -> u64| {
+            (from..to).for_each(|n| ring.insert(base() + ms(at(n)), &packet(70_000 + n, 1, n)));
+            let newest = ring.find(Seq(70_000 + to - 1));
+            (
+                ring.sent.len(),
+                newest.is_some(),
+                ring.find(Seq(70_000 + to - 40)).is_some(),
+            )
+        };
+        let (burst, _, _) = put(0, 1_000, &|n| n); // a thousand within a second
+        assert!(burst >= 1_000, "{burst}");
+        let (length, newest, kept) = put(1_000, 1_600, &|n| 1_000 + (n - 1_000) * 40); // 25 a second
+        assert!(length <= 112 && newest && kept, "{length}");
     }
 
     #[test]
