@@ -108,7 +108,7 @@ const QUEUE_BYTES_MIN: u64 = 16 << 10;
 /// given must go out.
 const PACKETS_MAX: usize = 2_048;
 /// Room for so many is kept when nothing waits: what waits on a way that is nearly full.
-const KEPT: usize = 8;
+const KEPT: usize = 32;
 /// So much may go at once after a pause.
 const BURST: Duration = Duration::from_millis(10);
 /// At least two full packets, however thin the way.
