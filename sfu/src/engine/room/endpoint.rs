@@ -117,8 +117,7 @@ impl Endpoint {
                 list.push(Slot::new(slot, &new.media.extensions, origin));
             }
         }
-        audio.shrink_to_fit();
-        video.shrink_to_fit();
+        [&mut audio, &mut video].into_iter().for_each(Vec::shrink_to_fit);
         let own = audio
             .first()
             .or(video.first())
