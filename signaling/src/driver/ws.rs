@@ -98,8 +98,8 @@ pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade:
         .into_response()
 }
 
-/// What one read takes at most: an offer comes in a few, all else in one. A session keeps it for its life.
-const READ_BUFFER_BYTES: usize = 8 << 10;
+/// What one read takes at most: an offer comes in a dozen, all else in one. A session keeps it for its life.
+const READ_BUFFER_BYTES: usize = 2 << 10;
 
 /// Frames that gathered go with one system call up to that length.
 const WRITE_BUFFER_BYTES: usize = 8 << 10;

@@ -185,12 +185,27 @@ impl SentLog {
 
     /// It is told to have arrived.
     pub(super) fn is_there(&self, wire: u16) -> bool {
-        let back = self.next.0.wrapping_sub(self.next.nearest(wire).0);
-        let place = usize::try_from(back)
-            .ok()
-            .and_then(|back| self.packets.len().checked_sub(back));
-        let packet = place.and_then(|place| self.packets.get(place));
+        let number = self.next.nearest(wire);
+        let oldest = self.oldest();
+        if number.0 < oldest {
+            return self.is_settled(number);
+        }
+        let packet = self.packets.get((number.0 - oldest) as usize);
         packet.is_some_and(|packet| packet.fate == Fate::Arrived)
+    }
+
+    /// The oldest number that is remembered.
+    fn oldest(&self) -> u64 {
+        self.next.0 - self.packets.len() as u64
+    }
+
+    /// It is given up because it was told as arrived.
+    fn is_settled(&self, number: Seq) -> bool {
+        let settled = self
+            .settled
+            .0
+            .max(self.next.0.saturating_sub(SENT_PACKETS as u64));
+        (settled..self.oldest()).contains(&number.0)
     }
 
     /// A number that was told to have arrived was lost the first time that it went out.
@@ -257,13 +272,9 @@ impl SentLog {
 
     fn told(&mut self, wire: u16, arrival: Option<Micros>) -> Option<Report> {
         let number = self.next.nearest(wire);
-        let oldest = self.next.0 - self.packets.len() as u64;
+        let oldest = self.oldest();
         if !(oldest..self.next.0).contains(&number.0) {
-            let settled = self
-                .settled
-                .0
-                .max(self.next.0.saturating_sub(SENT_PACKETS as u64));
-            self.loss.unknown += u64::from(!(settled..oldest).contains(&number.0));
+            self.loss.unknown += u64::from(!self.is_settled(number));
             return None;
         }
         self.pass_over(number, oldest);
