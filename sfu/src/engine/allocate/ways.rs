@@ -178,12 +178,10 @@ impl<'a> Purse<'a> {
         self.used.saturating_add(more) <= self.estimate / 2
     }
 
-    /// What more its own way would take and leave a tenth.
+    /// What more its own way, the policy and the node would take and leave a tenth of each: what is ordered is taken for somewhat more than it is.
     pub(super) fn spare(&self) -> u64 {
-        (self.estimate / NEAR_PERCENT * 100)
-            .min(self.policy)
-            .min(self.node)
-            .saturating_sub(self.used)
+        let most = self.estimate.min(self.policy).min(self.node);
+        (most / NEAR_PERCENT * 100).saturating_sub(self.used)
     }
 }
 
