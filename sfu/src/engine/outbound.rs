@@ -23,6 +23,9 @@ const ROUND_TRIP: Duration = Duration::from_millis(100);
 const ROUND_TRIP_MIN: Duration = Duration::from_millis(20);
 /// Above it the receiver's figures are not to be believed.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(5);
+/// Reports of a stream that ended go on speaking of its last sender report, and of the queue that this one waited in. Of streams that flow there is a
+/// sender report each second. In 1/65,536 s.
+const REPORT_AGE_MAX: u32 = 6 << 16;
 
 impl Outbound {
     /// Nothing sent yet.
@@ -38,8 +41,8 @@ impl Outbound {
     /// From a report block: middle NTP bits of now, of the report spoken of, and the delay since it (RFC 3550 §6.4.1). The round trip;
     /// none if the block does not tell it.
     pub fn handle_round_trip(&mut self, now_ntp: u32, last_sr: u32, delay: u32) -> Option<Duration> {
-        if last_sr == 0 {
-            return None; // no report heard yet
+        if last_sr == 0 || now_ntp.wrapping_sub(last_sr) > REPORT_AGE_MAX {
+            return None; // no report heard yet, or none for long
         }
         let units = now_ntp.wrapping_sub(last_sr).wrapping_sub(delay);
         let round_trip = Duration::from_micros(u64::from(units) * 1_000_000 / 65_536);
@@ -147,6 +150,9 @@ mod tests {
         assert_eq!(way.round_trip(), ms(500));
         way.handle_round_trip(100, 100, 0);
         assert_eq!(way.round_trip(), ROUND_TRIP_MIN);
+        // A stream that ended 7 s ago, whose last report waited in a queue for 0.5 s.
+        let ended = way.handle_round_trip(0x0008_0000, 0x0001_0000, 0x0006_8000);
+        assert_eq!((ended, way.round_trip()), (None, ROUND_TRIP_MIN));
     }
 
     #[test]
