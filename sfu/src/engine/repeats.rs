@@ -122,33 +122,19 @@ impl Repeats {
 mod tests {
     use super::{
         super::{
-            id::{EndpointId, PointNumber, SlotId, SourceKind, Ssrc},
-            packet::{OutgoingHeader, PayloadPatch},
-            testing::{base, ms},
+            id::{EndpointId, SlotId},
+            packet::PayloadPatch,
+            testing::{base, ms, voice_header},
         },
         *,
     };
 
     fn voice(sequence: u16) -> Forward {
-        let number = PointNumber::try_from(7).expect("in range");
         Forward {
             to: EndpointId(1),
             slot: SlotId::audio(0),
             purpose: Purpose::Audio,
-            header: OutgoingHeader {
-                marker: false,
-                payload_type: 109,
-                sequence,
-                timestamp: 0,
-                ssrc: Ssrc(5),
-                source: number.source(SourceKind::Mic),
-                mid: None,
-                transport_sequence: Some((7, sequence)),
-                playout_delay: None,
-                dependency: None,
-                original_sequence: None,
-                padding: 0,
-            },
+            header: voice_header(5, sequence),
             payload: None,
             size: 80,
             patch: PayloadPatch::None,

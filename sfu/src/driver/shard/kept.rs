@@ -51,30 +51,12 @@ impl Kept {
 mod tests {
     use super::*;
     use crate::{
-        engine::id::{PointNumber, SourceKind, Ssrc},
+        engine::testing::voice_header as header,
         wire::{
             rtp::{self, HeaderFields},
             srtp::{OpenError, Profile, RTP_OVERHEAD_MAX, SealError, Side, contexts},
         },
     };
-
-    fn header(ssrc: u32, sequence: u16) -> OutgoingHeader {
-        let number = PointNumber::try_from(7).expect("in range");
-        OutgoingHeader {
-            marker: false,
-            payload_type: 109,
-            sequence,
-            timestamp: 960 * u32::from(sequence),
-            ssrc: Ssrc(ssrc),
-            source: number.source(SourceKind::Mic),
-            mid: None,
-            transport_sequence: Some((7, sequence)),
-            playout_delay: None,
-            dependency: None,
-            original_sequence: None,
-            padding: 0,
-        }
-    }
 
     fn plain(header: &OutgoingHeader) -> Vec<u8> {
         let fields = HeaderFields {

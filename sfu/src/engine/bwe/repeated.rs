@@ -85,7 +85,8 @@ impl Estimator {
         };
         let is_repeat = self.is_repeat(report.sent, arrived, again.at);
         // Of those behind it nobody tells; they are taken to have arrived as others do.
-        let behind = again.bytes - if is_repeat { u32::from(report.bytes) } else { 0 };
+        let repeat = if is_repeat { report.bytes.into() } else { 0 };
+        let behind = again.bytes.saturating_sub(repeat);
         let arriving = f64::from(behind) * (1.0 - self.loss.verdict().share);
         self.acked.add(arrived, arriving as u16);
         if !is_repeat {
