@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Outbound {
     round_trip: Option<Duration>,
+    /// Middle NTP bits of the latest sender report that told it.
+    told_by: Option<u32>,
     repair_credit: u64,
     path_delay: Raised,
     delay_told: bool,
@@ -23,15 +25,13 @@ const ROUND_TRIP: Duration = Duration::from_millis(100);
 const ROUND_TRIP_MIN: Duration = Duration::from_millis(20);
 /// Above it the receiver's figures are not to be believed.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(5);
-/// Reports of a stream that ended go on speaking of its last sender report, and of the queue that this one waited in. Of streams that flow there is a
-/// sender report each second. In 1/65,536 s.
-const REPORT_AGE_MAX: u32 = 6 << 16;
 
 impl Outbound {
     /// Nothing sent yet.
     pub fn new() -> Self {
         Self {
             round_trip: None,
+            told_by: None,
             repair_credit: REPAIR_CREDIT,
             path_delay: Raised::default(),
             delay_told: false,
@@ -40,15 +40,20 @@ impl Outbound {
 
     /// From a report block: middle NTP bits of now, of the report spoken of, and the delay since it (RFC 3550 §6.4.1). The round trip;
     /// none if the block does not tell it.
+    ///
+    /// Each sender report counts once, and none that is older than one that counted: reports of a stream that ended go on speaking of its last
+    /// one, and of the queue that this one waited in.
     pub fn handle_round_trip(&mut self, now_ntp: u32, last_sr: u32, delay: u32) -> Option<Duration> {
-        if last_sr == 0 || now_ntp.wrapping_sub(last_sr) > REPORT_AGE_MAX {
-            return None; // no report heard yet, or none for long
+        let is_later = |than: u32| (last_sr.wrapping_sub(than) as i32) > 0;
+        if last_sr == 0 || !self.told_by.is_none_or(is_later) {
+            return None; // no report heard yet, or none since
         }
         let units = now_ntp.wrapping_sub(last_sr).wrapping_sub(delay);
         let round_trip = Duration::from_micros(u64::from(units) * 1_000_000 / 65_536);
         if round_trip > ROUND_TRIP_MAX {
             return None;
         }
+        self.told_by = Some(last_sr);
         self.round_trip = Some(round_trip);
         self.round_trip
     }
@@ -148,11 +153,21 @@ mod tests {
         way.handle_round_trip(100, 0x8000_0000, 0); // nonsense
         way.handle_round_trip(100, 0, 0);
         assert_eq!(way.round_trip(), ms(500));
-        way.handle_round_trip(100, 100, 0);
+        way.handle_round_trip(0x0002_0000, 0x0002_0000, 0);
         assert_eq!(way.round_trip(), ROUND_TRIP_MIN);
-        // A stream that ended 7 s ago, whose last report waited in a queue for 0.5 s.
-        let ended = way.handle_round_trip(0x0008_0000, 0x0001_0000, 0x0006_8000);
-        assert_eq!((ended, way.round_trip()), (None, ROUND_TRIP_MIN));
+    }
+
+    #[test]
+    fn a_sender_report_tells_the_round_trip_once() {
+        let mut way = Outbound::new();
+        let first = way.handle_round_trip(0xFFFF_8000, 0xFFFF_0000, 0);
+        assert_eq!(first, Some(ms(500)));
+        // Again, by the report of another stream, and of one that ended before it.
+        assert_eq!(way.handle_round_trip(0xFFFF_C000, 0xFFFF_0000, 0), None);
+        assert_eq!(way.handle_round_trip(0xFFFF_C000, 0xFFFE_0000, 0x8000), None);
+        // The next one; the clock has gone round meanwhile.
+        assert_eq!(way.handle_round_trip(0x0000_4000, 0x0000_1000, 0x1000), Some(ms(125)));
+        assert_eq!(way.round_trip(), ms(125));
     }
 
     #[test]
