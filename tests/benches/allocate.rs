@@ -76,6 +76,7 @@ fn room(bencher: Bencher<'_, '_>, pictures: u8) {
             endpoint: EndpointId(point),
             rank: Rank::Member,
             estimate: Some(Bitrate::kbps(600 + 37 * u64::from(point % 100))),
+            even: None,
             lines,
             voices: 3,
             sounding: 3,

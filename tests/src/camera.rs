@@ -20,6 +20,10 @@ const KEY_FRAME_FACTOR: f64 = 5.0;
 /// rate control's buffer of 600 ms).
 const KEY_FRAME_TIME: f64 = 0.3;
 const KEY_FRAME_LEAST: f64 = 3.0;
+/// An encoder whose parameters change makes so much less than it may until it has shown how well it keeps to its rate: libwebrtc then sets up a new `EncoderBitrateAdjuster`,
+/// which waits for thirty pictures, and looks at it about once a second.
+const CAUTION: f64 = 1.2;
+const CAUTION_TIME: Duration = Duration::from_secs(1);
 /// From the order to send a layer to its first frame: browsers set up an encoder.
 const START_TIME: Duration = Duration::from_millis(100);
 /// A layer that its own path stopped begins again only where so much more than its least fits, so that it does not flap.
@@ -92,6 +96,8 @@ pub struct Camera {
     payload_type: u8,
     timestamp_origin: u32,
     budget: Option<Bitrate>,
+    /// When an order last changed something.
+    ordered_at: Duration,
     rng: ChaCha8Rng,
 }
 
@@ -151,6 +157,7 @@ impl Camera {
             payload_type,
             timestamp_origin: first_ssrc.wrapping_mul(7_919),
             budget: None,
+            ordered_at: Duration::ZERO,
             rng: ChaCha8Rng::seed_from_u64(seed),
         }
     }
@@ -173,7 +180,10 @@ impl Camera {
     /// What it is to send from now on, lowest layer first.
     pub fn obey(&mut self, age: Duration, orders: &[LayerOrder]) {
         for (layer, order) in self.layers.iter_mut().zip(orders) {
-            layer.order = Some(*order);
+            let former = layer.order.replace(*order);
+            if former != Some(*order) {
+                self.ordered_at = age;
+            }
         }
         self.adapt(age);
     }
@@ -237,7 +247,9 @@ impl Camera {
             }
             let noise = 0.75 + 0.5 * self.rng.random::<f64>();
             let stamp = layer.next_stamp(self.source, index as u8, key, self.temporal);
-            let size = layer.size(stamp, self.fps, self.temporal, noise);
+            let is_new = age < self.ordered_at + CAUTION_TIME;
+            let caution = if is_new { CAUTION } else { 1.0 };
+            let size = layer.size(stamp, self.fps, self.temporal, noise / caution);
             layer.packets(stamp, size, timestamp, self.payload_type, &mut out);
         }
         out

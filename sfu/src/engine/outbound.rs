@@ -166,7 +166,10 @@ mod tests {
         assert_eq!(way.handle_round_trip(0xFFFF_C000, 0xFFFF_0000, 0), None);
         assert_eq!(way.handle_round_trip(0xFFFF_C000, 0xFFFE_0000, 0x8000), None);
         // The next one; the clock has gone round meanwhile.
-        assert_eq!(way.handle_round_trip(0x0000_4000, 0x0000_1000, 0x1000), Some(ms(125)));
+        assert_eq!(
+            way.handle_round_trip(0x0000_4000, 0x0000_1000, 0x1000),
+            Some(ms(125))
+        );
         assert_eq!(way.round_trip(), ms(125));
     }
 

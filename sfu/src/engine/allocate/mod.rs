@@ -15,6 +15,7 @@ mod answer;
 mod beyond;
 mod claims;
 mod due;
+mod feed;
 mod hold;
 mod ladder;
 mod outcome;

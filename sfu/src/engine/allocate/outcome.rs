@@ -204,6 +204,8 @@ pub struct SourceOrder {
     pub(super) asked_at: [Option<Instant>; LAYERS_MAX],
     /// When it was last ordered smaller.
     pub(super) lowered_at: [Option<Instant>; LAYERS_MAX],
+    /// When something of what is ordered last changed.
+    pub(super) changed_at: Option<Instant>,
     pub(super) watched_at: Option<Instant>,
     /// When it was last wanted for more than thumbnails.
     pub(super) brisk_at: Option<Instant>,

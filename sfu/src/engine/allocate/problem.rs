@@ -82,6 +82,8 @@ pub struct Receiver<'a> {
     pub rank: Rank,
     /// What the way to it carries. None where nobody can say: then only lines and policy limit it.
     pub estimate: Option<Bitrate>,
+    /// What encoders should fill of it at most; none where only the estimate says that.
+    pub even: Option<Bitrate>,
     /// The lines on its way, each once.
     pub lines: &'a [LineIndex],
     /// How many voices it should hear; more than [`VOICES_MAX`] count as that many.

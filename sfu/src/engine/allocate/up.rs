@@ -1,6 +1,6 @@
 //! Upward: which layers each source sends, and at what bitrate.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{
     super::{
@@ -9,42 +9,20 @@ use super::{
     },
     Wanted,
     claims::Claims,
-    ladder::{Range, height, range},
+    feed::Feed,
     outcome::{Allocation, SenderOrder, SourceOrder},
     pictures::{Ladders, Pictures},
     problem::{Kind, LAYERS_MAX, Problem, Sender, Source},
     voices::Hall,
     ways::{Lines, line_shortfall},
-    wish::Wish,
 };
-use crate::control::LayerOrder;
 
-/// A layer that nobody wants any more goes on for so long: stopping and starting it costs a key frame each time.
-pub(super) const KEEP: Duration = Duration::from_secs(5);
-/// The lowest layer can be squeezed that far, whatever its height.
-const LOWEST: u64 = 60_000;
 /// The first step for the stage ends at this height.
 const STAGE_HEIGHT: u16 = 720;
 /// Bitrates are whole multiples of it, so that they do not change with every breath of an estimate.
 const GRAIN: u64 = 10_000;
 /// What is ordered takes so much on the wire, in percent of it.
 const HEADERS_PERCENT: u64 = 106;
-/// What arrives above this share of what was ordered comes from a sender that does not do as it is told, in percent.
-const OBEYED_PERCENT: u64 = 130;
-/// A bitrate that is to grow by less than this stays, in percent. One that is too great for somebody never does: so what is ordered lies below what the
-/// least of recent estimates allowed, by up to that much.
-const SAME_PERCENT: u64 = 5;
-
-/// One source while things are given out.
-#[derive(Debug, Clone, Copy)]
-struct Feed<'a> {
-    sender: usize,
-    source: &'a Source,
-    former: Option<&'a SourceOrder>,
-    wish: Wish,
-    bitrates: [Option<u64>; LAYERS_MAX],
-    denied: [Option<Shortfall>; LAYERS_MAX],
-}
 
 /// All sources and what their ways have left.
 #[derive(Debug)]
@@ -78,13 +56,8 @@ impl<'a> Uplinks<'a> {
         for sender in senders {
             lines.take(sender.lines, sender.sound.as_bps());
         }
-        let feed = |&(sender, source): &(usize, &'a Source)| Feed {
-            sender,
-            source,
-            former: previous.source(source.number),
-            wish: Wish::default(),
-            bitrates: [None; LAYERS_MAX],
-            denied: [None; LAYERS_MAX],
+        let feed = |&(sender, source): &(usize, &'a Source)| {
+            Feed::new(sender, source, previous.source(source.number))
         };
         let left = |sender: &&'a Sender<'a>| {
             let estimate = sender.estimate.map_or(u64::MAX, Bitrate::as_bps);
@@ -269,9 +242,8 @@ impl<'a> Uplinks<'a> {
             let target = feed.target(now, layer, takes.saturating_sub(below));
             let (sender, left) = &self.senders[feed.sender];
             let room = bitrate.saturating_add((*left).min(self.lines.least(sender.lines)));
-            let former = feed.former_bitrate(layer);
-            let is_same = |former: u64| (former..=former + former / 100 * SAME_PERCENT).contains(&target);
-            let same = former.filter(|&former| is_same(former) && (bitrate..=room).contains(&former));
+            let same = feed.staying(now, layer, target);
+            let same = same.filter(|former| (bitrate..=room).contains(former));
             let next = same.unwrap_or_else(|| (target.min(room) / GRAIN * GRAIN).max(bitrate));
             if self.spend(at, next - bitrate).is_ok() {
                 self.feeds[at].bitrates[layer] = Some(next);
@@ -350,141 +322,3 @@ impl<'a> Uplinks<'a> {
         }
     }
 }
-
-impl Feed<'_> {
-    fn height(&self, layer: usize) -> u16 {
-        height(layer, &self.source.layers[layer])
-    }
-
-    fn lowest(&self) -> Option<usize> {
-        self.source.layers.iter().position(|offer| offer.can)
-    }
-
-    /// The highest layer that its machine can encode.
-    fn highest(&self, sender: &Sender<'_>) -> usize {
-        let highest = self
-            .source
-            .layers
-            .iter()
-            .rposition(|offer| offer.can)
-            .unwrap_or(0);
-        let lowest = self.lowest().unwrap_or(0);
-        highest.saturating_sub(sender.encoder_steps.into()).max(lowest)
-    }
-
-    fn range(&self, layer: usize) -> Range {
-        let range = range(self.height(layer));
-        if self.lowest() == Some(layer) {
-            Range {
-                least: LOWEST,
-                ..range
-            }
-        } else {
-            range
-        }
-    }
-
-    /// Of a layer, with those that it needs.
-    fn together(&self, layer: usize, of: impl Fn(&Self, usize) -> u64) -> u64 {
-        let first = if self.source.nested { 0 } else { layer };
-        (first..=layer).map(|layer| of(self, layer)).sum()
-    }
-
-    fn former_bitrate(&self, layer: usize) -> Option<u64> {
-        let order = self.former?.layers[layer].filter(|order| order.active)?;
-        Some(order.bitrate_max.as_bps())
-    }
-
-    /// It is ordered smaller than before, of a sender that did as it was told.
-    fn is_lowered(&self, layer: usize) -> bool {
-        let (Some(bitrate), Some(former)) = (self.bitrates[layer], self.former_bitrate(layer)) else {
-            return false;
-        };
-        let arrives = self.source.layers[layer].rates.iter().max();
-        let obeys = arrives.is_none_or(|rate| rate.as_bps() <= former / 100 * OBEYED_PERCENT);
-        bitrate < former && obeys
-    }
-
-    /// What a wanted layer should be sent at.
-    fn target(&self, now: Instant, layer: usize, takes: u64) -> u64 {
-        let range = self.range(layer);
-        let most = if self.fps(now) < FPS_FULL {
-            range.usual / 3 * 2
-        } else {
-            range.most
-        };
-        takes.min(most).max(range.least)
-    }
-
-    fn recent(&self, now: Instant, at: impl Fn(&SourceOrder) -> Option<Instant>) -> bool {
-        let at = self.former.and_then(at);
-        at.is_some_and(|at| now.saturating_duration_since(at) < KEEP)
-    }
-
-    fn is_watched(&self) -> bool {
-        self.wish.layers.iter().any(Option::is_some)
-    }
-
-    fn fps(&self, now: Instant) -> u8 {
-        if self.wish.is_brisk || self.recent(now, |former| former.brisk_at) {
-            FPS_FULL
-        } else if self.is_watched() || self.recent(now, |former| former.watched_at) {
-            FPS_THUMBNAIL
-        } else {
-            FPS_UNWATCHED
-        }
-    }
-
-    fn order(&self, now: Instant, sender: &Sender<'_>) -> SourceOrder {
-        let former = self.former.filter(|former| former.endpoint == sender.endpoint);
-        let fps_max = self.fps(now);
-        let mut order = SourceOrder {
-            number: self.source.number,
-            endpoint: sender.endpoint,
-            layers: [None; LAYERS_MAX],
-            shortfall: self.denied.iter().copied().flatten().next(),
-            kind: self.wish.kind,
-            denied: self.denied,
-            wanted_at: [None; LAYERS_MAX],
-            asked_at: [None; LAYERS_MAX],
-            lowered_at: [None; LAYERS_MAX],
-            watched_at: former.and_then(|former| former.watched_at),
-            brisk_at: former.and_then(|former| former.brisk_at),
-        };
-        if self.is_watched() {
-            order.watched_at = Some(now);
-        }
-        if self.wish.is_brisk {
-            order.brisk_at = Some(now);
-        }
-        for layer in (0..LAYERS_MAX).filter(|&layer| self.source.layers[layer].can) {
-            let bitrate = self.bitrates[layer];
-            order.layers[layer] = Some(LayerOrder {
-                active: bitrate.is_some(),
-                bitrate_max: Bitrate::bps(bitrate.unwrap_or(self.range(layer).least)),
-                fps_max,
-            });
-            order.wanted_at[layer] = match self.wish.layers[layer] {
-                Some(_) => Some(now),
-                None => former.and_then(|former| former.wanted_at[layer]),
-            };
-            let asked_at = self
-                .former_bitrate(layer)
-                .and(former.and_then(|former| former.asked_at[layer]));
-            order.lowered_at[layer] = if self.is_lowered(layer) {
-                Some(now)
-            } else {
-                former.and_then(|former| former.lowered_at[layer])
-            };
-            order.asked_at[layer] = bitrate.map(|_| asked_at.unwrap_or(now));
-        }
-        order
-    }
-}
-
-/// Pictures a second of what anybody looks at closely.
-const FPS_FULL: u8 = 30;
-/// Of what is only seen small.
-const FPS_THUMBNAIL: u8 = 15;
-/// Of what nobody sees. It never stops, so that it shows within a picture or two when somebody turns to it.
-const FPS_UNWATCHED: u8 = 5;

@@ -15,6 +15,8 @@ use super::{
 pub(super) const MARGIN_PERCENT: u64 = 115;
 /// The same for what goes on without a key frame: more pictures of one layer, a greater bitrate.
 const NEAR_PERCENT: u64 = 110;
+/// The same where it is known what the way takes: the estimate itself leaves a tenth of that free.
+const KNOWN_PERCENT: u64 = 103;
 /// The same for [`Room::Ample`].
 const AMPLE_PERCENT: u64 = 125;
 
@@ -120,6 +122,7 @@ impl Lines {
 pub(super) struct Purse<'a> {
     pub(super) used: u64,
     estimate: u64,
+    even: Option<u64>,
     policy: u64,
     /// What the node has time for.
     node: u64,
@@ -131,6 +134,7 @@ impl<'a> Purse<'a> {
         Self {
             used: 0,
             estimate: receiver.estimate.map_or(u64::MAX, |estimate| estimate.as_bps()),
+            even: receiver.even.map(Bitrate::as_bps),
             policy: policy.receiver_max.as_bps(),
             node: policy.node_max.map_or(u64::MAX, Bitrate::as_bps),
             lines: receiver.lines,
@@ -178,10 +182,15 @@ impl<'a> Purse<'a> {
         self.used.saturating_add(more) <= self.estimate / 2
     }
 
-    /// What more its own way, the policy and the node would take and leave a tenth of each: what is ordered is taken for somewhat more than it is.
+    /// What more its own way, the policy and the node would take and leave a tenth of each: what is ordered is taken for somewhat more than it is. An estimate
+    /// grows beyond what the way is known to take, to find out; encoders do not follow it there.
     pub(super) fn spare(&self) -> u64 {
-        let most = self.estimate.min(self.policy).min(self.node);
-        (most / NEAR_PERCENT * 100).saturating_sub(self.used)
+        let way = match self.even {
+            Some(even) => even.min(self.estimate / KNOWN_PERCENT * 100),
+            None => self.estimate / NEAR_PERCENT * 100,
+        };
+        let others = self.policy.min(self.node) / NEAR_PERCENT * 100;
+        way.min(others).saturating_sub(self.used)
     }
 }
 

@@ -323,6 +323,17 @@ impl Estimator {
         self.rate.is_near()
     }
 
+    /// What encoders should fill at most, whatever the target: by what the line is known to take. None if that is not known.
+    pub fn even(&self) -> Option<Bitrate> {
+        let even = match self.told {
+            Some(_) => self.rate.even(self.at),
+            None => self
+                .reported
+                .even(self.at, self.sent_rate.rate(ACKED_SPAN).unwrap_or(0.0)),
+        };
+        even.map(|rate| Bitrate::bps(rate.clamp(RATE_MIN, RATE_MAX) as u64))
+    }
+
     /// Its round trip is that of a satellite.
     pub fn is_long(&self) -> bool {
         self.round_trip >= ROUND_TRIP_LONG

@@ -22,7 +22,7 @@ const GROWTH_NEAR: f64 = 0.01;
 const STEP: f64 = 12_000.0;
 /// On thin lines packets are smaller: one for each of so many pictures a second, and no less than that, bits.
 const PICTURES: f64 = 30.0;
-const STEP_MIN: f64 = 6_000.0;
+const STEP_MIN: f64 = 3_000.0;
 /// The rate never grows above this multiple of what arrives: beyond it nothing was ever seen.
 const SEEN: f64 = 1.5;
 /// Up to this it always may, bits per second: three voices. Who gets one voice because there is no more would never get more.
@@ -40,6 +40,17 @@ const CAPACITY_MEMORY: f64 = 0.8;
 /// What differs from it by so much is another line.
 const CAPACITY_BAND: f64 = 0.2;
 
+/// What is sent evenly stays that share below what the line is known to take, and more by so much of it for the square of each second since it was seen full (the shape of
+/// RFC 9438 §4.2): near it for a while, then ever faster beyond.
+const EVEN_SHARE: f64 = 0.95;
+const EVEN_GROWTH: f64 = 0.0005;
+
+/// What may be sent evenly over a line that was full that long ago with that rate.
+pub(super) fn even(known: f64, passed: Micros) -> f64 {
+    let seconds = passed as f64 / 1e6;
+    known * (EVEN_SHARE + EVEN_GROWTH * seconds * seconds)
+}
+
 /// The rate and what it knows of the line.
 #[derive(Debug)]
 pub(super) struct Rate {
@@ -47,6 +58,8 @@ pub(super) struct Rate {
     target: f64,
     /// What arrived when the line was full.
     capacity: Option<f64>,
+    /// When that was.
+    full_at: Micros,
     /// The rate to go back to once the queue is drained.
     resume: Option<f64>,
     grown_at: Option<Micros>,
@@ -61,6 +74,7 @@ impl Rate {
         Self {
             target: start,
             capacity: None,
+            full_at: 0,
             resume: None,
             grown_at: None,
             sharers: 1.0,
@@ -77,6 +91,7 @@ impl Rate {
         let excess = (wait - DRAIN_FROM).max(0) as f64 / DRAIN_OVER;
         let share = (BACKOFF - excess).max(SHARE_MIN);
         self.learn(acked, busy);
+        self.full_at = at;
         self.resume = Some((acked * BACKOFF).min(self.resume.unwrap_or(self.target)));
         self.proven = None;
         self.lower(acked * share);
@@ -156,6 +171,12 @@ impl Rate {
         self.capacity.map_or(rate, |known| rate.min(known * FULL_SHARE))
     }
 
+    /// What may be sent evenly now, by what the line is known to take; none if that is not known.
+    pub(super) fn even(&self, at: Micros) -> Option<f64> {
+        let known = self.capacity.filter(|_| self.sharers <= 1.0);
+        known.map(|known| even(known, at - self.full_at))
+    }
+
     /// Is the rate near what the line was last known to take?
     pub(super) fn is_near(&self) -> bool {
         self.capacity
@@ -219,6 +240,28 @@ mod tests {
         for (multiple, expected, why) in table {
             assert!((multiple - expected).abs() < 0.01, "{multiple}: {why}");
         }
+    }
+
+    #[test]
+    fn what_is_sent_evenly_stays_near_what_the_line_takes_for_ten_seconds_and_then_leaves_it_faster_and_faster()
+     {
+        let mut rate = Rate::new(1e6);
+        assert_eq!(rate.even(0), None, "it was never full");
+        rate.back_off(1_000_000, 1e6, None, 0);
+        let after = |rate: &Rate, seconds: i64| rate.even((seconds + 1) * 1_000_000).map(|even| even.round());
+        assert_eq!(
+            [0, 10, 20].map(|seconds| after(&rate, seconds)),
+            [950e3, 1_000e3, 1_150e3].map(Some)
+        );
+        rate.set_sharers(2.0);
+        assert_eq!(
+            after(&rate, 0),
+            None,
+            "others send there, too: each has to find its part"
+        );
+        rate.set_sharers(1.0);
+        rate.grow(22_000_000, 1.3e6, 200_000, true);
+        assert_eq!(after(&rate, 21), None, "it takes more than it did");
     }
 
     #[test]

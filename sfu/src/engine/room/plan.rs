@@ -235,6 +235,7 @@ impl Room {
             endpoint: endpoint.id,
             rank: endpoint.rank,
             estimate: Some(endpoint.way.planned()),
+            even: endpoint.way.even(),
             lines: &endpoint.lines,
             voices: u8::try_from(voices).unwrap_or(u8::MAX),
             sounding: u8::try_from(all.sounding_for(endpoint)).unwrap_or(u8::MAX),

@@ -254,6 +254,11 @@ impl Way {
         self.planned
     }
 
+    /// See [`Estimator::even`].
+    pub(super) fn even(&self) -> Option<Bitrate> {
+        self.estimator.even()
+    }
+
     /// The estimate as it is now; the queue follows it.
     pub(super) fn follow_estimate(&mut self, now: Instant) -> Bitrate {
         let target = self.estimator.target();

@@ -22,6 +22,7 @@ pub(super) struct Scene {
 pub(super) struct Point {
     pub(super) rank: Rank,
     pub(super) estimate: Option<Bitrate>,
+    pub(super) even: Option<Bitrate>,
     pub(super) uplink: Option<Bitrate>,
     pub(super) lines: Vec<LineIndex>,
     pub(super) voices: u8,
@@ -69,6 +70,7 @@ impl Point {
         Self {
             rank: Rank::Member,
             estimate: None,
+            even: None,
             uplink: None,
             lines: Vec::new(),
             voices: 3,
@@ -132,6 +134,7 @@ impl Scene {
                 endpoint: id(at),
                 rank: point.rank,
                 estimate: point.estimate,
+                even: point.even,
                 lines: &point.lines,
                 voices: point.voices,
                 sounding: point.voices,

@@ -99,6 +99,51 @@ fn a_page_turn_and_a_larger_tile_are_served_at_once() {
     );
 }
 
+/// What the stage's camera is ordered at, kb/s, by second, where one receiver's way is taken to carry so much.
+fn ordered(ways: impl IntoIterator<Item = (u64, Option<u64>)>) -> Vec<u64> {
+    let mut scene = one(None);
+    let mut allocation = Allocation::default();
+    let mut second = |(estimate, even): (u64, Option<u64>)| {
+        scene.points[0].estimate = Some(Bitrate::kbps(estimate));
+        scene.points[0].even = even.map(Bitrate::kbps);
+        allocation = scene.allocate(&allocation);
+        scene.after(Duration::from_secs(1));
+        let order = allocation.source(camera(2)).and_then(|source| source.layers[2]);
+        order.map_or(0, |order| order.bitrate_max.as_bps() / 1_000)
+    };
+    ways.into_iter().map(&mut second).collect()
+}
+
+#[test]
+fn a_bitrate_that_changed_rests_for_four_seconds_before_it_grows_a_little() {
+    let rising = ordered((0..12).map(|second| (2_200 + 60 * second, None)));
+    let changes: Vec<usize> = (1..12).filter(|&at| rising[at] != rising[at - 1]).collect();
+    assert_eq!(changes, [4, 8], "{rising:?}");
+    let leap = ordered([(2_000, None), (2_000, None), (3_500, None)]);
+    assert!(leap[2] > leap[1], "by a half: at once, {leap:?}");
+    let falling = ordered([(2_600, None), (2_500, None), (2_400, None)]);
+    assert!(
+        falling[2] < falling[1] && falling[1] < falling[0],
+        "never less than at once: {falling:?}"
+    );
+}
+
+#[test]
+fn encoders_do_not_follow_an_estimate_above_what_the_way_is_known_to_take() {
+    let free = ordered([(2_400, None)])[0];
+    let known = |estimate, even| ordered([(estimate, Some(even))])[0];
+    assert_eq!(known(2_400, 2_400 * 100 / 110), free, "a tenth less");
+    assert_eq!(
+        known(2_800, 2_000),
+        known(2_400, 2_000),
+        "however far the estimate grows"
+    );
+    assert!(
+        known(2_100, 2_200) > ordered([(2_100, None)])[0],
+        "an estimate below it leaves that free by itself"
+    );
+}
+
 #[test]
 fn what_a_line_gets_back_is_given_on_at_once() {
     let mut scene = district(0);

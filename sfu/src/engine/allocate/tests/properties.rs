@@ -60,6 +60,7 @@ fn any_demand(slot: u8) -> impl Strategy<Value = Demand> {
 fn any_point() -> impl Strategy<Value = Point> {
     let ways = (
         prop::option::weighted(0.8, kbps(0..4_000)),
+        prop::option::weighted(0.3, kbps(0..4_000)),
         prop::option::weighted(0.5, kbps(0..4_000)),
         prop::collection::btree_set((0_u16..4).prop_map(LineIndex), 0..3),
     );
@@ -79,7 +80,7 @@ fn any_point() -> impl Strategy<Value = Point> {
     )
         .prop_map(
             |(
-                (estimate, uplink, lines),
+                (estimate, even, uplink, lines),
                 (cpu_steps, encoder_steps),
                 rank,
                 loss,
@@ -90,6 +91,7 @@ fn any_point() -> impl Strategy<Value = Point> {
             )| Point {
                 rank,
                 estimate,
+                even,
                 uplink,
                 lines: lines.into_iter().collect(),
                 voices,
