@@ -20,10 +20,12 @@ const OBEYED_PERCENT: u64 = 130;
 /// A bitrate that is to grow by less than this stays, in percent. One that is too great for somebody never does: so what is ordered lies below what the
 /// least of recent estimates allowed, by up to that much.
 const SAME_PERCENT: u64 = 5;
-/// What changed rests for so long before it grows by less than [`LEAP_PERCENT`]: for a second after each change an encoder makes a sixth less than it may
-/// (libwebrtc sets up its rate control anew).
-const REST: Duration = Duration::from_secs(4);
-const LEAP_PERCENT: u64 = 30;
+/// What changed rests for so long before it grows: for a second after each change an encoder makes a sixth less than it may (libwebrtc sets up its rate control anew).
+const REST: Duration = Duration::from_secs(3);
+/// Then it grows by no more than that: an estimate may stand at 1.5 times what was ever seen to arrive.
+const STEP_PERCENT: u64 = 15;
+/// Beyond that a probe has shown it: it is used at once.
+const LEAP_PERCENT: u64 = 40;
 
 /// One source while things are given out.
 #[derive(Debug, Clone, Copy)]
@@ -112,13 +114,19 @@ impl<'a> Feed<'a> {
         takes.min(most).max(range.least)
     }
 
-    /// The bitrate that was ordered before, if it is to stay in place of `target`.
-    pub(super) fn staying(&self, now: Instant, layer: usize, target: u64) -> Option<u64> {
+    /// What is ordered on the way to `target`: beside a former bitrate that it is not far above, that one or a step above it.
+    pub(super) fn towards(&self, now: Instant, layer: usize, target: u64) -> u64 {
+        let Some(former) = self.former_bitrate(layer) else {
+            return target;
+        };
+        let more = |percent: u64| former + former / 100 * percent;
         let changed = self.former.and_then(|former| former.changed_at);
         let rests = changed.is_some_and(|at| now.saturating_duration_since(at) < REST);
-        let percent = if rests { LEAP_PERCENT } else { SAME_PERCENT };
-        let stays = |former: &u64| (*former..=former + former / 100 * percent).contains(&target);
-        self.former_bitrate(layer).filter(stays)
+        match target {
+            _ if target < former || target > more(LEAP_PERCENT) => target,
+            _ if rests || target <= more(SAME_PERCENT) => former,
+            _ => target.min(more(STEP_PERCENT)),
+        }
     }
 
     pub(super) fn recent(&self, now: Instant, at: impl Fn(&SourceOrder) -> Option<Instant>) -> bool {

@@ -242,9 +242,8 @@ impl<'a> Uplinks<'a> {
             let target = feed.target(now, layer, takes.saturating_sub(below));
             let (sender, left) = &self.senders[feed.sender];
             let room = bitrate.saturating_add((*left).min(self.lines.least(sender.lines)));
-            let same = feed.staying(now, layer, target);
-            let same = same.filter(|former| (bitrate..=room).contains(former));
-            let next = same.unwrap_or_else(|| (target.min(room) / GRAIN * GRAIN).max(bitrate));
+            let next = feed.towards(now, layer, target).min(room);
+            let next = (next / GRAIN * GRAIN).max(bitrate);
             if self.spend(at, next - bitrate).is_ok() {
                 self.feeds[at].bitrates[layer] = Some(next);
             }

@@ -325,12 +325,7 @@ impl Estimator {
 
     /// What encoders should fill at most, whatever the target: by what the line is known to take. None if that is not known.
     pub fn even(&self) -> Option<Bitrate> {
-        let even = match self.told {
-            Some(_) => self.rate.even(self.at),
-            None => self
-                .reported
-                .even(self.at, self.sent_rate.rate(ACKED_SPAN).unwrap_or(0.0)),
-        };
+        let even = self.told.and_then(|_| self.rate.even(self.at));
         even.map(|rate| Bitrate::bps(rate.clamp(RATE_MIN, RATE_MAX) as u64))
     }
 

@@ -3,7 +3,6 @@
 use super::{
     Micros, RATE_MAX, RATE_MIN, WAIT_GROW_MAX,
     decide::{WAIT_MAX, WAIT_PROBED},
-    rate::even,
 };
 
 /// Less loss than this and the rate grows, more than that and it shrinks (draft-ietf-rmcat-gcc-02 §6), in 256ths.
@@ -13,7 +12,7 @@ const HEAVY: u8 = 26;
 const GROWTH: f64 = 1.05;
 /// Never above this multiple of what is sent, and not above that much more: beyond it nothing was ever tried. The latter, so that who gets
 /// one voice is tried with a second one and a small picture.
-const TRIED: f64 = 1.5;
+const TRIED: f64 = 1.25;
 const TRIED_MORE: f64 = 150e3;
 /// Reports count at most so often: a receiver of many streams reports each of them.
 const REPORT_EVERY: Micros = 900_000;
@@ -46,8 +45,6 @@ pub(super) struct Reported {
     queued: Option<(Micros, u8)>,
     /// When it was lowered for it last.
     shortened: Option<Micros>,
-    /// What was sent when it was lowered for it first, and when that was.
-    full: Option<(f64, Micros)>,
     remb: Option<(f64, Micros)>,
     /// When a REMB last spoke of the line.
     of_line: Option<Micros>,
@@ -90,7 +87,6 @@ impl Reported {
             trips: Trips::default(),
             queued: None,
             shortened: None,
-            full: None,
             remb: None,
             of_line: None,
         }
@@ -142,19 +138,12 @@ impl Reported {
             return self.trips.rebase();
         }
         let more = if steps == 1 {
-            self.full = Some((sent, at));
             (wait - WAIT_PROBED) as f64 / 1e6
         } else {
             0.0
         };
         self.target = self.target.min(sent.max(self.target / 2.0)) * (QUEUED - more).max(QUEUED_MOST);
         self.shortened = Some(at);
-    }
-
-    /// What may be sent evenly now, by what was sent when the line was full; none if so much more is sent now that the line must take more.
-    pub(super) fn even(&self, at: Micros, sent: f64) -> Option<f64> {
-        let (known, then) = self.full?;
-        (sent <= known * OF_LINE).then(|| even(known, at - then))
     }
 
     /// A round trip that a report told of.

@@ -115,16 +115,18 @@ fn ordered(ways: impl IntoIterator<Item = (u64, Option<u64>)>) -> Vec<u64> {
 }
 
 #[test]
-fn a_bitrate_that_changed_rests_for_four_seconds_before_it_grows_a_little() {
-    let rising = ordered((0..12).map(|second| (2_200 + 60 * second, None)));
-    let changes: Vec<usize> = (1..12).filter(|&at| rising[at] != rising[at - 1]).collect();
-    assert_eq!(changes, [4, 8], "{rising:?}");
-    let leap = ordered([(2_000, None), (2_000, None), (3_500, None)]);
-    assert!(leap[2] > leap[1], "by a half: at once, {leap:?}");
+fn a_bitrate_that_changed_rests_for_three_seconds_and_then_grows_by_a_step() {
+    let rising = ordered((0..10).map(|second| (2_000 + 60 * second, None)));
+    let changes: Vec<usize> = (1..10).filter(|&at| rising[at] != rising[at - 1]).collect();
+    assert_eq!(changes, [3, 6, 9], "{rising:?}");
+    let jump = |to| ordered([(1_400, None), (1_400, None), (to, None), (to, None)]);
+    let (step, leap) = (jump(1_800), jump(2_600));
+    assert!(step[2] == step[1] && step[3] <= step[2] * 115 / 100, "{step:?}");
+    assert!(leap[2] > leap[1] * 140 / 100, "at once: {leap:?}");
     let falling = ordered([(2_600, None), (2_500, None), (2_400, None)]);
     assert!(
         falling[2] < falling[1] && falling[1] < falling[0],
-        "never less than at once: {falling:?}"
+        "at once: {falling:?}"
     );
 }
 

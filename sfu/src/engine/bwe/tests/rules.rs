@@ -80,18 +80,18 @@ fn without_transport_wide_feedback_report_loss_is_the_law() {
     let mut estimator = Estimator::new(t0);
     estimator.set_wanted(t0, Estimator::MAX);
     let mut at = t0;
-    for _ in 0..20 {
+    for _ in 0..30 {
         (0..100).for_each(|step| {
-            estimator.handle_sent(at + ms(10 * step), 500, Sent::Media);
+            estimator.handle_sent(at + ms(10 * step), 1_000, Sent::Media);
         });
         at += ms(1_000);
         estimator.handle_report_loss(at, 2);
         assert_eq!(estimator.poll_probe(at), None);
     }
-    // 400 kb/s were sent: no more than half as much again was ever tried.
+    // 800 kb/s were sent: no more than a quarter as much again was ever tried.
     let grown = estimator.target();
     assert!(
-        (Bitrate::kbps(590)..=Bitrate::kbps(610)).contains(&grown),
+        (Bitrate::kbps(990)..=Bitrate::kbps(1_010)).contains(&grown),
         "{grown:?}"
     );
     estimator.handle_report_loss(at + ms(1_000), 13); // 5 %: stays
