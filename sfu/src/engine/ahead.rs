@@ -20,12 +20,15 @@ const AFTER: Duration = Duration::from_millis(40);
 const TOO_LATE: Duration = Duration::from_millis(200);
 /// Packets that wait: more than a key frame of the stage has. Full: the oldest does not go again.
 const WAITING_MAX: usize = 128;
-/// What was given and not used is kept for so long: for a key frame.
+/// More goes than was given, in percent: that is a mean, and pictures take more in one second than in another.
+const MOST_PERCENT: u64 = 134;
+/// What was not used is kept for so long: for a key frame.
 const SAVED: Duration = Duration::from_secs(1);
 
 /// What of one endpoint's stage is to go once more.
 #[derive(Debug, Default)]
 pub struct Ahead {
+    /// What may go.
     rate: Bitrate,
     /// Bytes that may go now.
     credit: u64,
@@ -41,9 +44,9 @@ struct Waiting {
 }
 
 impl Ahead {
-    /// So much may go from now on; zero: nothing, and what waits is forgotten.
-    pub fn set(&mut self, rate: Bitrate) {
-        self.rate = rate;
+    /// So much was given from now on; zero: nothing goes, and what waits is forgotten.
+    pub fn set(&mut self, given: Bitrate) {
+        self.rate = Bitrate::bps(given.as_bps().saturating_mul(MOST_PERCENT) / 100);
         if !self.is_on() {
             *self = Self::default();
         }
@@ -53,10 +56,10 @@ impl Ahead {
         self.rate > Bitrate::ZERO
     }
 
-    /// A packet leaves.
+    /// A packet leaves for the first time.
     pub fn note(&mut self, now: Instant, forward: &Forward) {
-        let is_first = forward.purpose == Purpose::Video && forward.slot == SlotId::video(0);
-        if !self.is_on() || !is_first || !forward.base {
+        let is_stage = forward.purpose == Purpose::Video && forward.slot == SlotId::video(0);
+        if !self.is_on() || !is_stage || !forward.base {
             return;
         }
         if self.waiting.len() >= WAITING_MAX {
@@ -175,14 +178,14 @@ mod tests {
 
     #[test]
     fn it_stays_within_what_was_given_and_saves_up_a_second_of_it() {
-        let (mut ahead, t0) = (on(80), base());
+        let (mut ahead, t0) = (on(60), base()); // ten packets a second and some bytes
         let spent = |ahead: &mut Ahead, at| (0..100).filter(|_| ahead.spend(at, 1_000)).count();
         assert_eq!(spent(&mut ahead, t0), 10);
         assert_eq!(spent(&mut ahead, t0 + ms(60_000)), 10);
         // Asked every tenth of a millisecond, each worth a byte.
         let all = (0..20_000).filter(|tenth| ahead.spend(t0 + ms(60_000) + ms(1) * *tenth / 10, 1_000));
-        assert_eq!(all.count(), 19);
-        ahead.set(Bitrate::kbps(8));
+        assert_eq!(all.count(), 20);
+        ahead.set(Bitrate::kbps(7));
         assert_eq!(spent(&mut ahead, t0 + ms(70_000)), 1);
     }
 

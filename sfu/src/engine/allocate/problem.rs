@@ -96,8 +96,8 @@ pub struct Receiver<'a> {
     pub third: Option<Bitrate>,
     /// It gets repeats: further ones stand for the second copy that others have from the beginning, and take their room with the first.
     pub repeats: bool,
-    /// What the base temporal layer of its stage takes, that goes once more before anybody asks where losses are random; none if it is not worth it. At most
-    /// an eighth of its estimate goes so.
+    /// What the base temporal layer of its stage takes over time, which goes once more before anybody asks where losses are random; none where a
+    /// repair comes soon, or cannot come. At most an eighth of its estimate goes so.
     pub ahead: Option<Bitrate>,
     /// What its losses look like.
     pub loss: Loss,
@@ -107,8 +107,8 @@ pub struct Receiver<'a> {
     pub demands: &'a [Demand],
 }
 
-/// This part of an estimate may go to pictures that are sent once more before anybody asks: less than what a raise leaves free ([`MARGIN_PERCENT`](super::ways::MARGIN_PERCENT)),
-/// so that a larger picture on the stage, of which more goes twice, stays.
+/// One part of so many of an estimate may go to pictures that are sent once more before anybody asks: less than a raise leaves free, so that a larger picture
+/// on the stage, of which more goes once more, stays.
 pub(super) const AHEAD_SHARE: u64 = 8;
 
 /// What losses on a way look like.

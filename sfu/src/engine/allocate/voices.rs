@@ -5,7 +5,9 @@ use super::{
         shortfall::{Cause, Shortfall},
         units::Bitrate,
     },
+    ladder::range,
     outcome::Allocation,
+    pictures::STAGE_EARLY_HEIGHT,
     problem::{AHEAD_SHARE, Loss, Problem, Receiver, VOICES_MAX},
     ways::{Lines, Purse, Room, line_shortfall, with_margin},
 };
@@ -102,7 +104,8 @@ impl<'a> Hall<'a> {
         }
     }
 
-    /// What of the stage goes once more: it is one with the stage's picture, and goes before all of them.
+    /// What of the stage goes once more: before all pictures, where that leaves the stage's own its usual room. On a thinner way all of its pictures, with a pause now and then, are
+    /// worth more than half of them without.
     fn give_ahead(&mut self, at: usize, previous: &Allocation) {
         let desk = &mut self.desks[at];
         let is_worth = desk.receiver.loss == Loss::Random && !desk.narrow;
@@ -115,7 +118,8 @@ impl<'a> Hall<'a> {
             .receiver(desk.receiver.endpoint)
             .is_some_and(|former| former.ahead > Bitrate::ZERO);
         let room = if had { Room::Just } else { Room::Spare };
-        if desk.purse.refusal(&self.lines, ahead, room).is_none() {
+        let with_stage = ahead.saturating_add(range(STAGE_EARLY_HEIGHT).usual);
+        if desk.purse.refusal(&self.lines, with_stage, room).is_none() {
             desk.purse.take(&mut self.lines, ahead);
             desk.ahead = ahead;
         }

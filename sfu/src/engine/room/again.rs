@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    super::{allocate::ReceiverGrant, packet::Forward, pacer::Class, slot::Slot, units::Bitrate},
+    super::{allocate::ReceiverGrant, pacer::Class, packet::Forward, slot::Slot, units::Bitrate},
     endpoint::Endpoint,
     way::WIRE_OVERHEAD,
 };
@@ -72,9 +72,10 @@ impl Endpoint {
     /// The next packet of the stage that goes once more before anybody asks, if it may leave now. Without a playout delay: the one told last stays.
     pub(super) fn repair_ahead(&mut self, now: Instant) -> Option<Forward> {
         while let Some(sequence) = self.ahead.poll(now) {
-            let pause = self.outbound.round_trip();
-            let Some(slot) = self.video.first_mut() else { continue };
-            let Ok(packet) = slot.lost(now, sequence, pause) else {
+            let Some(slot) = self.video.first_mut() else {
+                continue;
+            };
+            let Ok(packet) = slot.lost(now, sequence, Duration::ZERO) else {
                 continue;
             };
             let bytes = packet.size.saturating_add(WIRE_OVERHEAD);
@@ -83,7 +84,9 @@ impl Endpoint {
             if !is_of_use || !self.ahead.spend(now, bytes) {
                 continue;
             }
-            let Some(header) = slot.again(&packet) else { continue };
+            let Some(header) = slot.again(&packet) else {
+                continue;
+            };
             let forward = packet.forward(self.id, slot.id, header);
             if let Some(forward) = self.way.pace(now, Class::Repair, forward, packet.size) {
                 return Some(forward);

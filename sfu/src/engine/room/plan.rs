@@ -174,7 +174,9 @@ impl Room {
         let receivers: Vec<Receiver<'_>> = inputs
             .iter()
             .filter(|(endpoint, ..)| endpoint.connected)
-            .map(|(endpoint, demands, _)| Self::receiver(endpoint, demands, voices, room.stage_base(endpoint)))
+            .map(|(endpoint, demands, _)| {
+                Self::receiver(endpoint, demands, voices, room.stage_base(endpoint))
+            })
             .collect();
         let senders: Vec<Sender<'_>> = inputs
             .iter()
@@ -259,12 +261,13 @@ impl Room {
         }
     }
 
-    /// What the base temporal layer of the picture on its stage takes, if that can go once more as RTX.
+    /// What the base temporal layer of the picture on its stage takes, if that can go once more as RTX: over time, where a source tells of the most in half a second.
     fn stage_base(&self, endpoint: &Endpoint) -> Option<Bitrate> {
         let slot = endpoint.video.first().filter(|slot| slot.takes_padding())?;
         let source = self.source(slot.shown()?.source)?;
         let offers = source.offers(endpoint.encodings(source.number.kind()));
-        Some(offers.get(usize::from(slot.layer()?))?.rates[0])
+        let most = offers.get(usize::from(slot.layer()?))?.rates[0];
+        Some(Bitrate::bps(most.as_bps() / 100 * MEAN_PERCENT))
     }
 
     /// All voices that are on.
@@ -387,6 +390,9 @@ impl Room {
         }
     }
 }
+
+/// What a base temporal layer takes over time, of the most that it takes in half a second: of 3.75 pictures a second there are two in it, or one.
+const MEAN_PERCENT: u64 = 75;
 
 /// What it may come to want.
 fn expected_of(endpoint: &Endpoint) -> Bitrate {

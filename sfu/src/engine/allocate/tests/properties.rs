@@ -220,7 +220,7 @@ fn check_budgets(scene: &Scene, allocation: &Allocation) -> Result<(), TestCaseE
         let red = if grant.third { red / 2 * 3 } else { red };
         let voices = u64::from(grant.voices) * (VOICE.as_bps() + red);
         let ahead = grant.ahead.as_bps();
-        prop_assert!(ahead <= 90_000 && ahead * 8 <= limit.as_bps());
+        prop_assert!(ahead <= 90_000 && ahead * 8 <= point.estimate.map_or(0, Bitrate::as_bps));
         prop_assert_eq!(grant.used.as_bps(), pictures + voices + ahead);
         prop_assert!(grant.wanted >= grant.used);
     }
