@@ -83,6 +83,7 @@ fn room(bencher: Bencher<'_, '_>, pictures: u8) {
             voice: Bitrate::kbps(50),
             redundancy: None,
             third: None,
+            ahead: None,
             repeats: false,
             loss: Loss::None,
             cpu_steps: 0,

@@ -227,6 +227,7 @@ pub(super) mod tests {
                 patch: PayloadPatch::Av1(carried.frame.stamp(7, BASE)),
                 redundancy: None,
                 again: false,
+                base: false,
             };
             let mut out = [0; 200];
             let length = forward.write(&kept, |_| None, &mut out).expect("written");

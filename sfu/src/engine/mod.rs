@@ -22,6 +22,7 @@
 //! [`room::Room::poll_timeout`].
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod ahead;
 pub mod allocate;
 pub mod arrival;
 mod bottleneck;

@@ -1,4 +1,4 @@
-//! A packet that has its place in a slot.
+//! A packet that has its place in a slot, or has none.
 
 use super::{
     id::{EndpointId, MediaKind, SlotId, SourceNumber},
@@ -6,9 +6,27 @@ use super::{
     redundancy::Piece,
     rewriter::Rewritten,
     seq::Seq,
-    source_packet::SourcePacket,
+    source_packet::{Reason, SourcePacket},
     thinning::Wanted,
 };
+
+/// What came of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    /// To be sent.
+    Sent(Numbered),
+    /// To be sent; the slot shows something else from here on. Packets of the same stream behind it that arrived before
+    /// it follow.
+    Switched(Numbered),
+    /// Of another layer than the slot shows, or of a temporal layer above the wanted.
+    NotShown,
+    /// Begins a picture, and too much waits before the endpoint: nothing is shown until the next key frame.
+    Held,
+    /// Not sent.
+    Skipped(Reason),
+    /// The slot has nothing to do with the source.
+    Foreign,
+}
 
 /// A packet with its place in the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +42,8 @@ pub struct Numbered {
     pub(super) patch: PayloadPatch,
     /// Bytes of payload.
     pub size: u16,
+    /// See [`SourcePacket::is_base`].
+    pub(super) base: bool,
 }
 
 impl Numbered {
@@ -41,6 +61,7 @@ impl Numbered {
                 PayloadPatch::Av1(frame.stamp(number, level))
             }),
             size: packet.size,
+            base: packet.is_base(),
         }
     }
 
@@ -61,6 +82,7 @@ impl Numbered {
             patch: self.patch,
             redundancy: None,
             again: false,
+            base: self.base,
         }
     }
 

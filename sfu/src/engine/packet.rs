@@ -243,6 +243,8 @@ pub struct Forward {
     pub redundancy: Option<Redundancy>,
     /// The very same bytes will be sent once more: they are kept until then.
     pub again: bool,
+    /// Of the base temporal layer of a picture, as key frames are: all that comes behind leans on it.
+    pub base: bool,
 }
 
 /// Why a packet is sent.

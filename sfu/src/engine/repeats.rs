@@ -140,6 +140,7 @@ mod tests {
             patch: PayloadPatch::None,
             redundancy: None,
             again: false,
+            base: false,
         }
     }
 

@@ -195,6 +195,7 @@ impl Ring {
             },
             patch: sent.patch.get(self.stamps.get(self.index(sequence))),
             size: sent.size,
+            base: false, // only what goes for the first time is asked
         })
     }
 
@@ -362,6 +363,7 @@ mod tests {
             at: PacketRef { history, position },
             patch: patch(sequence, history),
             size: 1 + (sequence % 1_200) as u16,
+            base: false,
         }
     }
 

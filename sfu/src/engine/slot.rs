@@ -15,27 +15,9 @@ use super::{
     seq::{RtpTime, Seq},
 };
 pub use super::{
-    numbered::Numbered,
+    numbered::{Numbered, Offered},
     source_packet::{Lost, Reason, SourcePacket},
 };
-
-/// What came of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offered {
-    /// To be sent.
-    Sent(Numbered),
-    /// To be sent; the slot shows something else from here on. Packets of the same stream behind it that arrived before
-    /// it follow.
-    Switched(Numbered),
-    /// Of another layer than the slot shows, or of a temporal layer above the wanted.
-    NotShown,
-    /// Begins a picture, and too much waits before the endpoint: nothing is shown until the next key frame.
-    Held,
-    /// Not sent.
-    Skipped(Reason),
-    /// The slot has nothing to do with the source.
-    Foreign,
-}
 
 /// One receive stream of an endpoint.
 #[derive(Debug)]
@@ -403,12 +385,15 @@ impl Slot {
 
     /// The repair of a packet that [`Slot::lost`] gave, still without the transport's number.
     pub fn repair(&mut self, now: Instant, packet: &Numbered) -> Option<OutgoingHeader> {
+        let header = self.again(packet)?;
+        self.ring.note_resent(now, packet.sequence).then_some(header)
+    }
+
+    /// The same before anybody asked: who does will be answered, for both may be lost.
+    pub fn again(&mut self, packet: &Numbered) -> Option<OutgoingHeader> {
         let media = packet.payload_type;
         let payload_type = self.payloads.iter().find(|p| p.media == media)?.rtx?;
         let ssrc = self.rtx_ssrc?;
-        if !self.ring.note_resent(now, packet.sequence) {
-            return None;
-        }
         let sequence = self.rtx_next;
         self.rtx_next = sequence.wrapping_add(1);
         let original_sequence = Some(packet.sequence.wire());
@@ -459,6 +444,7 @@ impl Slot {
             patch: PayloadPatch::None,
             redundancy: None,
             again: false,
+            base: false,
         })
     }
 

@@ -1,7 +1,7 @@
 //! A packet of a source, with what a slot has to know of it, and why it may not be sent.
 
 use super::{
-    arrival::Arrival,
+    arrival::{Arrival, Picture},
     packet::PacketRef,
     rewriter::{Original, Skip},
     selector::LayerStream,
@@ -52,6 +52,13 @@ impl SourcePacket {
     pub fn resume(&mut self) {
         self.resumes = true;
         self.original.marker = true;
+    }
+
+    /// Of a picture's base temporal layer: all that comes behind leans on it. So do all pictures of a sender that does not tell layers, but those that it
+    /// says nothing leans on.
+    pub(super) fn is_base(&self) -> bool {
+        let is_base = |picture: Picture| picture.temporal.unwrap_or(0) == 0 && !picture.disposable;
+        self.original.video.is_some_and(is_base)
     }
 
     /// A decoder can begin with it.

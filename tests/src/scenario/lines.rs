@@ -95,6 +95,7 @@ pub const SATELLITE: Scenario = Scenario {
         at_least("share of the line used for 60 s, %", 85.0),
         at_least("voice playable, %", 95.0),
         at_least("stage at 360p, frames a second", 12.0),
+        at_most("stage stands still in 60 s, s", 10.0),
     ],
     run: satellite,
 };
@@ -127,7 +128,12 @@ fn satellite(seed: u64) -> Vec<f64> {
     } else {
         0.0
     };
-    vec![used / 4_000_000.0 * 100.0, seen.voices.playable() * 100.0, frames]
+    vec![
+        used / 4_000_000.0 * 100.0,
+        seen.voices.playable() * 100.0,
+        frames,
+        stage.frozen.as_secs_f64(),
+    ]
 }
 
 /// Twenty seconds in which almost nothing comes through whole.

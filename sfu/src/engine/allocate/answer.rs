@@ -165,12 +165,13 @@ impl Answer<'_> {
             }
         }
         let grant = |((desk, sums), &end): ((&Desk<'_>, &Sums), &usize)| {
-            let used = sums.used.saturating_add(desk.sound());
+            let used = sums.used.saturating_add(desk.sound()).saturating_add(desk.ahead);
             ReceiverGrant {
                 endpoint: desk.receiver.endpoint,
                 voices: desk.voices,
                 redundancy: desk.redundancy,
                 third: desk.third,
+                ahead: Bitrate::bps(desk.ahead),
                 long_packets: self.is_thin(desk.receiver),
                 shortfall: desk.shortfall,
                 used: Bitrate::bps(used),
@@ -256,6 +257,7 @@ fn full(desk: &Desk<'_>, sums: &Sums) -> u64 {
     let voice = desk.receiver.voice.as_bps();
     let one = voice.saturating_add(redundancy.map_or(0, Bitrate::as_bps));
     one.saturating_mul(desk.voices_wanted.into())
+        .saturating_add(desk.ahead)
         .saturating_add(sums.full)
 }
 

@@ -73,6 +73,8 @@ pub struct ReceiverGrant {
     pub redundancy: bool,
     /// With a third copy.
     pub third: bool,
+    /// So much of its stage goes once more before anybody asks.
+    pub ahead: Bitrate,
     /// Its way is so thin that voices should come in packets of 60 ms.
     pub long_packets: bool,
     /// Why it hears fewer voices than it should.

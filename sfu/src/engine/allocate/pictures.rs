@@ -19,7 +19,7 @@ use super::{
 
 /// The stage climbs to pictures of this height before any other picture begins: one picture of the stage that can be
 /// looked at is worth more than twenty that cannot.
-const STAGE_EARLY_HEIGHT: u16 = 360;
+pub(super) const STAGE_EARLY_HEIGHT: u16 = 360;
 
 /// A picture while things are given out.
 #[derive(Debug, Clone, Copy)]

@@ -98,6 +98,9 @@ pub struct Receiver<'a> {
     pub third: Option<Bitrate>,
     /// It gets repeats: further ones stand for the second copy that others have from the beginning, and take their room with the first.
     pub repeats: bool,
+    /// What the base temporal layer of its stage takes over time, which goes once more before anybody asks where losses are random; none where a
+    /// repair comes soon, or cannot come. At most an eighth of its estimate goes so.
+    pub ahead: Option<Bitrate>,
     /// What its losses look like.
     pub loss: Loss,
     /// By how many layers its machine is too slow.
@@ -105,6 +108,10 @@ pub struct Receiver<'a> {
     /// The pictures it wants, each slot once; within a kind the most important first.
     pub demands: &'a [Demand],
 }
+
+/// One part of so many of an estimate may go to pictures that are sent once more before anybody asks: less than a raise leaves free, so that a larger picture
+/// on the stage, of which more goes once more, stays.
+pub(super) const AHEAD_SHARE: u64 = 8;
 
 /// What losses on a way look like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

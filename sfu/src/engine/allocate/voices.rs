@@ -5,8 +5,10 @@ use super::{
         shortfall::{Cause, Shortfall},
         units::Bitrate,
     },
+    ladder::range,
     outcome::Allocation,
-    problem::{Loss, Problem, Receiver, VOICES_MAX},
+    pictures::STAGE_EARLY_HEIGHT,
+    problem::{AHEAD_SHARE, Loss, Problem, Receiver, VOICES_MAX},
     ways::{Lines, Purse, Room, line_shortfall, with_margin},
 };
 
@@ -23,6 +25,8 @@ pub(super) struct Desk<'a> {
     pub(super) redundancy: bool,
     /// Of what it takes, a third copy.
     pub(super) third: bool,
+    /// What of its stage goes once more before anybody asks.
+    pub(super) ahead: u64,
     pub(super) narrow: bool,
     pub(super) shortfall: Option<Shortfall>,
 }
@@ -58,6 +62,7 @@ impl<'a> Hall<'a> {
         for &at in &order {
             hall.give_redundancy(at, Loss::Random, previous);
             hall.give_third(at, Before::Pictures, previous);
+            hall.give_ahead(at, previous);
         }
         hall
     }
@@ -98,6 +103,27 @@ impl<'a> Hall<'a> {
             desk.third = true;
         }
     }
+
+    /// What of the stage goes once more: before all pictures, where that leaves the stage's own its usual room. On a thinner way all of its pictures, with a pause now and then, are
+    /// worth more than half of them without.
+    fn give_ahead(&mut self, at: usize, previous: &Allocation) {
+        let desk = &mut self.desks[at];
+        let is_worth = desk.receiver.loss == Loss::Random && !desk.narrow;
+        let Some(ahead) = desk.receiver.ahead.filter(|_| is_worth) else {
+            return;
+        };
+        let most = desk.receiver.estimate.map_or(0, Bitrate::as_bps) / AHEAD_SHARE;
+        let ahead = ahead.as_bps().min(most);
+        let had = previous
+            .receiver(desk.receiver.endpoint)
+            .is_some_and(|former| former.ahead > Bitrate::ZERO);
+        let room = if had { Room::Just } else { Room::Spare };
+        let with_stage = ahead.saturating_add(range(STAGE_EARLY_HEIGHT).usual);
+        if desk.purse.refusal(&self.lines, with_stage, room).is_none() {
+            desk.purse.take(&mut self.lines, ahead);
+            desk.ahead = ahead;
+        }
+    }
 }
 
 /// When something is given out.
@@ -124,6 +150,7 @@ impl<'a> Desk<'a> {
             voices_wanted: receiver.voices.min(VOICES_MAX),
             redundancy: false,
             third: false,
+            ahead: 0,
             narrow: receiver.estimate.is_some_and(|estimate| estimate.as_bps() < edge),
             shortfall: None,
         }

@@ -1,10 +1,11 @@
-//! Sound that is sent more than once: as copies in later packets, or as repeats where the receiver takes no RED.
+//! What is sent more than once before anybody asks: sound as copies in later packets, or as repeats where the receiver takes no RED; the stage as RTX.
 
 use std::time::{Duration, Instant};
 
 use super::{
-    super::{allocate::ReceiverGrant, packet::Forward, slot::Slot, units::Bitrate},
+    super::{allocate::ReceiverGrant, pacer::Class, packet::Forward, slot::Slot, units::Bitrate},
     endpoint::Endpoint,
+    way::WIRE_OVERHEAD,
 };
 
 /// What two copies add to a voice: its last payloads twice.
@@ -60,6 +61,38 @@ impl Endpoint {
             slot.note_repeat(forward.size);
         }
         Some(forward)
+    }
+
+    /// A packet leaves for the first time: as it is to go.
+    pub(super) fn departs(&mut self, now: Instant, forward: Forward) -> Forward {
+        self.ahead.note(now, &forward);
+        self.repeats.begin(now, forward)
+    }
+
+    /// The next packet of the stage that goes once more before anybody asks, if it may leave now. Without a playout delay: the one told last stays.
+    pub(super) fn repair_ahead(&mut self, now: Instant) -> Option<Forward> {
+        while let Some(sequence) = self.ahead.poll(now) {
+            let Some(slot) = self.video.first_mut() else {
+                continue;
+            };
+            let Ok(packet) = slot.lost(now, sequence, Duration::ZERO) else {
+                continue;
+            };
+            let bytes = packet.size.saturating_add(WIRE_OVERHEAD);
+            // A queue loses more the more is sent; and of what was shown before nobody waits for anything.
+            let is_of_use = !self.way.is_queueing() && !slot.is_past(packet.sequence, true);
+            if !is_of_use || !self.ahead.spend(now, bytes) {
+                continue;
+            }
+            let Some(header) = slot.again(&packet) else {
+                continue;
+            };
+            let forward = packet.forward(self.id, slot.id, header);
+            if let Some(forward) = self.way.pace(now, Class::Repair, forward, packet.size) {
+                return Some(forward);
+            }
+        }
+        None
     }
 
     /// Before a second repeat would go it has told of most packets.

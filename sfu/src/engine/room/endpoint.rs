@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     super::{
+        ahead::Ahead,
         allocate::LAYERS_MAX,
         cascade::LinkId,
         id::{EndpointId, LineIndex, MediaKind, PointNumber, Rank, SlotId, SourceKind, SourceNumber, Ssrc},
@@ -80,6 +81,8 @@ pub(super) struct Endpoint {
     pub(super) need: Need,
     /// Its voices that go again, where it takes no RED.
     pub(super) repeats: Repeats,
+    /// What of its stage goes again before it asks.
+    pub(super) ahead: Ahead,
     /// Loss since the last look.
     pub(super) window: Window,
     extensions: ExtensionIds,
@@ -148,6 +151,7 @@ impl Endpoint {
             layered: new.media.sources.iter().any(is_layered),
             need: Need::default(),
             repeats: Repeats::default(),
+            ahead: Ahead::default(),
             window: Window::default(),
             extensions: new.media.extensions,
             changes: Vec::new(),
@@ -306,7 +310,7 @@ impl Endpoint {
             ..numbered.forward(self.id, id, self.finish(now, id.kind, late, header))
         };
         let passed = self.way.pace(now, class(&forward), forward, size);
-        out.extend(passed.map(|forward| self.repeats.begin(now, forward)));
+        out.extend(passed.map(|forward| self.departs(now, forward)));
         stats.forwarded += 1;
         if self.report_at.is_none() {
             self.report_at = Some(now + REPORT_EVERY);
@@ -338,9 +342,12 @@ impl Endpoint {
 
     /// The next packet whose time to go has come, or padding for a probe.
     pub(super) fn poll_paced(&mut self, now: Instant) -> Option<Forward> {
-        let next = self.repeat(now).or_else(|| self.way.poll(now));
-        if next.is_some() {
-            return next;
+        let again = self.repeat(now).or_else(|| self.repair_ahead(now));
+        if again.is_some() {
+            return again;
+        }
+        if let Some(next) = self.way.poll(now) {
+            return Some(self.departs(now, next));
         }
         let padding = self.way.padding(now, self.can_pad)?;
         let nobody = self.number.source(SourceKind::Camera);
@@ -426,8 +433,8 @@ impl Endpoint {
     /// When it next wants to be told the time.
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
         let checks = self.sources.iter().filter_map(|source| source.check_at).min();
-        let paced = soonest(self.way.poll_timeout(self.can_pad), self.repeats.poll_timeout());
-        [self.report_at, checks, paced]
+        let again = soonest(self.repeats.poll_timeout(), self.ahead.poll_timeout());
+        [self.report_at, checks, again, self.way.poll_timeout(self.can_pad)]
             .into_iter()
             .fold(self.uplink.poll_timeout(), soonest)
     }

@@ -174,7 +174,9 @@ impl Room {
         let receivers: Vec<Receiver<'_>> = inputs
             .iter()
             .filter(|(endpoint, ..)| endpoint.connected)
-            .map(|(endpoint, demands, _)| Self::receiver(endpoint, demands, voices))
+            .map(|(endpoint, demands, _)| {
+                Self::receiver(endpoint, demands, voices, room.stage_base(endpoint))
+            })
             .collect();
         let senders: Vec<Sender<'_>> = inputs
             .iter()
@@ -227,7 +229,12 @@ impl Room {
         others.filter_map(demand).collect()
     }
 
-    fn receiver<'a>(endpoint: &'a Endpoint, demands: &'a [Demand], all: Voices) -> Receiver<'a> {
+    fn receiver<'a>(
+        endpoint: &'a Endpoint,
+        demands: &'a [Demand],
+        all: Voices,
+        stage_base: Option<Bitrate>,
+    ) -> Receiver<'a> {
         let voices = all.for_one(endpoint);
         let state = endpoint.way.state();
         let (redundancy, third) = endpoint.redundancy_wanted();
@@ -243,6 +250,7 @@ impl Room {
             redundancy,
             third,
             repeats: !endpoint.takes_copies(),
+            ahead: stage_base.filter(|_| endpoint.way.is_long()),
             loss: loss_of(
                 state.is_congested && state.loss > 0.0,
                 endpoint.way.is_waiting(),
@@ -252,6 +260,15 @@ impl Room {
             cpu_steps: endpoint.cpu.decoding.steps(),
             demands,
         }
+    }
+
+    /// What the base temporal layer of the picture on its stage takes, if that can go once more as RTX: over time, where a source tells of the most in half a second.
+    fn stage_base(&self, endpoint: &Endpoint) -> Option<Bitrate> {
+        let slot = endpoint.video.first().filter(|slot| slot.takes_padding())?;
+        let source = self.source(slot.shown()?.source)?;
+        let offers = source.offers(endpoint.encodings(source.number.kind()));
+        let most = offers.get(usize::from(slot.layer()?))?.rates[0];
+        Some(Bitrate::bps(most.as_bps() / 100 * MEAN_PERCENT))
     }
 
     /// All voices that are on.
@@ -328,6 +345,7 @@ impl Room {
         let voices = usize::from(grant.voices);
         let changed = endpoint.set_voices(voices);
         endpoint.follow_redundancy(&grant);
+        endpoint.ahead.set(grant.ahead);
         if endpoint.grades != grades {
             endpoint.grades.clone_from(&grades);
             self.outputs.push_back(Output::Quality {
@@ -373,6 +391,9 @@ impl Room {
         }
     }
 }
+
+/// What a base temporal layer takes over time, of the most that it takes in half a second: of 3.75 pictures a second there are two in it, or one.
+const MEAN_PERCENT: u64 = 75;
 
 /// What it may come to want.
 fn expected_of(endpoint: &Endpoint) -> Bitrate {

@@ -1,5 +1,6 @@
 //! The room as senders and receivers see it: RTP in, RTP out.
 
+mod ahead;
 mod cascade;
 mod kit;
 mod property;

@@ -55,7 +55,7 @@ struct Running {
 }
 
 /// Bytes around a payload on the wire: IP and UDP (28), RTP header with CSRC and extensions, SRTP tag (16).
-const WIRE_OVERHEAD: u16 = 28 + 36 + 16;
+pub(super) const WIRE_OVERHEAD: u16 = 28 + 36 + 16;
 /// Bytes of padding in a packet (RFC 3550 §5.1: the last byte counts them).
 const PADDING: u8 = 255;
 /// A probe that could not be sent by then is given up.
@@ -137,6 +137,11 @@ impl Way {
     /// The same by what was measured alone, whatever losses pass for.
     pub(super) fn is_waiting(&self) -> bool {
         self.estimator.wait() > QUEUEING
+    }
+
+    /// Its round trip is that of a satellite.
+    pub(super) fn is_long(&self) -> bool {
+        self.estimator.is_long()
     }
 
     /// So many packets with so many bytes of payload may go together: none of them finds the queue full.
@@ -393,6 +398,7 @@ mod tests {
             patch: PayloadPatch::None,
             redundancy: None,
             again: false,
+            base: false,
         }
     }
 

@@ -246,6 +246,28 @@ fn a_third_copy_of_voices_goes_before_pictures_as_long_as_half_of_the_way_is_lef
 }
 
 #[test]
+fn what_goes_ahead_of_requests_has_an_eighth_and_no_more_than_leaves_the_stage_its_room() {
+    let given = |kbps: u64, loss: Loss, former: &Allocation| {
+        let mut scene = call_of_two(kbps, 1_000);
+        (scene.points[0].ahead, scene.points[0].loss) = (Some(Bitrate::kbps(200)), loss);
+        let allocation = scene.allocate(former);
+        let grant = *allocation.receiver(EndpointId(1)).expect("a receiver");
+        (grant.ahead.as_bps() / 1_000, allocation)
+    };
+    let none = Allocation::default();
+    let table = [600, 800, 1_200, 4_000].map(|kbps| given(kbps, Loss::Random, &none).0);
+    assert_eq!(table, [0, 100, 150, 200]);
+    let others = [Loss::None, Loss::Queueing].map(|loss| given(4_000, loss, &none).0);
+    assert_eq!(others, [0, 0]);
+    // Room to spare to begin, room alone to go on.
+    let had = given(1_200, Loss::Random, &none).1;
+    assert_eq!(
+        [&none, &had].map(|former| given(700, Loss::Random, former).0),
+        [0, 87]
+    );
+}
+
+#[test]
 fn a_second_repeat_of_voices_comes_before_pictures_and_the_first_before_it() {
     let repeats = |kbps: u64| {
         let mut scene = call_of_two(kbps, 1_000);

@@ -97,6 +97,7 @@ fn any_point() -> impl Strategy<Value = Point> {
                 voices,
                 redundancy: red.then_some(Bitrate::kbps(60)),
                 third: third.then_some(Bitrate::kbps(30)),
+                ahead: third.then_some(Bitrate::kbps(90)),
                 repeats: nested,
                 loss,
                 cpu_steps: cpu_steps / 2 * cpu_steps,
@@ -220,7 +221,9 @@ fn check_budgets(scene: &Scene, allocation: &Allocation) -> Result<(), TestCaseE
         let red = if grant.redundancy { 60_000 } else { 0 };
         let red = if grant.third { red / 2 * 3 } else { red };
         let voices = u64::from(grant.voices) * (VOICE.as_bps() + red);
-        prop_assert_eq!(grant.used.as_bps(), pictures + voices);
+        let ahead = grant.ahead.as_bps();
+        prop_assert!(ahead <= 90_000 && ahead * 8 <= point.estimate.map_or(0, Bitrate::as_bps));
+        prop_assert_eq!(grant.used.as_bps(), pictures + voices + ahead);
         prop_assert!(grant.wanted >= grant.used);
     }
     Ok(())
