@@ -58,6 +58,7 @@ fn room(bencher: Bencher<'_, '_>, pictures: u8) {
         .map(|line| Line {
             line: LineIndex(line),
             down: budget(line),
+            breath: Bitrate::ZERO,
             up: budget(line),
         })
         .collect();

@@ -51,6 +51,8 @@ pub struct Watched {
     pub layer_changes: u32,
     /// Times that the slot was emptied.
     pub emptied: u32,
+    /// Height of what stood on the screen when the span began.
+    pub standing: Option<u16>,
     /// Heights over time: each with when it began.
     pub heights: Vec<(Instant, u16)>,
 }
@@ -127,6 +129,10 @@ impl Watched {
         let mut last: Option<&Seen> = None;
         let emptied =
             |after: Instant, before: Instant| receiver.emptied.iter().any(|at| (after..before).contains(at));
+        let standing = receiver.seen.iter().rfind(|seen| seen.shown < from);
+        watched.standing = standing
+            .filter(|standing| !emptied(standing.at, from))
+            .map(|standing| standing.height);
         for seen in between(receiver, from, to) {
             watched.frames += 1;
             if watched.heights.last().map(|(_, height)| *height) != Some(seen.height) {
@@ -171,13 +177,13 @@ impl Watched {
 
     /// Share of the span, which ends at `to`, in which the picture was at least that high.
     pub fn share_at(&self, height: u16, from: Instant, to: Instant) -> f64 {
-        let ends = self.heights.iter().skip(1).map(|(at, _)| *at).chain([to]);
-        let high: Duration = self
-            .heights
-            .iter()
+        let standing = self.standing.map(|height| (from, height));
+        let heights = || standing.into_iter().chain(self.heights.iter().copied());
+        let ends = heights().skip(1).map(|(at, _)| at).chain([to]);
+        let high: Duration = heights()
             .zip(ends)
             .filter(|((_, shown), _)| *shown >= height)
-            .map(|((at, _), end)| end.saturating_duration_since(*at))
+            .map(|((at, _), end)| end.saturating_duration_since(at))
             .sum();
         high.as_secs_f64() / (to - from).as_secs_f64()
     }

@@ -263,7 +263,10 @@ impl Item<'_> {
         let more = next.rate - below.map_or(0, |rung| rung.rate);
         let desk = &mut hall.desks[self.desk];
         let room = if self.entitled(now, rules) >= Some(next.level) {
-            Room::Just
+            match rules {
+                Rules::Give { .. } if self.former.is_some() => Room::Kept,
+                _ => Room::Just,
+            }
         } else if self.begins_anew(now, rules) {
             Room::Ample
         } else if below.and_then(|rung| rung.level.layer()) == next.level.layer() {
@@ -271,10 +274,10 @@ impl Item<'_> {
         } else {
             Room::Spare
         };
+        let just = if room == Room::Kept { room } else { Room::Just };
         let kind = self.demand.kind;
         if self.climbed == 0
-            && let Some(Shortfall { line: Some(line), .. }) =
-                desk.purse.refusal(&hall.lines, more, Room::Just)
+            && let Some(Shortfall { line: Some(line), .. }) = desk.purse.refusal(&hall.lines, more, just)
         {
             hall.lines.close(line, kind, self.desk);
         }

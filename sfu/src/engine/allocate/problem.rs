@@ -41,6 +41,8 @@ pub struct Line {
     pub line: LineIndex,
     /// Towards its endpoints.
     pub down: Bitrate,
+    /// What is given already may take so much more than that: pictures take more in one moment than in another.
+    pub breath: Bitrate,
     /// From its endpoints.
     pub up: Bitrate,
 }

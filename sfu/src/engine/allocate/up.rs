@@ -14,7 +14,7 @@ use super::{
     pictures::{Ladders, Pictures},
     problem::{Kind, LAYERS_MAX, Problem, Sender, Source},
     voices::Hall,
-    ways::{Lines, line_shortfall},
+    ways::{Lines, Room, line_shortfall},
 };
 
 /// The first step for the stage ends at this height.
@@ -52,7 +52,7 @@ impl<'a> Uplinks<'a> {
         senders: &[&'a Sender<'a>],
         sources: &[(usize, &'a Source)],
     ) -> Self {
-        let mut lines = Lines::new(problem.lines, |line| line.up.as_bps());
+        let mut lines = Lines::new(problem.lines, |line| (line.up.as_bps(), 0));
         for sender in senders {
             lines.take(sender.lines, sender.sound.as_bps());
         }
@@ -161,7 +161,7 @@ impl<'a> Uplinks<'a> {
         if *left < more {
             return Err(Cause::SenderPath.into());
         }
-        if let Some(line) = self.lines.refusing(sender.lines, more) {
+        if let Some(line) = self.lines.refusing(sender.lines, more, Room::Just) {
             return Err(line_shortfall(Cause::SenderLine, line));
         }
         *left -= more;

@@ -50,7 +50,7 @@ impl<'a> Hall<'a> {
         desks.sort_by_key(|desk| desk.receiver.endpoint);
         let mut hall = Self {
             desks,
-            lines: Lines::new(problem.lines, |line| line.down.as_bps()),
+            lines: Lines::new(problem.lines, |line| (line.down.as_bps(), line.breath.as_bps())),
         };
         let mut order: Vec<usize> = (0..hall.desks.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(hall.desks[at].receiver.rank));
@@ -186,7 +186,7 @@ impl<'a> Desk<'a> {
         self.shortfall = if nth == 0 {
             // The one thing that is sent whatever the estimate says: an estimate can be wrong, silence is.
             lines
-                .refusing(self.receiver.lines, more)
+                .refusing(self.receiver.lines, more, Room::Just)
                 .map(|line| line_shortfall(Cause::LineBudget, line))
         } else if self.narrow {
             Some(Cause::OneVoice.into())

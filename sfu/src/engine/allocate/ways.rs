@@ -23,6 +23,8 @@ const AMPLE_PERCENT: u64 = 125;
 /// Whether something fits with room to spare or just so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
+    /// Just so, as what was given before: the line may breathe.
+    Kept,
     Just,
     /// More pictures of the layer that is shown: they come and go without a key frame.
     Near,
@@ -34,10 +36,20 @@ pub(super) enum Room {
 /// What is left of all lines in one direction.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
-    /// By index: budget and what is left of it; none for a line without limit.
-    left: Vec<Option<(u64, u64)>>,
+    /// By index; none for a line without limit.
+    left: Vec<Option<Left>>,
     /// By index; none for a line where nobody was refused a beginning.
     closed: Vec<Option<Closed>>,
+}
+
+/// Of one line.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    budget: u64,
+    /// For what was given before, beyond the budget.
+    breath: u64,
+    /// Of both.
+    left: u64,
 }
 
 /// Pictures of this kind and less important ones climb no more, because one of them found no room to begin.
@@ -49,10 +61,16 @@ struct Closed {
 }
 
 impl Lines {
-    pub(super) fn new(lines: &[Line], budget: impl Fn(&Line) -> u64) -> Self {
+    /// `of`: what of a line is given out, and how much more what was given before may take.
+    pub(super) fn new(lines: &[Line], of: impl Fn(&Line) -> (u64, u64)) -> Self {
         let mut left = by_line(lines);
         for line in lines {
-            left[usize::from(line.line.0)] = Some((budget(line), budget(line)));
+            let (budget, breath) = of(line);
+            left[usize::from(line.line.0)] = Some(Left {
+                budget,
+                breath,
+                left: budget.saturating_add(breath),
+            });
         }
         Self {
             left,
@@ -60,16 +78,16 @@ impl Lines {
         }
     }
 
-    fn of(&self, line: LineIndex) -> Option<(u64, u64)> {
+    fn of(&self, line: LineIndex) -> Option<Left> {
         self.left.get(usize::from(line.0)).copied().flatten()
     }
 
     pub(super) fn budget(&self, line: LineIndex) -> Option<u64> {
-        self.of(line).map(|(budget, _)| budget)
+        self.of(line).map(|of| of.budget)
     }
 
     pub(super) fn left(&self, line: LineIndex) -> Option<u64> {
-        self.of(line).map(|(_, left)| left)
+        self.of(line).map(|of| of.left.saturating_sub(of.breath))
     }
 
     /// What is left on a whole way.
@@ -81,10 +99,13 @@ impl Lines {
     }
 
     /// The first line of a way that has no room for that.
-    pub(super) fn refusing(&self, way: &[LineIndex], more: u64) -> Option<LineIndex> {
-        way.iter()
-            .copied()
-            .find(|&line| self.left(line).is_some_and(|left| left < more))
+    pub(super) fn refusing(&self, way: &[LineIndex], more: u64, room: Room) -> Option<LineIndex> {
+        let left = |line| match room {
+            Room::Kept => self.of(line).map(|of| of.left),
+            _ => self.left(line),
+        };
+        let is_refusing = |line: &LineIndex| left(*line).is_some_and(|left| left < more);
+        way.iter().copied().find(is_refusing)
     }
 
     /// A picture of that kind found no room to begin.
@@ -110,8 +131,8 @@ impl Lines {
     /// Takes it; what is not there is not taken.
     pub(super) fn take(&mut self, way: &[LineIndex], more: u64) {
         for line in way {
-            if let Some(Some((_, left))) = self.left.get_mut(usize::from(line.0)) {
-                *left = left.saturating_sub(more);
+            if let Some(Some(of)) = self.left.get_mut(usize::from(line.0)) {
+                of.left = of.left.saturating_sub(more);
             }
         }
     }
@@ -145,7 +166,10 @@ impl<'a> Purse<'a> {
     pub(super) fn refusal(&self, lines: &Lines, more: u64, room: Room) -> Option<Shortfall> {
         let after = self.used.saturating_add(more);
         // A line that is full first: with it a better way of one's own would change nothing.
-        if let Some(line) = lines.refusing(self.lines, more) {
+        // What is given up for another reason has to come back without the line's breath.
+        let fits = after <= self.estimate.min(self.policy).min(self.node);
+        let of_line = if fits { room } else { Room::Just };
+        if let Some(line) = lines.refusing(self.lines, more, of_line) {
             return Some(line_shortfall(Cause::LineBudget, line));
         }
         if after > self.estimate {
@@ -157,16 +181,16 @@ impl<'a> Purse<'a> {
         if after > self.node {
             return Some(Cause::Node.into());
         }
-        if room == Room::Just || more == 0 {
+        if matches!(room, Room::Kept | Room::Just) || more == 0 {
             return None;
         }
         let margin = match room {
-            Room::Just | Room::Near => NEAR_PERCENT,
+            Room::Kept | Room::Just | Room::Near => NEAR_PERCENT,
             Room::Spare => MARGIN_PERCENT,
             Room::Ample => AMPLE_PERCENT,
         };
         let more = more.saturating_mul(margin.min(MARGIN_PERCENT)) / 100;
-        if let Some(line) = lines.refusing(self.lines, more) {
+        if let Some(line) = lines.refusing(self.lines, more, room) {
             return Some(line_shortfall(Cause::LineBudget, line));
         }
         (after.saturating_mul(margin) / 100 > self.estimate).then(|| Cause::Path.into())

@@ -55,6 +55,9 @@ const SCREEN_SOUND: Bitrate = Bitrate::kbps(128);
 /// So much of a line is given out, in percent: pictures take more in one second than in another, and upward headers come on top of what is
 /// ordered.
 const LINE_PERCENT: u64 = 90;
+/// What is given already may take so much of it more, in percent. Where the last one that fits is at the edge, the breath of one camera would
+/// take its layer away and give it back again, each time with a key frame for everybody.
+const BREATH_PERCENT: u64 = 5;
 /// An estimate that fell below this share of what was planned with is acted on at once, in percent.
 const FELL_PERCENT: u64 = 95;
 /// One that rose above this is acted on soon.
@@ -73,8 +76,9 @@ impl Room {
             .iter()
             .map(|share| Line {
                 line: share.line,
-                down: part_of(share.down),
-                up: part_of(share.up),
+                down: percent_of(share.down, LINE_PERCENT),
+                breath: percent_of(share.down, BREATH_PERCENT),
+                up: percent_of(share.up, LINE_PERCENT),
             })
             .collect();
         self.plan_now(now);
@@ -435,9 +439,8 @@ fn voices_of(endpoint: &Endpoint) -> Voices {
     })
 }
 
-/// What of a line's share is given out.
-fn part_of(share: Bitrate) -> Bitrate {
-    Bitrate::bps(share.as_bps() / 100 * LINE_PERCENT)
+fn percent_of(share: Bitrate, percent: u64) -> Bitrate {
+    Bitrate::bps(share.as_bps() / 100 * percent)
 }
 
 /// The pictures of an endpoint that are on.

@@ -26,7 +26,8 @@ const LEVEL_EVERY: Duration = Duration::from_millis(500);
 /// What is given out of a line.
 struct Given<'a> {
     line: Shared<'a>,
-    down: u64,
+    /// All of them together leave no faster.
+    pace: u64,
     /// Sum of the parts.
     parts: u64,
     /// An equal part of it: so much everybody may find out about.
@@ -110,11 +111,14 @@ impl Room {
     /// After a plan: everybody's part of the lines on the way.
     pub(super) fn share_lines(&mut self, now: Instant) {
         let planned = self.plan.lines.iter();
-        let planned = planned.map(|line| self.given(Shared::Planned(line.line), line.down.as_bps()));
+        let planned = planned.map(|line| {
+            let (down, breath) = (line.down.as_bps(), line.breath.as_bps());
+            self.given(Shared::Planned(line.line), down, down + breath)
+        });
         let found = self.plan.bottlenecks.groups().map(|members| {
             let found = members.iter().filter_map(|&id| self.endpoints.get(id));
             let down = found.map(|endpoint| endpoint.way.target().as_bps()).sum();
-            self.given(Shared::Found(members), down)
+            self.given(Shared::Found(members), down, down)
         });
         let given: Vec<Given<'_>> = planned.chain(found).collect();
         let shares: Vec<(EndpointId, Option<Share>)> = self
@@ -129,7 +133,7 @@ impl Room {
         }
     }
 
-    fn given<'a>(&self, line: Shared<'a>, down: u64) -> Given<'a> {
+    fn given<'a>(&self, line: Shared<'a>, down: u64, pace: u64) -> Given<'a> {
         let behind = || {
             self.endpoints
                 .values()
@@ -140,7 +144,7 @@ impl Room {
         let count = behind().count();
         Given {
             line,
-            down,
+            pace,
             parts: behind()
                 .map(|endpoint| self.used(endpoint).max(PART_MIN))
                 .sum::<u64>()
@@ -158,7 +162,7 @@ impl Room {
         let used = self.used(endpoint);
         let mine = given.iter().filter(|given| given.line.is_before(endpoint));
         let shares = mine.map(|given| {
-            let part = u128::from(given.down) * u128::from(used.max(PART_MIN)) / u128::from(given.parts);
+            let part = u128::from(given.pace) * u128::from(used.max(PART_MIN)) / u128::from(given.parts);
             let pace = u64::try_from(part).unwrap_or(u64::MAX);
             let is_next = given.next == Some(endpoint.id);
             let is_planned = matches!(given.line, Shared::Planned(_));

@@ -102,7 +102,12 @@ impl Scene {
     /// Everybody stands behind line 0.
     pub(super) fn behind(mut self, down: Bitrate, up: Bitrate) -> Self {
         let line = LineIndex(0);
-        self.lines = vec![Line { line, down, up }];
+        self.lines = vec![Line {
+            line,
+            down,
+            breath: Bitrate::ZERO,
+            up,
+        }];
         self.points.iter_mut().for_each(|point| point.lines = vec![line]);
         self
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{super::*, kit::*};
-use crate::engine::id::EndpointId;
+use crate::engine::id::{EndpointId, LineIndex};
 use crate::engine::testing::ms;
 
 /// One receiver with a stage alone on its way, told one estimate a second. How often its picture changed.
@@ -160,6 +160,45 @@ fn what_a_line_gets_back_is_given_on_at_once() {
     scene.points[0].demands.clear();
     scene.points[1].demands.clear();
     assert_eq!(row(&scene.allocate(&squeezed), 4), "3 voices | 720@50 LineBudget");
+}
+
+/// Ten points behind a line watch a camera whose third layer takes 560 kb/s and, every other second, `more`: how often a picture changed in a
+/// minute, and the most that all of them got.
+fn changes_behind(breath: u64, more: u64) -> (usize, u64) {
+    let mut scene = district(0);
+    scene.lines[0].down = Bitrate::kbps(7_200);
+    scene.lines[0].breath = Bitrate::kbps(breath);
+    let (mut former, mut rows, mut changes, mut most) = (Allocation::default(), Vec::new(), 0, 0);
+    for second in 0..60 {
+        scene.points[10].camera = Some(layers([150, 450, if second % 2 == 0 { 560 } else { more }]));
+        former = scene.allocate(&former);
+        let now: Vec<String> = (1..=10).map(|point| row(&former, point)).collect();
+        let changed = rows.iter().zip(&now).filter(|(before, now)| before != now);
+        changes += changed.count();
+        rows = now;
+        most = most.max(former.line(LineIndex(0)).map_or(0, |line| line.down.as_bps()));
+        scene.after(Duration::from_secs(1));
+    }
+    (changes, most / 1_000)
+}
+
+#[test]
+fn what_is_given_already_may_breathe_and_nothing_is_given_anew_of_that() {
+    let (changes, most) = changes_behind(0, 590);
+    assert!(changes > 4 && most <= 7_200, "{changes} {most}");
+    assert_eq!(
+        changes_behind(400, 590),
+        (0, 10 * (150 + 590)),
+        "within the breath"
+    );
+    let (changes, most) = changes_behind(400, 640);
+    assert!(changes > 4 && most <= 7_600, "beyond it: {changes} {most}");
+    let mut scene = district(0);
+    scene.lines[0].down = Bitrate::kbps(7_200);
+    scene.lines[0].breath = Bitrate::kbps(400);
+    scene.points[10].camera = Some(layers([150, 450, 590]));
+    let down = scene.fresh().line(LineIndex(0)).map(|line| line.down);
+    assert!(down <= Some(Bitrate::kbps(7_200)), "anew: {down:?}");
 }
 
 #[test]
