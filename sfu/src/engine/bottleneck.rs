@@ -24,6 +24,8 @@ const ALIKE: f32 = 0.8;
 const SWING_RATIO: f32 = 1.6;
 /// Who is found to share a line does so until its waits differ by more than that from those of the others.
 const ALIKE_STILL: f32 = 0.5;
+/// A wait up to that (ms) is a picture's own packets, one behind the other: it tells nothing of a queue that others would feel, too.
+const BURST: f32 = 25.0;
 /// A queue (ms), and how many of them must have come and gone: one may be chance.
 const QUEUE: f32 = 40.0;
 const QUEUES_MIN: usize = 2;
@@ -150,11 +152,11 @@ impl Group {
         let mine = || waves.iter().filter(|(id, _)| is_of(id));
         let all = sum(mine().map(|(_, wave)| wave));
         let count = mine().count() as f32;
-        let is_felt = swing(&all) >= SWING_MIN * count;
+        let is_felt = swing(&all.map(|sum| stood(sum / count))) >= SWING_MIN;
         let members: Vec<_> = mine()
             .filter(|(_, wave)| {
-                let others = std::array::from_fn(|at| all[at] - wave[at]);
-                !is_felt || alike(wave, &others) >= ALIKE_STILL
+                let others = std::array::from_fn(|at| stood((all[at] - wave[at]) / (count - 1.0)));
+                !is_felt || alike(&wave.map(stood), &others) >= ALIKE_STILL
             })
             .collect();
         (!members.is_empty()).then(|| Cluster {
@@ -210,6 +212,11 @@ fn merged(clusters: Vec<Cluster>) -> Vec<Cluster> {
         }
     }
     found
+}
+
+/// What of a wait may be a queue that others feel, too.
+fn stood(wait: f32) -> f32 {
+    (wait - BURST).max(0.0)
 }
 
 /// How many queues came.
