@@ -69,6 +69,20 @@ fn who_was_found_stays_while_nothing_waits_and_is_out_with_a_queue_of_its_own() 
 }
 
 #[test]
+fn bursts_of_its_own_do_not_take_a_way_out_of_its_group() {
+    let mut found = Bottlenecks::default();
+    assert_eq!(look(&mut found, 90, &felt(3, 0..90, queue)), [[0, 1, 2]]);
+    // Short queues that are hardly longer than the pictures of one of them.
+    let bursts = felt(3, 0..400, |way, span| match (way, span % 40) {
+        _ if span < 90 => queue(way, span),
+        (_, 0 | 1) => 42,
+        (0, _) => 34 * (span % 2),
+        _ => 3,
+    });
+    assert_eq!(look(&mut found, 400, &bursts), [[0, 1, 2]]);
+}
+
+#[test]
 fn a_way_that_was_felt_for_a_moment_or_long_ago_is_not_judged() {
     let short = felt(2, 70..90, queue);
     assert_eq!(look(&mut Bottlenecks::default(), 90, &short), [[0_u32; 0]; 0]);

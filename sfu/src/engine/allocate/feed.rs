@@ -21,7 +21,7 @@ const OBEYED_PERCENT: u64 = 130;
 /// least of recent estimates allowed, by up to that much.
 const SAME_PERCENT: u64 = 5;
 /// What changed rests for so long before it grows: for a second after each change an encoder makes a sixth less than it may (libwebrtc sets up its rate control anew).
-const REST: Duration = Duration::from_secs(3);
+const REST: Duration = Duration::from_secs(2);
 /// Then it grows by no more than that: an estimate may stand at 1.5 times what was ever seen to arrive.
 const STEP_PERCENT: u64 = 15;
 /// Beyond that a probe has shown it: it is used at once.

@@ -330,8 +330,14 @@ impl Estimator {
         let arriving = self.told.and_then(|_| self.rate.even(self.at))?;
         // What is lost whatever is sent takes its part of the line before it is.
         let loss = self.loss.verdict();
-        let lost = if loss.random { loss.share.min(LOST_MAX) } else { 0.0 };
-        Some(Bitrate::bps((arriving / (1.0 - lost)).clamp(RATE_MIN, RATE_MAX) as u64))
+        let lost = if loss.random {
+            loss.share.min(LOST_MAX)
+        } else {
+            0.0
+        };
+        Some(Bitrate::bps(
+            (arriving / (1.0 - lost)).clamp(RATE_MIN, RATE_MAX) as u64
+        ))
     }
 
     /// Its round trip is that of a satellite.

@@ -23,6 +23,9 @@ const PART_MIN: u64 = 150_000;
 /// The parts of a line that nobody declared are made equal in steps so far apart, each four fifths of the way.
 const LEVEL_EVERY: Duration = Duration::from_millis(500);
 
+/// So many times its part a way may find out about at once, on a line that nobody declared.
+const FIND: u64 = 2;
+
 /// What is given out of a line.
 struct Given<'a> {
     line: Shared<'a>,
@@ -169,8 +172,9 @@ impl Room {
             let most = match (is_planned, is_next) {
                 (true, true) => pace.max(given.fair).max(used + given.left),
                 (true, false) => pace.max(given.fair),
-                // What it takes is what is to be found out, by one at a time: what that one finds is for all.
-                (false, true) => u64::MAX,
+                // What it takes is what is to be found out, by one at a time: what that one finds is for all. Not too much at once: until it is shared out
+                // that one has it alone.
+                (false, true) => pace.max(given.fair).saturating_mul(FIND),
                 (false, false) => 0,
             };
             Share {
