@@ -1,8 +1,10 @@
 //! What follows from feedback: whether the line is full, and the rate.
 
 use super::{
-    ACKED_SPAN, Estimator, LIMITED_BELOW, Micros, Stubborn, Trend, WAIT_GROW_MAX, probe::Shown, rate,
+    ACKED_SPAN, Estimator, LIMITED_BELOW, Micros, RATE_MAX, RATE_MIN, Stubborn, Trend, WAIT_GROW_MAX,
+    probe::Shown, rate,
 };
+use crate::engine::units::Bitrate;
 
 /// While a queue stands, what arrived over so long is what the line takes; older arrivals only tell of another line.
 const ACKED_SPAN_QUEUED: Micros = 200_000;
@@ -27,7 +29,24 @@ const WAIT_STRIDE_MAX: Micros = 10_000;
 /// For so long: a target that just rose is not sent yet.
 const LIMITED_LONG: Micros = 1_000_000;
 
+/// More loss than that is not made up for by what is sent evenly.
+const LOST_MAX: f64 = 0.1;
+
 impl Estimator {
+    /// What encoders should fill at most, whatever the target: by what the line is known to take. None if that is not known.
+    pub fn even(&self) -> Option<Bitrate> {
+        let arriving = self.told.and_then(|_| self.rate.even(self.at))?;
+        // What is lost whatever is sent takes its part of the line before it is.
+        let loss = self.loss.verdict();
+        let lost = if loss.random {
+            loss.share.min(LOST_MAX)
+        } else {
+            0.0
+        };
+        let rate = arriving / (1.0 - lost);
+        Some(Bitrate::bps(rate.clamp(RATE_MIN, RATE_MAX) as u64))
+    }
+
     /// The rate that follows from what is known now.
     pub(super) fn decide(&mut self, at: Micros) {
         let wait = self.delay.queue.wait();

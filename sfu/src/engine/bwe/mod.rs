@@ -68,8 +68,6 @@ const SILENCE_STEP: Micros = 500_000;
 const SILENCE_SHARE: f64 = 0.7;
 /// What is sent, below this share of the target: the application, not the line, is the limit.
 const LIMITED_BELOW: f64 = 0.65;
-/// More than that is not made up for by what is sent evenly.
-const LOST_MAX: f64 = 0.1;
 
 /// What a packet is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -323,21 +321,6 @@ impl Estimator {
     /// The line was seen full not far above the target: the target is what it takes.
     pub fn knows_limit(&self) -> bool {
         self.rate.is_near()
-    }
-
-    /// What encoders should fill at most, whatever the target: by what the line is known to take. None if that is not known.
-    pub fn even(&self) -> Option<Bitrate> {
-        let arriving = self.told.and_then(|_| self.rate.even(self.at))?;
-        // What is lost whatever is sent takes its part of the line before it is.
-        let loss = self.loss.verdict();
-        let lost = if loss.random {
-            loss.share.min(LOST_MAX)
-        } else {
-            0.0
-        };
-        Some(Bitrate::bps(
-            (arriving / (1.0 - lost)).clamp(RATE_MIN, RATE_MAX) as u64
-        ))
     }
 
     /// Its round trip is that of a satellite.
