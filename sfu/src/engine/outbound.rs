@@ -44,11 +44,13 @@ impl Outbound {
     /// Each sender report counts once, and none that is older than one that counted: reports of a stream that ended go on speaking of its last
     /// one, and of the queue that this one waited in.
     pub fn handle_round_trip(&mut self, now_ntp: u32, last_sr: u32, delay: u32) -> Option<Duration> {
-        let is_later = |than: u32| (last_sr.wrapping_sub(than) as i32) > 0;
+        // By their age: a claim of a report still to come is no later one.
+        let age = |sent: u32| now_ntp.wrapping_sub(sent);
+        let is_later = |than: u32| age(last_sr) < age(than);
         if last_sr == 0 || !self.told_by.is_none_or(is_later) {
             return None; // no report heard yet, or none since
         }
-        let units = now_ntp.wrapping_sub(last_sr).wrapping_sub(delay);
+        let units = age(last_sr).wrapping_sub(delay);
         let round_trip = Duration::from_micros(u64::from(units) * 1_000_000 / 65_536);
         if round_trip > ROUND_TRIP_MAX {
             return None;

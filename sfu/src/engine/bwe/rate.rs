@@ -45,12 +45,6 @@ const CAPACITY_BAND: f64 = 0.2;
 const EVEN_SHARE: f64 = 0.95;
 const EVEN_GROWTH: f64 = 0.0005;
 
-/// What may be sent evenly over a line that was full that long ago with that rate.
-pub(super) fn even(known: f64, passed: Micros) -> f64 {
-    let seconds = passed as f64 / 1e6;
-    known * (EVEN_SHARE + EVEN_GROWTH * seconds * seconds)
-}
-
 /// The rate and what it knows of the line.
 #[derive(Debug)]
 pub(super) struct Rate {
@@ -171,10 +165,11 @@ impl Rate {
         self.capacity.map_or(rate, |known| rate.min(known * FULL_SHARE))
     }
 
-    /// What may be sent evenly now, by what the line is known to take; none if that is not known.
+    /// What may be sent evenly now, by what the line is known to take; none if that is not known, or others grow on it, too.
     pub(super) fn even(&self, at: Micros) -> Option<f64> {
+        let seconds = (at - self.full_at) as f64 / 1e6;
         let known = self.capacity.filter(|_| self.sharers <= 1.0);
-        known.map(|known| even(known, at - self.full_at))
+        known.map(|known| known * (EVEN_SHARE + EVEN_GROWTH * seconds * seconds))
     }
 
     /// Is the rate near what the line was last known to take?

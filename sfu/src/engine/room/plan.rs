@@ -254,7 +254,7 @@ impl Room {
             redundancy,
             third,
             repeats: !endpoint.takes_copies(),
-            ahead: stage_base.filter(|_| endpoint.way.is_long()),
+            ahead: stage_base,
             loss: loss_of(
                 state.is_congested && state.loss > 0.0,
                 endpoint.way.is_waiting(),
@@ -266,8 +266,11 @@ impl Room {
         }
     }
 
-    /// What the base temporal layer of the picture on its stage takes, if that can go once more as RTX: over time, where a source tells of the most in half a second.
+    /// What the base temporal layer of the picture on its stage takes, if that can go once more as RTX, over a long way: over time, where a source tells of the most in half a second.
     fn stage_base(&self, endpoint: &Endpoint) -> Option<Bitrate> {
+        if !endpoint.way.is_long() {
+            return None;
+        }
         let slot = endpoint.video.first().filter(|slot| slot.takes_padding())?;
         let source = self.source(slot.shown()?.source)?;
         let offers = source.offers(endpoint.encodings(source.number.kind()));
