@@ -5,6 +5,10 @@ use super::{
     problem::{LAYERS_MAX, Offer, TEMPORAL_MAX},
 };
 
+/// The stage climbs to pictures of this height before any other picture begins: one picture of the stage that can be
+/// looked at is worth more than twenty that cannot.
+pub(super) const STAGE_EARLY_HEIGHT: u16 = 360;
+
 /// Sensible bitrates of a picture of some height, in kb/s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Range {

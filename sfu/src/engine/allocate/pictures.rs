@@ -10,16 +10,12 @@ use super::{
     },
     due::{Due, round},
     hold::{BEGINS_ANEW_FITS, FITS, HOLD, HOLD_MAX, HOLD_UNSEEN, remembered},
-    ladder::{Ladder, Rung, layer_for, temporal_for},
+    ladder::{Ladder, Rung, STAGE_EARLY_HEIGHT, layer_for, temporal_for},
     outcome::{Allocation, Hold, Level, SlotGrant, SlotMemory},
     problem::{Demand, Kind, LAYERS_MAX, Problem, Source},
     voices::{Desk, Hall},
     ways::{Room, line_shortfall},
 };
-
-/// The stage climbs to pictures of this height before any other picture begins: one picture of the stage that can be
-/// looked at is worth more than twenty that cannot.
-pub(super) const STAGE_EARLY_HEIGHT: u16 = 360;
 
 /// A picture while things are given out.
 #[derive(Debug, Clone, Copy)]

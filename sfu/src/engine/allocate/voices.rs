@@ -5,9 +5,8 @@ use super::{
         shortfall::{Cause, Shortfall},
         units::Bitrate,
     },
-    ladder::range,
+    ladder::{STAGE_EARLY_HEIGHT, range},
     outcome::Allocation,
-    pictures::STAGE_EARLY_HEIGHT,
     problem::{AHEAD_SHARE, Loss, Problem, Receiver, VOICES_MAX},
     ways::{Lines, Purse, Room, line_shortfall, with_margin},
 };
