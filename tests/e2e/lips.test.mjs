@@ -1,7 +1,7 @@
 // A pinned picture and its voice stay together, also over switches.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { join, openPage, startChromium, startServer, until } from './harness.mjs';
+import { join, openPage, startChromium, startServer, until, useSmallCamera } from './harness.mjs';
 
 const names = ['Hạ Long', 'Cẩm Phả'];
 let server, browser, viewer;
@@ -10,10 +10,10 @@ before(async () => {
   server = await startServer();
   browser = await startChromium();
   for (const name of names) {
-    const page = await openPage(browser, server.join_url, { viewport: { width: 500, height: 400 } });
+    const page = await openPage(browser, server.join_url, { viewport: { width: 500, height: 400 }, init: useSmallCamera });
     await join(page, name);
   }
-  viewer = await openPage(browser, server.join_url);
+  viewer = await openPage(browser, server.join_url, { init: useSmallCamera });
   await join(viewer, 'Người xem');
 });
 after(async () => {
