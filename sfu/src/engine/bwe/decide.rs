@@ -83,7 +83,11 @@ impl Estimator {
                 self.rate.drained();
             }
             let calm = wait <= WAIT_STRIDE_MAX;
-            self.rate.grow(at, acked, self.response(), calm);
+            let arrives = rate::Arrives {
+                lately: acked,
+                steadily: self.acked.rate(ACKED_SPAN).unwrap_or(acked),
+            };
+            self.rate.grow(at, arrives, self.response(), calm);
         }
         if let Some(limit) = loss.limit {
             self.rate.lower(limit);

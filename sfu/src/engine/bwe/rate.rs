@@ -45,6 +45,24 @@ const CAPACITY_BAND: f64 = 0.2;
 const EVEN_SHARE: f64 = 0.95;
 const EVEN_GROWTH: f64 = 0.0005;
 
+/// What arrives, bits per second: the most of the last fifth and half of a second, and over the latter. On a thin line one picture alone can
+/// make the former.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrives {
+    pub lately: f64,
+    pub steadily: f64,
+}
+
+impl Arrives {
+    #[cfg(test)]
+    pub(super) fn evenly(rate: f64) -> Self {
+        Self {
+            lately: rate,
+            steadily: rate,
+        }
+    }
+}
+
 /// The rate and what it knows of the line.
 #[derive(Debug)]
 pub(super) struct Rate {
@@ -113,7 +131,8 @@ impl Rate {
     }
 
     /// Nothing queues. `response` is the time after which a change is seen: a round trip and the wait for feedback.
-    pub(super) fn grow(&mut self, at: Micros, acked: f64, response: Micros, calm: bool) {
+    pub(super) fn grow(&mut self, at: Micros, arrives: Arrives, response: Micros, calm: bool) {
+        let acked = arrives.lately;
         if calm {
             self.stride(at, response);
         }
@@ -129,12 +148,12 @@ impl Rate {
         let step = step / self.sharers;
         let growth = if self.is_near() { GROWTH_NEAR } else { GROWTH };
         let wanted = self.target + passed * step.max(self.target * growth);
-        let above = if acked * self.sharers < THIN && self.is_near() {
-            SEEN_THIN
+        let seen = if acked * self.sharers < THIN && self.is_near() {
+            arrives.steadily * SEEN_THIN
         } else {
-            SEEN
+            acked * SEEN
         };
-        self.raise(wanted.min((acked * above).max(SEEN_LEAST)));
+        self.raise(wanted.min(seen.max(SEEN_LEAST)));
     }
 
     /// A probe showed that so much passes. It is taken in strides: others may have probed the same line at the same time,
@@ -224,7 +243,7 @@ mod tests {
         let grown = |start: f64, full: Option<f64>, acked: f64| {
             let mut rate = Rate::new(start);
             full.into_iter().for_each(|full| rate.back_off(0, full, None, 0));
-            (1..600).for_each(|step| rate.grow(step * 100_000, acked, 200_000, true));
+            (1..600).for_each(|step| rate.grow(step * 100_000, Arrives::evenly(acked), 200_000, true));
             rate.target() / acked
         };
         let table = [
@@ -255,7 +274,7 @@ mod tests {
             "others send there, too: each has to find its part"
         );
         rate.set_sharers(1.0);
-        rate.grow(22_000_000, 1.3e6, 200_000, true);
+        rate.grow(22_000_000, Arrives::evenly(1.3e6), 200_000, true);
         assert_eq!(after(&rate, 21), None, "it takes more than it did");
     }
 

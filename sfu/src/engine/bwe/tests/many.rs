@@ -1,6 +1,6 @@
 //! Many endpoints behind one line.
 
-use super::super::rate::Rate;
+use super::super::rate::{Arrives, Rate};
 use super::{
     paths::SEEDS,
     sim::{Link, World, secs},
@@ -74,7 +74,7 @@ fn ways_that_share_a_line_grow_together_as_one_would() {
         rate.back_off(0, 600e3, None, 0);
         rate.set_sharers(sharers);
         let before = rate.target();
-        (1..=10).for_each(|tenth| rate.grow(tenth * 100_000, 600e3, 100_000, true));
+        (1..=10).for_each(|tenth| rate.grow(tenth * 100_000, Arrives::evenly(600e3), 100_000, true));
         rate.target() - before
     };
     let (alone, one_of_four) = (grown(1.0), grown(4.0));
