@@ -4,7 +4,7 @@ CARGO ?= cargo
 APT_PACKAGES := chromium firefox-esr build-essential fonts-noto-core
 BIN := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help deps packages run test rust-test web web-test e2e lint bench bench-load bench-rest scale interop sim-report compare plots clean
+.PHONY: help deps packages run test rust-test web web-test e2e lint bench bench-load bench-rest scale interop sim-report browser-report compare plots clean
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -76,8 +76,13 @@ scale: web ## the same meeting with 10 to 500 points, drawn for docs/performance
 sim-nightly: ## the simulated meetings over 500 seeds each (SIM_SEEDS=n for more; SIM_SEED=n replays one)
 	SIM_SEEDS=$(or $(SIM_SEEDS),500) $(CARGO) test --release --locked --package testkit --test sim_meeting
 
-sim-report: ## the goals of the media engine in virtual time, as a table (SIM_SEEDS=200; ONLY=words of a name)
+sim-report: ## the goals of the media engine as a table: in virtual time (SIM_SEEDS=200), then in real browsers (ONLY=words of a name: those in virtual time alone)
 	SIM_SEEDS=$(or $(SIM_SEEDS),200) $(CARGO) run --release --quiet --locked --package testkit --bin sim-report -- "$(ONLY)"
+	$(if $(ONLY),,$(MAKE) --no-print-directory browser-report)
+
+browser-report: web ## the goals that only real browsers can tell of (make deps)
+	$(CARGO) build --quiet --workspace --locked --bins --tests
+	cd tests/e2e && node goals.report.mjs
 
 compare: web ## against two browsers that call each other directly, over the same line (RATES=1500,3000 SPAN=60 RUNS=1); reports
 	$(CARGO) build --workspace --locked --bins
