@@ -98,14 +98,15 @@ impl Lines {
             .unwrap_or(u64::MAX)
     }
 
-    /// The first line of a way that has no room for that.
+    /// The first line of a way that has no room for that; none if there is room. Which one is named does not depend on what may breathe:
+    /// whoever gives something up is asked without the breath next time, and is to hear the same reason.
     pub(super) fn refusing(&self, way: &[LineIndex], more: u64, room: Room) -> Option<LineIndex> {
-        let left = |line| match room {
-            Room::Kept => self.of(line).map(|of| of.left),
-            _ => self.left(line),
-        };
-        let is_refusing = |line: &LineIndex| left(*line).is_some_and(|left| left < more);
-        way.iter().copied().find(is_refusing)
+        let lacks = |left: Option<u64>| left.is_some_and(|left| left < more);
+        let breathes = |&line: &LineIndex| !lacks(self.of(line).map(|of| of.left));
+        if room == Room::Kept && way.iter().all(breathes) {
+            return None;
+        }
+        way.iter().copied().find(|&line| lacks(self.left(line)))
     }
 
     /// A picture of that kind found no room to begin.
