@@ -80,7 +80,7 @@ sim-report: ## the goals of the media engine as a table: in virtual time (SIM_SE
 	SIM_SEEDS=$(or $(SIM_SEEDS),200) $(CARGO) run --release --quiet --locked --package testkit --bin sim-report -- "$(ONLY)"
 	$(if $(ONLY),,$(MAKE) --no-print-directory browser-report)
 
-browser-report: web ## the goals that only real browsers can tell of (make deps)
+browser-report: deps web ## the goals that only real browsers can tell of
 	$(CARGO) build --quiet --workspace --locked --bins --tests
 	cd tests/e2e && node goals.report.mjs
 
