@@ -56,10 +56,11 @@ impl Estimator {
             ACKED_SPAN
         };
         let short = self.acked.rate(ACKED_SPAN_QUEUED);
-        let Some(acked) = self.acked.rate(span).map(|long| long.max(short.unwrap_or(0.0))) else {
+        let Some(steadily) = self.acked.rate(span) else {
             self.judge_probes(at);
             return;
         };
+        let acked = steadily.max(short.unwrap_or(0.0));
         let loss = self.loss.verdict();
         let trend = self.delay.trend();
         self.judge_probes(at);
@@ -85,7 +86,7 @@ impl Estimator {
             let calm = wait <= WAIT_STRIDE_MAX;
             let arrives = rate::Arrives {
                 lately: acked,
-                steadily: self.acked.rate(ACKED_SPAN).unwrap_or(acked),
+                steadily, // nothing waits, so over the longer span
             };
             self.rate.grow(at, arrives, self.response(), calm);
         }

@@ -257,6 +257,18 @@ mod tests {
     }
 
     #[test]
+    fn one_picture_that_arrives_at_once_lifts_no_thin_line() {
+        let mut rate = Rate::new(300e3);
+        rate.back_off(0, 300e3, None, 0);
+        let arrives = Arrives {
+            lately: 340e3,
+            steadily: 270e3,
+        };
+        (1..600).for_each(|step| rate.grow(step * 100_000, arrives, 200_000, true));
+        assert!((rate.target() / arrives.steadily - SEEN_THIN).abs() < 0.01);
+    }
+
+    #[test]
     fn what_is_sent_evenly_stays_near_what_the_line_takes_for_ten_seconds_and_then_leaves_it_faster_and_faster()
      {
         let mut rate = Rate::new(1e6);
