@@ -65,6 +65,8 @@ struct Waiting<P> {
 pub enum Headroom {
     /// Frames are bursts, and what is sent evenly is sent late.
     Usual,
+    /// The same on a short path that nothing limits as far as is known: where it is wide a picture leaves whole.
+    Open,
     /// The estimate is known to be what the line takes: the burst would wait there instead of here, before the voices and not
     /// behind them, and pass for a line that is too full.
     Full,
@@ -77,7 +79,7 @@ pub enum Headroom {
 impl Headroom {
     const fn percent(self) -> u64 {
         match self {
-            Self::Usual => 150,
+            Self::Usual | Self::Open => 150,
             Self::Full => 125,
             Self::Queued => 100,
             Self::FullLong => 105,
@@ -111,6 +113,10 @@ const PACKETS_MAX: usize = 2_048;
 const KEPT: usize = 64;
 /// So much may go at once after a pause.
 const BURST: Duration = Duration::from_millis(10);
+/// The same on a wide way that is open: a picture of 30 a second leaves whole, in one run.
+const BURST_WIDE: Duration = Duration::from_millis(30);
+/// From here on a way is wide.
+const WIDE: Bitrate = Bitrate::mbps(2);
 /// At least two full packets, however thin the way.
 const BURST_BYTES_MIN: i64 = 2_400;
 /// Voices may push the budget down so far, not farther: pictures come back within a moment.
@@ -151,6 +157,10 @@ impl<P> Pacer<P> {
     /// A packet of `stream`. Given back if it may go at once; else it waits for [`Self::poll`].
     pub fn push(&mut self, now: Instant, class: Class, stream: u32, bytes: u16, packet: P) -> Option<P> {
         self.refill(now);
+        if self.bytes == 0 && self.budget > 0 {
+            self.spend(bytes);
+            return Some(packet);
+        }
         let Some(wished) = Class::WAITING.iter().position(|&c| c == class) else {
             self.spend(bytes);
             return Some(packet);
@@ -247,6 +257,9 @@ impl<P> Pacer<P> {
 
     /// With so many bytes more, pictures could still begin.
     pub fn takes(&self, bytes: u64) -> bool {
+        if self.bytes == 0 && bytes <= QUEUE_BYTES_MIN {
+            return true;
+        }
         self.bytes + bytes <= self.most() && self.len() < PACKETS_MAX
     }
 
@@ -307,7 +320,9 @@ impl<P> Pacer<P> {
         if self.headroom == Headroom::Queued {
             return 1; // one packet at a time
         }
-        let bytes = self.pace().over(BURST).as_bytes();
+        let is_wide = self.headroom == Headroom::Open && self.share.is_none() && self.rate >= WIDE;
+        let most = if is_wide { BURST_WIDE } else { BURST };
+        let bytes = self.pace().over(most).as_bytes();
         i64::try_from(bytes).unwrap_or(i64::MAX).max(BURST_BYTES_MIN)
     }
 
@@ -372,6 +387,30 @@ mod tests {
             usual == 60 && (55..60).contains(&full) && (46..51).contains(&long),
             "{usual} {full} {long}"
         );
+    }
+
+    #[test]
+    fn on_a_wide_open_way_a_picture_leaves_whole() {
+        let at_once = |headroom, rate, share| {
+            let t0 = base();
+            let mut pacer = Pacer::new(t0, rate);
+            pacer.set_rate(t0, rate, headroom);
+            pacer.set_share(t0, share);
+            let now = t0 + ms(1_000);
+            (0..40)
+                .filter(|&n| pacer.push(now, Class::Stage, 1, 1_200, n).is_some())
+                .count()
+        };
+        let six = Bitrate::mbps(6);
+        // 33,750 bytes, and 11,250: what goes last may go beyond them.
+        assert_eq!(at_once(Headroom::Open, six, None), 29);
+        assert_eq!(at_once(Headroom::Usual, six, None), 10);
+        assert_eq!(
+            at_once(Headroom::Open, six, Some(six)),
+            7,
+            "others share the line"
+        );
+        assert_eq!(at_once(Headroom::Open, Bitrate::mbps(1), None), 2, "a thin way");
     }
 
     #[test]

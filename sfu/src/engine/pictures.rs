@@ -46,6 +46,9 @@ impl<T: Copy> Pictures<T> {
 
     /// Where the pictures before that time end.
     pub(super) fn end_before(&self, time: RtpTime) -> usize {
+        if self.newest() == Some(time) {
+            return self.list.len() - 1; // as for all packets of a picture but its first
+        }
         end_of(&self.list, |&(wire, _)| self.newest.nearest(wire) < time)
     }
 

@@ -74,16 +74,33 @@ impl Acked {
     /// Bits per second over the last `window` before the newest arrival, at most 950 ms; over less if there is no more yet,
     /// none below 150 ms. The bucket that is still filling does not count.
     pub(super) fn rate(&self, window: Micros) -> Option<f64> {
-        let known = self.newest.wrapping_sub(self.first?);
-        let full = known.min(window / BUCKET).min(BUCKETS as i64 - 2);
+        let full = full(self.newest.wrapping_sub(self.first?), window);
         if full < BUCKETS_MIN {
             return None;
         }
-        let bytes: u64 = (1..=full)
-            .map(|back| u64::from(self.buckets[index(self.newest.wrapping_sub(back))]))
-            .sum();
-        Some(bytes as f64 * 8e6 / (full * BUCKET) as f64)
+        Some(self.sum(full as usize) as f64 * 8e6 / (full * BUCKET) as f64)
     }
+
+    /// Whether [`Self::rate`] over that window is known.
+    pub(super) fn is_known(&self, window: Micros) -> bool {
+        self.first
+            .is_some_and(|first| full(self.newest.wrapping_sub(first), window) >= BUCKETS_MIN)
+    }
+
+    /// Bytes of so many buckets before the one that is filling. They lie in at most two pieces, each of which is added up at once.
+    fn sum(&self, full: usize) -> u64 {
+        let (before, behind) = self.buckets.split_at(index(self.newest));
+        let (near, far) = match before.len().checked_sub(full) {
+            Some(from) => (&before[from..], &behind[..0]),
+            None => (before, &behind[BUCKETS - full..]),
+        };
+        near.iter().chain(far).map(|&bytes| u64::from(bytes)).sum()
+    }
+}
+
+/// Full buckets of `known` that lie within the window.
+fn full(known: i64, window: Micros) -> i64 {
+    known.min(window / BUCKET).min(BUCKETS as i64 - 2)
 }
 
 fn index(bucket: i64) -> usize {

@@ -114,6 +114,7 @@ pub struct EstimatorState {
 pub struct Estimator {
     epoch: Instant,
     /// The latest time told.
+    now: Instant,
     at: Micros,
     sent: SentLog,
     repeated: Repeated,
@@ -171,6 +172,7 @@ impl Estimator {
         let start = (start.as_bps() as f64).clamp(RATE_MIN, RATE_MAX);
         Self {
             epoch: now,
+            now,
             at: 0,
             sent: SentLog::new(),
             repeated: Repeated::default(),
@@ -398,6 +400,10 @@ impl Estimator {
     }
 
     fn tick(&mut self, now: Instant) -> Micros {
+        if now <= self.now {
+            return self.at; // as for all packets of a turn but its first
+        }
+        self.now = now;
         let at = now.saturating_duration_since(self.epoch).as_micros();
         self.at = self.at.max(
             Micros::try_from(at)
@@ -422,7 +428,7 @@ impl Estimator {
     fn may_probe(&self) -> bool {
         // Who wants one picture that is larger than a way is taken to carry at first, and no voice, is sent nothing to tell of.
         let untried = self.sent.is_empty() && self.at >= UNTRIED;
-        (untried || self.acked.rate(ACKED_SPAN).is_some())
+        (untried || self.acked.is_known(ACKED_SPAN))
             && !self.rate.is_striding()
             && !self.congested
             && self.delay.queue.wait() <= WAIT_GROW_MAX

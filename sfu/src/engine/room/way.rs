@@ -269,7 +269,8 @@ impl Way {
         let target = self.estimator.target();
         let headroom = match (self.estimator.knows_limit(), self.estimator.is_long()) {
             (_, false) if self.estimator.wait_lately() > QUEUE_LONG => Headroom::Queued,
-            (false, _) => Headroom::Usual,
+            (false, false) => Headroom::Open,
+            (false, true) => Headroom::Usual,
             (true, false) => Headroom::Full,
             (true, true) => Headroom::FullLong,
         };
