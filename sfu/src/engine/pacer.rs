@@ -157,10 +157,6 @@ impl<P> Pacer<P> {
     /// A packet of `stream`. Given back if it may go at once; else it waits for [`Self::poll`].
     pub fn push(&mut self, now: Instant, class: Class, stream: u32, bytes: u16, packet: P) -> Option<P> {
         self.refill(now);
-        if self.bytes == 0 && self.budget > 0 {
-            self.spend(bytes);
-            return Some(packet);
-        }
         let Some(wished) = Class::WAITING.iter().position(|&c| c == class) else {
             self.spend(bytes);
             return Some(packet);
@@ -257,9 +253,6 @@ impl<P> Pacer<P> {
 
     /// With so many bytes more, pictures could still begin.
     pub fn takes(&self, bytes: u64) -> bool {
-        if self.bytes == 0 && bytes <= QUEUE_BYTES_MIN {
-            return true;
-        }
         self.bytes + bytes <= self.most() && self.len() < PACKETS_MAX
     }
 

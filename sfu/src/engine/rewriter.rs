@@ -342,11 +342,6 @@ impl TimeLine {
     }
 
     fn follow_picture(&mut self, packet: &Original) -> Result<u64, Skip> {
-        if let Some(last) = self.last
-            && self.pictures.newest() == Some(packet.timestamp)
-        {
-            return Ok(last);
-        }
         let at = self.pictures.end_before(packet.timestamp);
         let before = at.checked_sub(1).and_then(|i| self.picture(i));
         match (before, self.picture(at)) {

@@ -115,6 +115,7 @@ pub struct Estimator {
     epoch: Instant,
     /// The latest time told.
     now: Instant,
+    /// How long that is behind the epoch.
     at: Micros,
     sent: SentLog,
     repeated: Repeated,
