@@ -26,6 +26,18 @@ pub(crate) use join::host;
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 /// A client may ask whether the server is there; so do we.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a page says how it fares.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// What it says: its machine keeps up, and of the rest it tells nothing.
+const UNTROUBLED: ClientMessage = ClientMessage::Stats {
+    cpu_limited: false,
+    encoder_limited: false,
+    frames_decoded: 0,
+    freezes: 0,
+    freeze_ms: 0,
+    concealed_ppm: 0,
+    audio_delay_ms: 0,
+};
 
 /// What the points of a run have in common.
 #[derive(Clone)]
@@ -120,6 +132,7 @@ impl Bot {
         };
         let mut turns = tokio::time::interval(self.scenario.turn);
         let mut pings = tokio::time::interval(PING_INTERVAL);
+        let mut reports = tokio::time::interval(REPORT_INTERVAL);
         let stay = self
             .scenario
             .stay
@@ -155,6 +168,9 @@ impl Bot {
                 _ = pings.tick() => {
                     self.note_heights();
                     let _ = signal.send(&ClientMessage::Ping { id: self.turn as u32 }).await;
+                }
+                _ = reports.tick() => {
+                    let _ = signal.send(&UNTROUBLED).await;
                 }
                 () = &mut stay => return self.part(signal).await,
                 () = until(&mut steps, next.unwrap_or(Phase::Draining)), if next.is_some() => {

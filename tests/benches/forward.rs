@@ -47,7 +47,7 @@ fn fan_out(bencher: Bencher<'_, '_>, receivers: usize) {
         for packet in &packets {
             world.room.handle_rtp(world.now, endpoint, packet);
         }
-        world.room.poll_forwards(&mut forwards);
+        while world.room.poll_forwards(usize::MAX, &mut forwards) {}
         let mut bytes = 0;
         for forward in forwards.drain(..) {
             let payload = forward

@@ -38,6 +38,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
 /// What the control protocol takes besides the path, from the node's word to the page's deed.
 const ORDER_TIME: Duration = Duration::from_millis(20);
+/// Packets that the room is asked for at once.
+const FORWARDS_AT_ONCE: usize = 64;
 /// More happens at one time only if the room never comes to rest.
 const AT_ONCE_MAX: u32 = 100_000;
 /// Bytes of SRTP tag, UDP and IP header that travel with each packet.
@@ -434,8 +436,13 @@ impl World {
     fn drain(&mut self) {
         self.is_stirred = true;
         let mut forwards = std::mem::take(&mut self.forwards);
-        self.room.poll_forwards(&mut forwards);
-        forwards.drain(..).for_each(|forward| self.send_forward(&forward));
+        loop {
+            let more = self.room.poll_forwards(FORWARDS_AT_ONCE, &mut forwards);
+            forwards.drain(..).for_each(|forward| self.send_forward(&forward));
+            if !more {
+                break;
+            }
+        }
         self.forwards = forwards;
         while let Some(output) = self.room.poll_output() {
             match output {

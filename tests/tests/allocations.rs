@@ -84,7 +84,7 @@ fn packets_are_forwarded_without_an_allocation() {
             for packet in &packets {
                 world.room.handle_rtp(world.now, endpoint, packet);
             }
-            world.room.poll_forwards(&mut forwards);
+            while world.room.poll_forwards(usize::MAX, &mut forwards) {}
             for forward in &forwards {
                 let payload = forward
                     .payload

@@ -382,15 +382,16 @@ impl Driver {
     }
 
     fn tick(&mut self) {
-        let now = self.clock.now();
-        while let Some(&(due, place)) = self.due.first().filter(|(due, _)| *due <= now.instant) {
+        let turn = self.clock.now().instant;
+        while let Some(&(due, place)) = self.due.first().filter(|(due, _)| *due <= turn) {
             self.due.remove(&(due, place));
             let Some((point, due)) = self.points.get_mut(&place) else {
                 continue;
             };
-            point.handle_timeout(now, &mut self.egress);
+            // Of its own: what those before it had to say would count as the node's delay.
+            point.handle_timeout(self.clock.now(), &mut self.egress);
             // What is due again at once waits for the next turn.
-            *due = point.poll_timeout().max(now.instant + Duration::from_micros(1));
+            *due = point.poll_timeout().max(turn + Duration::from_micros(1));
             self.due.insert((*due, place));
         }
     }

@@ -109,8 +109,8 @@ const QUEUE_BYTES_MIN: u64 = 16 << 10;
 /// Packets that may wait, pictures that had begun included. Beyond it packets pass without waiting, for a number once
 /// given must go out.
 const PACKETS_MAX: usize = 2_048;
-/// Room for so many is kept when nothing waits: two large pictures on a way that is nearly full.
-const KEPT: usize = 64;
+/// Room for so many is kept when nothing waits: an entry is large, and each endpoint has a queue for each class.
+const KEPT: usize = 16;
 /// So much may go at once after a pause.
 const BURST: Duration = Duration::from_millis(10);
 /// The same on a wide way that is open: a picture of 30 a second leaves whole, in one run.

@@ -31,7 +31,7 @@ pub struct Slot {
     mid: Option<(u8, ShortId)>,
     /// Id of the dependency descriptor.
     dependency: Option<u8>,
-    payloads: Vec<PayloadType>,
+    payloads: Payloads,
     selector: Selector,
     /// See [`Slot::is_lowered`].
     lowered: bool,
@@ -74,7 +74,7 @@ impl Slot {
             rtx_ssrc: slot.rtx_ssrc,
             mid: extensions.mid.map(|id| (id, slot.mid)),
             dependency: slot.dependency,
-            payloads: slot.payloads.clone(),
+            payloads: Payloads::new(&slot.payloads),
             selector: Selector::default(),
             lowered: false,
             left: None,
@@ -464,6 +464,20 @@ impl Slot {
 
     fn payload_type(&self, codec: Codec) -> Option<u8> {
         self.payloads.iter().find(|p| p.codec == codec).map(|p| p.media)
+    }
+}
+
+/// Codecs that a slot takes; there are four of pictures. They lie in the slot itself, for each packet asks them.
+#[derive(Debug)]
+struct Payloads([Option<PayloadType>; 4]);
+
+impl Payloads {
+    fn new(payloads: &[PayloadType]) -> Self {
+        Self(std::array::from_fn(|at| payloads.get(at).copied()))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &PayloadType> {
+        self.0.iter().flatten()
     }
 }
 

@@ -383,7 +383,7 @@ fn spatial(pictures: u64, key_every: u64) -> Vec<SourcePacket> {
 #[test]
 fn spatial_layers_above_the_wanted_leave_no_gap_and_the_last_packet_is_marked() {
     let mut slot = slot();
-    slot.payloads.push(PayloadType {
+    slot.payloads.0[1] = Some(PayloadType {
         codec: Codec::Vp9,
         media: 98,
         rtx: Some(99),
@@ -428,7 +428,7 @@ fn spatial_layers_above_the_wanted_leave_no_gap_and_the_last_packet_is_marked() 
 #[test]
 fn a_codec_changes_at_a_key_frame_and_never_to_one_that_is_not_taken() {
     let mut slot = slot();
-    slot.payloads.push(PayloadType {
+    slot.payloads.0[1] = Some(PayloadType {
         codec: Codec::H264,
         media: 102,
         rtx: Some(103),

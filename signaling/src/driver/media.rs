@@ -55,9 +55,10 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 /// A connection that held this long was a good one: the next attempt comes at once.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// Tells the node's allocator (glibc's, mallopt(3); others do not ask) to map whatever is at least so long. Histories grow and go all the time; without it the
-/// allocator learns from the first that goes to put even those of half a megabyte among small things, and keeps what lies between them.
-const MMAP_THRESHOLD: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
+/// Tells the node's allocator (glibc's, mallopt(3); others do not ask) to map whatever is at least so long, and to keep all else in one place for all threads. Histories
+/// grow and go all the time; without it the allocator learns from the first that goes to put even those of half a megabyte among small things, and keeps what lies
+/// between them, for each thread anew. Nothing is allocated for a packet, so threads do not wait for each other.
+const ALLOCATOR: [(&str, &str); 2] = [("MALLOC_MMAP_THRESHOLD_", "32768"), ("MALLOC_ARENA_MAX", "1")];
 
 /// The node's log is put aside at a start when it is larger than this; one former log is kept.
 const LOG_BYTES_MAX: u64 = 8 << 20;
@@ -438,10 +439,11 @@ impl Child {
             .mode(0o600)
             .open(self.log())?;
         let settings = serde_json::to_string(&self.settings)?;
-        let (threshold, bytes) = MMAP_THRESHOLD;
-        let bytes = std::env::var_os(threshold).unwrap_or_else(|| bytes.into());
+        let told = |(name, value): (&'static str, &str)| {
+            (name, std::env::var_os(name).unwrap_or_else(|| value.into()))
+        };
         tokio::process::Command::new(&self.program)
-            .env(threshold, bytes)
+            .envs(ALLOCATOR.map(told))
             .arg("node")
             .arg("--detach")
             .arg("--control")

@@ -8,6 +8,7 @@ use std::{
 
 use sfu::control::{Command, ControlError, Event, Network, Reply, RoomId, RoomPolicy, RoomSnapshot};
 use tokio::sync::{mpsc, oneshot};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
     auth::{self, Keys},
@@ -425,7 +426,7 @@ impl Task {
     fn perform(&mut self, room: &RoomId, effect: Effect) {
         match effect {
             Effect::Send { to, message } => {
-                let text: axum::extract::ws::Utf8Bytes = message.encode().into();
+                let text: Utf8Bytes = message.encode().into();
                 for session in to {
                     if let Some(Open { outbox, .. }) = self.sessions.get(&session) {
                         outbox.send(text.clone());

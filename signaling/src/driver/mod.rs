@@ -16,4 +16,5 @@ pub mod topology;
 
 mod files;
 mod pace;
+mod socket;
 mod ws;

@@ -8,20 +8,17 @@ use std::{
 };
 
 use axum::{
-    extract::{
-        State, WebSocketUpgrade,
-        ws::{CloseFrame, Message as Frame, WebSocket, rejection::WebSocketUpgradeRejection},
-    },
-    http::{HeaderMap, StatusCode, header},
+    extract::{self, State},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
-};
-use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sfu::control::SeatId;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{
+    Error, Message as Frame,
+    protocol::{CloseFrame, frame::coding},
+};
 
 use super::{
     auth::{self, RoomToken},
@@ -29,14 +26,12 @@ use super::{
     meeting_task::Message,
     outbox::{Closing, Inbox, Out, Outbox, outbox},
     pace::Pace,
+    socket::{self, Sink, Source},
 };
 use crate::{
     engine::{effect::SessionId, meeting::Request},
     names::Token,
-    protocol::{
-        BadFrame, ClientMessage, CloseCode, ErrorCode, OFFER_FRAME_BYTES_MAX, ServerMessage, VERSION,
-        VERSION_MIN,
-    },
+    protocol::{BadFrame, ClientMessage, CloseCode, ErrorCode, ServerMessage, VERSION, VERSION_MIN},
 };
 
 const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
@@ -60,23 +55,13 @@ const BAD_WINDOW: Duration = Duration::from_secs(10);
 /// How long a client that does not read is waited for with its close frame.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 
-type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
-
 /// `GET /ws`. Origin first: a page of another site gets no socket at all.
-pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade: Upgrade) -> Response {
-    let origin = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok());
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    if !app.origins.allows(origin, host) {
+pub(super) async fn upgrade(State(app): State<App>, request: extract::Request) -> Response {
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if !app.origins.allows(text(header::ORIGIN), text(header::HOST)) {
         app.metrics.refusals.with_label_values(&["origin"]).inc();
         return problem::forbidden();
     }
-    let Ok(upgrade) = upgrade else {
-        return problem::of(
-            StatusCode::UPGRADE_REQUIRED,
-            "upgrade_required",
-            "A WebSocket is wanted here",
-        );
-    };
     let place = match app.places.take() {
         Ok(place) => place,
         Err(refused) => {
@@ -84,25 +69,20 @@ pub(super) async fn upgrade(State(app): State<App>, headers: HeaderMap, upgrade:
             return refused.into_response();
         }
     };
-    upgrade
-        .max_message_size(OFFER_FRAME_BYTES_MAX)
-        .max_frame_size(OFFER_FRAME_BYTES_MAX)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .on_upgrade(async move |socket| {
-            app.metrics.sessions.inc();
-            Session::run(&app, socket).await;
-            app.metrics.sessions.dec();
-            drop(place);
-        })
-        .into_response()
+    let accepted = socket::accept(request, async move |sink, source| {
+        app.metrics.sessions.inc();
+        Session::run(&app, sink, source).await;
+        app.metrics.sessions.dec();
+        drop(place);
+    });
+    accepted.unwrap_or_else(|_| {
+        problem::of(
+            StatusCode::UPGRADE_REQUIRED,
+            "upgrade_required",
+            "A WebSocket is wanted here",
+        )
+    })
 }
-
-/// What one read takes at most: an offer comes in a dozen, all else in one. A session keeps it for its life.
-const READ_BUFFER_BYTES: usize = 2 << 10;
-
-/// Frames that gathered go with one system call up to that length.
-const WRITE_BUFFER_BYTES: usize = 8 << 10;
 
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 
@@ -126,7 +106,7 @@ enum End {
 }
 
 impl<'a> Session<'a> {
-    async fn run(app: &'a App, socket: WebSocket) {
+    async fn run(app: &'a App, mut sink: Sink, mut source: Source) {
         let id = SessionId(NEXT_SESSION.fetch_add(1, Ordering::Relaxed));
         let (outbox, mut inbox) = outbox();
         let quota = Quota::per_second(NonZeroU32::new(RATE).expect("not zero"))
@@ -143,11 +123,10 @@ impl<'a> Session<'a> {
             bad,
             entered: false,
         };
-        let (mut sink, mut stream) = socket.split();
         let unanswered = AtomicU8::new(0);
         let mut overrun = inbox.overrun();
         let closing = tokio::select! {
-            end = session.read(&mut stream, &unanswered) => match end {
+            end = session.read(&mut source, &unanswered) => match end {
                 End::Close(closing) => flush(&mut sink, &mut inbox, closing).await,
                 End::Gone => None,
             },
@@ -164,17 +143,17 @@ impl<'a> Session<'a> {
                 .inc();
             let close = async {
                 if let Some(code) = bye {
-                    sink.send(Frame::Text(ServerMessage::Bye { code }.encode().into()))
-                        .await?;
+                    sink.feed(ServerMessage::Bye { code }.encode().into()).await?;
                 }
-                sink.send(Frame::Close(Some(CloseFrame {
-                    code: code as u16,
+                sink.control(Frame::Close(Some(CloseFrame {
+                    code: coding::CloseCode::from(code as u16),
                     reason: "".into(),
                 })))
                 .await?;
+                sink.flush().await?;
                 // Until the other side closes too, so that no unread byte turns the close into a reset.
-                while let Some(Ok(_)) = stream.next().await {}
-                Ok::<(), axum::Error>(())
+                while let Some(Ok(_)) = source.next().await {}
+                Ok::<(), Error>(())
             };
             // A client that is gone or does not read cannot be told.
             let _ = timeout(CLOSE_TIME_MAX, close).await;
@@ -182,20 +161,20 @@ impl<'a> Session<'a> {
     }
 
     /// Reads frames until the session ends.
-    async fn read(&mut self, stream: &mut SplitStream<WebSocket>, unanswered: &AtomicU8) -> End {
+    async fn read(&mut self, source: &mut Source, unanswered: &AtomicU8) -> End {
         let hello_until = tokio::time::Instant::now() + HELLO_TIME_MAX;
         loop {
             let next = if self.entered {
-                stream.next().await
+                source.next().await
             } else {
-                match tokio::time::timeout_at(hello_until, stream.next()).await {
+                match tokio::time::timeout_at(hello_until, source.next()).await {
                     Ok(next) => next,
                     Err(_) => return close(CloseCode::NoHello, None),
                 }
             };
             let frame = match next {
                 Some(Ok(frame)) => frame,
-                Some(Err(error)) if is_too_large(&error) => return close(CloseCode::TooLarge, None),
+                Some(Err(Error::Capacity(_))) => return close(CloseCode::TooLarge, None),
                 Some(Err(_)) | None => return End::Gone,
             };
             if let Frame::Pong(_) = frame {
@@ -214,7 +193,7 @@ impl<'a> Session<'a> {
                 Frame::Text(text) => self.message(&text).await,
                 Frame::Binary(_) => self.bad_message(None, ErrorCode::BadMessage),
                 Frame::Close(_) => Some(End::Gone),
-                Frame::Ping(_) | Frame::Pong(_) => None,
+                Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_) => None,
             };
             if let Some(end) = end {
                 return end;
@@ -360,32 +339,27 @@ impl<'a> Session<'a> {
 }
 
 /// Writes what is queued, and pings, until the queue says close or the socket is gone.
-async fn write(
-    sink: &mut SplitSink<WebSocket, Frame>,
-    inbox: &mut Inbox,
-    unanswered: &AtomicU8,
-) -> Option<Closing> {
+async fn write(sink: &mut Sink, inbox: &mut Inbox, unanswered: &AtomicU8) -> Option<Closing> {
     let mut pings = tokio::time::interval(PING_EVERY);
     pings.tick().await;
     let mut pace = Pace::default();
     loop {
-        let frame = tokio::select! {
+        tokio::select! {
             out = inbox.next() => match out? {
-                Out::Text(text) => Frame::Text(text),
+                Out::Text(text) => sink.feed(text).await.ok()?,
                 Out::Close(closing) => return Some(closing),
             },
             _ = pings.tick() => {
                 if unanswered.fetch_add(1, Ordering::Relaxed) >= PINGS_UNANSWERED_MAX {
                     return None;
                 }
-                Frame::Ping(Default::default())
+                sink.control(Frame::Ping(Default::default())).await.ok()?;
             }
-        };
-        sink.feed(frame).await.ok()?;
+        }
         // When many join, everybody is told of each: what has gathered meanwhile goes with the same system call.
         while let Some(out) = inbox.ready() {
             match out {
-                Out::Text(text) => sink.feed(Frame::Text(text)).await.ok()?,
+                Out::Text(text) => sink.feed(text).await.ok()?,
                 Out::Close(closing) => {
                     sink.flush().await.ok()?;
                     return Some(closing);
@@ -401,18 +375,15 @@ async fn write(
 }
 
 /// Writes what is still queued before a close that reading decided on. A close that was queued first wins.
-async fn flush(
-    sink: &mut SplitSink<WebSocket, Frame>,
-    inbox: &mut Inbox,
-    closing: Closing,
-) -> Option<Closing> {
+async fn flush(sink: &mut Sink, inbox: &mut Inbox, closing: Closing) -> Option<Closing> {
     let rest = async {
         while let Some(out) = inbox.ready() {
             match out {
-                Out::Text(text) => sink.send(Frame::Text(text)).await.ok()?,
+                Out::Text(text) => sink.feed(text).await.ok()?,
                 Out::Close(first) => return Some(first),
             }
         }
+        sink.flush().await.ok()?;
         Some(closing)
     };
     timeout(CLOSE_TIME_MAX, rest).await.ok()?
@@ -420,18 +391,6 @@ async fn flush(
 
 fn close(code: CloseCode, bye: Option<ErrorCode>) -> End {
     End::Close(Closing { code, bye })
-}
-
-/// Whether reading failed because a frame or message is over the limit.
-fn is_too_large(error: &axum::Error) -> bool {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = source {
-        if let Some(tungstenite::Error::Capacity(_)) = error.downcast_ref::<tungstenite::Error>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }
 
 fn random_seat() -> SeatId {

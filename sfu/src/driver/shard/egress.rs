@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
 };
 
-use super::{RoomEntry, Seat, Shard, level::Level};
+use super::{RoomEntry, RoomKey, Seat, Shard, level::Level};
 use crate::{
     driver::{
         peer::{Path, Transmit},
@@ -26,7 +26,11 @@ const PACKET_BYTES_MAX: usize = 4_096;
 const ARENA_BYTES: usize = 256 << 10;
 
 /// Runs of an arena. More are sent when they are reached, or when the turn ends.
-const MESSAGES_MAX: usize = 64;
+const MESSAGES_MAX: usize = 16;
+
+/// Forwards that a room is asked for at once, a receiver's together: they are written before the next receivers' are made. Few enough to stay in the nearest cache, and
+/// enough for some messages.
+const FORWARDS_AT_ONCE: usize = 64;
 
 /// What is written and not sent yet, in its order.
 pub(super) struct Egress {
@@ -147,9 +151,10 @@ fn count(tally: &mut Tally, message: &Message, sent: Sent) {
 }
 
 impl Shard {
-    /// Writes all forwards of this turn, receiver by receiver, each receiver's in their order.
-    pub(super) fn forward(&mut self) {
-        let forwards = std::mem::take(&mut self.forwards);
+    /// Writes some of a room's forwards of this turn, receiver by receiver, each receiver's in their order. True if there are more.
+    pub(super) fn forward_some(&mut self, room: RoomKey) -> bool {
+        let mut forwards = std::mem::take(&mut self.forwards);
+        let more = self.with_room(room, |room| room.poll_forwards(FORWARDS_AT_ONCE, &mut forwards));
         let mut order = std::mem::take(&mut self.order);
         // By receiver, then as they came: the order within a stream stays.
         let places = forwards.iter().zip(0_u32..);
@@ -173,8 +178,10 @@ impl Shard {
         }
         order.clear();
         self.order = order;
+        forwards.clear();
+        forwards.shrink_to(8 * FORWARDS_AT_ONCE);
         self.forwards = forwards;
-        self.forwards.clear();
+        more.unwrap_or(false)
     }
 
     /// Seals and writes a compound RTCP packet. Without a path or keys it goes nowhere: RTCP is said again.

@@ -378,7 +378,6 @@ impl Shard {
                     Key::Room(room) => self.drain_room(now, room),
                 }
             }
-            self.forward();
             if let Some(room) = self.broken.pop() {
                 self.bury(now, room);
             } else if !self.lines.is_stale() {
@@ -425,9 +424,10 @@ impl Shard {
             return;
         };
         entry.is_touched = false;
-        let mut forwards = std::mem::take(&mut self.forwards);
-        self.with_room(key, |room| room.poll_forwards(&mut forwards));
-        self.forwards = forwards;
+        // Other shards send while this one does.
+        self.drain_links(now, key);
+        self.relay.flush(&mut self.tally);
+        while self.forward_some(key) {}
         loop {
             let Some(output) = self.with_room(key, Room::poll_output) else {
                 return;

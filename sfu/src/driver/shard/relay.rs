@@ -22,7 +22,7 @@ use crate::{
 const PARCELS_PER_TURN: usize = 8;
 
 /// Emptied batches that are kept for the next turns. More are let go.
-const SPARES_MAX: usize = 64;
+const SPARES_MAX: usize = 8;
 
 /// The ends of links that this shard has.
 #[derive(Default)]

@@ -19,6 +19,7 @@ mod rate;
 mod repeated;
 mod reported;
 mod sent;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use rate::Rate;
 use repeated::Repeated;
 use reported::Reported;
 use sent::{News, Report, SentLog};
+use silence::Silence;
 
 pub use delay::Trend;
 pub use probe::{Probe, ProbeId};
@@ -63,8 +65,7 @@ const ROUND_TRIP_MAX: Micros = 5_000_000;
 const ROUND_TRIP_LONG: Micros = 300_000;
 /// Packets are out and nothing is told for so long and three round trips: nobody hears, or nobody can answer.
 const SILENCE: Micros = 700_000;
-/// Then the rate falls to [`SILENCE_SHARE`] each time this passes.
-const SILENCE_STEP: Micros = 500_000;
+/// To that share the rate falls with each step of it.
 const SILENCE_SHARE: f64 = 0.7;
 /// What is sent, below this share of the target: the application, not the line, is the limit.
 const LIMITED_BELOW: f64 = 0.65;
@@ -129,10 +130,7 @@ pub struct Estimator {
     round_trip: Micros,
     /// When feedback last told something new; none for receivers that never did.
     told: Option<Micros>,
-    /// When the first packet since then was sent.
-    untold_since: Option<Micros>,
-    /// When silence lowers the rate the next time.
-    silent_at: Option<Micros>,
+    silence: Silence,
     congested: bool,
     /// The wait at the last feedback.
     waited: Micros,
@@ -186,8 +184,7 @@ impl Estimator {
             reported: Reported::new(start),
             round_trip: ROUND_TRIP,
             told: None,
-            untold_since: None,
-            silent_at: None,
+            silence: Silence::default(),
             congested: false,
             waited: 0,
             standing: None,
@@ -210,9 +207,8 @@ impl Estimator {
         if let Some(id) = probe {
             self.probes.sent(at, id, bytes);
         }
-        if self.told.is_some() && self.untold_since.is_none() {
-            self.untold_since = Some(at);
-            self.silent_at = Some(at + self.patience());
+        if self.told.is_some() {
+            self.silence.sent(at, self.patience());
         }
         self.sent.number(at, bytes, probe)
     }
@@ -369,11 +365,10 @@ impl Estimator {
         let at = self.tick(now);
         self.sent_rate.add(at, 0); // time passes for it, too
         self.judge_probes(at);
-        while let Some(due) = self.silent_at.filter(|due| *due <= at) {
+        // After a long sleep of the caller one step for each that passed, as far as it goes.
+        let patience = self.patience();
+        while self.silence.step(at, patience, self.rate.target() <= RATE_MIN) {
             self.rate.lower(self.rate.target() * SILENCE_SHARE);
-            // After a long sleep of the caller one step for each that passed, as far as it goes.
-            let floor = self.rate.target() <= RATE_MIN;
-            self.silent_at = (!floor).then_some(due + SILENCE_STEP);
         }
     }
 
@@ -393,7 +388,7 @@ impl Estimator {
             .flatten();
         let probe = due.map(|at| if self.sent.is_empty() { at.max(UNTRIED) } else { at });
         let judged = self.probes.deadline(self.response());
-        [probe, judged, self.silent_at]
+        [probe, judged, self.silence.look_at()]
             .into_iter()
             .flatten()
             .min()
@@ -437,15 +432,10 @@ impl Estimator {
 
     /// Feedback came.
     fn hear(&mut self, at: Micros) {
-        let silent = self
-            .untold_since
-            .is_some_and(|since| at - since > self.patience());
-        if silent {
+        if self.silence.told(at, self.patience()) {
             self.probes.begin_anew(at);
         }
         self.told = Some(at);
-        self.untold_since = None;
-        self.silent_at = None;
     }
 
     /// What a lost feedback would have told is taken to have arrived like what was told of late: otherwise each lost feedback

@@ -1,7 +1,8 @@
 //! From sources to slots: a whole batch of packets at a time, one receiver after the other.
 //!
 //! What an endpoint keeps of its slots and its way is far larger than a packet. So packets that came together wait here until
-//! all are in, then each receiver is gone to once, and what leaves for it leaves in one run.
+//! all are in, then each receiver is gone to once, and what leaves for it leaves in one run. The driver takes some receivers' packets and
+//! sends them before it asks for the next: the first does not wait for the last, and what was made is still in the cache when it is written.
 
 use std::{cmp::Reverse, time::Instant};
 
@@ -27,7 +28,11 @@ pub(super) struct Batch {
     pending: Vec<Pending>,
     /// The pending in the order in which they go out.
     order: Vec<Place>,
+    /// Empty until the first is given out.
     deliveries: Vec<Delivery>,
+    /// So many of the deliveries are done.
+    given: usize,
+    after: After,
 }
 
 /// A packet that is kept and not given to slots yet.
@@ -76,7 +81,7 @@ struct After {
 impl Room {
     /// To every slot that shows or should show its source, at the end of the batch.
     pub(super) fn give_out(&mut self, from: EndpointId, admitted: &Admitted) {
-        if self.batch.pending.len() >= PENDING_MAX {
+        if self.batch.pending.len() >= PENDING_MAX || self.batch.is_under_way() {
             self.distribute();
         }
         let kind = admitted.packet.of.source.kind();
@@ -89,32 +94,35 @@ impl Room {
         });
     }
 
-    /// The batch is at its end, or what happens next must not overtake it.
+    /// What happens next must not overtake the batch.
     pub(super) fn distribute(&mut self) {
+        self.distribute_some(usize::MAX);
+    }
+
+    /// The batch is at its end: it goes to one receiver after the other, until `most` forwards or a few more wait to be taken. True if some receivers
+    /// still have none of it.
+    pub(super) fn distribute_some(&mut self, most: usize) -> bool {
         if self.batch.pending.is_empty() {
-            return;
+            return false;
         }
         let now = self.now;
-        let Batch {
-            mut pending,
-            mut order,
-            mut deliveries,
-        } = std::mem::take(&mut self.batch);
-        arrange(&pending, &mut order);
-        self.address(&pending, &order, &mut deliveries);
-        let mut after = After::default();
-        for group in deliveries.chunk_by(|a, b| a.to == b.to) {
-            self.deliver(now, &pending, group, &mut after);
+        let mut batch = std::mem::take(&mut self.batch);
+        if batch.given == 0 {
+            arrange(&batch.pending, &mut batch.order);
+            self.address(&batch.pending, &batch.order, &mut batch.deliveries);
         }
-        self.finish_batch(now, &pending, after);
-        pending.clear();
-        order.clear();
-        deliveries.clear();
-        self.batch = Batch {
-            pending,
-            order,
-            deliveries,
-        };
+        while let Some(group) = first_group(&batch.deliveries[batch.given..]) {
+            if self.forwards.len() >= most {
+                self.batch = batch;
+                return true;
+            }
+            self.deliver(now, &batch.pending, group, &mut batch.after);
+            batch.given += group.len();
+        }
+        self.finish_batch(now, &batch.pending, &mut batch.after);
+        batch.clear();
+        self.batch = batch;
+        false
     }
 
     /// Whom the packets go to, one receiver after the other, each receiver's in that order. Only who may show a packet's layer is
@@ -224,17 +232,18 @@ impl Room {
         }
     }
 
-    fn finish_batch(&mut self, now: Instant, pending: &[Pending], after: After) {
+    fn finish_batch(&mut self, now: Instant, pending: &[Pending], after: &mut After) {
         self.assign_voices_to(now, &after.moved);
-        for (index, gone) in after.foreign {
+        after.moved.clear();
+        for (index, gone) in after.foreign.drain(..) {
             if let Some(source) = self.source_at(pending, index) {
                 source.subscribers.retain(|subscriber| !subscriber.is_of(&gone));
             }
         }
-        for (index, subscriber) in after.switched {
+        for (index, subscriber) in after.switched.drain(..) {
             self.narrow(pending, index, subscriber);
         }
-        for index in after.held {
+        for index in after.held.drain(..) {
             if let Some(source) = self.source_at(pending, index) {
                 // By then the queue is empty and the key frame finds a way.
                 source.check_at = soonest(source.check_at, Some(now + ASK_AGAIN));
@@ -265,6 +274,25 @@ impl Room {
     }
 }
 
+impl Batch {
+    /// Some receivers have their packets, others not yet.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.given > 0
+    }
+
+    /// Nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.pending.clear();
+        self.order.clear();
+        self.deliveries.clear();
+        self.given = 0;
+    }
+}
+
 impl Pending {
     /// Its size, by which its source finds its place; voices have the last.
     fn size_among(&self) -> u16 {
@@ -280,6 +308,11 @@ impl Pending {
         let carries_all = video.is_some_and(|picture| picture.spatial.is_some());
         carries_all || subscriber.layers.has(self.packet.of.layer)
     }
+}
+
+/// Those for one receiver.
+fn first_group(deliveries: &[Delivery]) -> Option<&[Delivery]> {
+    deliveries.chunk_by(|a, b| a.to == b.to).next()
 }
 
 /// The order in which a batch goes out: large packets first and voices last, those of a source as they came. A run of the kernel's takes

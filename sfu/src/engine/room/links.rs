@@ -147,16 +147,18 @@ impl Room {
     }
 
     /// Fills `batch` for one link that has something to say; none if none has. Ask until then after each input, behind
-    /// [`Room::poll_output`] and before [`Room::poll_timeout`].
+    /// [`Room::poll_output`] and before [`Room::poll_timeout`]; before [`Room::poll_forwards`] too, and the other half gets its packets while
+    /// this one sends its own.
     pub fn poll_cascade(&mut self, now: Instant, batch: &mut CascadeBatch) -> Option<LinkId> {
         if self.cascade.links.is_empty() {
             return None;
         }
         let now = self.advance(now);
-        self.distribute();
-        self.state_points();
-        self.state_wants(now);
-        self.state_figures(now);
+        if self.batch.is_empty() {
+            self.state_points();
+            self.state_wants(now);
+            self.state_figures(now);
+        }
         let (histories, endpoints) = (&self.histories, &self.endpoints);
         let sources = || {
             let here = endpoints.values().filter(|e| e.home.is_none());

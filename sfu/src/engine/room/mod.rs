@@ -96,6 +96,9 @@ pub enum JoinRefused {
 /// The speaker, and with it the ranking of voices, is looked at so often while there is sound.
 const SPEAKER_EVERY: Duration = Duration::from_millis(100);
 
+/// Room for so many forwards is kept. There are thousands at once when a plan comes amid a batch, and seldom.
+const FORWARDS_KEPT: usize = 512;
+
 impl Room {
     /// An empty room. `now` is the epoch of its clock.
     pub fn new(now: Instant, policy: RoomPolicy) -> Self {
@@ -244,7 +247,6 @@ impl Room {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
-        self.distribute();
         self.histories.forget(now);
         for id in self.endpoints.due(now) {
             self.handle_endpoint_timeout(now, id);
@@ -277,11 +279,13 @@ impl Room {
         }
     }
 
-    /// Packets to be sent, in the order of their numbers, whatever caused them: they are added to `out`. Ask before
-    /// [`Room::poll_output`].
-    pub fn poll_forwards(&mut self, out: &mut Vec<Forward>) {
-        self.distribute();
+    /// Packets to be sent, in the order of their numbers, whatever caused them: some `most` of them are added to `out`, all of one receiver together.
+    /// True if there are more: send these and ask again, before [`Room::poll_output`].
+    pub fn poll_forwards(&mut self, most: usize, out: &mut Vec<Forward>) -> bool {
+        let more = self.distribute_some(most);
         out.append(&mut self.forwards);
+        self.forwards.shrink_to(FORWARDS_KEPT);
+        more
     }
 
     /// What else is to be done, one at a time.
@@ -401,8 +405,11 @@ impl Room {
         self.histories.memory()
     }
 
-    /// Time never goes back.
+    /// Time never goes back, and what was given to some is given to all before anything else happens.
     fn advance(&mut self, now: Instant) -> Instant {
+        if self.batch.is_under_way() {
+            self.distribute();
+        }
         self.now = self.now.max(now);
         self.now
     }

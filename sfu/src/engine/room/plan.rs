@@ -141,6 +141,8 @@ impl Room {
     }
 
     fn make_plan(&mut self, now: Instant) {
+        // Whoever turns to something is served from what is kept, the batch among it: nobody gets that twice.
+        self.distribute();
         self.plan.due = None;
         self.plan.made = Some(now);
         self.level_ways(now);

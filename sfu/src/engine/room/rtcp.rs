@@ -34,8 +34,6 @@ impl Room {
     /// One compound RTCP packet in plaintext from `from`. Bounded work, whatever is in it.
     pub fn handle_rtcp(&mut self, now: Instant, from: EndpointId, compound: &[u8]) {
         let now = self.advance(now);
-        // Repairs share their numbers with packets that were overtaken.
-        self.distribute();
         if !self.endpoints.contains(from) {
             self.stats.commands_refused += 1;
             return;
@@ -161,6 +159,8 @@ impl Room {
             self.stats.rtcp_unknown += 1;
             return;
         };
+        // Repairs share their numbers with packets that were overtaken.
+        self.distribute();
         let late = self.late_of(from, slot);
         for number in nack.lost() {
             if budget.repairs == 0 {
@@ -211,6 +211,8 @@ impl Room {
 
     /// A receiver cannot decode what a slot shows.
     fn handle_key_frame_request(&mut self, now: Instant, from: EndpointId, ssrc: Ssrc) {
+        // What it asks for may be in the batch.
+        self.distribute();
         let Some(endpoint) = self.endpoints.get(from) else {
             return;
         };

@@ -383,7 +383,7 @@ fn garbage_is_counted_and_changes_nothing() {
         kit.room.handle_rtp(kit.now, EndpointId(1), &vec![0x55; length]);
         kit.room.handle_rtcp(kit.now, EndpointId(1), &vec![0xc8; length]);
         kit.room.handle_rtp(kit.now, EndpointId(77), &vec![0x80; length]);
-        kit.room.poll_forwards(&mut out);
+        kit.room.poll_forwards(1, &mut out);
     }
     assert!(out.is_empty());
     assert_eq!(kit.room.stats().malformed, 40);

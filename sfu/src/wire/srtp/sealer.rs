@@ -38,6 +38,8 @@ pub struct Sealer {
     cipher: Cipher,
     /// (SSRC, index of its last packet), by SSRC.
     streams: Vec<(u32, u64)>,
+    /// Place of the stream that was sealed last: the packets of a picture follow each other.
+    latest: usize,
     /// Index of the next RTCP packet.
     rtcp_index: u32,
 }
@@ -47,6 +49,7 @@ impl Sealer {
         Self {
             cipher,
             streams: Vec::new(),
+            latest: 0,
             rtcp_index: 1,
         }
     }
@@ -94,8 +97,13 @@ impl Sealer {
 
     /// Takes the index that a sequence number stands for. Once taken it is gone, whatever becomes of the packet.
     fn next_index(&mut self, ssrc: u32, sequence: u16) -> Result<u64, SealError> {
-        match self.streams.binary_search_by_key(&ssrc, |stream| stream.0) {
+        let place = match self.streams.get(self.latest) {
+            Some(&(latest, _)) if latest == ssrc => Ok(self.latest),
+            _ => self.streams.binary_search_by_key(&ssrc, |stream| stream.0),
+        };
+        match place {
             Ok(at) => {
+                self.latest = at;
                 let (_, last) = self.streams.get_mut(at).ok_or(SealError::Malformed)?;
                 let ahead = sequence.wrapping_sub(*last as u16);
                 if !(1..0x8000).contains(&ahead) {

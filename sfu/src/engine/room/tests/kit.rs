@@ -294,7 +294,7 @@ impl Kit {
 
     pub(super) fn drain(&mut self) {
         let mut forwards = Vec::new();
-        self.room.poll_forwards(&mut forwards);
+        while self.room.poll_forwards(1, &mut forwards) {}
         forwards.iter().for_each(|forward| self.receive(forward));
         while let Some(output) = self.room.poll_output() {
             match output {
