@@ -1,7 +1,7 @@
 //! The way from one shard to another in the same process: a bounded queue of parcels, and one back for those that were emptied.
 //!
-//! A shard hands over at most one parcel a turn to each other shard, with everything of all rooms in it: one hand-over and at most one
-//! wake-up, whatever is in it. Nothing waits: if the other shard is [`PARCELS_MAX`] turns behind, the parcel is dropped and counted.
+//! A shard hands over at most two parcels a turn to each other shard, packets before it sends for itself and the rest behind that, with everything of all
+//! rooms in them: a hand-over and at most one wake-up each, whatever is in it. Nothing waits: if the other shard is [`PARCELS_MAX`] of them behind, the parcel is dropped and counted.
 //! What may not be lost is said again by the engine ([`crate::engine::cascade`]).
 
 use std::task::{Context, Poll};

@@ -370,6 +370,7 @@ impl Shard {
 
     /// Lets everything that was touched say what it wants, and sends it.
     fn drain(&mut self, now: Instant) {
+        self.hand_over(now);
         loop {
             self.share_lines(now);
             while let Some(key) = self.touched.pop() {
@@ -424,9 +425,6 @@ impl Shard {
             return;
         };
         entry.is_touched = false;
-        // Other shards send while this one does.
-        self.drain_links(now, key);
-        self.relay.flush(&mut self.tally);
         while self.forward_some(key) {}
         loop {
             let Some(output) = self.with_room(key, Room::poll_output) else {

@@ -17,9 +17,8 @@ use crate::{
     engine::cascade::{CascadeBatch, LinkId},
 };
 
-/// Parcels taken from each other shard in one turn; the rest waits for the next. It holds no more than so many turns of the other
-/// anyway, unless this shard is far behind.
-const PARCELS_PER_TURN: usize = 8;
+/// Parcels taken from each other shard in one turn; the rest waits for the next. There are no more unless this shard is far behind.
+const PARCELS_PER_TURN: usize = 16;
 
 /// Emptied batches that are kept for the next turns. More are let go.
 const SPARES_MAX: usize = 8;
@@ -123,6 +122,16 @@ impl Shard {
                 self.unlink_all(now, link);
             }
         }
+    }
+
+    /// What came in this turn goes to the shards that want it before anything is sent from here: so all of them send at the same time.
+    pub(super) fn hand_over(&mut self, now: Instant) {
+        for at in 0..self.touched.len() {
+            if let Some(&Key::Room(room)) = self.touched.get(at) {
+                self.drain_links(now, room);
+            }
+        }
+        self.relay.flush(&mut self.tally);
     }
 
     /// What a room has for its other halves.
