@@ -32,6 +32,9 @@ pub const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Longest [`Join::seat_note`] in bytes.
 pub const SEAT_BYTES_MAX: usize = 4096;
 
+/// Most pages of which one [`Command::SetClients`] speaks: as many as a node has seats.
+pub const CLIENTS_MAX: usize = 2_000;
+
 /// Longest offer in bytes.
 pub const OFFER_BYTES_MAX: usize = 256 * 1024;
 
@@ -136,14 +139,12 @@ pub enum Command {
         /// All of it.
         network: Network,
     },
-    /// What a seat's page says of itself, once a second.
-    SetClient {
+    /// What pages say of themselves, each once a second. Who has left meanwhile is passed over.
+    SetClients {
         /// Where.
         room: RoomId,
-        /// Who.
-        seat: SeatId,
-        /// What it says.
-        client: ClientState,
+        /// Who says what; at most [`CLIENTS_MAX`].
+        clients: Vec<(SeatId, ClientState)>,
     },
     /// Everything known of one room, for operators. Rates and losses are over the time since the last look at them
     /// ([`Command::Metrics`] is one too), at least a second.

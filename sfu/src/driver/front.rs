@@ -27,11 +27,14 @@ use super::{
 };
 use crate::{
     control::{
-        Command, ControlError, Event, MediaState, Network, Reply, RoomId, RoomPolicy, VERSION,
-        VIDEO_CODECS_MAX,
+        CLIENTS_MAX, ClientState, Command, ControlError, Event, MediaState, Network, Reply, RoomId,
+        RoomPolicy, SeatId, VERSION, VIDEO_CODECS_MAX,
     },
     engine::id::PointNumber,
 };
+
+/// All samples of a voice, in millionths.
+const CONCEALED_PPM_MAX: u32 = 1_000_000;
 
 /// Longest name of a site in a [`Join`](crate::control::Join), in bytes.
 const SITE_BYTES_MAX: usize = 96;
@@ -102,13 +105,7 @@ impl Handler for Front {
                 self.is_ending = true;
                 return Ok(Reply::Done);
             }
-            Command::SetClient { client, .. } if client.concealed_ppm > 1_000_000 => {
-                return Err(ControlError::BadValue);
-            }
-            Command::SetClient { room, seat, client } => {
-                let shard = self.rooms.seat(&room, &seat)?;
-                (shard, Order::SetClient { room, seat, client })
-            }
+            Command::SetClients { room, clients } => return self.set_clients(room, clients).await,
             Command::SetView { room, seat, wants } => {
                 let shard = self.rooms.seat(&room, &seat)?;
                 (shard, Order::SetView { room, seat, wants })
@@ -287,6 +284,32 @@ impl Front {
         }
         self.count();
         tracing::info!(%room, "room closed");
+        Ok(Reply::Done)
+    }
+
+    /// Each shard is told of its own at once.
+    async fn set_clients(
+        &mut self,
+        room: RoomId,
+        clients: Vec<(SeatId, ClientState)>,
+    ) -> Result<Reply, ControlError> {
+        self.rooms.find(&room)?;
+        let is_good = |client: &ClientState| client.concealed_ppm <= CONCEALED_PPM_MAX;
+        if clients.len() > CLIENTS_MAX || !clients.iter().all(|(_, client)| is_good(client)) {
+            return Err(ControlError::BadValue);
+        }
+        let mut shards: BTreeMap<ShardIndex, Vec<(SeatId, ClientState)>> = BTreeMap::new();
+        for (seat, client) in clients {
+            if let Ok(shard) = self.rooms.seat(&room, &seat) {
+                shards.entry(shard).or_default().push((seat, client));
+            }
+        }
+        for (shard, clients) in shards {
+            let room = room.clone();
+            self.shards
+                .ask(shard, Order::SetClients { room, clients })
+                .await?;
+        }
         Ok(Reply::Done)
     }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
 use sfu::{
     control::{
-        ClientState, Command, ControlError, Join, LineBudget, Network, Reply, RoomId, RoomPolicy, RoomReport,
-        Want,
+        CLIENTS_MAX, ClientState, Command, ControlError, Join, LineBudget, Network, Reply, RoomId,
+        RoomPolicy, RoomReport, Want,
     },
     driver::{
         api::Listener,
@@ -192,10 +192,12 @@ async fn a_room_is_inspected_with_its_share_of_the_lines_and_what_pages_say() {
         concealed_ppm: 200_000,
         ..ClientState::default()
     };
-    let set_client = |client: &ClientState| Command::SetClient {
+    let set_client = |client: &ClientState| Command::SetClients {
         room: room(),
-        seat: seat("an"),
-        client: client.clone(),
+        clients: vec![
+            (seat("who_left"), ClientState::default()),
+            (seat("an"), client.clone()),
+        ],
     };
     assert_eq!(control.call(set_client(&client)).await, Ok(Reply::Done));
     let report = inspect(&control).await;
@@ -271,22 +273,26 @@ async fn networks_and_figures_out_of_range_are_refused() {
     let inspected = control.call(Command::Inspect { room: room() }).await;
     assert_eq!(inspected, refused(ControlError::UnknownRoom));
     open_room(&control).await;
-    let set_client = |concealed_ppm| Command::SetClient {
-        room: room(),
-        seat: seat("an"),
-        client: ClientState {
+    let set_clients = |concealed_ppm, count| {
+        let client = ClientState {
             concealed_ppm,
             ..ClientState::default()
-        },
+        };
+        Command::SetClients {
+            room: room(),
+            clients: vec![(seat("an"), client); count],
+        }
     };
-    assert_eq!(
-        control.call(set_client(1_000_001)).await,
-        refused(ControlError::BadValue)
-    );
-    assert_eq!(
-        control.call(set_client(0)).await,
-        refused(ControlError::UnknownSeat)
-    );
+    for (concealed_ppm, count) in [(1_000_001, 1), (0, CLIENTS_MAX + 1)] {
+        let told = control.call(set_clients(concealed_ppm, count)).await;
+        assert_eq!(told, refused(ControlError::BadValue));
+    }
+    assert_eq!(control.call(set_clients(0, 1)).await, Ok(Reply::Done));
+    let elsewhere = Command::SetClients {
+        room: "elsewhere".to_owned().try_into().expect("a room"),
+        clients: Vec::new(),
+    };
+    assert_eq!(control.call(elsewhere).await, refused(ControlError::UnknownRoom));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

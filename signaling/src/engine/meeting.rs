@@ -14,6 +14,7 @@ use super::{
     admission,
     effect::{Effect, Grant, Op, SessionId},
     network::LineNames,
+    quality::Pages,
     roster::Roster,
     seat::{Claim, Joining, Person, Seat},
     whip::{Ask, AskerId, ByHttp},
@@ -146,6 +147,7 @@ pub struct Meeting {
     pub(super) reconciled: bool,
     /// WHIP and WHEP.
     pub(super) by_http: ByHttp,
+    pub(super) pages: Pages,
     pub(super) next_op: u64,
     pub(super) effects: VecDeque<Effect>,
 }
@@ -174,6 +176,7 @@ impl Meeting {
             restarting: BTreeMap::new(),
             reconciled: false,
             by_http: ByHttp::default(),
+            pages: Pages::default(),
             next_op: 0,
             effects: VecDeque::new(),
         }
@@ -200,7 +203,7 @@ impl Meeting {
             } => self.enter(session, version, person, claim),
             Input::Ask { session, request } => {
                 let id = request.id();
-                if let Err(code) = self.ask(session, request) {
+                if let Err(code) = self.ask(now, session, request) {
                     self.send(session, ServerMessage::Error { id, code });
                 }
             }
@@ -214,7 +217,7 @@ impl Meeting {
         self.aim_players();
     }
 
-    /// Gives up the seats of those who were away too long.
+    /// Gives up the seats of those who were away too long, and tells the node what pages said.
     pub fn handle_timeout(&mut self, now: Instant) {
         let due: Vec<SeatId> = self
             .seats
@@ -225,12 +228,14 @@ impl Meeting {
         for seat in due {
             self.release(&seat);
         }
+        self.tell_pages(now);
         self.aim_players();
     }
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.seats.values().filter_map(|seat| self.release_at(seat)).min()
+        let released = self.seats.values().filter_map(|seat| self.release_at(seat));
+        released.chain(self.pages.due).min()
     }
 
     /// The next thing to do.

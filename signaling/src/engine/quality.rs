@@ -1,21 +1,49 @@
 //! What slots get and what points are to send: passed on as the node says it, the newest kept for whoever resumes.
 
-use sfu::control::{self, Command, LineId, SeatId, SendOrder};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use sfu::control::{self, CLIENTS_MAX, ClientState, Command, LineId, SeatId, SendOrder};
 
 use super::{effect::SessionId, meeting::Meeting};
 use crate::protocol::{ErrorCode, ServerMessage, SlotQuality, SourceOrder, Stats};
 
+/// What pages said of themselves since the node was told: told together, for each command wakes a good part of it.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    said: BTreeMap<SeatId, ClientState>,
+    /// When the node is told.
+    pub(super) due: Option<Instant>,
+}
+
+/// What pages say gathers for so long. Each says it once a second.
+const GATHER: Duration = Duration::from_millis(500);
+
 impl Meeting {
-    pub(super) fn stats(&mut self, session: SessionId, stats: Stats) -> Result<(), ErrorCode> {
+    pub(super) fn stats(&mut self, now: Instant, session: SessionId, stats: Stats) -> Result<(), ErrorCode> {
         let (seat_id, seat) = self.seat_of(session)?;
-        if seat.media {
-            self.command(Command::SetClient {
-                room: self.id.clone(),
-                seat: seat_id,
-                client: stats.into(),
-            });
+        let has_media = seat.media;
+        let is_known = self.pages.said.contains_key(&seat_id);
+        // A room has no more seats than that.
+        if has_media && (is_known || self.pages.said.len() < CLIENTS_MAX) {
+            self.pages.said.insert(seat_id, stats.into());
+            self.pages.due.get_or_insert(now + GATHER);
         }
         Ok(())
+    }
+
+    /// What pages said goes to the node when its time has come.
+    pub(super) fn tell_pages(&mut self, now: Instant) {
+        if self.pages.due.is_none_or(|due| due > now) {
+            return;
+        }
+        let said = std::mem::take(&mut self.pages).said;
+        self.command(Command::SetClients {
+            room: self.id.clone(),
+            clients: said.into_iter().collect(),
+        });
     }
 
     pub(super) fn quality_event(&mut self, seat_id: &SeatId, slots: Vec<control::SlotQuality>) {

@@ -1,6 +1,6 @@
 //! What somebody who sits in a meeting, or wants to, asks for: a seat, another path, other pictures, sources on and off.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use sfu::{
     control::{self, ClientKind, Command, Rank, SeatId},
@@ -27,7 +27,12 @@ impl Meeting {
             .is_some_and(|known| known.seat.is_some())
     }
 
-    pub(super) fn ask(&mut self, session: SessionId, request: Request) -> Result<(), ErrorCode> {
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: Request,
+    ) -> Result<(), ErrorCode> {
         match request {
             Request::Join { join, seat } => self.join(session, *join, seat),
             Request::Restart { id, offer } => self.restart(session, id, offer),
@@ -35,7 +40,7 @@ impl Meeting {
             Request::Publish { source, on } => self.publish(session, source, on),
             Request::GiveFloor { point, .. } => self.give_floor(session, point),
             Request::TakeFloor { .. } => self.take_floor(session),
-            Request::Stats(stats) => self.stats(session, stats),
+            Request::Stats(stats) => self.stats(now, session, stats),
             Request::Leave => {
                 self.leave(session);
                 Ok(())

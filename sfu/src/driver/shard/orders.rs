@@ -97,10 +97,9 @@ pub(crate) enum Order {
     },
     /// How many there are behind each line on other shards.
     SetElsewhere(Behind),
-    SetClient {
+    SetClients {
         room: RoomId,
-        seat: SeatId,
-        client: ClientState,
+        clients: Vec<(SeatId, ClientState)>,
     },
     Inspect {
         room: RoomId,
@@ -217,9 +216,12 @@ impl Shard {
                 self.set_elsewhere(elsewhere);
                 Ok(Done::Nothing)
             }
-            Order::SetClient { room, seat, client } => {
-                let (key, endpoint) = self.find(&room, &seat)?;
-                self.tell_room(key, |room| room.handle(now, Input::Client(endpoint, client)));
+            Order::SetClients { room, clients } => {
+                for (seat, client) in clients {
+                    if let Ok((key, endpoint)) = self.find(&room, &seat) {
+                        self.tell_room(key, |room| room.handle(now, Input::Client(endpoint, client)));
+                    }
+                }
                 Ok(Done::Nothing)
             }
             Order::Inspect { room } => self.inspect(now, &room),
