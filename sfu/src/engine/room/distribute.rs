@@ -26,9 +26,8 @@ const PENDING_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pending: Vec<Pending>,
-    /// The pending in the order in which they go out.
+    /// The pending in the order in which they go out; empty until they do.
     order: Vec<Place>,
-    /// Empty until the first is given out.
     deliveries: Vec<Delivery>,
     /// So many of the deliveries are done.
     given: usize,
@@ -107,7 +106,7 @@ impl Room {
         }
         let now = self.now;
         let mut batch = std::mem::take(&mut self.batch);
-        if batch.given == 0 {
+        if !batch.is_under_way() {
             arrange(&batch.pending, &mut batch.order);
             self.address(&batch.pending, &batch.order, &mut batch.deliveries);
         }
@@ -275,9 +274,9 @@ impl Room {
 }
 
 impl Batch {
-    /// Some receivers have their packets, others not yet.
+    /// Whom the packets go to is decided, and some receivers have none yet.
     pub(super) fn is_under_way(&self) -> bool {
-        self.given > 0
+        !self.order.is_empty()
     }
 
     /// Nothing waits.

@@ -43,6 +43,22 @@ fn each_receiver_gets_all_that_came_before_the_next_gets_any() {
 }
 
 #[test]
+fn a_batch_that_finds_no_place_yet_is_given_once() {
+    let mut kit = room();
+    come(&mut kit, 2, |_| ());
+    // As when more than is taken at once waits already: repairs, or what a pacer held.
+    assert_eq!(take(&mut kit, 0), (vec![], true));
+    assert_eq!(kit.room.stats().dropped.too_late, 0);
+    assert_eq!(take(&mut kit, usize::MAX), (vec![1, 1, 2, 2], false));
+    assert_eq!(kit.room.stats().dropped.too_late, 0, "nothing was offered twice");
+    // What comes meanwhile goes behind it.
+    come(&mut kit, 1, |_| ());
+    assert_eq!(take(&mut kit, 0), (vec![], true));
+    come(&mut kit, 1, |_| ());
+    assert_eq!(take(&mut kit, usize::MAX), (vec![1, 2, 1, 2], false));
+}
+
+#[test]
 fn reports_that_come_between_packets_do_not_part_them() {
     let mut kit = room();
     let mut report = Vec::new();
