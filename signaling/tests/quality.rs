@@ -158,18 +158,11 @@ async fn figures_of_a_page_reach_the_node_and_too_many_are_passed_over() {
     client.send(&json!({"type": "ping", "id": 1})).await;
     assert_eq!(client.next().await["type"], "pong", "none of them is answered");
     // They go together, a moment later: the last one that was taken.
-    let clients = loop {
-        let told = bench.node.told.lock().await;
-        let clients = told.commands.iter().find_map(|command| match command {
-            Command::SetClients { clients, .. } => Some(clients.clone()),
-            _ => None,
-        });
-        drop(told);
-        match clients {
-            Some(clients) => break clients,
-            None => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    };
+    let told = bench.node.until(|command| match command {
+        Command::SetClients { clients, .. } => Some(clients.clone()),
+        _ => None,
+    });
+    let clients = told.await;
     let [(_, client)] = &clients[..] else {
         panic!("one page, but {clients:?}")
     };

@@ -1,4 +1,4 @@
-//! What slots get and what points are to send: passed on as the node says it, the newest kept for whoever resumes.
+//! What slots get and what points are to send: passed on as the node says it, the newest kept for whoever resumes. And what pages say of themselves: to the node, together.
 
 use std::{
     collections::BTreeMap,

@@ -24,7 +24,7 @@ use signaling::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpStream, UnixListener},
-    sync::{Mutex, mpsc},
+    sync::{Mutex, mpsc, watch},
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
@@ -45,6 +45,8 @@ pub(crate) struct Told {
 #[derive(Clone)]
 pub(crate) struct FakeNode {
     pub(crate) told: Arc<Mutex<Told>>,
+    /// Changes with each command.
+    heard: Arc<watch::Sender<()>>,
     events: Arc<Mutex<Option<mpsc::UnboundedSender<FromNode>>>>,
 }
 
@@ -54,6 +56,7 @@ impl FakeNode {
         let listener = UnixListener::bind(data.join("node.sock")).expect("bound");
         let node = Self {
             told: Arc::default(),
+            heard: Arc::default(),
             events: Arc::default(),
         };
         let serving = node.clone();
@@ -76,6 +79,7 @@ impl FakeNode {
                     while let Ok(Some(line)) = lines.next_line().await {
                         let request: Request = serde_json::from_str(&line).expect("a request");
                         let result = node.told.lock().await.handle(request.command);
+                        node.heard.send_replace(());
                         if sender
                             .send(FromNode::Reply {
                                 id: request.id,
@@ -97,6 +101,21 @@ impl FakeNode {
         let events = self.events.lock().await;
         // A connection that was just closed loses its events.
         let _ = events.as_ref().expect("connected").send(FromNode::Event(event));
+    }
+
+    /// The first of what it was told that is looked for.
+    pub(crate) async fn until<T>(&self, look: impl Fn(&Command) -> Option<T>) -> T {
+        let mut heard = self.heard.subscribe();
+        let found = async {
+            loop {
+                if let Some(found) = self.told.lock().await.commands.iter().find_map(&look) {
+                    return found;
+                }
+                heard.changed().await.expect("the node is there");
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.expect("told in time")
     }
 
     /// Commands that change something, as their names.
