@@ -137,6 +137,10 @@ impl Stretch {
         if kind == SlotKind::Picture && self.servable > 0 && hasty {
             return Follows::Served;
         }
+        // Interrupted before a key frame, the slot left nothing out: that frame waited, and is served when there is room again.
+        if kind == SlotKind::Picture && unit.key && units == 1 && passed > due + ticks / 2 {
+            return Follows::Resumes;
+        }
         let slack = if silence { AFTER_SILENCE_TICKS } else { ticks / 2 };
         if passed.abs_diff(due) > slack {
             let source = mark.source;

@@ -53,6 +53,41 @@ fn a_picture_may_begin_again_with_the_key_frame_that_was_kept_where_the_slot_mes
 }
 
 #[test]
+fn a_key_frame_that_waited_for_room_comes_late_with_those_behind_it_where_the_slot_message_says_so() {
+    let again = |key: bool, told: bool| {
+        let mut slot = Slot::new();
+        let frame = |slot: &mut Slot, counter: u16| {
+            let index = if counter == 20 && key { 0 } else { 1 + counter % 14 };
+            slot.frame(
+                CAMERA,
+                1,
+                100 + u32::from(counter),
+                if counter == 0 { 0 } else { index },
+            )
+        };
+        let mut packets: Vec<_> = (0..20).flat_map(|counter| frame(&mut slot, counter)).collect();
+        let first = packets.len();
+        slot.time = slot.time.wrapping_add(2 * FRAME_TICKS - 180);
+        for counter in 20..23 {
+            packets.extend(frame(&mut slot, counter));
+            slot.time = slot.time.wrapping_sub(FRAME_TICKS).wrapping_add(90);
+        }
+        let mut check = SlotCheck::new(SlotKind::Picture);
+        for at in [0].into_iter().chain(told.then_some(first)) {
+            check.announce(CAMERA, packets[at].time);
+        }
+        for packet in packets {
+            check.handle(packet, &ours);
+        }
+        check.finish(u64::MAX, &ours);
+        check
+    };
+    assert_clean(&again(true, true));
+    assert_only(&again(true, false), Violation::Skipped);
+    assert_only(&again(false, true), Violation::Time);
+}
+
+#[test]
 fn a_name_that_is_wrong_missing_or_late() {
     let packets = sounds(100);
     let first = packets[0].time;

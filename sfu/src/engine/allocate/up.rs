@@ -7,7 +7,7 @@ use super::{
         shortfall::{Cause, Shortfall},
         units::Bitrate,
     },
-    Wanted,
+    ORDERED_PERCENT, Wanted,
     claims::Claims,
     feed::Feed,
     outcome::{Allocation, SenderOrder, SourceOrder},
@@ -133,8 +133,12 @@ impl<'a> Uplinks<'a> {
             };
             let desk = &hall.desks[item.desk];
             let third = desk.third_wanted().unwrap_or(0);
-            let room = share(item.desk).min(desk.purse.spare().saturating_sub(third));
-            let takes = item.rate(ladder).saturating_add(room) / HEADERS_PERCENT * 100;
+            let own = desk.purse.spare().saturating_sub(third);
+            // A line has nothing to spare: what is ordered for it must fit as what it is then taken for.
+            let takes = [(own, HEADERS_PERCENT), (share(item.desk), ORDERED_PERCENT)]
+                .map(|(room, percent)| item.rate(ladder).saturating_add(room) / percent * 100)
+                .into_iter()
+                .fold(u64::MAX, u64::min);
             let feed = &mut self.feeds[source];
             let usual = feed.together(layer.into(), |feed, layer| feed.range(layer).usual);
             let takes = if item.is_first { takes } else { takes.min(usual) };

@@ -62,7 +62,12 @@ impl Room {
         if !slot.waits_for(target.source, |layer| source.stream_of(layer)) {
             return None;
         }
-        let mut packets = self.kept(now, target.source, target.layer?)?;
+        let layer = target.layer?;
+        let shown = slot.shown().filter(|shown| shown.source == target.source);
+        if shown.is_some_and(|shown| source.is_behind(layer, shown.layer)) {
+            return None; // the layer has stopped: its last picture would take the slot back in time
+        }
+        let mut packets = self.kept(now, target.source, layer)?;
         let bytes: u64 = packets.iter().map(|packet| u64::from(packet.size)).sum();
         let fits = bytes <= endpoint.way.planned().over(TIME_MAX).as_bytes()
             && endpoint.way.takes(packets.len(), bytes);

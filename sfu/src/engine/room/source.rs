@@ -181,6 +181,8 @@ const WARM: Duration = Duration::from_secs(2);
 const PACKET_OVERHEAD: u64 = 80;
 /// A layer without a packet for so long is dead.
 pub(super) const LAYER_SILENCE: Duration = Duration::from_millis(500);
+/// The layers of a picture come within so long of each other, and pictures in not much more.
+const LAYERS_APART: Duration = Duration::from_millis(200);
 /// A waiting slot asks again after so long.
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -310,6 +312,15 @@ impl Source {
                 rates,
             }
         })
+    }
+
+    /// Nothing came of a layer for a while in which another one came: what is kept of it is older than what the other shows.
+    pub(super) fn is_behind(&self, layer: u8, other: u8) -> bool {
+        let last = |layer: u8| self.layers.get(usize::from(layer)).and_then(|layer| layer.last);
+        match (last(layer), last(other)) {
+            (Some(last), Some(other)) => other.saturating_duration_since(last) > LAYERS_APART,
+            _ => false,
+        }
     }
 
     /// The first packet of the last key frame of a layer, if that is no older than `age`, and the newest number of its stream.

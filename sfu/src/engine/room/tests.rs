@@ -434,6 +434,28 @@ fn a_tile_that_grows_and_shrinks_at_once_is_served_from_what_was_kept() {
 }
 
 #[test]
+fn a_layer_that_stopped_does_not_take_a_tile_back_in_time() {
+    let mut kit = Kit::new(2);
+    kit.view(0, &[want(0, camera(2), 90)]);
+    kit.frames(&[2], true);
+    kit.run(2, |kit| kit.frames(&[2], false));
+    kit.layers = 1;
+    kit.run(11, |kit| kit.frames(&[2], false));
+    kit.view(0, &[want(0, camera(2), 300)]);
+    let of_higher = |kit: &Kit| kit.sent(1).iter().filter(|packet| packet.layer == 1).count();
+    assert_eq!(
+        of_higher(&kit),
+        0,
+        "its key frame is older than what the tile shows"
+    );
+    assert!(kit.take_asked(2));
+    kit.layers = 3;
+    kit.frames(&[2], true);
+    assert!(of_higher(&kit) > 0);
+    check_continuity(kit.sent(1), &kit.lost);
+}
+
+#[test]
 fn what_was_numbered_before_its_sender_left_can_be_asked_for_for_a_while() {
     let mut kit = Kit::new(2);
     kit.view(0, &[want(0, camera(2), 180)]);
