@@ -98,10 +98,10 @@ impl Course {
             self.sleep(STANDING_WARM).await;
             self.raise(Phase::Measured);
         }
-        let joining = scenario.watched.look().await;
+        let (joining, heard_joining) = (scenario.watched.look().await, self.heard());
         let others = scenario.points.saturating_sub(scenario.standing);
         self.join(others, scenario.join_pause).await;
-        let joined = scenario.watched.look().await;
+        let (joined, heard_joined) = (scenario.watched.look().await, self.heard());
         self.sleep(scenario.hold).await;
         self.raise(Phase::Meeting);
         self.warm().await;
@@ -125,7 +125,10 @@ impl Course {
             seconds,
             reports,
             server: last.since(&first),
-            heard: heard.zip(heard_first).map(|(last, first)| last - first),
+            heard: came(heard_first, heard),
+            join_heard: came(heard_joining, heard_joined)
+                .filter(|_| others > 0)
+                .map(|packets| packets as f64 / f64::from(others)),
             join_cpu: (watches && others > 0).then(|| spent / f64::from(others)),
             rss_kb_grown: grown(&before, &last),
             rss_kb,
@@ -217,6 +220,11 @@ impl Course {
             _ = self.stop.wait_for(|&stop| stop) => true,
         }
     }
+}
+
+/// Packets between two looks.
+fn came(first: Option<u64>, last: Option<u64>) -> Option<u64> {
+    Some(last? - first?)
 }
 
 fn grown(before: &Look, last: &Look) -> Option<u64> {

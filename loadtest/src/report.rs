@@ -69,6 +69,8 @@ pub(crate) struct Summary {
     pub(crate) server_cpu_cores: Option<f64>,
     /// CPU time of the processes watched from before the first join until all had joined, for each who did.
     pub(crate) server_cpu_ms_per_join: Option<f64>,
+    /// The same without the media that was forwarded meanwhile, each packet taken for what one costs in the meeting.
+    pub(crate) server_cpu_ms_per_join_beside_media: Option<f64>,
     /// CPU time of the load tester, as a share of one core.
     pub(crate) tester_cpu_cores: f64,
     /// Memory that the processes watched took for the points, for each of them.
@@ -173,6 +175,8 @@ pub(crate) struct Report {
     pub(crate) server: ServerFigures,
     /// RTP packets that lean points heard in the meeting.
     pub(crate) heard: Option<u64>,
+    /// The same while points joined, for each join.
+    pub(crate) join_heard: Option<f64>,
     /// CPU seconds of the server for each join.
     pub(crate) join_cpu: Option<f64>,
     /// Memory that the server took since before the first join.
@@ -231,6 +235,11 @@ impl Report {
                 .map(|heard| rounded(cpu * 1e6 / heard as f64)),
             server_cpu_cores: watched.then(|| rounded(cpu / self.seconds)),
             server_cpu_ms_per_join: self.join_cpu.map(|cpu| rounded(cpu * 1e3)),
+            server_cpu_ms_per_join_beside_media: self
+                .join_cpu
+                .zip(self.join_heard)
+                .zip(heard.filter(|_| watched))
+                .map(|((each, packets), heard)| rounded((each - packets * cpu / heard as f64) * 1e3)),
             tester_cpu_cores: rounded(self.server.tester_cpu_seconds / self.seconds.max(0.001)),
             server_rss_kb_per_point: self
                 .rss_kb_grown
@@ -385,6 +394,30 @@ mod tests {
         report.reports[0] = joined();
         report.reports[0].protocol_errors = 1;
         assert!(!report.passed());
+    }
+
+    #[test]
+    fn a_join_beside_media_is_what_forwarding_does_not_explain() {
+        let report = Report {
+            points: 2,
+            seconds: 10.0,
+            reports: vec![PointReport {
+                join_us: Some(80_000),
+                ..PointReport::default()
+            }],
+            server: ServerFigures {
+                cpu_seconds: vec![2.0],
+                ..ServerFigures::default()
+            },
+            heard: Some(1_000_000),
+            join_heard: Some(2_000.0),
+            join_cpu: Some(0.010),
+            ..Report::default()
+        };
+        let summary = report.summary();
+        // 2 us a packet: 4 ms of the ten.
+        assert_eq!(summary.server_cpu_ms_per_join, Some(10.0));
+        assert_eq!(summary.server_cpu_ms_per_join_beside_media, Some(6.0));
     }
 
     #[test]

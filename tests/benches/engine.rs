@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use divan::{Bencher, black_box};
 use sfu::engine::{
     arrival::{Picture, PictureId},
+    bwe::{Estimator, Sent},
     history::{History, HistoryLimit},
     id::{MediaKind, PointNumber},
     packet::{Codec, StreamOrigin},
@@ -12,6 +13,7 @@ use sfu::engine::{
     seq::{RtpTime, Seq},
     speaker::Speaker,
 };
+use sfu::wire::rtcp::{self, Builder, Rtcp, TICK_MICROS};
 
 fn main() {
     divan::main();
@@ -115,5 +117,35 @@ fn history_insert(bencher: Bencher<'_, '_>) {
         number += 1;
         let now = start + Duration::from_micros(2_400) * number as u32;
         history.insert(now, Seq(number), (), &payload)
+    });
+}
+
+/// Thirty packets to a receiver, `together` at a time, and the feedback that tells of them 100 ms later: what the estimate of a way costs.
+#[divan::bench(args = [1, 5])]
+fn estimate(bencher: Bencher<'_, '_>, together: u64) {
+    const PACKETS: u64 = 30;
+    const SPAN_US: u64 = 100_000;
+    let begun = Instant::now();
+    let at = |us: u64| begun + Duration::from_micros(us);
+    let mut estimator = Estimator::new(begun);
+    let (mut us, mut arrived, mut out) = (0, Vec::new(), Vec::new());
+    bencher.bench_local(move || {
+        arrived.clear();
+        out.clear();
+        for nth in 0..PACKETS {
+            let sent = us + nth / together * together * SPAN_US / PACKETS;
+            let number = estimator.handle_sent(at(sent), 1_200, Sent::Media);
+            let ticks = (sent + 20_000 + nth % together * 250) / TICK_MICROS;
+            arrived.push((number, i64::try_from(ticks).expect("a short time")));
+        }
+        us += SPAN_US;
+        let told = Builder::new(&mut out, 1_200).transport_feedback(1, 2, 0, arrived[0].0, &arrived);
+        assert_eq!(told, Ok(arrived.len()));
+        for packet in rtcp::packets(&out).flatten() {
+            if let Rtcp::TransportFeedback(feedback) = packet {
+                estimator.handle_feedback(at(us), &feedback, 1_000);
+            }
+        }
+        black_box(estimator.target())
     });
 }

@@ -45,7 +45,11 @@ impl Goal {
                 words(summary.server_cpu_us_per_forwarded, 2, "us")
             }
             Self::Idle(_) => words(idle(summary), 3, "ms/s"),
-            Self::Storm { .. } => words(summary.server_cpu_ms_per_join, 1, "ms each"),
+            Self::Storm { .. } => {
+                let each = words(summary.server_cpu_ms_per_join, 1, "ms each");
+                let beside = words(summary.server_cpu_ms_per_join_beside_media, 1, "beside media");
+                format!("{each}, {beside}")
+            }
         }
     }
 

@@ -30,6 +30,9 @@ pub(super) struct Remote {
     pub(super) address: SocketAddr,
     pub(super) ufrag: String,
     pub(super) password: String,
+    /// It begins the handshake of DTLS, as those who answer may choose (RFC 8842 section 5.3); else we do. Who answers `actpass`, which is no answer,
+    /// does so as well (Janus).
+    pub(super) begins: bool,
 }
 
 impl Remote {
@@ -55,6 +58,7 @@ impl Remote {
             password: line("a=ice-pwd:")
                 .context("the answer has no password")?
                 .to_owned(),
+            begins: matches!(line("a=setup:"), Some("active" | "actpass")),
         })
     }
 }
@@ -196,6 +200,9 @@ mod tests {
         let address = |local| Remote::read(answer, local).unwrap().address.to_string();
         assert_eq!(address(true), "127.0.0.1:7882");
         assert_eq!(address(false), "192.0.2.1:7882");
+        let begins = |setup: &str| Remote::read(&format!("{answer}{setup}"), true).unwrap().begins;
+        assert!(begins("a=setup:active\r\n") && begins("a=setup:actpass\r\n"));
+        assert!(!begins("a=setup:passive\r\n") && !begins(""));
         assert!(Remote::read("a=ice-ufrag:ab\r\na=ice-pwd:cd\r\n", true).is_err());
     }
 }

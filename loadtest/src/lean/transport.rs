@@ -1,4 +1,4 @@
-//! The path of one lean point: checks of ICE (RFC 8445), the client's side of DTLS, keys for SRTP. Told the time, it has no socket.
+//! The path of one lean point: checks of ICE (RFC 8445), DTLS, keys for SRTP. Told the time, it has no socket.
 
 use std::{
     net::SocketAddr,
@@ -12,7 +12,7 @@ use rand::RngExt as _;
 use rtc::{
     crypto::{RTCCryptoProvider, default_provider},
     dtls::{
-        config::{ClientAuthType, ConfigBuilder},
+        config::{ClientAuthType, ConfigBuilder, HandshakeConfig},
         crypto::Certificate,
         endpoint::{Endpoint, EndpointEvent},
         extension::extension_use_srtp::SrtpProtectionProfile,
@@ -64,6 +64,20 @@ impl Identity {
             certificate,
             fingerprint,
         })
+    }
+
+    /// Of the handshake as one of its two sides.
+    fn config(&self, is_client: bool, remote: SocketAddr) -> anyhow::Result<Arc<HandshakeConfig>> {
+        let config = ConfigBuilder::default()
+            .with_crypto_provider(self.crypto.clone())
+            .with_certificates(vec![self.certificate.clone()])
+            .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm])
+            .with_client_auth(ClientAuthType::RequireAnyClientCert)
+            // Whom it speaks to is no question of a load test.
+            .with_insecure_skip_verify(true)
+            .with_flight_interval(FLIGHT_INTERVAL)
+            .build(is_client, Some(remote))?;
+        Ok(Arc::new(config))
     }
 
     /// For offers.
@@ -118,13 +132,18 @@ impl Transport {
         remote: Remote,
         now: Instant,
     ) -> Self {
+        let server = remote.begins.then(|| identity.config(false, remote.address));
+        let path = match server {
+            Some(Err(_)) => Path::Lost,
+            _ => Path::Opening,
+        };
         Self {
             identity,
             username: format!("{}:{}", remote.ufrag, credentials.ufrag),
             password: credentials.password.clone(),
             remote,
-            endpoint: Endpoint::new(local, TransportProtocol::UDP, None),
-            path: Path::Opening,
+            endpoint: Endpoint::new(local, TransportProtocol::UDP, server.and_then(Result::ok)),
+            path,
             next_check: now,
             checks: 0,
             answered: None,
@@ -212,19 +231,13 @@ impl Transport {
         }
     }
 
+    /// Unless the other side does.
     fn begin_handshake(&mut self, now: Instant) -> anyhow::Result<()> {
-        let config = ConfigBuilder::default()
-            .with_crypto_provider(self.identity.crypto.clone())
-            .with_certificates(vec![self.identity.certificate.clone()])
-            .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm])
-            .with_client_auth(ClientAuthType::RequireAnyClientCert)
-            // Whom it speaks to is no question of a load test.
-            .with_insecure_skip_verify(true)
-            .with_flight_interval(FLIGHT_INTERVAL)
-            .build(true, Some(self.remote.address))?;
-        Ok(self
-            .endpoint
-            .connect(now, self.remote.address, Arc::new(config), None)?)
+        if self.remote.begins {
+            return Ok(());
+        }
+        let config = self.identity.config(true, self.remote.address)?;
+        Ok(self.endpoint.connect(now, self.remote.address, config, None)?)
     }
 
     fn export(&self) -> Option<(Sealer, Opener)> {
@@ -232,7 +245,12 @@ impl Transport {
         let profile = Profile::from_dtls(state.srtp_protection_profile() as u16)?;
         let length = profile.keying_material_len();
         let material = state.export_keying_material(EXPORTER_LABEL, &[], length).ok()?;
-        contexts(profile, material.as_ref(), Side::Client).ok()
+        let side = if self.remote.begins {
+            Side::Server
+        } else {
+            Side::Client
+        };
+        contexts(profile, material.as_ref(), side).ok()
     }
 
     /// When it wants to be told the time next.
@@ -299,5 +317,54 @@ impl Transport {
         check.add(ATTR_PRIORITY, &PRIORITY.to_be_bytes());
         check.add(ATTR_USE_CANDIDATE, &[]);
         self.seal(check, &self.remote.password)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handshake with the other side of DTLS as it is made by the library. `begins`: the other side does.
+    fn shake_hands(begins: bool) -> (Path, bool) {
+        let (ours, theirs) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        let (identity, now) = (Arc::new(Identity::new().unwrap()), Instant::now());
+        let credentials = Credentials {
+            ufrag: "abcd".to_owned(),
+            password: "0123456789abcdef01234567".to_owned(),
+        };
+        let remote = Remote {
+            address: theirs,
+            ufrag: "ab".to_owned(),
+            password: "cd".to_owned(),
+            begins,
+        };
+        let mut point = Transport::new(identity.clone(), ours, &credentials, remote, now);
+        let server = (!begins).then(|| identity.config(false, ours).unwrap());
+        let mut other = Endpoint::new(theirs, TransportProtocol::UDP, server);
+        if begins {
+            let config = identity.config(true, ours).unwrap();
+            other.connect(now, ours, config, None).unwrap();
+        }
+        point.begin_handshake(now).unwrap();
+        let mut is_complete = false;
+        for _ in 0..20 {
+            while let Some(sent) = point.poll_transmit() {
+                let events = other.read(now, ours, None, sent).unwrap();
+                is_complete |= events
+                    .iter()
+                    .any(|event| matches!(event, EndpointEvent::HandshakeComplete));
+            }
+            while let Some(sent) = other.poll_transmit() {
+                point.handle_dtls(now, &sent.message);
+            }
+        }
+        (point.path(), is_complete)
+    }
+
+    #[test]
+    fn either_side_may_begin_the_handshake() {
+        for begins in [false, true] {
+            assert_eq!(shake_hands(begins), (Path::Connected, true), "{begins}");
+        }
     }
 }

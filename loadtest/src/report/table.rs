@@ -124,7 +124,9 @@ impl Report {
             );
         }
         if let Some(ms) = summary.server_cpu_ms_per_join {
-            row("server CPU per join", format!("{ms:.2} ms"));
+            let beside = summary.server_cpu_ms_per_join_beside_media;
+            let beside = beside.map_or_else(String::new, |ms| format!(", {ms:.2} ms beside media"));
+            row("server CPU per join", format!("{ms:.2} ms{beside}"));
         }
         if let Some(percent) = summary.server_rss_growth_percent {
             row(

@@ -1,8 +1,6 @@
 //! Whether a queue grows on the way, from the times at which packets were sent and arrived
 //! (draft-ietf-rmcat-gcc-02 §5, with a line fitted to the delay in place of its Kalman filter).
 
-use std::collections::VecDeque;
-
 use super::{Micros, busy::Busy, queue::Queue, sent::Report};
 use crate::engine::seq::Seq;
 
@@ -162,8 +160,11 @@ impl Delay {
 /// A straight line fitted to the smoothed delay of the last groups.
 #[derive(Debug, Default)]
 struct Line {
-    /// (arrival, smoothed delay), ms.
-    points: VecDeque<(f64, f64)>,
+    /// Arrivals, ms behind the first of all, and smoothed delays, ms: the next place first. A fit does not ask for their order.
+    arrivals: [f64; WINDOW],
+    delays: [f64; WINDOW],
+    next: usize,
+    first: Option<f64>,
     sum: f64,
     smoothed: f64,
     groups: u32,
@@ -175,11 +176,10 @@ impl Line {
         self.sum += change;
         self.smoothed = SMOOTHING * self.smoothed + (1.0 - SMOOTHING) * self.sum;
         self.groups = (self.groups + 1).min(GROUPS_MAX);
-        if self.points.len() == WINDOW {
-            self.points.pop_front();
-        }
-        self.points.push_back((at, self.smoothed));
-        if self.points.len() < WINDOW {
+        self.arrivals[self.next] = at - *self.first.get_or_insert(at);
+        self.delays[self.next] = self.smoothed;
+        self.next = (self.next + 1) % WINDOW;
+        if self.groups < WINDOW as u32 {
             return 0.0;
         }
         self.slope() * f64::from(self.groups) * GAIN
@@ -187,18 +187,26 @@ impl Line {
 
     /// Least squares, ms per ms; 0 where all points have one time.
     fn slope(&self) -> f64 {
-        let n = self.points.len() as f64;
-        let (x, y) = self
-            .points
-            .iter()
-            .fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));
-        let (x, y) = (x / n, y / n);
-        let (top, bottom) = self.points.iter().fold((0.0, 0.0), |(top, bottom), point| {
-            let dx = point.0 - x;
-            (top + dx * (point.1 - y), bottom + dx * dx)
-        });
+        let (arrivals, delays) = (&self.arrivals, &self.delays);
+        let n = WINDOW as f64;
+        let (x, y) = (sum(|at| arrivals[at]) / n, sum(|at| delays[at]) / n);
+        let top = sum(|at| (arrivals[at] - x) * (delays[at] - y));
+        let bottom = sum(|at| (arrivals[at] - x) * (arrivals[at] - x));
         if bottom > f64::EPSILON { top / bottom } else { 0.0 }
     }
+}
+
+/// Over the window, in lanes: a sum in one row waits for each addition before the next.
+fn sum(of: impl Fn(usize) -> f64) -> f64 {
+    const LANES: usize = 4;
+    const _: () = assert!(WINDOW.is_multiple_of(LANES));
+    let mut sums = [0.0; LANES];
+    for at in (0..WINDOW).step_by(LANES) {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += of(at + lane);
+        }
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
 /// Compares the slope with a threshold that follows it (§5.4).

@@ -20,6 +20,8 @@ const WAIT_MAX: Micros = 10_000_000;
 pub(super) struct Queue {
     /// Least delay of each span, the newest first.
     bases: [Option<Micros>; BASES],
+    /// Of all of them.
+    base: Option<Micros>,
     span_began: Micros,
     /// (arrived, wait), the next place first.
     recent: [(Micros, Micros); RECENT],
@@ -31,6 +33,7 @@ impl Queue {
     pub(super) fn new() -> Self {
         Self {
             bases: [None; BASES],
+            base: None,
             span_began: 0,
             recent: [(0, 0); RECENT],
             next: 0,
@@ -51,9 +54,12 @@ impl Queue {
             self.bases.rotate_right(1);
             self.bases[0] = None;
             self.span_began = sent;
+            self.base = self.bases.iter().flatten().copied().min();
         }
-        self.bases[0] = Some(self.bases[0].map_or(delay, |base| base.min(delay)));
-        let base = self.base().unwrap_or(delay);
+        let least = |base: Option<Micros>| base.map_or(delay, |base| base.min(delay));
+        self.bases[0] = Some(least(self.bases[0]));
+        let base = least(self.base);
+        self.base = Some(base);
         self.recent[self.next] = (sent + delay, (delay - base).clamp(0, WAIT_MAX));
         self.next = (self.next + 1) % RECENT;
     }
@@ -78,13 +84,13 @@ impl Queue {
     /// The wait of now is that of an empty queue: it did not answer to a lower rate, so the path is longer than it was.
     pub(super) fn rebase(&mut self) {
         self.bases = [None; BASES];
-        self.bases[0] = self.last;
+        (self.bases[0], self.base) = (self.last, self.last);
         self.recent = [(0, 0); RECENT];
     }
 
     /// Delay of an empty queue.
     pub(super) fn base(&self) -> Option<Micros> {
-        self.bases.iter().flatten().copied().min()
+        self.base
     }
 }
 

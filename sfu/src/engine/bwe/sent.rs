@@ -262,7 +262,7 @@ impl SentLog {
 
     /// A number is told: those between it and the greatest one before are passed over.
     fn pass_over(&mut self, number: Seq, oldest: u64) {
-        if let Some(untold) = self.untold {
+        if let Some(untold) = self.untold.filter(|untold| untold.0 < number.0) {
             let from = untold.0.max(oldest).min(number.0) - oldest;
             let between = self.packets.range(from as usize..(number.0 - oldest) as usize);
             self.passed_over += between.map(|packet| u64::from(packet.bytes)).sum::<u64>();
