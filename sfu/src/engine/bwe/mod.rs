@@ -12,6 +12,7 @@ mod acked;
 mod busy;
 mod decide;
 mod delay;
+mod idle;
 mod loss;
 mod probe;
 mod queue;
@@ -365,6 +366,7 @@ impl Estimator {
         let at = self.tick(now);
         self.sent_rate.add(at, 0); // time passes for it, too
         self.judge_probes(at);
+        self.move_on(at);
         // After a long sleep of the caller one step for each that passed, as far as it goes.
         let patience = self.patience();
         while self.silence.step(at, patience, self.rate.target() <= RATE_MIN) {
@@ -388,7 +390,8 @@ impl Estimator {
             .flatten();
         let probe = due.map(|at| if self.sent.is_empty() { at.max(UNTRIED) } else { at });
         let judged = self.probes.deadline(self.response());
-        [probe, judged, self.silence.look_at()]
+        let moves = self.moves_on().filter(|_| probes);
+        [probe, judged, moves, self.silence.look_at()]
             .into_iter()
             .flatten()
             .min()
@@ -424,10 +427,10 @@ impl Estimator {
     fn may_probe(&self) -> bool {
         // Who wants one picture that is larger than a way is taken to carry at first, and no voice, is sent nothing to tell of.
         let untried = self.sent.is_empty() && self.at >= UNTRIED;
-        (untried || self.acked.is_known(ACKED_SPAN))
+        let is_idle = self.is_idle();
+        (untried || is_idle || self.acked.is_known(ACKED_SPAN))
             && !self.rate.is_striding()
-            && !self.congested
-            && self.delay.queue.wait() <= WAIT_GROW_MAX
+            && (is_idle || !self.congested && self.delay.queue.wait() <= WAIT_GROW_MAX)
     }
 
     /// Feedback came.

@@ -202,8 +202,13 @@ impl Rate {
         self.proven.is_some()
     }
 
+    /// When the next stride may be taken.
+    pub(super) fn strides_at(&self) -> Option<Micros> {
+        self.proven.map(|(_, due)| due)
+    }
+
     /// The next stride, if it is time.
-    fn stride(&mut self, at: Micros, response: Micros) {
+    pub(super) fn stride(&mut self, at: Micros, response: Micros) {
         if let Some((rate, _)) = self.proven.filter(|(_, due)| *due <= at) {
             self.take_stride(at, rate, response);
         }

@@ -32,6 +32,11 @@ impl Silence {
         since.is_some_and(|since| at - since > patience)
     }
 
+    /// Nothing was sent since something was told.
+    pub(super) fn is_answered(&self) -> bool {
+        self.since.is_none()
+    }
+
     /// When to look at it.
     pub(super) fn look_at(&self) -> Option<Micros> {
         self.look_at

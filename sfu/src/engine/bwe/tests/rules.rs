@@ -203,6 +203,59 @@ fn a_way_on_which_nothing_was_sent_for_a_second_is_tried_once() {
     assert_eq!(estimator.poll_probe(t0 + ms(60_000)), None);
 }
 
+/// From deadline to deadline for so long; what each probe sends is told of 50 ms later.
+fn probe_alone(estimator: &mut Estimator, from: Instant, time: std::time::Duration) {
+    let (mut now, mut told): (_, Vec<(Instant, Vec<(u16, i64)>)>) = (from, Vec::new());
+    let mut turns = 0..2_000;
+    while let Some(at) = told
+        .first()
+        .map(|told| told.0)
+        .into_iter()
+        .chain(estimator.poll_timeout())
+        .min()
+        .filter(|&at| at <= from + time)
+    {
+        turns.next().expect("a deadline that nothing is done at");
+        now = now.max(at);
+        if told.first().is_some_and(|told| told.0 <= now) {
+            tell(estimator, now, &told.remove(0).1);
+        }
+        estimator.handle_timeout(now);
+        if let Some(probe) = estimator.poll_probe(now) {
+            let ticks = (now - from).as_micros() as i64 / 250;
+            let arrivals = play(estimator, probe, now, ticks + 80, 1.0);
+            told.push((now + ms(50), arrivals));
+        }
+    }
+}
+
+#[test]
+fn a_way_that_is_sent_nothing_but_probes_is_found_to_carry_what_is_wanted() {
+    let t0 = base();
+    let mut estimator = Estimator::new(t0);
+    estimator.set_wanted(t0, Bitrate::mbps(6));
+    probe_alone(&mut estimator, t0, ms(6_000));
+    assert!(estimator.target() >= Bitrate::mbps(6), "{:?}", estimator.target());
+}
+
+#[test]
+fn a_queue_of_before_says_nothing_of_a_way_that_has_been_idle() {
+    let (mut estimator, _, mut now) = heard(Bitrate::mbps(6));
+    // Each tenth of a second what is sent arrives 40 ms later than before.
+    for round in 0..10 {
+        tenth(&mut estimator, now, 400 * 20 + 560 * round);
+        now += ms(100);
+    }
+    assert!(estimator.is_congested());
+    let before = estimator.target();
+    probe_alone(&mut estimator, now, ms(20_000));
+    assert!(
+        estimator.target() >= Bitrate::mbps(6),
+        "{before:?} then {:?}",
+        estimator.target()
+    );
+}
+
 #[test]
 fn the_first_probes_alone_look_for_what_is_expected() {
     let (mut estimator, _, now) = heard(Bitrate::ZERO);
