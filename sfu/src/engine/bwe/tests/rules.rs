@@ -205,7 +205,9 @@ fn a_way_on_which_nothing_was_sent_for_a_second_is_tried_once() {
 
 /// From deadline to deadline for so long; what each probe sends is told of 50 ms later.
 fn probe_alone(estimator: &mut Estimator, from: Instant, time: std::time::Duration) {
-    let (mut now, mut told): (_, Vec<(Instant, Vec<(u16, i64)>)>) = (from, Vec::new());
+    /// When it is told, and what arrived when.
+    type Told = (Instant, Vec<(u16, i64)>);
+    let (mut now, mut told) = (from, Vec::<Told>::new());
     let mut turns = 0..2_000;
     while let Some(at) = told
         .first()
