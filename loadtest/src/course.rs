@@ -181,8 +181,7 @@ impl Course {
         let mut before = self.heard();
         while Instant::now() < end && !self.sleep(Duration::from_secs(1)).await {
             let now = self.heard();
-            let came = now.zip(before).map_or(0, |(now, before)| now - before);
-            if came as f64 >= expected * ENOUGH {
+            if came(before, now).unwrap_or(0) as f64 >= expected * ENOUGH {
                 return;
             }
             before = now;

@@ -69,13 +69,8 @@ pub struct History<M: Copy = ()> {
 
 /// Parts of the ring whose age is known. Before a young one is written over, the ring grows.
 const SECTIONS: usize = 16;
-/// Bytes that a ring begins with, if that is no more than [`FIRST_SHARE`] of its limit. What an allocator maps by itself leaves no hole when
-/// the ring grows out of it: the node's maps 32 KiB.
-const FIRST_BYTES: usize = 32 << 10;
-/// See [`FIRST_BYTES`].
-const FIRST_SHARE: usize = 8;
-/// Share of its limit that the list of entries begins with.
-const ENTRIES_SHARE: usize = 32;
+/// Share of its limit that a ring begins with.
+const FIRST_SHARE: usize = 64;
 /// Entries are no fewer than this, a power of two.
 const ENTRIES_MIN: usize = 8;
 
@@ -92,10 +87,10 @@ impl<M: Copy> History<M> {
     /// An empty one, with little memory yet.
     pub fn new(limit: HistoryLimit) -> Self {
         let packets = limit.packets.next_power_of_two();
-        let entries = (packets / ENTRIES_SHARE).max(ENTRIES_MIN).min(packets);
+        let entries = (packets / FIRST_SHARE).max(ENTRIES_MIN).min(packets);
         Self {
             limit: HistoryLimit { packets, ..limit },
-            bytes: vec![0; FIRST_BYTES.min(limit.bytes.div_ceil(FIRST_SHARE))],
+            bytes: vec![0; limit.bytes.div_ceil(FIRST_SHARE)],
             head: 0,
             sections: [None; SECTIONS],
             section: 0,
@@ -299,7 +294,7 @@ mod tests {
             (history.bytes.len(), history.entries.len())
         };
         let mut history = History::new(limit);
-        assert!(history.bytes.len() <= 32 << 10 && history.entries.len() <= 64);
+        assert!(history.bytes.len() <= 16 << 10 && history.entries.len() <= 32);
         let thumbnail = send(&mut history, 0, 33, 1_000, 500); // 120 kbps
         assert!(thumbnail.0 <= 64 << 10 && thumbnail.1 <= 64, "{thumbnail:?}");
         assert_eq!(send(&mut history, 100_000, 33, 1_000, 500), thumbnail);

@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// A slot whose message names the source anew at these packets.
+fn judge_told(kind: SlotKind, packets: Vec<Arrived>, told: impl IntoIterator<Item = usize>) -> SlotCheck {
+    let mut check = SlotCheck::new(kind);
+    for at in told {
+        check.announce(packets[at].csrc.unwrap(), packets[at].time);
+    }
+    for packet in packets {
+        check.handle(packet, &ours);
+    }
+    check.finish(u64::MAX, &ours);
+    check
+}
+
 #[test]
 fn a_source_may_come_back_only_where_the_slot_message_says_so() {
     let mut slot = Slot::new();
@@ -17,15 +30,7 @@ fn a_source_may_come_back_only_where_the_slot_message_says_so() {
     picture.extend((0..5).flat_map(|index| slot.frame(CAMERA, 1, u32::from(index) + 105, index)));
     for (kind, packets, again) in [(SlotKind::Voice, sound, 10), (SlotKind::Picture, picture, again)] {
         assert_only(&judge(kind, packets.clone()), Violation::Skipped);
-        let mut check = SlotCheck::new(kind);
-        for at in [0, again] {
-            check.announce(packets[at].csrc.unwrap(), packets[at].time);
-        }
-        for packet in packets {
-            check.handle(packet, &ours);
-        }
-        check.finish(u64::MAX, &ours);
-        assert_clean(&check);
+        assert_clean(&judge_told(kind, packets, [0, again]));
     }
 }
 
@@ -37,15 +42,11 @@ fn a_picture_may_begin_again_with_the_key_frame_that_was_kept_where_the_slot_mes
         let mut packets: Vec<_> = (0..20).flat_map(|index| frame(&mut slot, index)).collect();
         let first = packets.len();
         packets.extend(frame(&mut slot, 15 - back));
-        let mut check = SlotCheck::new(SlotKind::Picture);
-        for at in [0].into_iter().chain(told.then_some(first)) {
-            check.announce(CAMERA, packets[at].time);
-        }
-        for packet in packets {
-            check.handle(packet, &ours);
-        }
-        check.finish(u64::MAX, &ours);
-        check
+        judge_told(
+            SlotKind::Picture,
+            packets,
+            [0].into_iter().chain(told.then_some(first)),
+        )
     };
     assert_clean(&again(0, true));
     assert_only(&again(0, false), Violation::Skipped);
@@ -57,13 +58,9 @@ fn a_key_frame_that_waited_for_room_comes_late_with_those_behind_it_where_the_sl
     let again = |key: bool, told: bool| {
         let mut slot = Slot::new();
         let frame = |slot: &mut Slot, counter: u16| {
-            let index = if counter == 20 && key { 0 } else { 1 + counter % 14 };
-            slot.frame(
-                CAMERA,
-                1,
-                100 + u32::from(counter),
-                if counter == 0 { 0 } else { index },
-            )
+            let is_key = counter == 0 || counter == 20 && key;
+            let index = if is_key { 0 } else { 1 + counter % 14 };
+            slot.frame(CAMERA, 1, 100 + u32::from(counter), index)
         };
         let mut packets: Vec<_> = (0..20).flat_map(|counter| frame(&mut slot, counter)).collect();
         let first = packets.len();
@@ -72,15 +69,11 @@ fn a_key_frame_that_waited_for_room_comes_late_with_those_behind_it_where_the_sl
             packets.extend(frame(&mut slot, counter));
             slot.time = slot.time.wrapping_sub(FRAME_TICKS).wrapping_add(90);
         }
-        let mut check = SlotCheck::new(SlotKind::Picture);
-        for at in [0].into_iter().chain(told.then_some(first)) {
-            check.announce(CAMERA, packets[at].time);
-        }
-        for packet in packets {
-            check.handle(packet, &ours);
-        }
-        check.finish(u64::MAX, &ours);
-        check
+        judge_told(
+            SlotKind::Picture,
+            packets,
+            [0].into_iter().chain(told.then_some(first)),
+        )
     };
     assert_clean(&again(true, true));
     assert_only(&again(true, false), Violation::Skipped);

@@ -135,10 +135,8 @@ impl<'a> Uplinks<'a> {
             let third = desk.third_wanted().unwrap_or(0);
             let own = desk.purse.spare().saturating_sub(third);
             // A line has nothing to spare: what is ordered for it must fit as what it is then taken for.
-            let takes = [(own, HEADERS_PERCENT), (share(item.desk), ORDERED_PERCENT)]
-                .map(|(room, percent)| item.rate(ladder).saturating_add(room) / percent * 100)
-                .into_iter()
-                .fold(u64::MAX, u64::min);
+            let fits = |room: u64, percent: u64| item.rate(ladder).saturating_add(room) / percent * 100;
+            let takes = fits(own, HEADERS_PERCENT).min(fits(share(item.desk), ORDERED_PERCENT));
             let feed = &mut self.feeds[source];
             let usual = feed.together(layer.into(), |feed, layer| feed.range(layer).usual);
             let takes = if item.is_first { takes } else { takes.min(usual) };
