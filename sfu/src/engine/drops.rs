@@ -7,15 +7,20 @@ use std::collections::VecDeque;
 
 use super::seq::end_of;
 
-/// The numbers left out of one stretch.
+/// The numbers left out of one stretch. Most stretches leave none out, and every slot has some of these: so they are short until then.
 #[derive(Debug, Clone)]
 pub(super) struct Drops {
     /// Below it nothing is known any more.
     floor: u64,
-    /// Numbers left out below `floor`.
+    /// One above the highest number that was given; nothing below it can be left out.
+    given: u64,
+    left_out: Option<Box<LeftOut>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct LeftOut {
+    /// Numbers left out below the floor.
     before: u64,
-    /// Highest number that was given; nothing at or below it can be left out.
-    given: Option<u64>,
     /// Ascending and apart from each other.
     runs: VecDeque<Run>,
 }
@@ -42,9 +47,8 @@ impl Drops {
     pub(super) fn from(first: u64) -> Self {
         Self {
             floor: first,
-            before: 0,
-            given: None,
-            runs: VecDeque::new(),
+            given: 0,
+            left_out: None,
         }
     }
 
@@ -53,31 +57,49 @@ impl Drops {
         if number < self.floor {
             return Err(NoPlace);
         }
-        let after = end_of(&self.runs, |run| run.last < number);
-        if self.runs.get(after).is_some_and(|run| run.first <= number) {
+        let Some(left_out) = &self.left_out else {
+            return Ok(0);
+        };
+        let after = left_out.end_before(number);
+        if left_out.has(after, number) {
             return Err(NoPlace);
         }
-        Ok(self.total_before(after))
+        Ok(left_out.total_before(after))
     }
 
     /// The same for a number that is sent whatever became of it before.
     pub(super) fn shift_anyway(&self, number: u64) -> u64 {
-        self.total_before(end_of(&self.runs, |run| run.last < number))
+        let left_out = self.left_out.as_ref();
+        left_out.map_or(0, |left_out| left_out.total_before(left_out.end_before(number)))
     }
 
     /// That number was given: from here on no lower one can be left out.
     pub(super) fn give(&mut self, number: u64) {
-        self.given = self.given.max(Some(number));
+        self.given = self.given.max(number + 1);
     }
 
     /// Leaves a number out. False, and nothing changed, if a higher one was given already: then its hole stays.
     pub(super) fn leave_out(&mut self, number: u64) -> bool {
-        if number < self.floor || self.given.is_some_and(|given| number <= given) {
+        if number < self.floor.max(self.given) {
             return false;
         }
-        let at = end_of(&self.runs, |run| run.last < number);
-        if self.runs.get(at).is_some_and(|run| run.first <= number) {
-            return true;
+        let left_out = self.left_out.get_or_insert_default();
+        left_out.insert(number);
+        if left_out.runs.len() > RUNS_MAX
+            && let Some(oldest) = left_out.runs.pop_front()
+        {
+            self.floor = oldest.last + 1;
+            left_out.before = oldest.total;
+        }
+        true
+    }
+}
+
+impl LeftOut {
+    fn insert(&mut self, number: u64) {
+        let at = self.end_before(number);
+        if self.has(at, number) {
+            return;
         }
         let extends = at.checked_sub(1).filter(|&i| self.runs[i].last + 1 == number);
         let place = extends.unwrap_or(at);
@@ -94,8 +116,16 @@ impl Drops {
         }
         self.runs.range_mut(place..).for_each(|run| run.total += 1);
         self.join(place);
-        self.forget();
-        true
+    }
+
+    /// Where the runs before that number end.
+    fn end_before(&self, number: u64) -> usize {
+        end_of(&self.runs, |run| run.last < number)
+    }
+
+    /// The first run that is not before a number has it.
+    fn has(&self, after: usize, number: u64) -> bool {
+        self.runs.get(after).is_some_and(|run| run.first <= number)
     }
 
     fn total_before(&self, run: usize) -> u64 {
@@ -113,15 +143,6 @@ impl Drops {
                 ..next
             };
             self.runs.remove(place + 1);
-        }
-    }
-
-    fn forget(&mut self) {
-        if self.runs.len() > RUNS_MAX
-            && let Some(run) = self.runs.pop_front()
-        {
-            self.floor = run.last + 1;
-            self.before = run.total;
         }
     }
 }
@@ -154,7 +175,10 @@ mod tests {
             drops.give(n * 2);
             assert!(drops.leave_out(n * 2 + 1));
         }
-        assert_eq!(drops.runs.len(), RUNS_MAX);
+        assert_eq!(
+            drops.left_out.as_ref().map(|left_out| left_out.runs.len()),
+            Some(RUNS_MAX)
+        );
         assert_eq!([0, 1].map(|n| drops.shift(n)), [Err(NoPlace); 2]);
         assert_eq!([2, 4, 258].map(|n| drops.shift(n)), [Ok(1), Ok(2), Ok(129)]);
     }

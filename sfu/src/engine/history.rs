@@ -64,6 +64,7 @@ pub struct History<M: Copy = ()> {
     sections: [Option<Instant>; SECTIONS],
     /// The section written to last.
     section: usize,
+    /// As many as a power of two.
     entries: Vec<Option<Entry<M>>>,
 }
 
@@ -78,6 +79,8 @@ const ENTRIES_MIN: usize = 8;
 struct Entry<M> {
     seq: Seq,
     start: u64,
+    /// Where that is in the ring.
+    offset: u32,
     length: u32,
     at: Instant,
     meta: M,
@@ -123,6 +126,7 @@ impl<M: Copy> History<M> {
         self.entries[index] = Some(Entry {
             seq,
             start,
+            offset: at as u32,
             length: length as u32,
             at: now,
             meta,
@@ -136,7 +140,7 @@ impl<M: Copy> History<M> {
         if !self.is_whole(entry) || !self.is_young(now, entry.at) {
             return None;
         }
-        let at = self.offset(entry.start);
+        let at = entry.offset as usize;
         Some((&entry.meta, &self.bytes[at..at + entry.length as usize]))
     }
 
@@ -208,13 +212,9 @@ impl<M: Copy> History<M> {
         (self.sections, self.section) = ([None; SECTIONS], 0);
         let section_of = |offset: u64| (offset as usize * SECTIONS / capacity.max(1)).min(SECTIONS - 1);
         for entry in kept {
-            let (from, to, length) = (
-                (entry.start % size) as usize,
-                self.head as usize,
-                entry.length as usize,
-            );
+            let (from, to, length) = (entry.offset as usize, self.head as usize, entry.length as usize);
             self.bytes[to..to + length].copy_from_slice(&former[from..from + length]);
-            entry.start = self.head;
+            (entry.start, entry.offset) = (self.head, to as u32);
             self.head += u64::from(entry.length);
             self.section = section_of(self.head.saturating_sub(1));
             self.sections[section_of(entry.start)..=self.section].fill(Some(entry.at));
@@ -226,7 +226,8 @@ impl<M: Copy> History<M> {
     }
 
     fn is_young(&self, now: Instant, at: Instant) -> bool {
-        now.saturating_duration_since(at) <= self.limit.age
+        // Most are asked for in the turn in which they came.
+        now <= at || now.saturating_duration_since(at) <= self.limit.age
     }
 
     fn offset(&self, position: u64) -> usize {
@@ -237,8 +238,9 @@ impl<M: Copy> History<M> {
         (offset * SECTIONS / self.bytes.len().max(1)).min(SECTIONS - 1)
     }
 
+    /// Its length is a power of two.
     fn index(&self, seq: Seq) -> usize {
-        (seq.0 % self.entries.len() as u64) as usize
+        (seq.0 & (self.entries.len() as u64).wrapping_sub(1)) as usize
     }
 }
 

@@ -124,6 +124,15 @@ const DEBT_BYTES_MAX: i64 = 3_000;
 /// The timer is not asked for more often.
 const TURN: Duration = Duration::from_millis(2);
 
+/// Whether a packet may go at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passes {
+    /// It may.
+    Now,
+    /// It waits in that queue.
+    Behind(usize),
+}
+
 impl<P> Pacer<P> {
     /// With an empty queue before a way that carries `rate`.
     pub fn new(now: Instant, rate: Bitrate) -> Self {
@@ -156,18 +165,38 @@ impl<P> Pacer<P> {
 
     /// A packet of `stream`. Given back if it may go at once; else it waits for [`Self::poll`].
     pub fn push(&mut self, now: Instant, class: Class, stream: u32, bytes: u16, packet: P) -> Option<P> {
+        match self.passes(now, class, stream, bytes) {
+            Passes::Now => Some(packet),
+            Passes::Behind(place) => {
+                self.wait(now, place, stream, bytes, packet);
+                None
+            }
+        }
+    }
+
+    /// May a packet of `stream` go at once? Takes it off the budget if so.
+    pub fn passes(&mut self, now: Instant, class: Class, stream: u32, bytes: u16) -> Passes {
         self.refill(now);
         let Some(wished) = Class::WAITING.iter().position(|&c| c == class) else {
             self.spend(bytes);
-            return Some(packet);
+            return Passes::Now;
         };
+        if self.bytes == 0 && self.budget > 0 {
+            self.spend(bytes); // nothing waits, as most of the time
+            return Passes::Now;
+        }
         let place = self.queue_of(stream).unwrap_or(wished);
         let ahead = self.queues[..=place].iter().any(|queue| !queue.is_empty());
         let full = self.len() >= PACKETS_MAX && self.queues[place].iter().all(|w| w.stream != stream);
         if !ahead && self.budget > 0 || full {
             self.spend(bytes);
-            return Some(packet);
+            return Passes::Now;
         }
+        Passes::Behind(place)
+    }
+
+    /// A packet that does not pass waits in the place that it was told.
+    pub fn wait(&mut self, now: Instant, place: usize, stream: u32, bytes: u16, packet: P) {
         self.bytes += u64::from(bytes);
         self.large += if is_large(place) { u64::from(bytes) } else { 0 };
         self.queues[place].push_back(Waiting {
@@ -176,7 +205,6 @@ impl<P> Pacer<P> {
             since: now,
             packet,
         });
-        None
     }
 
     /// The next packet that may go now.
@@ -237,7 +265,7 @@ impl<P> Pacer<P> {
 
     /// A picture that begins now would wait too long.
     pub fn is_full(&self) -> bool {
-        !self.takes(0)
+        self.bytes > 0 && !self.takes(0)
     }
 
     /// The same if what waits of that stream were not there.

@@ -428,9 +428,7 @@ impl Forward {
         }
         patched.then_some(end)
     }
-}
 
-impl Forward {
     /// What is kept, parted into the descriptor as it goes out (empty: none does) and the payload.
     fn describe<'o, 'p>(
         &self,
@@ -465,17 +463,21 @@ impl OutgoingHeader {
             .map(|(id, min, max)| (id, ext::PlayoutDelay { min, max }.write()));
         let mut list: [(u8, &[u8]); 4] = [(0, &[]); 4];
         let mut length = 0;
-        let present = [
-            self.mid.as_ref().map(|(id, mid)| (*id, mid.as_bytes())),
-            transport.as_ref().map(|(id, value)| (*id, &value[..])),
-            playout.as_ref().map(|(id, value)| (*id, &value[..])),
-            self.dependency
-                .filter(|_| !descriptor.is_empty())
-                .map(|id| (id, descriptor)),
-        ];
-        for (place, extension) in list.iter_mut().zip(present.into_iter().flatten()) {
-            *place = extension;
+        let mut add = |id: u8, value| {
+            list[length] = (id, value);
             length += 1;
+        };
+        if let Some((id, mid)) = &self.mid {
+            add(*id, mid.as_bytes());
+        }
+        if let Some((id, number)) = &transport {
+            add(*id, number);
+        }
+        if let Some((id, delays)) = &playout {
+            add(*id, delays);
+        }
+        if let Some(id) = self.dependency.filter(|_| !descriptor.is_empty()) {
+            add(id, descriptor);
         }
         rtp::write_header(&fields, Some(self.source.get()), list.get(..length)?, out)
     }

@@ -58,17 +58,19 @@ impl Repeats {
         self.times > 0
     }
 
-    /// A packet of sound goes out now, for the first time: as it is to go, so that its bytes are kept.
-    pub fn begin(&mut self, now: Instant, forward: Forward) -> Forward {
+    /// A packet of sound goes out now, for the first time: its bytes are to be kept if it goes again.
+    pub fn begin(&mut self, now: Instant, forward: &mut Forward) {
         if !self.is_on() || forward.purpose != Purpose::Audio {
-            return forward;
+            return;
         }
-        let forward = Forward {
-            again: true,
-            ..forward
-        };
-        self.wait(0, Waiting { sent: now, forward });
-        forward
+        forward.again = true;
+        self.wait(
+            0,
+            Waiting {
+                sent: now,
+                forward: *forward,
+            },
+        );
     }
 
     /// The next repeat whose time has come. `arrived`: the receiver has told that it has the packet, which then is not
@@ -160,7 +162,9 @@ mod tests {
         for sequence in 0..packets {
             let now = t0 + ms(20 * u64::from(sequence));
             drain(repeats, now);
-            assert_eq!(repeats.begin(now, voice(sequence)).again, repeats.is_on());
+            let mut packet = voice(sequence);
+            repeats.begin(now, &mut packet);
+            assert_eq!(packet.again, repeats.is_on());
         }
         drain(repeats, t0 + ms(60_000));
         out
@@ -188,9 +192,9 @@ mod tests {
         let mut repeats = Repeats::default();
         repeats.set(2);
         let t0 = base();
-        repeats.begin(t0, voice(1));
+        repeats.begin(t0, &mut voice(1));
         assert!(repeats.poll(t0 + ms(60), |_| false).is_some());
-        repeats.begin(t0 + ms(60), voice(2));
+        repeats.begin(t0 + ms(60), &mut voice(2));
         repeats.set(1);
         assert_eq!(repeats.poll_timeout(), Some(t0 + ms(120)));
         repeats.set(0);
@@ -202,7 +206,7 @@ mod tests {
         let mut repeats = Repeats::default();
         repeats.set(2);
         let t0 = base();
-        (0..1_000).for_each(|sequence| _ = repeats.begin(t0, voice(sequence)));
+        (0..1_000).for_each(|sequence| repeats.begin(t0, &mut voice(sequence)));
         let out: Vec<u16> = std::iter::from_fn(|| repeats.poll(t0 + ms(60), |_| false))
             .map(|forward| forward.header.sequence)
             .collect();

@@ -342,6 +342,12 @@ impl TimeLine {
     }
 
     fn follow_picture(&mut self, packet: &Original) -> Result<u64, Skip> {
+        if let Some(out) = self
+            .last
+            .filter(|_| self.pictures.newest() == Some(packet.timestamp))
+        {
+            return Ok(out); // as for all packets of a picture but its first
+        }
         let at = self.pictures.end_before(packet.timestamp);
         let before = at.checked_sub(1).and_then(|i| self.picture(i));
         match (before, self.picture(at)) {
@@ -398,6 +404,8 @@ fn between(before: (RtpTime, u64), after: (RtpTime, u64), time: RtpTime) -> Opti
 struct Continued {
     /// Highest number given, unwrapped.
     highest: u64,
+    /// What came last in this stretch, and what it became: all packets of a picture have one number.
+    latest: Option<(u16, u16)>,
     stretch: Option<Run>,
 }
 
@@ -414,16 +422,29 @@ impl Continued {
     fn starting_at(first: u16) -> Self {
         Self {
             highest: LAP + u64::from(first) - 1,
+            latest: None,
             stretch: None,
         }
     }
 
     fn interrupt(&mut self) {
+        self.latest = None;
         self.stretch = None;
     }
 
     /// The number out, to be cut to the width it is written in.
     fn next(&mut self, value: u16, bits: u32) -> u16 {
+        match self.latest {
+            Some((latest, out)) if latest == value => out,
+            _ => {
+                let out = self.next_of(value, bits);
+                self.latest = Some((value, out));
+                out
+            }
+        }
+    }
+
+    fn next_of(&mut self, value: u16, bits: u32) -> u16 {
         let fresh = || {
             let first = LAP + u64::from(value);
             Run {
@@ -444,6 +465,7 @@ impl Continued {
 
     /// The number is not sent.
     fn leave_out(&mut self, value: u16, bits: u32) {
+        self.latest = None;
         if let Some(run) = &mut self.stretch {
             let number = run.unwrap(value, bits);
             run.drops.leave_out(number);

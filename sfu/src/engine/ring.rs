@@ -27,6 +27,10 @@ pub(super) struct Ring {
     /// The stretch of the newest entry.
     current: u8,
     newest: Option<Seq>,
+    /// Where the newest has its place, and where the part of the ring ends that it lies in. What comes next to it is found from there: a
+    /// division by a length that is no power of two costs as much as the rest of looking.
+    place: usize,
+    part_end: usize,
     /// When each part of the ring was begun last: what it holds was written since.
     begun: [Option<Instant>; PARTS],
     /// Repairs are counted in milliseconds since then.
@@ -145,6 +149,8 @@ impl Ring {
             stretches: Vec::new(),
             current: 0,
             newest: None,
+            place: 0,
+            part_end: 0,
             begun: [None; PARTS],
             since: None,
         }
@@ -246,6 +252,7 @@ impl Ring {
             self.stamps.resize(self.sent.len(), Stamp::default());
         }
         let Some(newest) = self.newest else { return };
+        self.place = self.lap_index(newest);
         for (at, sent) in old.iter().enumerate() {
             let Some(sent) = sent else { continue };
             let sequence = newest.nearest(sent.sequence);
@@ -267,13 +274,24 @@ impl Ring {
         if self.newest.is_some_and(|newest| sequence <= newest) {
             return;
         }
+        let place = self.index(sequence);
+        let goes_on = self.is_near(sequence) && (self.place + 1..self.part_end).contains(&place);
+        self.place = place;
         let newest = self.newest.replace(sequence);
+        if !goes_on {
+            let part = self.begin_part(now, newest, sequence);
+            self.part_end = (part + 1) * (self.sent.len() / PARTS);
+        }
+    }
+
+    /// `sequence` is the newest now and may lie in another part than the one before it: which one.
+    fn begin_part(&mut self, now: Instant, newest: Option<Seq>, sequence: Seq) -> usize {
         let is_young = |begun: Instant| now.saturating_duration_since(begun) < RING_TIME;
         loop {
             let (part, size) = (self.part(sequence), (self.sent.len() / PARTS) as u64);
             let goes_on = |newest: Seq| self.part(newest) == part && sequence.0 - newest.0 < size;
             if newest.is_some_and(goes_on) {
-                return;
+                return part;
             }
             let former = self.begun[part];
             if self.sent.len() < self.most && former.is_some_and(is_young) {
@@ -286,7 +304,7 @@ impl Ring {
             }
             let part = self.part(sequence);
             self.begun[part] = Some(now);
-            return;
+            return part;
         }
     }
 
@@ -329,7 +347,35 @@ impl Ring {
         (self.current, 0)
     }
 
+    /// Less than a lap ahead of the newest.
+    fn is_near(&self, sequence: Seq) -> bool {
+        let ahead = |newest: Seq| sequence.0.checked_sub(newest.0);
+        let ahead = self.newest.and_then(ahead);
+        ahead.is_some_and(|ahead| ahead < self.sent.len() as u64)
+    }
+
     fn index(&self, sequence: Seq) -> usize {
+        let (length, ahead) = match self.newest {
+            Some(newest) => (self.sent.len() as u64, sequence.0.wrapping_sub(newest.0)),
+            None => return self.lap_index(sequence),
+        };
+        let (place, back) = (self.place as u64, ahead.wrapping_neg());
+        let index = if ahead < length {
+            let index = place + ahead;
+            if index < length { index } else { index - length }
+        } else if back < length {
+            if back <= place {
+                place - back
+            } else {
+                place + length - back
+            }
+        } else {
+            return self.lap_index(sequence);
+        };
+        index as usize
+    }
+
+    fn lap_index(&self, sequence: Seq) -> usize {
         (sequence.0 % self.sent.len().max(1) as u64) as usize
     }
 
@@ -455,6 +501,10 @@ mod tests {
                 ring.insert(now, &numbered);
                 put.insert(numbered.sequence, numbered);
                 prop_assert_eq!(ring.find(numbered.sequence), Some(numbered));
+                for away in 0..3 * ring.sent.len() as u64 {
+                    let near = [Seq(sequence - away), Seq(sequence + away)];
+                    prop_assert_eq!(near.map(|near| ring.index(near)), near.map(|near| ring.lap_index(near)));
+                }
                 for (&sequence, numbered) in &put {
                     prop_assert!(ring.find(sequence).is_none_or(|found| found == *numbered));
                 }

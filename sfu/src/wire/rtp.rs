@@ -287,38 +287,57 @@ pub fn write_header(
 }
 
 fn write_extensions(extensions: &[(u8, &[u8])], out: &mut [u8]) -> Option<usize> {
-    let two_byte = !extensions
-        .iter()
-        .all(|(id, value)| (1..=14).contains(id) && (1..=16).contains(&value.len()));
+    let is_short = |&(id, value): &(u8, &[u8])| (1..=14).contains(&id) && (1..=16).contains(&value.len());
     let ([p0, p1, l0, l1], block) = out.split_first_chunk_mut::<4>()?;
-    let mut len = 0;
-    for &(id, value) in extensions {
-        let head = if two_byte { 2 } else { 1 };
-        let element = block.get_mut(len..len + head + value.len())?;
-        match element.split_at_mut_checked(head)? {
-            ([first], rest) => {
-                *first = id << 4 | u8::try_from(value.len() - 1).ok()?;
-                rest.copy_from_slice(value);
-            }
-            ([first, second], rest) if id != 0 => {
-                *first = id;
-                *second = u8::try_from(value.len()).ok()?;
-                rest.copy_from_slice(value);
-            }
-            _ => return None,
-        }
-        len += head + value.len();
-    }
-    let padded = len.next_multiple_of(4);
-    block.get_mut(len..padded)?.fill(0);
-    [*p0, *p1] = if two_byte {
-        TWO_BYTE_PROFILE
+    let (profile, len) = if extensions.iter().all(is_short) {
+        (ONE_BYTE_PROFILE, write_short(extensions, block)?)
     } else {
-        ONE_BYTE_PROFILE
+        (TWO_BYTE_PROFILE, write_long(extensions, block)?)
+    };
+    let padded = len.next_multiple_of(4);
+    match block.get_mut(len..len + 4) {
+        Some(word) => word.fill(0), // of a length known here; what follows is written over
+        None => block.get_mut(len..padded)?.fill(0),
     }
-    .to_be_bytes();
+    [*p0, *p1] = profile.to_be_bytes();
     [*l0, *l1] = u16::try_from(padded / 4).ok()?.to_be_bytes();
     Some(4 + padded)
+}
+
+fn write_short(extensions: &[(u8, &[u8])], block: &mut [u8]) -> Option<usize> {
+    let mut len = 0;
+    for &(id, value) in extensions {
+        let (first, rest) = block.get_mut(len..)?.split_first_mut()?;
+        *first = id << 4 | u8::try_from(value.len() - 1).ok()?;
+        put(value, rest)?;
+        len += 1 + value.len();
+    }
+    Some(len)
+}
+
+fn write_long(extensions: &[(u8, &[u8])], block: &mut [u8]) -> Option<usize> {
+    let mut len = 0;
+    for &(id, value) in extensions {
+        let ([first, second], rest) = block.get_mut(len..)?.split_first_chunk_mut()?;
+        if id == 0 {
+            return None;
+        }
+        (*first, *second) = (id, u8::try_from(value.len()).ok()?);
+        put(value, rest)?;
+        len += 2 + value.len();
+    }
+    Some(len)
+}
+
+/// At the beginning of `out`. Most have one to three bytes: too few to call for a copy.
+fn put(value: &[u8], out: &mut [u8]) -> Option<()> {
+    match *value {
+        [a] => *out.first_mut()? = a,
+        [a, b] => *out.first_chunk_mut()? = [a, b],
+        [a, b, c] => *out.first_chunk_mut()? = [a, b, c],
+        _ => out.get_mut(..value.len())?.copy_from_slice(value),
+    }
+    Some(())
 }
 
 #[cfg(test)]

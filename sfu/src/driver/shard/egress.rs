@@ -38,9 +38,11 @@ pub(super) struct Egress {
     arena: Box<[u8]>,
     filled: usize,
     messages: Vec<Message>,
-    /// Which socket the messages go by.
+    /// Where what is written goes; none yet.
+    towards: Option<Path>,
+    /// Which socket that is, and the messages go by.
     socket: usize,
-    /// The last run takes no more: it is one datagram that is not of media, or its last packet was shorter.
+    /// The last run takes no more: it goes elsewhere, or its last packet was shorter.
     is_whole: bool,
 }
 
@@ -52,6 +54,7 @@ impl Egress {
             arena: vec![0; ARENA_BYTES + PACKET_BYTES_MAX].into_boxed_slice(),
             filled: 0,
             messages: Vec::with_capacity(MESSAGES_MAX),
+            towards: None,
             socket: 0,
             is_whole: true,
         }
@@ -61,12 +64,38 @@ impl Egress {
     pub(super) fn send(&mut self, transmit: &Transmit, tally: &mut Tally) {
         tally.handshake_datagrams_sent += 1;
         let length = transmit.bytes.len();
+        if !self.turn_to(transmit.path, tally) {
+            tally.send_failed += 1;
+            return;
+        }
         let Some(place) = self.tail(tally).get_mut(..length) else {
             tally.send_failed += 1;
             return;
         };
         place.copy_from_slice(&transmit.bytes);
-        self.commit(transmit.path, length, tally);
+        self.commit(length, tally);
+    }
+
+    /// What is written from now on goes there. False: no socket leads there, and nothing may be written.
+    fn turn_to(&mut self, path: Path, tally: &mut Tally) -> bool {
+        if self.towards == Some(path) {
+            return true;
+        }
+        self.towards = None;
+        let Some(socket) = self
+            .sockets
+            .iter()
+            .position(|socket| socket.local() == path.local)
+        else {
+            return false;
+        };
+        if socket != self.socket {
+            self.flush(tally);
+            self.socket = socket;
+        }
+        self.towards = Some(path);
+        self.is_whole = true;
+        true
     }
 
     /// Where the next packet is to be written.
@@ -77,23 +106,13 @@ impl Egress {
         &mut self.arena[self.filled..self.filled + PACKET_BYTES_MAX]
     }
 
-    /// The packet at the tail goes to `path`, behind the others.
-    /// True if it begins a run.
-    fn commit(&mut self, path: Path, length: usize, tally: &mut Tally) -> bool {
-        let Some(socket) = self
-            .sockets
-            .iter()
-            .position(|socket| socket.local() == path.local)
-        else {
-            tally.send_failed += 1;
-            return false;
-        };
-        let segments_max = self.sockets[socket].segments_max();
+    /// The packet at the tail goes behind the others. True if it begins a run.
+    fn commit(&mut self, length: usize, tally: &mut Tally) -> bool {
+        let Some(path) = self.towards else { return false };
+        let segments_max = self.sockets[self.socket].segments_max();
         let (start, bytes) = (self.filled, length as u32);
         if let Some(run) = self.messages.last_mut().filter(|run| {
-            socket == self.socket
-                && run.to == path.remote
-                && !self.is_whole
+            !self.is_whole
                 && usize::from(run.count) < segments_max
                 && length <= usize::from(run.segment)
                 && run.length as usize + length <= SEND_BYTES_MAX
@@ -104,10 +123,9 @@ impl Egress {
             self.filled += length;
             return false;
         }
-        if socket != self.socket || self.messages.len() >= MESSAGES_MAX {
+        if self.messages.len() >= MESSAGES_MAX {
             self.flush(tally);
             self.arena.copy_within(start..start + length, 0);
-            self.socket = socket;
         }
         self.messages.push(Message {
             to: path.remote,
@@ -190,6 +208,10 @@ impl Shard {
             return;
         };
         let Some(path) = seat.peer.path() else { return };
+        if !self.egress.turn_to(path, &mut self.tally) {
+            self.tally.send_failed += 1;
+            return;
+        }
         let tail = self.egress.tail(&mut self.tally);
         let Some(plain) = tail.get_mut(..bytes.len()) else {
             return;
@@ -197,7 +219,7 @@ impl Shard {
         plain.copy_from_slice(bytes);
         match seat.peer.seal_rtcp(tail, bytes.len()) {
             Ok(length) => {
-                self.egress.commit(path, length, &mut self.tally);
+                self.egress.commit(length, &mut self.tally);
                 self.tally.rtcp_sent += 1;
                 seat.sent.add(path.remote, length);
             }
@@ -218,6 +240,10 @@ fn write_group(
         tally.no_path += group.len() as u64;
         return;
     };
+    if !egress.turn_to(path, tally) {
+        tally.send_failed += group.len() as u64;
+        return;
+    }
     let find = |at| entry.room.payload(at);
     let forwards = group
         .iter()
@@ -257,7 +283,7 @@ fn write_group(
                 if forward.again {
                     seat.kept.keep(&forward.header, &tail[..length]);
                 }
-                tally.media_runs += u64::from(egress.commit(path, length, tally));
+                tally.media_runs += u64::from(egress.commit(length, tally));
                 seat.sent.add(path.remote, length);
                 tally.rtp_sent[forward.purpose as usize] += 1;
             }
@@ -278,7 +304,7 @@ fn write_again(seat: &mut Seat, path: Path, forward: &Forward, egress: &mut Egre
     };
     place.copy_from_slice(sealed);
     let length = sealed.len();
-    tally.media_runs += u64::from(egress.commit(path, length, tally));
+    tally.media_runs += u64::from(egress.commit(length, tally));
     seat.sent.add(path.remote, length);
     tally.rtp_sent[forward.purpose as usize] += 1;
 }

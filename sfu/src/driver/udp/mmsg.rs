@@ -15,8 +15,6 @@ use std::{
     ptr,
 };
 
-use socket2::SockAddr;
-
 /// Messages of one call.
 pub(super) const MESSAGES_MAX: usize = 32;
 
@@ -45,7 +43,8 @@ const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(SEGMENT_BYTES) } as usize
 /// # Errors
 /// It refused the first.
 pub(super) fn send<'a>(socket: BorrowedFd<'_>, items: impl Iterator<Item = Item<'a>>) -> io::Result<usize> {
-    let mut places = [const { None::<SockAddr> }; MESSAGES_MAX];
+    // SAFETY: all zeros are an address of no family.
+    let mut places: [libc::sockaddr_in6; MESSAGES_MAX] = unsafe { mem::zeroed() };
     let mut pieces = [libc::iovec {
         iov_base: ptr::null_mut(),
         iov_len: 0,
@@ -61,12 +60,12 @@ pub(super) fn send<'a>(socket: BorrowedFd<'_>, items: impl Iterator<Item = Item<
         .zip(&mut headers);
     for ((((place, piece), control), header), item) in rooms.zip(items) {
         count += 1;
-        let to = place.insert(item.to.into());
+        let place_length = put(item.to, place);
         piece.iov_base = item.contents.as_ptr().cast_mut().cast();
         piece.iov_len = item.contents.len();
         let header = &mut header.msg_hdr;
-        header.msg_name = to.as_ptr().cast_mut().cast();
-        header.msg_namelen = to.len();
+        header.msg_name = ptr::from_mut(place).cast();
+        header.msg_namelen = place_length;
         header.msg_iov = piece;
         header.msg_iovlen = 1;
         if let Some(segment) = item.segment {
@@ -92,4 +91,37 @@ pub(super) fn send<'a>(socket: BorrowedFd<'_>, items: impl Iterator<Item = Item<
         )
     };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// An address as the kernel wants it: how long it is. Of IPv4 it is shorter than the place.
+fn put(to: SocketAddr, place: &mut libc::sockaddr_in6) -> libc::socklen_t {
+    match to {
+        SocketAddr::V4(to) => {
+            let v4 = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: to.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(to.ip().octets()),
+                },
+                sin_zero: [0; 8],
+            };
+            const { assert!(size_of::<libc::sockaddr_in>() <= size_of::<libc::sockaddr_in6>()) };
+            const { assert!(align_of::<libc::sockaddr_in>() <= align_of::<libc::sockaddr_in6>()) };
+            // SAFETY: it fits the place and is aligned no more strictly, see above; both are plain numbers.
+            unsafe { ptr::from_mut(place).cast::<libc::sockaddr_in>().write(v4) };
+            size_of::<libc::sockaddr_in>() as libc::socklen_t
+        }
+        SocketAddr::V6(to) => {
+            *place = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: to.port().to_be(),
+                sin6_flowinfo: to.flowinfo(),
+                sin6_addr: libc::in6_addr {
+                    s6_addr: to.ip().octets(),
+                },
+                sin6_scope_id: to.scope_id(),
+            };
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+    }
 }

@@ -64,9 +64,9 @@ impl Endpoint {
     }
 
     /// A packet leaves for the first time: as it is to go.
-    pub(super) fn departs(&mut self, now: Instant, forward: Forward) -> Forward {
-        self.ahead.note(now, &forward);
-        self.repeats.begin(now, forward)
+    pub(super) fn departs(&mut self, now: Instant, forward: &mut Forward) {
+        self.ahead.note(now, forward);
+        self.repeats.begin(now, forward);
     }
 
     /// The next packet of the stage that goes once more before anybody asks, if it may leave now. Without a playout delay: the one told last stays.
@@ -87,8 +87,8 @@ impl Endpoint {
             let Some(header) = slot.again(&packet) else {
                 continue;
             };
-            let forward = packet.forward(self.id, slot.id, header);
-            if let Some(forward) = self.way.pace(now, Class::Repair, forward, packet.size) {
+            let mut forward = packet.forward(self.id, slot.id, header);
+            if self.way.pace(now, Class::Repair, &mut forward, packet.size) {
                 return Some(forward);
             }
         }

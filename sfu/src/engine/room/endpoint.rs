@@ -14,8 +14,8 @@ use super::{
         outbound::{Outbound, Raised},
         pacer::Class,
         packet::{
-            Codec, ExtensionIds, Forward, Negotiated, NegotiatedSource, NewEndpoint, OutgoingHeader, Purpose,
-            SlotGrade, SourceGrade, soonest,
+            Codec, ExtensionIds, Forward, Negotiated, NegotiatedSource, NewEndpoint, Purpose, SlotGrade,
+            SourceGrade, soonest,
         },
         redundancy::Need,
         repeats::Repeats,
@@ -27,6 +27,7 @@ use super::{
     },
     cpu::Cpu,
     report::Window,
+    rtcp::ntp,
     source::Source,
     way::Way,
 };
@@ -305,12 +306,13 @@ impl Endpoint {
         };
         self.outbound.earn_repairs(numbered.size);
         let size = numbered.size + redundancy.map_or(0, |redundancy| redundancy.extra);
-        let forward = Forward {
-            redundancy,
-            ..numbered.forward(self.id, id, self.finish(now, id.kind, late, header))
-        };
-        let passed = self.way.pace(now, class(&forward), forward, size);
-        out.extend(passed.map(|forward| self.departs(now, forward)));
+        let mut forward = numbered.forward(self.id, id, header);
+        forward.redundancy = redundancy;
+        forward.header.playout_delay = self.playout_delay(now, id.kind, late);
+        if self.way.pace(now, class(&forward), &mut forward, size) {
+            self.departs(now, &mut forward);
+            out.push(forward);
+        }
         stats.forwarded += 1;
         if self.report_at.is_none() {
             self.report_at = Some(now + REPORT_EVERY);
@@ -331,8 +333,10 @@ impl Endpoint {
         late: Raised,
     ) -> Option<Option<Forward>> {
         let header = self.slot_mut(id)?.repair(now, numbered)?;
-        let forward = numbered.forward(self.id, id, self.finish(now, id.kind, late, header));
-        Some(self.way.pace(now, Class::Repair, forward, numbered.size))
+        let mut forward = numbered.forward(self.id, id, header);
+        forward.header.playout_delay = self.playout_delay(now, id.kind, late);
+        let passes = self.way.pace(now, Class::Repair, &mut forward, numbered.size);
+        Some(passes.then_some(forward))
     }
 
     /// There is a stream that padding can go in.
@@ -346,8 +350,9 @@ impl Endpoint {
         if again.is_some() {
             return again;
         }
-        if let Some(next) = self.way.poll(now) {
-            return Some(self.departs(now, next));
+        if let Some(mut next) = self.way.poll(now) {
+            self.departs(now, &mut next);
+            return Some(next);
         }
         let padding = self.way.padding(now, self.can_pad)?;
         let nobody = self.number.source(SourceKind::Camera);
@@ -356,22 +361,14 @@ impl Endpoint {
         Some(self.way.depart_padding(now, forward))
     }
 
-    /// What the path adds: the playout delay.
-    fn finish(
-        &mut self,
-        now: Instant,
-        kind: MediaKind,
-        late: Raised,
-        header: OutgoingHeader,
-    ) -> OutgoingHeader {
-        let playout = self.extensions.playout_delay.filter(|_| kind == MediaKind::Video);
-        OutgoingHeader {
-            playout_delay: playout.and_then(|id| {
-                let (least, greatest) = self.outbound.playout_delay(now, late)?;
-                Some((id, least, greatest))
-            }),
-            ..header
-        }
+    /// What the path adds to a header: the playout delay, with the id of its extension.
+    fn playout_delay(&mut self, now: Instant, kind: MediaKind, late: Raised) -> Option<(u8, u16, u16)> {
+        let id = self
+            .extensions
+            .playout_delay
+            .filter(|_| kind == MediaKind::Video)?;
+        let (least, greatest) = self.outbound.playout_delay(now, late)?;
+        Some((id, least, greatest))
     }
 
     /// The time for reports has come.
@@ -390,11 +387,13 @@ impl Endpoint {
         self.report_at = any.then(|| now + REPORT_EVERY);
     }
 
-    /// Reports that are due, as compounds.
-    pub(super) fn reports(&mut self, ntp: u64, time: Duration, mut give: impl FnMut(Vec<u8>)) {
+    /// Reports that are due, as compounds; `age` is the room's.
+    pub(super) fn reports(&mut self, age: impl FnOnce() -> Duration, mut give: impl FnMut(Vec<u8>)) {
         if !std::mem::take(&mut self.reports_due) {
             return;
         }
+        let time = age();
+        let ntp = ntp(time);
         let mut bytes = Vec::new();
         for slot in self
             .audio

@@ -301,8 +301,7 @@ impl Room {
 
     /// All that an endpoint has to say.
     fn flush(&mut self, id: EndpointId) {
-        let (now, ntp) = (self.now, self.ntp(self.now));
-        let time = now.saturating_duration_since(self.epoch);
+        let (now, epoch) = (self.now, self.epoch);
         let Some(endpoint) = self.endpoints.get_mut(id) else {
             return;
         };
@@ -320,7 +319,7 @@ impl Room {
                 self.outputs.push_back(Output::Rtcp { to: id, bytes });
             }
         };
-        endpoint.reports(ntp, time, &mut give);
+        endpoint.reports(|| now.saturating_duration_since(epoch), &mut give);
         let mut bytes = Vec::new();
         let is_due = |at| at <= now;
         while endpoint.uplink.poll_timeout().is_some_and(is_due) && endpoint.uplink.poll_rtcp(now, &mut bytes)

@@ -92,7 +92,7 @@ impl Room {
     }
 
     fn handle_block(&mut self, now: Instant, from: EndpointId, block: &ReportBlock) {
-        let ntp = self.ntp(now);
+        let ntp = ntp(now.saturating_duration_since(self.epoch));
         let Some(endpoint) = self.endpoints.get_mut(from) else {
             return;
         };
@@ -235,11 +235,10 @@ impl Room {
             .map(|source| source.late)
             .unwrap_or_default()
     }
+}
 
-    /// NTP time: seconds since 1900 in the high half, their fraction in the low half.
-    pub(super) fn ntp(&self, now: Instant) -> u64 {
-        let time: Duration = now.saturating_duration_since(self.epoch);
-        let fraction = (u64::from(time.subsec_nanos()) << 32) / 1_000_000_000;
-        ((NTP_EPOCH_SECONDS + time.as_secs()) << 32) | fraction
-    }
+/// NTP time in a room of that age: seconds since 1900 in the high half, their fraction in the low half.
+pub(super) fn ntp(age: Duration) -> u64 {
+    let fraction = (u64::from(age.subsec_nanos()) << 32) / 1_000_000_000;
+    ((NTP_EPOCH_SECONDS + age.as_secs()) << 32) | fraction
 }

@@ -6,7 +6,7 @@ use super::super::{
     bottleneck::Waits,
     bwe::{Estimator, EstimatorState, PathLoss, Probe, ProbeId, Sent},
     id::Ssrc,
-    pacer::{Class, Headroom, Pacer},
+    pacer::{Class, Headroom, Pacer, Passes},
     packet::{Forward, Purpose, soonest},
     units::Bitrate,
 };
@@ -82,17 +82,17 @@ impl Way {
         }
     }
 
-    /// The packet if it may go now; else it waits for [`Self::poll`].
-    pub(super) fn pace(
-        &mut self,
-        now: Instant,
-        class: Class,
-        forward: Forward,
-        size: u16,
-    ) -> Option<Forward> {
+    /// True if the packet may go now, as it is then; else it waits for [`Self::poll`].
+    pub(super) fn pace(&mut self, now: Instant, class: Class, forward: &mut Forward, size: u16) -> bool {
         let (stream, bytes) = (forward.header.ssrc.0, size.saturating_add(WIRE_OVERHEAD));
-        let passed = self.pacer.push(now, class, stream, bytes, (forward, bytes));
-        passed.map(|(forward, bytes)| self.depart(now, forward, bytes))
+        match self.pacer.passes(now, class, stream, bytes) {
+            Passes::Now => self.depart(now, forward, bytes),
+            Passes::Behind(place) => {
+                self.pacer.wait(now, place, stream, bytes, (*forward, bytes));
+                return false;
+            }
+        }
+        true
     }
 
     /// The next packet whose time to go has come. What waits while a probe is sent goes out as part of it, at its rate: more slowly it
@@ -105,8 +105,9 @@ impl Way {
             true => self.pacer.take(),
             false => self.pacer.poll(now),
         };
-        let (forward, bytes) = next?;
-        Some(self.depart(now, forward, bytes))
+        let (mut forward, bytes) = next?;
+        self.depart(now, &mut forward, bytes);
+        Some(forward)
     }
 
     /// What waits of a stream is not wanted any more: how many packets that was.
@@ -151,7 +152,7 @@ impl Way {
     }
 
     /// The transport's number is given when a packet leaves.
-    fn depart(&mut self, now: Instant, mut forward: Forward, bytes: u16) -> Forward {
+    fn depart(&mut self, now: Instant, forward: &mut Forward, bytes: u16) {
         let kind = match (forward.purpose, self.probe) {
             (Purpose::Padding, Some(probe)) => Sent::Padding(probe.id),
             (_, Some(probe)) => Sent::Probing(probe.id),
@@ -167,7 +168,6 @@ impl Way {
                 self.probe = None;
             }
         }
-        forward
     }
 
     /// Sound that went out before goes out once more, with the number that it had.
@@ -205,10 +205,11 @@ impl Way {
     }
 
     /// Padding made after [`Self::padding`] leaves.
-    pub(super) fn depart_padding(&mut self, now: Instant, forward: Forward) -> Forward {
+    pub(super) fn depart_padding(&mut self, now: Instant, mut forward: Forward) -> Forward {
         let bytes = u16::from(forward.header.padding) + WIRE_OVERHEAD;
         self.pacer.spend(bytes);
-        self.depart(now, forward, bytes)
+        self.depart(now, &mut forward, bytes);
+        forward
     }
 
     /// What transport-wide feedback told at that age of the room; returns how many statuses were read, at most `statuses`.
@@ -410,7 +411,7 @@ mod tests {
         way.set_wanted(t0, wanted, Bitrate::ZERO, true);
         let start = t0 + ms(1_000); // nothing was sent until now: padding alone would begin the first probe
         assert_eq!(way.padding(start, true).is_some(), wanted > Bitrate::mbps(2));
-        let push = |way: &mut Way| way.pace(start, Class::Stage, picture(), 1_000).is_some();
+        let push = |way: &mut Way| way.pace(start, Class::Stage, &mut picture(), 1_000);
         let mut left = (0..30).filter(|_| push(&mut way)).count();
         let mut now = start;
         while let Some(at) = way.poll_timeout(true).filter(|&at| at <= start + ms(20)) {
