@@ -131,8 +131,20 @@ impl Frame {
 }
 
 impl Stamp {
+    /// What is kept, parted into the descriptor as it goes out, at the beginning of `out`, and the payload.
+    pub(super) fn part<'o, 'p>(
+        &self,
+        kept: &'p [u8],
+        out: &'o mut [u8; LENGTH_MAX],
+    ) -> Option<(&'o [u8], &'p [u8])> {
+        let (descriptor, payload) = kept.split_at_checked(self.length.into())?;
+        let place = out.get_mut(..descriptor.len())?;
+        place.copy_from_slice(descriptor);
+        self.write(place).then_some((&*place, payload))
+    }
+
     /// Writes what differs in the slot. False if the descriptor is too short for it.
-    pub(super) fn write(&self, descriptor: &mut [u8]) -> bool {
+    fn write(&self, descriptor: &mut [u8]) -> bool {
         patch(descriptor, self.number, self.at, self.count, self.targets.into())
     }
 }

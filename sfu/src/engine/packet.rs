@@ -393,8 +393,14 @@ impl Forward {
         find: impl Fn(PacketRef) -> Option<&'p [u8]>,
         out: &mut [u8],
     ) -> Option<usize> {
-        let mut described = [0; LENGTH_MAX];
-        let (described, payload) = self.describe(payload, &mut described)?;
+        let mut place;
+        let (described, payload) = match &self.patch {
+            PayloadPatch::Av1(stamp) => {
+                place = [0; LENGTH_MAX];
+                stamp.part(payload, &mut place)?
+            }
+            _ => (&[][..], payload),
+        };
         let mut end = self.header.write(described, out)?;
         if let (Some(redundancy), Some(at)) = (&self.redundancy, self.payload) {
             let length = redundancy.write(at, payload, find, out.get_mut(end..)?)?;
@@ -427,21 +433,6 @@ impl Forward {
             end += usize::from(padding);
         }
         patched.then_some(end)
-    }
-
-    /// What is kept, parted into the descriptor as it goes out (empty: none does) and the payload.
-    fn describe<'o, 'p>(
-        &self,
-        kept: &'p [u8],
-        out: &'o mut [u8; LENGTH_MAX],
-    ) -> Option<(&'o [u8], &'p [u8])> {
-        let PayloadPatch::Av1(stamp) = self.patch else {
-            return Some((&[], kept));
-        };
-        let (descriptor, payload) = kept.split_at_checked(stamp.length.into())?;
-        let place = out.get_mut(..descriptor.len())?;
-        place.copy_from_slice(descriptor);
-        stamp.write(place).then_some((&*place, payload))
     }
 }
 

@@ -163,13 +163,14 @@ impl Half {
 
     /// Salt xor (two zero bytes, SSRC, 48 bits of index) (RFC 7714 §8.1 and §9.1).
     fn nonce(&self, ssrc: u32, index: u64) -> Nonce {
-        let [_, _, i0, i1, i2, i3, i4, i5] = index.to_be_bytes();
-        let [s0, s1, s2, s3] = ssrc.to_be_bytes();
-        let mut nonce = [0, 0, s0, s1, s2, s3, i0, i1, i2, i3, i4, i5];
-        for (byte, salt) in nonce.iter_mut().zip(self.salt) {
-            *byte ^= salt;
-        }
-        Nonce::assume_unique_for_key(nonce)
+        let wide = |bytes: [u8; SALT_LEN]| {
+            let [a, b, c, d, rest @ ..] = bytes;
+            (u32::from_be_bytes([a, b, c, d]), u64::from_be_bytes(rest))
+        };
+        let (high, low) = wide(self.salt);
+        let [a, b, c, d] = (high ^ ssrc >> 16).to_be_bytes();
+        let [e, f, g, h, i, j, k, l] = (low ^ u64::from(ssrc) << 48 ^ index & 0xffff_ffff_ffff).to_be_bytes();
+        Nonce::assume_unique_for_key([a, b, c, d, e, f, g, h, i, j, k, l])
     }
 
     fn open(&self, nonce: Nonce, aad: &[u8], tag: [u8; TAG_LEN], ciphertext: &mut [u8]) -> Option<()> {
