@@ -162,6 +162,11 @@ impl Camera {
         }
     }
 
+    /// It makes its highest layer alone.
+    pub fn keep_highest(&mut self) {
+        self.layers.drain(..self.layers.len().saturating_sub(1));
+    }
+
     /// What a layer makes as long as nothing else is ordered.
     pub fn set_usual(&mut self, layer: usize, rate: Bitrate) {
         (self.layers[layer].usual, self.layers[layer].rate) = (rate, rate);

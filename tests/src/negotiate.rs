@@ -52,7 +52,8 @@ pub(crate) fn negotiated(base: u32, script: Script) -> Negotiated {
         });
     }
     if script.camera {
-        let rids = vec![id("q"), id("h"), id("f")];
+        let all = ["q", "h", "f"].map(id);
+        let rids = if script.one_layer { &all[2..] } else { &all }.to_vec();
         sources.push(NegotiatedSource {
             kind: SourceKind::Camera,
             mid: id("1"),

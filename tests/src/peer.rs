@@ -42,6 +42,8 @@ const COMPOUND_BYTES_MAX: usize = 1_200;
 pub struct Script {
     /// Sends a camera in three layers.
     pub camera: bool,
+    /// Of these the highest alone, as what is published without simulcast: it leaves at the rate that it was set to.
+    pub one_layer: bool,
     /// Sends a microphone.
     pub mic: bool,
     /// Receives that many pictures.
@@ -64,6 +66,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             camera: true,
+            one_layer: false,
             mic: true,
             video_slots: 4,
             repairs: true,
@@ -170,6 +173,9 @@ impl Peer {
         let camera = || {
             let mut camera = Camera::new(number.source(SourceKind::Camera), base + 10, VP8.media, seed);
             (camera.fps, camera.temporal) = (script.fps, script.temporal);
+            if script.one_layer {
+                camera.keep_highest();
+            }
             if script.feedback == Feedback::TransportWide {
                 camera.set_budget(Duration::ZERO, uplink.estimate());
             }
@@ -249,7 +255,9 @@ impl Peer {
 
     /// When packets leave: one behind the other at the pace of the estimate.
     fn pace(&mut self, now: Instant, packets: Vec<Outgoing>) -> Vec<(Instant, Outgoing)> {
-        let rate = self.uplink.estimate().as_bps() * PACE / PACE_OVER;
+        let set = self.camera.as_ref().filter(|_| self.script.one_layer);
+        let rate = set.map_or(self.uplink.estimate(), Camera::wanted);
+        let rate = rate.as_bps() * PACE / PACE_OVER;
         let mut at = self.paced_until.max(now);
         let paced = packets.into_iter().map(|packet| {
             let leaves = at;

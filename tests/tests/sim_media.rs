@@ -77,6 +77,11 @@ fn a_line_between_two_is_used_by_their_picture() {
 }
 
 #[test]
+fn players_of_one_large_stream_have_it_soon() {
+    assert_holds(&scenario::PLAYERS_OF_ONE, 5);
+}
+
+#[test]
 fn receivers_that_tell_little_get_voices_and_a_picture() {
     for scenario in [&scenario::REMB, &scenario::REPORTS, &scenario::REMB_EXTREMES] {
         assert_holds(scenario, 3);

@@ -5,6 +5,7 @@ mod lines;
 mod long;
 mod node;
 mod pages;
+mod players;
 mod sites;
 mod told;
 
@@ -19,6 +20,7 @@ pub use lines::{APPLICATION_LIMITED, BURSTS, BURSTS_PLAIN, ONE_CAMERA, SATELLITE
 pub use long::{LONG_PACKETS, LONG_PACKETS_KNOWN};
 pub use node::NODE_BUSY;
 pub use pages::PAGES;
+pub use players::PLAYERS_OF_ONE;
 pub use sites::{CAMERAS_BEHIND, SITE_KNOWN, SITE_UNKNOWN};
 pub use told::{REMB, REMB_EXTREMES, REPORTS};
 
@@ -34,6 +36,7 @@ pub const ALL: &[&Scenario] = &[
     &PAGES,
     &APPLICATION_LIMITED,
     &ONE_CAMERA,
+    &PLAYERS_OF_ONE,
     &REMB,
     &REPORTS,
     &REMB_EXTREMES,
