@@ -17,7 +17,7 @@ const PLAYERS: usize = 5;
 pub const PLAYERS_OF_ONE: Scenario = Scenario {
     name: "five players come to one stream of 2.4 Mb/s",
     measures: &[
-        at_most("first picture of the last, s", 3.0),
+        at_most("first picture of the last, s", 2.0),
         at_least("frames a second from then on", 28.0),
         at_most("freezes of one stream", 0.0),
     ],

@@ -51,8 +51,8 @@ const RATE_MIN: f64 = 30e3;
 const RATE_MAX: f64 = 10e6;
 /// Bits per second: carries voices and one small picture, and does no harm to the thinnest lines of a WAN.
 const RATE_START: f64 = 300e3;
-/// A way on which nothing was sent for so long from its beginning is tried with padding alone.
-const UNTRIED: Micros = 1_000_000;
+/// A way on which nothing was sent for so long from its beginning is tried with padding alone. Where something fits, its key frame has come by then.
+const UNTRIED: Micros = 300_000;
 /// What is sent and what is acknowledged in ordinary times is taken over this long.
 const ACKED_SPAN: Micros = 500_000;
 /// From this wait on the rate does not grow.
