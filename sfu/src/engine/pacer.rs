@@ -163,17 +163,6 @@ impl<P> Pacer<P> {
         self.share = share;
     }
 
-    /// A packet of `stream`. Given back if it may go at once; else it waits for [`Self::poll`].
-    pub fn push(&mut self, now: Instant, class: Class, stream: u32, bytes: u16, packet: P) -> Option<P> {
-        match self.passes(now, class, stream, bytes) {
-            Passes::Now => Some(packet),
-            Passes::Behind(place) => {
-                self.wait(now, place, stream, bytes, packet);
-                None
-            }
-        }
-    }
-
     /// May a packet of `stream` go at once? Takes it off the budget if so.
     pub fn passes(&mut self, now: Instant, class: Class, stream: u32, bytes: u16) -> Passes {
         self.refill(now);
@@ -195,7 +184,7 @@ impl<P> Pacer<P> {
         Passes::Behind(place)
     }
 
-    /// A packet that does not pass waits in the place that it was told.
+    /// A packet that does not pass waits for [`Self::poll`], in the place that it was told.
     pub fn wait(&mut self, now: Instant, place: usize, stream: u32, bytes: u16, packet: P) {
         self.bytes += u64::from(bytes);
         self.large += if is_large(place) { u64::from(bytes) } else { 0 };
@@ -377,6 +366,19 @@ mod tests {
         super::testing::{base, ms},
         *,
     };
+
+    impl<P> Pacer<P> {
+        /// A packet of `stream`. Given back if it may go at once; else it waits for [`Self::poll`].
+        fn push(&mut self, now: Instant, class: Class, stream: u32, bytes: u16, packet: P) -> Option<P> {
+            match self.passes(now, class, stream, bytes) {
+                Passes::Now => Some(packet),
+                Passes::Behind(place) => {
+                    self.wait(now, place, stream, bytes, packet);
+                    None
+                }
+            }
+        }
+    }
 
     #[test]
     fn what_the_way_carries_passes_straight_through() {
