@@ -10,14 +10,13 @@ use std::{
     cell::Cell,
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
-    task::{Context, Poll},
 };
 
+use mio::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 #[cfg(target_os = "linux")]
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockAddr, Type};
-use tokio::{io::Interest, net::UdpSocket};
 
 /// Bytes of one receive buffer: what the kernel joins of one sender's datagrams fits.
 const BUFFER_BYTES: usize = 1 << 16;
@@ -102,6 +101,15 @@ pub(crate) struct Socket {
     segments: Cell<usize>,
 }
 
+/// What a look at a socket left there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Nothing.
+    Nothing,
+    /// There may be more.
+    Some,
+}
+
 /// What became of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
@@ -114,9 +122,9 @@ pub(crate) enum Sent {
 }
 
 impl Socket {
-    /// Takes a bound socket into the runtime of the caller.
+    /// Of a bound one.
     pub(crate) fn new(bound: Bound) -> io::Result<Self> {
-        let socket = UdpSocket::from_std(bound.socket)?;
+        let socket = UdpSocket::from_std(bound.socket);
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let segments = Cell::new(state.max_gso_segments().clamp(1, SEGMENTS_MAX));
         Ok(Self {
@@ -137,26 +145,30 @@ impl Socket {
         self.segments.get()
     }
 
-    /// Ready when a datagram may be there.
-    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        // An error shows, and is cleared, when reading.
-        self.socket.poll_recv_ready(context).map(drop)
+    /// What tells when it can be read.
+    pub(crate) fn source(&mut self) -> &mut UdpSocket {
+        &mut self.socket
     }
 
-    /// Takes what is there, up to one batch of the kernel's. False: nothing was.
-    pub(crate) fn receive(&self, batch: &mut Batch) -> bool {
-        batch.filled = 0;
+    /// Takes what is there, up to one batch of the kernel's.
+    pub(crate) fn receive(&self, batch: &mut Batch) -> Left {
         let Batch { bytes, metas, .. } = batch;
         let mut rest = bytes.chunks_exact_mut(BUFFER_BYTES);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(rest.next().unwrap_or_default()));
-        let received = self.socket.try_io(Interest::READABLE, || {
-            self.state
-                .recv(UdpSockRef::from(&self.socket), &mut slices, metas)
-        });
-        // An error is the echo of a former send (ICMP) or nothing to read.
-        batch.filled = received.unwrap_or(0);
-        batch.filled > 0
+        let received = self
+            .state
+            .recv(UdpSockRef::from(&self.socket), &mut slices, metas);
+        let (filled, left) = match received {
+            Ok(BATCH_SIZE) => (BATCH_SIZE, Left::Some),
+            // Fewer than it had room for: the kernel found no more.
+            Ok(filled) => (filled, Left::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, Left::Nothing),
+            // The echo of a former send (ICMP), which is told once.
+            Err(_) => (0, Left::Some),
+        };
+        batch.filled = filled;
+        left
     }
 
     /// Sends messages in their order, as many with one system call as the kernel takes, and tells what became of each.
@@ -355,12 +367,12 @@ mod tests {
         assert_eq!(taken.map_err(|error| error.kind()), Err(io::ErrorKind::AddrInUse));
     }
 
-    #[tokio::test]
-    async fn a_run_of_segments_arrives_as_its_datagrams() {
+    #[test]
+    fn a_run_of_segments_arrives_as_its_datagrams() {
         let mut bound = bind_all(&[loopback(), loopback()][..1], 0, 1 << 20).expect("bound");
-        let sender = Socket::new(bound.remove(0)).expect("in the runtime");
+        let sender = Socket::new(bound.remove(0)).expect("a socket");
         let mut bound = bind_all(&[loopback()], 0, 1 << 20).expect("bound");
-        let receiver = Socket::new(bound.remove(0)).expect("in the runtime");
+        let receiver = Socket::new(bound.remove(0)).expect("a socket");
         let sent: Vec<u8> = (0..=250).collect();
         let run = Message {
             to: receiver.local(),
@@ -388,12 +400,10 @@ mod tests {
         let mut batch = Batch::new();
         let mut seen: Vec<Vec<u8>> = Vec::new();
         while seen.len() < 6 {
-            std::future::poll_fn(|context| receiver.poll_readable(context)).await;
-            while receiver.receive(&mut batch) {
-                for (from, datagram) in batch.datagrams() {
-                    assert_eq!(from, sender.local());
-                    seen.push(datagram.to_vec());
-                }
+            receiver.receive(&mut batch);
+            for (from, datagram) in batch.datagrams() {
+                assert_eq!(from, sender.local());
+                seen.push(datagram.to_vec());
             }
         }
         let lengths: Vec<usize> = seen.iter().map(Vec::len).collect();
@@ -435,10 +445,10 @@ mod tests {
         assert_eq!(fates, [Sent::Full, Sent::Yes]);
     }
 
-    #[tokio::test]
-    async fn a_send_to_nowhere_is_an_answer_not_an_end() {
+    #[test]
+    fn a_send_to_nowhere_is_an_answer_not_an_end() {
         let mut bound = bind_all(&[loopback()], 0, 1 << 20).expect("bound");
-        let socket = Socket::new(bound.remove(0)).expect("in the runtime");
+        let socket = Socket::new(bound.remove(0)).expect("a socket");
         let to = |to: &str, start| Message {
             to: to.parse().expect("address"),
             start,
@@ -470,10 +480,10 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn many_messages_go_with_few_calls() {
+    #[test]
+    fn many_messages_go_with_few_calls() {
         let mut bound = bind_all(&[loopback()], 0, 1 << 20).expect("bound");
-        let socket = Socket::new(bound.remove(0)).expect("in the runtime");
+        let socket = Socket::new(bound.remove(0)).expect("a socket");
         let message = |at: u32| Message {
             to: socket.local(),
             start: at,

@@ -4,6 +4,7 @@
 //! then lets rooms and peers say what is to be sent and writes for one receiver after the other. Nothing in a turn waits.
 //! A room or peer that panics is dropped alone: a panic is our bug, and the others' meeting goes on.
 
+mod bell;
 mod egress;
 mod events;
 mod ingress;
@@ -21,7 +22,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -32,7 +32,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
 use self::{
-    egress::Egress, events::EventBook, ingress::Handshake, kept::Kept, lines::Lines, load::Meter,
+    bell::Bell, egress::Egress, events::EventBook, ingress::Handshake, kept::Kept, lines::Lines, load::Meter,
     relay::Relay, window::Window,
 };
 pub(crate) use self::{
@@ -49,7 +49,7 @@ use super::{
     shards::{News, ShardIndex, What},
     tally::Tally,
     timers::Timers,
-    udp::{Batch, Bound, Socket},
+    udp::{Batch, Bound, Left, Socket},
 };
 use crate::{
     control::{Event, RoomId, RoomPolicy, SeatId, SendOrder, SlotQuality},
@@ -171,26 +171,22 @@ pub(crate) fn start(parts: Parts) -> io::Result<std::thread::JoinHandle<()>> {
 
 /// A shard from its start to its end.
 fn live(parts: Parts, ready: impl Fn(io::Result<()>)) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
+    let sockets = parts.bound.into_iter().map(Socket::new);
+    let made = sockets
+        .collect::<io::Result<Vec<Socket>>>()
+        .and_then(|mut sockets| {
+            let bell = Bell::new(&mut sockets)?;
+            Ok((Rc::from(sockets), bell))
+        });
+    let (sockets, bell): (Rc<[Socket]>, Bell) = match made {
+        Ok(made) => made,
         Err(error) => return ready(Err(error)),
     };
-    runtime.block_on(async move {
-        let sockets: io::Result<Rc<[Socket]>> = parts.bound.into_iter().map(Socket::new).collect();
-        let sockets = match sockets {
-            Ok(sockets) => sockets,
-            Err(error) => return ready(Err(error)),
-        };
-        ready(Ok(()));
-        let events = EventBook::new(parts.index, parts.news);
-        let meter = Meter::new(Instant::now(), parts.load);
-        let shard = Shard::new(sockets.clone(), parts.identity, events, meter);
-        shard.run(&sockets, parts.orders).await;
-    });
+    ready(Ok(()));
+    let events = EventBook::new(parts.index, parts.news);
+    let meter = Meter::new(Instant::now(), parts.load);
+    let shard = Shard::new(sockets.clone(), parts.identity, events, meter);
+    shard.run(&sockets, bell, parts.orders);
 }
 
 /// The state of a shard.
@@ -223,12 +219,6 @@ struct Shard {
     is_stopping: bool,
 }
 
-/// What ended a wait.
-enum Woken {
-    Order(Option<ToShard>),
-    Other,
-}
-
 impl Shard {
     fn new(sockets: Rc<[Socket]>, identity: Arc<Identity>, events: EventBook, load: Meter) -> Self {
         Self {
@@ -257,23 +247,19 @@ impl Shard {
         }
     }
 
-    async fn run(mut self, sockets: &[Socket], mut orders: mpsc::Receiver<ToShard>) {
+    fn run(mut self, sockets: &[Socket], mut bell: Bell, mut orders: mpsc::Receiver<ToShard>) {
         let (mut batch, mut window) = (Batch::new(), Window::default());
         while !self.is_stopping {
-            if !self.handshakes.is_empty() {
-                // Work is left over, so `wait` will not wait: the runtime must look at the sockets all the same.
-                tokio::task::yield_now().await;
-            }
-            let woken = self.wait(sockets, &mut orders).await;
+            let order = self.wait(&mut bell, &mut orders);
             let now = Instant::now(); // the only time that engines are told in this turn
             window.begin(now);
-            match woken {
-                Woken::Order(Some(order)) => self.take_orders(now, order, &mut orders),
-                Woken::Order(None) => self.is_stopping = true,
-                Woken::Other => {}
+            match order {
+                Poll::Ready(Some(order)) => self.take_orders(now, order, &mut orders),
+                Poll::Ready(None) => self.is_stopping = true,
+                Poll::Pending => {}
             }
             self.take_parcels(now);
-            self.receive(now, sockets, &mut batch);
+            self.receive(now, sockets, &mut bell, &mut batch);
             self.shake_hands(now);
             self.handle_timeouts(now);
             self.mind_load(now);
@@ -281,41 +267,30 @@ impl Shard {
             let ended = Instant::now();
             self.load.worked(ended.saturating_duration_since(now));
             if let Some(rest) = window.rest(ended) {
-                // Not by the runtime: each datagram that comes would wake it, which is what is to be saved. Nothing else runs here.
+                // Not at the bell: each datagram that comes would ring it, which is what is to be saved.
                 std::thread::sleep(rest);
             }
         }
         self.close(Instant::now());
     }
 
-    /// Until there is an order, a datagram, a deadline, or work left over from the last turn.
-    async fn wait(&mut self, sockets: &[Socket], orders: &mut mpsc::Receiver<ToShard>) -> Woken {
-        let mut deadline = soonest(self.timers.soonest(), self.load.due());
-        if !self.events.is_empty() {
-            deadline = soonest(deadline, Some(Instant::now() + EVENTS_AGAIN));
+    /// Until there is an order, a datagram, a deadline, or work left over from the last turn. The order, if there is one.
+    fn wait(&mut self, bell: &mut Bell, orders: &mut mpsc::Receiver<ToShard>) -> Poll<Option<ToShard>> {
+        bell.lie_down();
+        let mut order = orders.poll_recv(&mut bell.context());
+        let has_parcels = self.relay.poll_ready(&mut bell.context()).is_ready();
+        let most = if order.is_ready() || has_parcels || !self.handshakes.is_empty() {
+            Some(Duration::ZERO)
+        } else {
+            let again = (!self.events.is_empty()).then(|| Instant::now() + EVENTS_AGAIN);
+            let deadline = soonest(soonest(self.timers.soonest(), self.load.due()), again);
+            deadline.map(|at| at.saturating_duration_since(Instant::now()))
+        };
+        bell.sleep(most);
+        if order.is_pending() {
+            order = orders.poll_recv(&mut bell.context());
         }
-        let is_busy = !self.handshakes.is_empty();
-        let far = Duration::from_secs(3_600);
-        let mut sleep = pin!(match deadline {
-            Some(at) => tokio::time::sleep_until(at.into()),
-            None => tokio::time::sleep(far),
-        });
-        std::future::poll_fn(|context| {
-            if let Poll::Ready(order) = orders.poll_recv(context) {
-                return Poll::Ready(Woken::Order(order));
-            }
-            // Every socket is asked, so that each of them wakes us.
-            let readable = sockets
-                .iter()
-                .filter(|socket| socket.poll_readable(context).is_ready())
-                .count();
-            let has_parcels = self.relay.poll_ready(context).is_ready();
-            if readable > 0 || has_parcels || is_busy {
-                return Poll::Ready(Woken::Other);
-            }
-            sleep.as_mut().poll(context).map(|()| Woken::Other)
-        })
-        .await
+        order
     }
 
     fn take_orders(&mut self, now: Instant, first: ToShard, orders: &mut mpsc::Receiver<ToShard>) {
@@ -342,10 +317,14 @@ impl Shard {
         }
     }
 
-    fn receive(&mut self, now: Instant, sockets: &[Socket], batch: &mut Batch) {
-        for socket in sockets {
+    fn receive(&mut self, now: Instant, sockets: &[Socket], bell: &mut Bell, batch: &mut Batch) {
+        for (place, socket) in sockets.iter().enumerate() {
             let mut left = DATAGRAMS_PER_TURN;
-            while left > 0 && socket.receive(batch) {
+            while left > 0 && bell.is_readable(place) {
+                if socket.receive(batch) == Left::Nothing {
+                    bell.emptied(place);
+                }
+                left -= 1; // for the look itself: errors alone end a turn too
                 for (remote, datagram) in batch.datagrams() {
                     let path = super::peer::Path {
                         local: socket.local(),
