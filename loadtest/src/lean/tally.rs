@@ -49,6 +49,10 @@ pub(super) struct Tally {
     source: Option<u32>,
     /// The next packet begins a frame.
     at_start: bool,
+    /// The time of the newest packet.
+    unit_time: Option<u32>,
+    /// The packet that is looked at for a key frame is a whole picture, and counts as one that cannot be decoded as long as nothing is found.
+    is_whole: bool,
     needs_key: bool,
     last_pli_us: u64,
     last_frame_us: Option<u64>,
@@ -106,6 +110,8 @@ impl Tally {
             missing: BTreeMap::new(),
             source: None,
             at_start: true,
+            unit_time: None,
+            is_whole: false,
             needs_key: kind == SlotKind::Picture,
             last_pli_us: 0,
             last_frame_us: None,
@@ -150,12 +156,15 @@ impl Tally {
             self.needs_key = self.kind == SlotKind::Picture;
             self.last_frame_us = None;
         }
-        let starts = std::mem::replace(&mut self.at_start, heading.marker || self.kind == SlotKind::Voice);
         let ends = heading.marker || self.kind == SlotKind::Voice;
+        // A picture that was cut short has no end: the time tells that the next has begun.
+        let another = self.unit_time.replace(heading.time) != Some(heading.time);
+        let starts = std::mem::replace(&mut self.at_start, ends) || another;
         if ends {
             self.end_unit(heading.at_us, heading.time);
         }
         if self.needs_key && starts {
+            self.is_whole = ends;
             return Look::Key;
         }
         self.until_look = self.until_look.saturating_sub(1);
@@ -180,6 +189,10 @@ impl Tally {
     /// A key frame begins in the packet that was asked about. If it is the first of the slot: how long it was wanted.
     pub(super) fn tell_key(&mut self, at_us: u64) -> Option<u64> {
         self.needs_key = false;
+        if std::mem::take(&mut self.is_whole) {
+            self.counts.undecodable -= 1;
+            self.last_frame_us = Some(at_us);
+        }
         let wanted = self.wanted_us.filter(|_| !self.shown)?;
         self.shown = true;
         Some(at_us.saturating_sub(wanted))
@@ -416,6 +429,27 @@ mod tests {
         assert_eq!((tally.freezes, tally.counts.switches), (1, 1));
         assert!(!tally.poll_key_frame_request(at_us + 900_000));
         assert!(tally.poll_key_frame_request(at_us + 1_500_000));
+    }
+
+    #[test]
+    fn a_source_that_takes_over_amid_a_picture_begins_with_its_key_frame() {
+        let mut tally = Tally::new(SlotKind::Picture);
+        tally.handle(heading(0, true, 1));
+        tally.tell_key(1);
+        assert_eq!(
+            tally.handle(heading(1, false, 2)),
+            Look::No,
+            "cut short behind it"
+        );
+        let of_other = |sequence: u16, marker| Heading {
+            source: Some(9),
+            time: 77,
+            ..heading(sequence, marker, 3)
+        };
+        assert_eq!(tally.handle(of_other(2, false)), Look::Key);
+        tally.tell_key(3);
+        assert_eq!(tally.handle(of_other(3, true)), Look::No);
+        assert_eq!(tally.counts.undecodable, 0);
     }
 
     #[test]
