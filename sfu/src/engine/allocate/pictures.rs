@@ -35,6 +35,8 @@ pub(super) struct Item<'a> {
     /// The highest layer that is worth asking for.
     pub(super) cap: u8,
     former: Option<&'a SlotMemory>,
+    /// Up to which level no room to spare is needed.
+    entitled: Level,
     /// Rungs climbed.
     pub(super) climbed: u8,
     /// Rungs there are to climb.
@@ -104,6 +106,7 @@ impl<'a> Pictures<'a> {
                 capped: None,
                 cap: 0,
                 former: remembered(formers[at], place, demand),
+                entitled: Level::NOTHING,
                 climbed: 0,
                 top: 0,
                 refusal: None,
@@ -133,7 +136,7 @@ impl<'a> Pictures<'a> {
         let mut due = Due::new(self.items.len());
         for (at, item) in self.items.iter_mut().enumerate() {
             let ladder = ladders.of(item);
-            item.start(&hall.desks[item.desk], ladder);
+            item.start(now, &hall.desks[item.desk], ladder, rules);
             due.put(at, item.round(ladder));
         }
         for round in round::FIRST..round::END {
@@ -210,8 +213,9 @@ impl Item<'_> {
         }
     }
 
-    fn start(&mut self, desk: &Desk<'_>, ladder: Option<&Ladder>) {
+    fn start(&mut self, now: Instant, desk: &Desk<'_>, ladder: Option<&Ladder>, rules: Rules<'_>) {
         (self.climbed, self.refusal, self.is_held) = (0, None, false);
+        self.entitled = self.entitlement(now, rules);
         self.top = match ladder {
             Some(ladder) if self.wanted > Level::NOTHING => ladder.up_to(self.cap) as u8,
             _ => 0,
@@ -258,7 +262,8 @@ impl Item<'_> {
         let below = usize::from(self.climbed).checked_sub(1).map(|below| rungs[below]);
         let more = next.rate - below.map_or(0, |rung| rung.rate);
         let desk = &mut hall.desks[self.desk];
-        let room = if self.entitled(now, rules) >= Some(next.level) {
+        let is_entitled = next.level <= self.entitled;
+        let room = if is_entitled {
             match rules {
                 Rules::Give { .. } if self.former.is_some() => Room::Kept,
                 _ => Room::Just,
@@ -270,23 +275,27 @@ impl Item<'_> {
         } else {
             Room::Spare
         };
-        let just = if room == Room::Kept { room } else { Room::Just };
         let kind = self.demand.kind;
-        if self.climbed == 0
-            && let Some(Shortfall { line: Some(line), .. }) = desk.purse.refusal(&hall.lines, more, just)
-        {
-            hall.lines.close(line, kind, self.desk);
-        }
-        let closed = || {
-            let line = hall.lines.closed(desk.receiver.lines, kind, self.desk)?;
-            (self.climbed > 0).then(|| line_shortfall(Cause::LineBudget, line))
-        };
         let asked = match room {
             Room::Ample => ladder.lowest_layer(),
             _ => more,
         };
-        self.refusal = closed().or_else(|| desk.purse.refusal(&hall.lines, asked, room));
-        if self.refusal.is_none() {
+        self.refusal = if self.climbed > 0 {
+            let closed = hall.lines.closed(desk.receiver.lines, kind, self.desk);
+            closed.map(|line| line_shortfall(Cause::LineBudget, line))
+        } else {
+            let just = if is_entitled { room } else { Room::Just };
+            let refusal = desk.purse.refusal(&hall.lines, more, just);
+            if let Some(Shortfall { line: Some(line), .. }) = refusal {
+                hall.lines.close(line, kind, self.desk);
+            }
+            // Whoever needs room to spare is told what that lacks.
+            refusal.filter(|_| is_entitled)
+        };
+        if self.refusal.is_none() && !(is_entitled && self.climbed == 0) {
+            self.refusal = desk.purse.refusal(&hall.lines, asked, room);
+        }
+        if self.refusal.is_none() && !is_entitled {
             self.refusal = self.held(now, next.level, rules);
             self.is_held = self.refusal.is_some();
         }
@@ -297,15 +306,13 @@ impl Item<'_> {
     }
 
     /// Up to which level no room to spare is needed. A new want may have anything that just fits.
-    fn entitled(&self, now: Instant, rules: Rules<'_>) -> Option<Level> {
+    fn entitlement(&self, now: Instant, rules: Rules<'_>) -> Level {
         const ALL: Level = Level::new(LAYERS_MAX as u8, 2);
-        let Some(former) = self.former else {
-            return Some(ALL);
-        };
-        Some(match rules {
-            Rules::Aim => former.entitlement(now),
-            Rules::Give { .. } => former.reached,
-        })
+        match (self.former, rules) {
+            (None, _) => ALL,
+            (Some(former), Rules::Aim) => former.entitlement(now),
+            (Some(former), Rules::Give { .. }) => former.reached,
+        }
     }
 
     /// Not the most important one of its receiver, and it was away for want of room: its return must not cost the others a step.

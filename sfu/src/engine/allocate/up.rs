@@ -13,7 +13,7 @@ use super::{
     outcome::{Allocation, SenderOrder, SourceOrder},
     pictures::{Ladders, Pictures},
     problem::{Kind, LAYERS_MAX, Problem, Sender, Source},
-    voices::Hall,
+    voices::{Desk, Hall},
     ways::{Lines, Room, line_shortfall},
 };
 
@@ -117,13 +117,17 @@ impl<'a> Uplinks<'a> {
         claims: &Claims,
         beyond: &[Wanted],
     ) {
-        let share = |desk: usize| {
-            let lines = hall.desks[desk].receiver.lines.iter();
-            lines
-                .filter_map(|&line| Some(hall.lines.left(line)? / claims.on(line).receivers.max(1)))
-                .min()
-                .unwrap_or(u64::MAX)
+        // What a receiver's own way has to spare, and its part of what its lines have.
+        let spares = |desk: &Desk<'_>| {
+            let of_lines = desk.receiver.lines.iter().filter_map(|&line| {
+                let left = hall.lines.left(line)?;
+                Some(left / claims.on(line).receivers.max(1))
+            });
+            let third = desk.third_wanted().unwrap_or(0);
+            let own = desk.purse.spare().saturating_sub(third);
+            (own, of_lines.min().unwrap_or(u64::MAX))
         };
+        let spares: Vec<(u64, u64)> = hall.desks.iter().map(spares).collect();
         for item in &pictures.items {
             let (Some(source), Some(ladder)) = (item.source, ladders.of(item)) else {
                 continue;
@@ -131,12 +135,10 @@ impl<'a> Uplinks<'a> {
             let Some(layer) = item.reached(ladders).layer() else {
                 continue;
             };
-            let desk = &hall.desks[item.desk];
-            let third = desk.third_wanted().unwrap_or(0);
-            let own = desk.purse.spare().saturating_sub(third);
+            let (own, share) = spares[item.desk];
             // A line has nothing to spare: what is ordered for it must fit as what it is then taken for.
             let fits = |room: u64, percent: u64| item.rate(ladder).saturating_add(room) / percent * 100;
-            let takes = fits(own, HEADERS_PERCENT).min(fits(share(item.desk), ORDERED_PERCENT));
+            let takes = fits(own, HEADERS_PERCENT).min(fits(share, ORDERED_PERCENT));
             let feed = &mut self.feeds[source];
             let usual = feed.together(layer.into(), |feed, layer| feed.range(layer).usual);
             let takes = if item.is_first { takes } else { takes.min(usual) };
