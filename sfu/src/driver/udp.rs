@@ -190,7 +190,7 @@ impl Socket {
             contents: &arena[message.range()],
             segment: (message.count > 1).then_some(message.segment),
         });
-        // Straight to the kernel: the runtime's notion of writable is for those who would wait.
+        // Nobody waits until it can be written to: what finds no room is dropped.
         mmsg::send(self.socket.as_fd(), items)
     }
 

@@ -17,7 +17,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::driver::udp::Socket;
 
-/// Events of one wait: one for each socket, and one for whoever wakes.
+/// Events of one wait: one for each socket, and one for whoever wakes. With more sockets the rest comes with the next wait.
 const EVENTS: usize = 64;
 
 /// The waker among the places of sockets.
@@ -35,9 +35,9 @@ impl Wake for Rope {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.sleeps.swap(false, Ordering::SeqCst) {
-            // It fails only when the system has no memory; then the next deadline wakes.
-            let _ = self.waker.wake();
+        if self.sleeps.swap(false, Ordering::SeqCst) && self.waker.wake().is_err() {
+            // Whoever comes next tries again.
+            self.sleeps.store(true, Ordering::SeqCst);
         }
     }
 }

@@ -280,21 +280,23 @@ impl Item<'_> {
             Room::Ample => ladder.lowest_layer(),
             _ => more,
         };
-        self.refusal = if self.climbed > 0 {
-            let closed = hall.lines.closed(desk.receiver.lines, kind, self.desk);
-            closed.map(|line| line_shortfall(Cause::LineBudget, line))
-        } else {
+        self.refusal = if self.climbed == 0 {
             let just = if is_entitled { room } else { Room::Just };
             let refusal = desk.purse.refusal(&hall.lines, more, just);
             if let Some(Shortfall { line: Some(line), .. }) = refusal {
                 hall.lines.close(line, kind, self.desk);
             }
-            // Whoever needs room to spare is told what that lacks.
-            refusal.filter(|_| is_entitled)
+            if is_entitled {
+                refusal
+            } else {
+                desk.purse.refusal(&hall.lines, asked, room)
+            }
+        } else {
+            let closed = hall.lines.closed(desk.receiver.lines, kind, self.desk);
+            closed
+                .map(|line| line_shortfall(Cause::LineBudget, line))
+                .or_else(|| desk.purse.refusal(&hall.lines, asked, room))
         };
-        if self.refusal.is_none() && !(is_entitled && self.climbed == 0) {
-            self.refusal = desk.purse.refusal(&hall.lines, asked, room);
-        }
         if self.refusal.is_none() && !is_entitled {
             self.refusal = self.held(now, next.level, rules);
             self.is_held = self.refusal.is_some();
