@@ -435,7 +435,9 @@ mod tests {
     fn a_source_that_takes_over_amid_a_picture_begins_with_its_key_frame() {
         let mut tally = Tally::new(SlotKind::Picture);
         tally.handle(heading(0, true, 1));
+        assert_eq!(tally.counts.undecodable, 1, "as long as nothing is known of it");
         tally.tell_key(1);
+        assert_eq!(tally.counts.undecodable, 0, "a key frame of one packet");
         assert_eq!(
             tally.handle(heading(1, false, 2)),
             Look::No,
