@@ -21,6 +21,7 @@ mod repeated;
 mod reported;
 mod sent;
 mod silence;
+mod sparse;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ use repeated::Repeated;
 use reported::Reported;
 use sent::{News, Report, SentLog};
 use silence::Silence;
+use sparse::Sparse;
 
 pub use delay::Trend;
 pub use probe::{Probe, ProbeId};
@@ -132,6 +134,7 @@ pub struct Estimator {
     /// When feedback last told something new; none for receivers that never did.
     told: Option<Micros>,
     silence: Silence,
+    sparse: Sparse,
     congested: bool,
     /// The wait at the last feedback.
     waited: Micros,
@@ -186,6 +189,7 @@ impl Estimator {
             round_trip: ROUND_TRIP,
             told: None,
             silence: Silence::default(),
+            sparse: Sparse::default(),
             congested: false,
             waited: 0,
             standing: None,
@@ -197,10 +201,15 @@ impl Estimator {
     }
 
     /// A packet of so many bytes on the wire (IP and UDP headers and the SRTP tag included) goes out now: its
-    /// transport-wide number.
-    pub fn handle_sent(&mut self, now: Instant, bytes: u16, kind: Sent) -> u16 {
+    /// transport-wide number. None if nothing need be told of it.
+    pub fn handle_sent(&mut self, now: Instant, bytes: u16, kind: Sent) -> Option<u16> {
         let at = self.tick(now);
         self.sent_rate.add(at, bytes);
+        if kind == Sent::Repair {
+            self.sparse.end(); // something was lost
+        } else if kind == Sent::Media && self.sparse.skips(at, bytes) {
+            return None;
+        }
         let probe = match kind {
             Sent::Media | Sent::Repair => None,
             Sent::Padding(id) | Sent::Probing(id) => Some(id),
@@ -211,7 +220,8 @@ impl Estimator {
         if self.told.is_some() {
             self.silence.sent(at, self.patience());
         }
-        self.sent.number(at, bytes, probe)
+        self.sparse.numbered(self.sent.next());
+        Some(self.sent.number(at, bytes, probe))
     }
 
     /// One feedback. At most `statuses` of the packets it speaks of are looked at; returns how many were. Numbers never
@@ -231,7 +241,10 @@ impl Estimator {
             for report in &news {
                 self.learn(report);
             }
+            let arrived = news.iter().filter(|report| report.news != News::Lost);
+            self.heed_samples(arrived.count());
             self.decide(at);
+            self.thin_out(at);
         }
         read
     }
@@ -259,6 +272,9 @@ impl Estimator {
     pub fn handle_report_loss(&mut self, now: Instant, fraction_lost: u8) {
         let at = self.tick(now);
         self.sent_rate.add(at, 0);
+        if f64::from(fraction_lost) / 256.0 >= loss::NOTABLE {
+            self.sparse.end_lossy(at);
+        }
         let sent = self.sent_rate.rate(ACKED_SPAN);
         self.reported.handle_loss(at, fraction_lost, sent);
     }
@@ -267,6 +283,9 @@ impl Estimator {
     pub fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
         self.tick(now);
         self.probes.set_wanted(wanted.as_bps() as f64);
+        if self.probes.wants_more(self.rate.target()) {
+            self.sparse.end();
+        }
     }
 
     /// What it may come to want. The first probes look for that too, so that the way is known when it does.
@@ -371,6 +390,7 @@ impl Estimator {
         let patience = self.patience();
         while self.silence.step(at, patience, self.rate.target() <= RATE_MIN) {
             self.rate.lower(self.rate.target() * SILENCE_SHARE);
+            self.sparse.end();
         }
     }
 
@@ -460,7 +480,10 @@ impl Estimator {
             return;
         }
         let lost = match report.news {
-            News::Lost => true,
+            News::Lost => {
+                self.sparse.end();
+                true
+            }
             News::Late(_) => {
                 self.loss.correct();
                 false
@@ -468,7 +491,8 @@ impl Estimator {
             News::Arrived(_) => false,
         };
         if let News::Arrived(arrived) | News::Late(arrived) = report.news {
-            if self.delay.add(report, arrived) == Clock::Jumped {
+            let skipped = self.learn_skipped(report, arrived);
+            if self.delay.add(report, arrived, skipped, !self.sparse.is_active()) == Clock::Jumped {
                 self.acked.reset();
             }
             self.acked.add(arrived, report.bytes);
