@@ -84,6 +84,13 @@ impl Queue {
         self.recent = [kept; RECENT];
     }
 
+    /// The newest so many of them waited, but for no queue.
+    pub(super) fn excuse(&mut self, packets: usize) {
+        for back in 0..packets.min(RECENT) {
+            self.recent[(self.next + RECENT - 1 - back) % RECENT].1 = 0;
+        }
+    }
+
     /// The same on a thin line, where six packets take long: of those that arrived in the last [`LATELY`], and no fewer than [`LATELY_MIN`].
     pub(super) fn wait_lately(&self) -> Micros {
         let newest = |back: usize| self.recent[(self.next + RECENT - 1 - back) % RECENT];

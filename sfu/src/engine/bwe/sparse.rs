@@ -22,8 +22,6 @@ const BYTES_MAX: u32 = 48 << 10;
 const PAUSE_MAX: Micros = 1_000_000;
 /// Samples that wait longer bring all numbers back.
 const WAIT_MAX: Micros = 20_000;
-/// A single one that waits less than that tells of jitter.
-const WAIT_ALONE: Micros = 60_000;
 /// Gaps of which nothing was told yet: ten seconds of them. Where feedback stays away for longer the oldest is forgotten.
 const GAPS_MAX: usize = 32;
 
@@ -95,8 +93,9 @@ impl Sparse {
     /// That number arrived: the bytes that went out before it without one, as far as nobody was told of them.
     pub(super) fn take(&mut self, number: Seq) -> u32 {
         let mut bytes = 0;
-        while let Some(gap) = self.gaps.pop_front_if(|gap| gap.before <= number) {
+        while let Some(gap) = self.gaps.front().filter(|gap| gap.before <= number) {
             bytes += gap.bytes;
+            self.gaps.pop_front();
         }
         bytes
     }
@@ -132,15 +131,18 @@ impl Sparse {
 }
 
 impl Estimator {
-    /// A feedback told of so many samples that arrived. If they waited all packets are told of from now on, and those of before are of long ago.
+    /// A feedback told of so many samples that arrived. If they waited all packets are told of from now on. If they came behind one another no faster than is
+    /// sent, too, that is a queue, and those before are of long ago; a machine that was held up takes in at once what came meanwhile.
     pub(super) fn heed_samples(&mut self, arrived: usize) {
-        let wait = self.delay.queue.least_of(arrived);
-        if !self.sparse.active || wait <= WAIT_MAX {
+        if !self.sparse.active || self.delay.queue.least_of(arrived) <= WAIT_MAX {
             return;
         }
         self.sparse.end();
-        if arrived > 1 || wait > WAIT_ALONE {
+        let passes = self.delay.busy_rate();
+        if passes.is_some_and(|passes| passes < self.rate.target()) {
             self.delay.queue.keep(arrived);
+        } else {
+            self.delay.queue.excuse(arrived);
         }
     }
 

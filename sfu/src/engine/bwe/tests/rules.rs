@@ -25,7 +25,7 @@ fn tenth(estimator: &mut Estimator, at: Instant, ticks: i64) {
     }
 }
 
-fn tell(estimator: &mut Estimator, at: Instant, arrivals: &[(u16, i64)]) {
+pub(super) fn tell(estimator: &mut Estimator, at: Instant, arrivals: &[(u16, i64)]) {
     let mut out = Vec::new();
     Builder::new(&mut out, 10_000)
         .transport_feedback(1, 2, 0, arrivals[0].0, arrivals)
