@@ -22,14 +22,14 @@ const PACKETS_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Busy {
     /// (arrived, bytes), in the order of arrival.
-    arrivals: VecDeque<(Micros, u32)>,
+    arrivals: VecDeque<(Micros, u16)>,
     /// Of all but the first of them.
     bytes: u64,
 }
 
 impl Busy {
     /// A packet arrived, which came to the queue at `queued` by the receiver's clock.
-    pub(super) fn add(&mut self, queued: Micros, arrived: Micros, bytes: u32) {
+    pub(super) fn add(&mut self, queued: Micros, arrived: Micros, bytes: u16) {
         let last = self.arrivals.back().map(|(arrived, _)| *arrived);
         if last.is_some_and(|last| arrived < last) {
             return; // out of order
@@ -62,7 +62,7 @@ impl Busy {
             if packets >= PACKETS_MIN && span >= LATELY_SPAN {
                 return Some(f64::from(bytes) * 8e6 / span as f64);
             }
-            bytes += size;
+            bytes += u32::from(*size);
         }
         None
     }
@@ -142,7 +142,7 @@ mod tests {
         let mut busy = Busy::default();
         let end = behind_one_another(&mut busy, 0, 10_000, 100);
         assert_eq!(busy.arrivals.len(), PACKETS_MAX);
-        busy.add(0, end - 1_000, u16::MAX.into());
+        busy.add(0, end - 1_000, u16::MAX);
         assert_eq!(busy.rate(), Some(100e6));
     }
 }

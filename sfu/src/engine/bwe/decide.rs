@@ -25,7 +25,7 @@ const LONG_RESPONSES: Micros = 20;
 /// A growing wait below this, right after a probe, is the one that the probe made.
 pub(super) const WAIT_PROBED: Micros = 60_000;
 /// The next stride to what a probe showed is taken below this wait only.
-pub(super) const WAIT_STRIDE_MAX: Micros = 10_000;
+const WAIT_STRIDE_MAX: Micros = 10_000;
 /// For so long: a target that just rose is not sent yet.
 const LIMITED_LONG: Micros = 1_000_000;
 
@@ -55,9 +55,7 @@ impl Estimator {
         } else {
             ACKED_SPAN
         };
-        // Of samples the shorter time tells of chance.
         let short = self.acked.rate(ACKED_SPAN_QUEUED);
-        let short = short.filter(|_| !self.sparse.is_active());
         let Some(steadily) = self.acked.rate(span) else {
             self.judge_probes(at);
             return;

@@ -84,9 +84,9 @@ impl Delay {
         }
     }
 
-    /// A packet arrived, `skipped` bytes behind the one that was told before. Those of a probe tell how long the queue is, but not how it grows: they are
-    /// sent faster than the estimate on purpose, and the result of their probe judges them. Nor do samples, if not `all` is told of.
-    pub(super) fn add(&mut self, report: &Report, arrived: Micros, skipped: u32, all: bool) -> Clock {
+    /// A packet arrived. Those of a probe tell how long the queue is, but not how it grows: they are sent faster than
+    /// the estimate on purpose, and the result of their probe judges them.
+    pub(super) fn add(&mut self, report: &Report, arrived: Micros) -> Clock {
         let (number, sent, probing) = (report.number, report.sent, report.probe.is_some());
         let Some(delay) = arrived.checked_sub(sent) else {
             return Clock::Runs;
@@ -98,12 +98,12 @@ impl Delay {
         }
         self.queue.add(sent, delay);
         let queued = sent + self.queue.base().unwrap_or(delay);
-        self.busy.add(queued, arrived, skipped + u32::from(report.bytes));
+        self.busy.add(queued, arrived, report.bytes);
         if self.newest.is_some_and(|newest| number <= newest) {
             return Clock::Runs; // out of order: it tells of the past
         }
         self.newest = Some(number);
-        if !probing && all {
+        if !probing {
             self.grow(sent, arrived);
         }
         Clock::Runs
@@ -135,12 +135,6 @@ impl Delay {
             let trend = self.line.add(closed.arrived as f64 / 1e3, change);
             self.detector.add(trend, apart, closed.arrived as f64 / 1e3);
         }
-    }
-
-    /// Groups to come have nothing to do with those before.
-    pub(super) fn forget_trend(&mut self) {
-        (self.group, self.before, self.line) = (None, None, Line::default());
-        (self.detector.trend, self.detector.over_since) = (Trend::Steady, None);
     }
 
     /// What passes while the line is busy, bits per second.

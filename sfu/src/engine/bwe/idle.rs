@@ -13,9 +13,7 @@ impl Estimator {
 
     /// From when on it is, unless something is sent.
     fn idle_from(&self) -> Option<Micros> {
-        let told = self
-            .told
-            .filter(|_| self.silence.is_answered() && !self.sparse.has_skipped())?;
+        let told = self.told.filter(|_| self.silence.is_answered())?;
         Some(told + self.response())
     }
 

@@ -18,7 +18,7 @@ const OBSERVATIONS: usize = 24;
 /// Newest observations that make the share shown: one second.
 const SHOWN: usize = 4;
 /// Less loss than this is everybody's.
-pub(super) const NOTABLE: f64 = 0.02;
+const NOTABLE: f64 = 0.02;
 /// More than the loss that comes without a queue by this, while packets wait, is congestion.
 const EXCESS: f64 = 0.05;
 /// And by so many standard deviations.
@@ -161,13 +161,6 @@ impl Loss {
         if let Some(running) = &mut self.running {
             running.bytes += u64::from(bytes);
             running.seen.lost += 1;
-        }
-    }
-
-    /// So much was sent of which nobody tells.
-    pub(super) fn add_unnumbered(&mut self, bytes: u32) {
-        if let Some(running) = &mut self.running {
-            running.bytes += u64::from(bytes);
         }
     }
 

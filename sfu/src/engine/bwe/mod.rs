@@ -21,8 +21,6 @@ mod repeated;
 mod reported;
 mod sent;
 mod silence;
-mod sparse;
-mod state;
 #[cfg(test)]
 mod tests;
 
@@ -37,12 +35,10 @@ use repeated::Repeated;
 use reported::Reported;
 use sent::{News, Report, SentLog};
 use silence::Silence;
-use sparse::Sparse;
 
 pub use delay::Trend;
 pub use probe::{Probe, ProbeId};
 pub use sent::PathLoss;
-pub use state::EstimatorState;
 
 use crate::{engine::units::Bitrate, wire::rtcp::TransportFeedback};
 
@@ -88,6 +84,33 @@ pub enum Sent {
     Probing(ProbeId),
 }
 
+/// What the estimator knows, for inspection.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EstimatorState {
+    /// See [`Estimator::target`].
+    pub target: Bitrate,
+    /// What arrives, by the receiver's clock; none before it was measured.
+    pub acked: Option<Bitrate>,
+    /// Share of packets lost in the last second, 0 to 1.
+    pub loss: f64,
+    /// See [`Estimator::wait`].
+    pub wait: Duration,
+    /// What that wait does.
+    pub trend: Trend,
+    /// Its slope, on the scale of the detector's threshold, ms.
+    pub slope: f64,
+    /// See [`Estimator::is_congested`].
+    pub is_congested: bool,
+    /// Packets are lost, but not because of what is sent.
+    pub is_random_loss: bool,
+    /// Less is sent than the target allows: the target does not grow by itself.
+    pub is_app_limited: bool,
+    /// A probe is under way.
+    pub is_probing: bool,
+    /// The receiver tells what arrives. Otherwise its reports and REMB are the law.
+    pub is_transport_wide: bool,
+}
+
 /// The estimate of one way.
 #[derive(Debug)]
 pub struct Estimator {
@@ -109,7 +132,6 @@ pub struct Estimator {
     /// When feedback last told something new; none for receivers that never did.
     told: Option<Micros>,
     silence: Silence,
-    sparse: Sparse,
     congested: bool,
     /// The wait at the last feedback.
     waited: Micros,
@@ -164,7 +186,6 @@ impl Estimator {
             round_trip: ROUND_TRIP,
             told: None,
             silence: Silence::default(),
-            sparse: Sparse::default(),
             congested: false,
             waited: 0,
             standing: None,
@@ -176,15 +197,10 @@ impl Estimator {
     }
 
     /// A packet of so many bytes on the wire (IP and UDP headers and the SRTP tag included) goes out now: its
-    /// transport-wide number. None if nothing need be told of it.
-    pub fn handle_sent(&mut self, now: Instant, bytes: u16, kind: Sent) -> Option<u16> {
+    /// transport-wide number.
+    pub fn handle_sent(&mut self, now: Instant, bytes: u16, kind: Sent) -> u16 {
         let at = self.tick(now);
         self.sent_rate.add(at, bytes);
-        if kind == Sent::Repair {
-            self.sparse.end(); // something was lost
-        } else if kind == Sent::Media && self.sparse.skips(at, bytes) {
-            return None;
-        }
         let probe = match kind {
             Sent::Media | Sent::Repair => None,
             Sent::Padding(id) | Sent::Probing(id) => Some(id),
@@ -195,8 +211,7 @@ impl Estimator {
         if self.told.is_some() {
             self.silence.sent(at, self.patience());
         }
-        self.sparse.numbered(self.sent.next());
-        Some(self.sent.number(at, bytes, probe))
+        self.sent.number(at, bytes, probe)
     }
 
     /// One feedback. At most `statuses` of the packets it speaks of are looked at; returns how many were. Numbers never
@@ -216,10 +231,7 @@ impl Estimator {
             for report in &news {
                 self.learn(report);
             }
-            let arrived = news.iter().filter(|report| report.news != News::Lost);
-            self.heed_samples(arrived.count());
             self.decide(at);
-            self.thin_out(at);
         }
         read
     }
@@ -247,9 +259,6 @@ impl Estimator {
     pub fn handle_report_loss(&mut self, now: Instant, fraction_lost: u8) {
         let at = self.tick(now);
         self.sent_rate.add(at, 0);
-        if f64::from(fraction_lost) / 256.0 >= loss::NOTABLE {
-            self.sparse.end_lossy(at);
-        }
         let sent = self.sent_rate.rate(ACKED_SPAN);
         self.reported.handle_loss(at, fraction_lost, sent);
     }
@@ -258,9 +267,6 @@ impl Estimator {
     pub fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
         self.tick(now);
         self.probes.set_wanted(wanted.as_bps() as f64);
-        if self.probes.wants_more(self.rate.target()) {
-            self.sparse.end();
-        }
     }
 
     /// What it may come to want. The first probes look for that too, so that the way is known when it does.
@@ -327,6 +333,25 @@ impl Estimator {
         self.sent.loss()
     }
 
+    /// All of it, for inspection.
+    pub fn state(&self) -> EstimatorState {
+        let verdict = self.loss.verdict();
+        let sent = self.sent_rate.rate(ACKED_SPAN).unwrap_or(0.0);
+        EstimatorState {
+            target: self.target(),
+            acked: self.acked.rate(ACKED_SPAN).map(|rate| Bitrate::bps(rate as u64)),
+            loss: verdict.share,
+            wait: self.wait(),
+            trend: self.delay.trend(),
+            slope: self.delay.slope(),
+            is_congested: self.is_congested(),
+            is_random_loss: verdict.random,
+            is_app_limited: sent < self.rate.target() * LIMITED_BELOW,
+            is_probing: self.probes.running(),
+            is_transport_wide: self.told.is_some(),
+        }
+    }
+
     /// The next probe to send, if more is wanted than the target and it is time for one.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         let at = self.tick(now);
@@ -346,7 +371,6 @@ impl Estimator {
         let patience = self.patience();
         while self.silence.step(at, patience, self.rate.target() <= RATE_MIN) {
             self.rate.lower(self.rate.target() * SILENCE_SHARE);
-            self.sparse.end();
         }
     }
 
@@ -436,10 +460,7 @@ impl Estimator {
             return;
         }
         let lost = match report.news {
-            News::Lost => {
-                self.sparse.end();
-                true
-            }
+            News::Lost => true,
             News::Late(_) => {
                 self.loss.correct();
                 false
@@ -447,8 +468,7 @@ impl Estimator {
             News::Arrived(_) => false,
         };
         if let News::Arrived(arrived) | News::Late(arrived) = report.news {
-            let skipped = self.learn_skipped(report, arrived);
-            if self.delay.add(report, arrived, skipped, !self.sparse.is_active()) == Clock::Jumped {
+            if self.delay.add(report, arrived) == Clock::Jumped {
                 self.acked.reset();
             }
             self.acked.add(arrived, report.bytes);

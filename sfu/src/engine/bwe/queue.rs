@@ -69,28 +69,6 @@ impl Queue {
         self.recent.iter().map(|(_, wait)| *wait).min().unwrap_or(0)
     }
 
-    /// The same of the newest so many of them, one at least.
-    pub(super) fn least_of(&self, packets: usize) -> Micros {
-        (0..packets.clamp(1, RECENT))
-            .map(|back| self.recent[(self.next + RECENT - 1 - back) % RECENT].1)
-            .min()
-            .unwrap_or(0)
-    }
-
-    /// Only the newest so many of them count.
-    pub(super) fn keep(&mut self, packets: usize) {
-        let newest = (self.next + RECENT - 1) % RECENT;
-        let kept = (self.recent[newest].0, self.least_of(packets));
-        self.recent = [kept; RECENT];
-    }
-
-    /// The newest so many of them waited, but for no queue.
-    pub(super) fn excuse(&mut self, packets: usize) {
-        for back in 0..packets.min(RECENT) {
-            self.recent[(self.next + RECENT - 1 - back) % RECENT].1 = 0;
-        }
-    }
-
     /// The same on a thin line, where six packets take long: of those that arrived in the last [`LATELY`], and no fewer than [`LATELY_MIN`].
     pub(super) fn wait_lately(&self) -> Micros {
         let newest = |back: usize| self.recent[(self.next + RECENT - 1 - back) % RECENT];

@@ -214,11 +214,6 @@ impl Rate {
         }
     }
 
-    /// Others are known to grow on the same line.
-    pub(super) fn has_sharers(&self) -> bool {
-        self.sharers > 1.0
-    }
-
     /// So many ways, this one included, are known to share the line: together they grow as one.
     pub(super) fn set_sharers(&mut self, sharers: f64) {
         self.sharers = sharers;

@@ -62,14 +62,11 @@ impl Repeated {
 }
 
 impl Estimator {
-    /// A packet of so many bytes on the wire goes out now under a number that was given before, if one was.
-    pub fn handle_repeated(&mut self, now: Instant, number: Option<u16>, bytes: u16) {
+    /// A packet of so many bytes on the wire goes out now under a number that was given before.
+    pub fn handle_repeated(&mut self, now: Instant, number: u16, bytes: u16) {
         let at = self.tick(now);
         self.sent_rate.add(at, bytes);
-        self.sparse.end_lossy(at); // else nothing would go again
-        if let Some(number) = number {
-            self.repeated.note(self.sent.number_of(number), at, bytes);
-        }
+        self.repeated.note(self.sent.number_of(number), at, bytes);
     }
 
     /// The receiver has told that a packet of that number arrived.
@@ -136,7 +133,6 @@ mod tests {
     fn voice(lost: impl Fn(u64) -> bool, delay: impl Fn(u64) -> u64) -> Estimator {
         let t0 = base();
         let mut estimator = Estimator::new(t0);
-        estimator.set_wanted(t0, Estimator::MAX); // every packet has a number
         let (mut sent, mut numbers) = (0, Vec::new());
         let (mut arriving, mut next) = (BTreeMap::new(), 0);
         for step in 0..3_000_u64 {
@@ -149,13 +145,13 @@ mod tests {
                     *first = at.saturating_add(delay(at)).min(*first);
                 }
             };
-            let number = estimator.handle_sent(now, 160, Sent::Media).unwrap();
+            let number = estimator.handle_sent(now, 160, Sent::Media);
             numbers.push(number);
             send(number);
             if let Some(again) = numbers.len().checked_sub(4).map(|at| numbers[at])
                 && !estimator.is_there(again)
             {
-                estimator.handle_repeated(now, Some(again), 160);
+                estimator.handle_repeated(now, again, 160);
                 send(again);
             }
             if step % 5 == 4 {
@@ -223,7 +219,7 @@ mod tests {
     #[test]
     fn numbers_are_bounded_and_those_never_given_change_nothing() {
         let mut estimator = Estimator::new(base());
-        (0..u16::MAX).for_each(|number| estimator.handle_repeated(base(), Some(number), 160));
+        (0..u16::MAX).for_each(|number| estimator.handle_repeated(base(), number, 160));
         assert!(estimator.repeated.numbers.len() <= NUMBERS_MAX && !estimator.is_there(7));
         let mut repeated = Repeated::default();
         (0..1_000).for_each(|number| repeated.note(Seq(number), 0, 160));

@@ -169,11 +169,6 @@ impl SentLog {
         self.probe.0.checked_sub(back).map(ProbeId)
     }
 
-    /// The number that the next packet gets.
-    pub(super) fn next(&self) -> Seq {
-        self.next
-    }
-
     /// Nothing went out yet.
     pub(super) fn is_empty(&self) -> bool {
         self.next == Seq::first(0)

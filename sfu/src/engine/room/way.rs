@@ -160,7 +160,7 @@ impl Way {
             (_, None) => Sent::Media,
         };
         let number = self.estimator.handle_sent(now, bytes, kind);
-        forward.header.transport_sequence = self.transport.zip(number);
+        forward.header.transport_sequence = self.transport.map(|id| (id, number));
         if let Some(probe) = &mut self.probe {
             probe.bytes += u64::from(bytes);
             probe.packets += 1;
@@ -174,8 +174,9 @@ impl Way {
     pub(super) fn depart_again(&mut self, now: Instant, forward: &Forward) {
         let bytes = forward.size.saturating_add(WIRE_OVERHEAD);
         self.pacer.spend(bytes);
-        let number = forward.header.transport_sequence.map(|(_, number)| number);
-        self.estimator.handle_repeated(now, number, bytes);
+        if let Some((_, number)) = forward.header.transport_sequence {
+            self.estimator.handle_repeated(now, number, bytes);
+        }
     }
 
     /// The receiver has told that it has that packet.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::send;
 use crate::{
     engine::{
         bwe::{Estimator, ProbeId, Sent},
@@ -94,7 +93,7 @@ fn an_arrival_told_twice_counts_once_and_a_loss_may_be_corrected() {
     let t0 = base();
     let mut estimator = Estimator::new(t0);
     let numbers: Vec<u16> = (0..4)
-        .map(|_| send(&mut estimator, t0, 100, Sent::Media))
+        .map(|_| estimator.handle_sent(t0, 100, Sent::Media))
         .collect();
     let first = compound(numbers[0], &[(numbers[0], 0), (numbers[3], 9)]);
     for _ in 0..2 {
@@ -162,7 +161,7 @@ proptest! {
                 Step::Sent(bytes, kind) => for _ in 0..=kind % 32 {
                     let id = probe.unwrap_or(ProbeId(kind.into()));
                     let kind = [Sent::Media, Sent::Repair, Sent::Padding(id), Sent::Probing(id)][usize::from(kind % 4)];
-                    numbers = estimator.handle_sent(now, bytes, kind).unwrap_or(numbers);
+                    numbers = estimator.handle_sent(now, bytes, kind);
                 },
                 Step::Told(mut arrivals) => {
                     // Half of the lies are about packets that were sent.

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::send;
 use crate::{
     engine::{
         bwe::{Estimator, Probe, Sent},
@@ -15,17 +14,15 @@ use crate::{
 /// Sends ten packets a tenth of a second, all of which arrive.
 fn tenth(estimator: &mut Estimator, at: Instant, ticks: i64) {
     let numbers: Vec<(u16, i64)> = (0..10)
-        .filter_map(|index| {
-            let number = estimator.handle_sent(at + ms(10 * index), 300, Sent::Media)?;
-            Some((number, ticks + 40 * index as i64))
+        .map(|index| {
+            let number = estimator.handle_sent(at + ms(10 * index), 300, Sent::Media);
+            (number, ticks + 40 * index as i64)
         })
         .collect();
-    if !numbers.is_empty() {
-        tell(estimator, at + ms(100), &numbers);
-    }
+    tell(estimator, at + ms(100), &numbers);
 }
 
-pub(super) fn tell(estimator: &mut Estimator, at: Instant, arrivals: &[(u16, i64)]) {
+fn tell(estimator: &mut Estimator, at: Instant, arrivals: &[(u16, i64)]) {
     let mut out = Vec::new();
     Builder::new(&mut out, 10_000)
         .transport_feedback(1, 2, 0, arrivals[0].0, arrivals)
@@ -52,9 +49,9 @@ fn heard(wanted: Bitrate) -> (Estimator, Instant, Instant) {
 fn numbers_are_given_in_a_row_whatever_a_packet_is() {
     let t0 = base();
     let mut estimator = Estimator::new(t0);
-    let first = send(&mut estimator, t0, 100, Sent::Media);
+    let first = estimator.handle_sent(t0, 100, Sent::Media);
     for step in 1..70_000u32 {
-        let number = send(&mut estimator, t0, 100, Sent::Repair);
+        let number = estimator.handle_sent(t0, 100, Sent::Repair);
         assert_eq!(number, first.wrapping_add(step as u16));
     }
 }
@@ -273,7 +270,7 @@ fn the_first_probes_alone_look_for_what_is_expected() {
         if let Some(probe) = estimator.poll_probe(at) {
             assert!(probe.is_first);
             rates.push(probe.rate);
-            (0..10).for_each(|_| _ = send(&mut estimator, at, 1_000, Sent::Padding(probe.id)));
+            (0..10).for_each(|_| _ = estimator.handle_sent(at, 1_000, Sent::Padding(probe.id)));
         }
     }
     assert_eq!(rates.len(), 2, "{rates:?}");
@@ -299,8 +296,7 @@ fn play(estimator: &mut Estimator, probe: Probe, now: Instant, ticks: i64, arriv
     (0..=packets)
         .map(|index| {
             let micros = u64::from(index * size) * 8_000_000 / probe.rate.as_bps();
-            let number = send(
-                estimator,
+            let number = estimator.handle_sent(
                 now + std::time::Duration::from_micros(micros),
                 size as u16,
                 Sent::Padding(probe.id),
@@ -383,7 +379,7 @@ fn a_growing_queue_ends_a_probe_and_none_begins_for_five_seconds() {
         let at = now + ms(100 * round);
         let numbers: Vec<(u16, i64)> = (0..10)
             .map(|index| {
-                let number = send(&mut estimator, at + ms(10 * index), 300, Sent::Media);
+                let number = estimator.handle_sent(at + ms(10 * index), 300, Sent::Media);
                 (number, 4_000 + 80 * (10 * round + index) as i64)
             })
             .collect();
@@ -409,7 +405,7 @@ fn a_receiver_that_is_held_up_now_and_then_is_no_thin_line() {
     };
     let (mut out, mut least) = (Vec::new(), estimator.target());
     for sent in (0..10_000).step_by(10) {
-        let number = send(&mut estimator, began + ms(sent), 1_200, Sent::Media);
+        let number = estimator.handle_sent(began + ms(sent), 1_200, Sent::Media);
         out.push((arrives(sent), number));
         if sent % 100 == 20 {
             let (here, later): (Vec<_>, Vec<_>) = out.iter().partition(|(at, _)| *at <= sent);

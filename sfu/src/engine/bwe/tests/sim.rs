@@ -104,8 +104,6 @@ pub(super) struct Flow {
     next_feedback: Duration,
     told: Option<u16>,
     count: u8,
-    /// Packets with a number that arrived.
-    pub(super) numbered: u64,
 }
 
 struct Probing {
@@ -131,13 +129,12 @@ impl Flow {
             next_feedback: Duration::ZERO,
             told: None,
             count: 0,
-            numbered: 0,
         }
     }
 }
 
 enum Event {
-    Arrives(usize, Option<u16>, u16),
+    Arrives(usize, u16, u16),
     Told(usize, Vec<u8>),
 }
 
@@ -281,7 +278,7 @@ impl World {
     }
 
     /// Through the bottleneck.
-    fn carry(&mut self, index: usize, number: Option<u16>, size: u16) {
+    fn carry(&mut self, index: usize, number: u16, size: u16) {
         let lost = match self.link.losses {
             Losses::Random(share) => self.chance.happens(share),
             Losses::Bursts(begin, end) => {
@@ -322,8 +319,7 @@ impl World {
                 let micros = self.now.as_micros() as i64;
                 let micros = micros + micros * flow.drift / 1_000_000;
                 let ticks = micros / TICK_MICROS as i64 + flow.clock;
-                flow.arrivals.extend(number.map(|number| (number, ticks)));
-                flow.numbered += u64::from(number.is_some());
+                flow.arrivals.push((number, ticks));
                 flow.seconds[second] += u64::from(size) * 8;
             }
             Event::Told(index, compound) => {
