@@ -52,7 +52,8 @@ impl Ahead {
         }
     }
 
-    fn is_on(&self) -> bool {
+    /// Some of what leaves goes again.
+    pub fn is_on(&self) -> bool {
         self.rate > Bitrate::ZERO
     }
 

@@ -384,6 +384,11 @@ impl Estimator {
         self.deadline(false)
     }
 
+    /// When it looks whether anybody tells anything; beside a probe the only time that sending brings nearer.
+    pub(crate) fn looks_at(&self) -> Option<Micros> {
+        self.silence.look_at()
+    }
+
     fn deadline(&self, probes: bool) -> Option<Instant> {
         let due = (probes && (self.sent.is_empty() || self.may_probe()))
             .then(|| self.probes.due(self.rate.target()))

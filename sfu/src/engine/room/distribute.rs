@@ -170,7 +170,10 @@ impl Room {
         let mut rest = group;
         while let [first, ..] = rest {
             let to = first.to;
-            let endpoint = self.endpoints.get_mut(to).filter(|endpoint| endpoint.connected);
+            let endpoint = self
+                .endpoints
+                .get_to_send(to)
+                .filter(|endpoint| endpoint.connected);
             let Some(endpoint) = endpoint else {
                 after.foreign.extend(rest.iter().map(Delivery::subscriber));
                 return;
@@ -198,6 +201,9 @@ impl Room {
                     Offered::Foreign => after.foreign.push(delivery.subscriber()),
                     Offered::Sent(_) | Offered::NotShown | Offered::Skipped(_) => {}
                 }
+            }
+            if endpoint.take_sooner() {
+                self.endpoints.ask(to);
             }
             if let Some(delivery) = switched
                 && let Some(first) = pending.get(delivery.index as usize)

@@ -95,6 +95,8 @@ pub(super) struct Endpoint {
     reports_due: bool,
     /// Is in the room's list of endpoints with something to say.
     pub(super) dirty: bool,
+    /// See [`Endpoint::take_sooner`].
+    sooner: bool,
 }
 
 /// More slots of one kind are not served.
@@ -159,6 +161,7 @@ impl Endpoint {
             report_at: None,
             reports_due: false,
             dirty: false,
+            sooner: false,
         }
     }
 
@@ -316,7 +319,14 @@ impl Endpoint {
         stats.forwarded += 1;
         if self.report_at.is_none() {
             self.report_at = Some(now + REPORT_EVERY);
+            self.sooner = true;
         }
+    }
+
+    /// What was sent to it since the last call may bring nearer when it wants to be told the time: nothing else that sending does can.
+    pub(super) fn take_sooner(&mut self) -> bool {
+        let goes_again = self.repeats.is_on() || self.ahead.is_on();
+        std::mem::take(&mut self.sooner) | self.way.take_sooner() | goes_again
     }
 
     /// It sends transport-wide feedback.

@@ -2,6 +2,9 @@
 //!
 //! Whoever is looked at to be changed may have another deadline afterwards: it is noted here and asked once, when the next
 //! deadline is wanted. So a turn costs what it changed, however many sit in the room.
+//!
+//! To answer, an endpoint looks at some thirty places of its memory, more than a packet for it needs. Most packets that leave bring no time
+//! nearer, so who is sent something says himself whether he is to be asked ([`Endpoint::take_sooner`]). A time that was noted may then be too soon, never too late.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,12 +21,15 @@ pub(super) struct Endpoints {
     /// Those that may want another time than is in `due`, each once.
     moved: Vec<EndpointId>,
     due: BTreeSet<(Instant, EndpointId)>,
+    /// Those that were sent something and not asked since.
+    #[cfg(debug_assertions)]
+    sent: Vec<EndpointId>,
 }
 
 #[derive(Debug)]
 struct Entry {
     endpoint: Endpoint,
-    /// As it is in `due`.
+    /// As it is in `due`: no later than it wants to be told the time.
     due: Option<Instant>,
     moved: bool,
 }
@@ -62,6 +68,18 @@ impl Endpoints {
             self.moved.push(id);
         }
         Some(&mut entry.endpoint)
+    }
+
+    /// To send it something. If that may bring a time nearer, [`Self::ask`] is to be called behind it.
+    pub(super) fn get_to_send(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
+        #[cfg(debug_assertions)]
+        self.sent.push(id);
+        Some(&mut self.all.get_mut(&id)?.endpoint)
+    }
+
+    /// It may want another time than before.
+    pub(super) fn ask(&mut self, id: EndpointId) {
+        let _ = self.get_mut(id);
     }
 
     pub(super) fn contains(&self, id: EndpointId) -> bool {
@@ -126,6 +144,21 @@ impl Endpoints {
             if let Some(at) = wanted {
                 self.due.insert((at, id));
             }
+        }
+        #[cfg(debug_assertions)]
+        self.check_sent();
+    }
+
+    /// Nobody who was not asked wants to be told the time sooner than is noted.
+    #[cfg(debug_assertions)]
+    fn check_sent(&mut self) {
+        for id in self.sent.drain(..) {
+            let Some(entry) = self.all.get_mut(&id) else {
+                continue;
+            };
+            let wanted = entry.endpoint.poll_timeout();
+            let is_noted = wanted.is_none_or(|at| entry.due.is_some_and(|due| due <= at));
+            assert!(is_noted, "noted {:?}, wanted {wanted:?}", entry.due);
         }
     }
 }

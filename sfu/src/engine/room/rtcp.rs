@@ -44,11 +44,17 @@ impl Room {
         };
         for packet in rtcp::packets(compound).take(PACKETS_MAX) {
             match packet {
-                Ok(packet) => self.handle_rtcp_packet(now, from, &packet, &mut budget),
+                // It comes twenty times a second, and there is nothing to say to it.
+                Ok(Rtcp::TransportFeedback(feedback)) => {
+                    self.handle_feedback(now, from, &feedback, &mut budget);
+                }
+                Ok(packet) => {
+                    self.handle_rtcp_packet(now, from, &packet, &mut budget);
+                    self.touch(from);
+                }
                 Err(_) => self.stats.rtcp_malformed += 1,
             }
         }
-        self.touch(from);
     }
 
     fn handle_rtcp_packet(&mut self, now: Instant, from: EndpointId, packet: &Rtcp<'_>, budget: &mut Budget) {
@@ -82,12 +88,11 @@ impl Room {
                 .entries()
                 .take(PACKETS_MAX)
                 .for_each(|(ssrc, _)| self.handle_key_frame_request(now, from, Ssrc(ssrc))),
-            Rtcp::TransportFeedback(feedback) => self.handle_feedback(now, from, feedback, budget),
             Rtcp::Remb(remb) => {
                 endpoint.way.handle_remb(now, Bitrate::bps(remb.bitrate));
                 self.estimate_changed(now, from);
             }
-            Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
+            Rtcp::TransportFeedback(_) | Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Way {
     transport: Option<u8>,
     /// The estimate that was planned with last.
     planned: Bitrate,
+    /// See [`Way::take_sooner`].
+    sooner: bool,
 }
 
 /// Its part of the thinnest line that it shares.
@@ -79,6 +81,7 @@ impl Way {
             share: None,
             waits: Waits::new(),
             transport,
+            sooner: false,
         }
     }
 
@@ -89,6 +92,7 @@ impl Way {
             Passes::Now => self.depart(now, forward, bytes),
             Passes::Behind(place) => {
                 self.pacer.wait(now, place, stream, bytes, (*forward, bytes));
+                self.sooner = true;
                 return false;
             }
         }
@@ -159,7 +163,9 @@ impl Way {
             (Purpose::Repair, None) => Sent::Repair,
             (_, None) => Sent::Media,
         };
+        let looks_at = self.estimator.looks_at();
         let number = self.estimator.handle_sent(now, bytes, kind);
+        self.sooner |= self.probe.is_some() || self.estimator.looks_at() != looks_at;
         forward.header.transport_sequence = self.transport.map(|id| (id, number));
         if let Some(probe) = &mut self.probe {
             probe.bytes += u64::from(bytes);
@@ -312,6 +318,11 @@ impl Way {
     /// What feedback said of all packets so far.
     pub(super) fn loss(&self) -> PathLoss {
         self.estimator.loss()
+    }
+
+    /// What left or waits since the last call may bring [`Self::poll_timeout`] nearer.
+    pub(super) fn take_sooner(&mut self) -> bool {
+        std::mem::take(&mut self.sooner)
     }
 
     /// What of the estimator is due.
