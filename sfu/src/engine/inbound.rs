@@ -282,6 +282,11 @@ impl Inbound {
         (before - self.missing.len()) as u64
     }
 
+    /// Whether it became broken since the last call of [`Self::take_broken`].
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Whether it became broken since the last call.
     pub(super) fn take_broken(&mut self) -> bool {
         std::mem::take(&mut self.broken)

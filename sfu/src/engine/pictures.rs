@@ -46,8 +46,10 @@ impl<T: Copy> Pictures<T> {
 
     /// Where the pictures before that time end.
     pub(super) fn end_before(&self, time: RtpTime) -> usize {
-        if self.newest() == Some(time) {
-            return self.list.len() - 1; // as for all packets of a picture but its first
+        // As for most packets; the list itself lies elsewhere in memory.
+        if self.newest <= time || self.list.is_empty() {
+            let is_known = self.newest() == Some(time);
+            return self.list.len() - usize::from(is_known);
         }
         end_of(&self.list, |&(wire, _)| self.newest.nearest(wire) < time)
     }

@@ -24,8 +24,9 @@ pub(super) struct Ring {
     stamps: Vec<Stamp>,
     most: usize,
     stretches: Vec<Stretch>,
-    /// The stretch of the newest entry.
+    /// The stretch of the newest entry: which, and what it is, for the list lies elsewhere in memory.
     current: u8,
+    latest: Option<Stretch>,
     newest: Option<Seq>,
     /// Where the newest has its place, and where the part of the ring ends that it lies in. What comes next to it is found from there: a
     /// division by a length that is no power of two costs as much as the rest of looking.
@@ -148,6 +149,7 @@ impl Ring {
             most,
             stretches: Vec::new(),
             current: 0,
+            latest: None,
             newest: None,
             place: 0,
             part_end: 0,
@@ -315,16 +317,13 @@ impl Ring {
             let place = packet.at.position.checked_sub(stretch.first)?;
             u32::try_from(place).ok().filter(|_| known)
         };
-        let places = || self.stretches.iter().map(is_its);
-        let current = usize::from(self.current);
-        let found = self
-            .stretches
-            .get(current)
-            .and_then(is_its)
-            .map(|place| (current, place));
-        let found = found.or_else(|| (0..).zip(places()).find_map(|(at, place)| Some((at, place?))));
-        if let Some((at, place)) = found {
-            self.current = at as u8;
+        if let Some(place) = self.latest.as_ref().and_then(is_its) {
+            return (self.current, place);
+        }
+        let mut places = (0..).zip(&self.stretches);
+        if let Some((at, place)) = places.find_map(|(at, stretch)| Some((at, is_its(stretch)?))) {
+            self.current = at;
+            self.latest = self.stretches.get(usize::from(at)).copied();
             return (self.current, place);
         }
         let fresh = Stretch {
@@ -332,6 +331,7 @@ impl Ring {
             history: packet.at.history,
             first: packet.at.position,
         };
+        self.latest = Some(fresh);
         if self.stretches.len() < STRETCHES {
             self.current = self.stretches.len() as u8;
             self.stretches.push(fresh);

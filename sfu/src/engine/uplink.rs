@@ -55,6 +55,8 @@ pub struct Uplink {
     due: Option<Instant>,
     /// Something happened since by which that may be another time.
     is_moved: bool,
+    /// [`Self::poll_broken`] has to look at the layers, each of which lies elsewhere in memory.
+    may_be_broken: bool,
     reports: u32,
     stats: UplinkStats,
     /// Reused by every batch.
@@ -136,6 +138,7 @@ impl Uplink {
             report_due: None,
             due: None,
             is_moved: false,
+            may_be_broken: false,
             reports: 0,
             stats: UplinkStats::default(),
             numbers: Vec::new(),
@@ -225,14 +228,19 @@ impl Uplink {
     /// A layer broken since the last call; ask for a key frame if anybody watches it. Ask until `None`, after
     /// [`Self::handle_rtp`] and [`Self::handle_timeout`].
     pub fn poll_broken(&mut self) -> Option<Broken> {
+        if !self.may_be_broken {
+            return None;
+        }
         let ids = self.streams.layers();
-        ids.iter().zip(&mut self.layers).find_map(|(id, layer)| {
+        let broken = ids.iter().zip(&mut self.layers).find_map(|(id, layer)| {
             let broken = layer.inbound.as_deref_mut().is_some_and(Inbound::take_broken);
             (broken && id.source.media() == MediaKind::Video).then_some(Broken {
                 source: id.source,
                 layer: id.layer,
             })
-        })
+        });
+        self.may_be_broken = broken.is_some();
+        broken
     }
 
     /// When that layer last sent a packet; none if it never did.
@@ -265,6 +273,7 @@ impl Uplink {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.is_moved = true;
+        self.may_be_broken = true;
         for inbound in self.layers.iter_mut().filter_map(|l| l.inbound.as_mut()) {
             self.stats.given_up += inbound.give_up(self.now);
         }
@@ -308,6 +317,7 @@ impl Uplink {
         let resumed = self.now.saturating_duration_since(inbound.last_packet) > PAUSE;
         let (lacked, accepted) = (inbound.lacks(), inbound.accept(self.now, packet.sequence()));
         self.is_moved |= lacked || inbound.lacks();
+        self.may_be_broken |= inbound.is_broken();
         match accepted {
             Ok(seq) => {
                 if resumed {

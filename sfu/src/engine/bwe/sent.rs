@@ -18,6 +18,8 @@ const AGE_MAX: Micros = 10_000_000;
 const TOLD_AGE_MAX: Micros = 3_000_000;
 /// Where the log has room for so many times what it holds, it gives room back: it was long while nothing was told.
 const ROOM_MAX: usize = 8;
+/// Packets between two looks at the oldest, which lies elsewhere in memory than the newest.
+const FORGOTTEN_EVERY: u64 = 16;
 /// That much room is kept in any case.
 const ROOM_MIN: usize = 128;
 /// Probes that are told apart: more than there are in that time.
@@ -125,7 +127,9 @@ impl SentLog {
         self.next = Seq(number.0 + 1);
         self.newest = self.newest.max(at);
         self.probe = probe.unwrap_or(self.probe);
-        self.forget();
+        if number.0.is_multiple_of(FORGOTTEN_EVERY) || self.packets.len() == SENT_PACKETS {
+            self.forget();
+        }
         self.packets.push_back(SentPacket {
             at: self.newest as u32,
             bytes,

@@ -172,7 +172,7 @@ impl Room {
             let to = first.to;
             let endpoint = self
                 .endpoints
-                .get_to_send(to)
+                .get_for_packet(to)
                 .filter(|endpoint| endpoint.connected);
             let Some(endpoint) = endpoint else {
                 after.foreign.extend(rest.iter().map(Delivery::subscriber));

@@ -3,8 +3,9 @@
 //! Whoever is looked at to be changed may have another deadline afterwards: it is noted here and asked once, when the next
 //! deadline is wanted. So a turn costs what it changed, however many sit in the room.
 //!
-//! To answer, an endpoint looks at some thirty places of its memory, more than a packet for it needs. Most packets that leave bring no time
-//! nearer, so who is sent something says himself whether he is to be asked ([`Endpoint::take_sooner`]). A time that was noted may then be too soon, never too late.
+//! To answer, an endpoint looks at some thirty places of its memory, more than a packet needs. Most packets bring no time nearer, so who is sent one
+//! says himself whether he is to be asked ([`Endpoint::take_sooner`]), and who sent one is asked if that brought something nearer. A time that was noted may then be
+//! too soon, never too late.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,9 +22,9 @@ pub(super) struct Endpoints {
     /// Those that may want another time than is in `due`, each once.
     moved: Vec<EndpointId>,
     due: BTreeSet<(Instant, EndpointId)>,
-    /// Those that were sent something and not asked since.
+    /// Those with packets since all were asked last.
     #[cfg(debug_assertions)]
-    sent: Vec<EndpointId>,
+    quiet: Vec<EndpointId>,
 }
 
 #[derive(Debug)]
@@ -70,10 +71,10 @@ impl Endpoints {
         Some(&mut entry.endpoint)
     }
 
-    /// To send it something. If that may bring a time nearer, [`Self::ask`] is to be called behind it.
-    pub(super) fn get_to_send(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
+    /// For a packet to it or from it. If that may bring a time nearer, [`Self::ask`] is to be called behind it.
+    pub(super) fn get_for_packet(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
         #[cfg(debug_assertions)]
-        self.sent.push(id);
+        self.quiet.push(id);
         Some(&mut self.all.get_mut(&id)?.endpoint)
     }
 
@@ -146,13 +147,14 @@ impl Endpoints {
             }
         }
         #[cfg(debug_assertions)]
-        self.check_sent();
+        self.check_quiet();
     }
 
     /// Nobody who was not asked wants to be told the time sooner than is noted.
     #[cfg(debug_assertions)]
-    fn check_sent(&mut self) {
-        for id in self.sent.drain(..) {
+    fn check_quiet(&mut self) {
+        let mut quiet = std::mem::take(&mut self.quiet);
+        for id in quiet.drain(..) {
             let Some(entry) = self.all.get_mut(&id) else {
                 continue;
             };
@@ -160,5 +162,6 @@ impl Endpoints {
             let is_noted = wanted.is_none_or(|at| entry.due.is_some_and(|due| due <= at));
             assert!(is_noted, "noted {:?}, wanted {wanted:?}", entry.due);
         }
+        self.quiet = quiet;
     }
 }

@@ -44,7 +44,7 @@ use self::{
 use super::{
     arrival::Arrival,
     id::{EndpointId, MediaKind, PointNumber, SourceKind, SourceNumber},
-    packet::{Forward, Input, Output, PacketRef},
+    packet::{Forward, Input, Output, PacketRef, soonest},
     silence::Verdict,
     speaker::Speaker,
     stats::RoomStats,
@@ -178,7 +178,7 @@ impl Room {
     /// One RTP packet in plaintext from `from`. It goes on with those that come in the same batch, at the next call of anything else.
     pub fn handle_rtp(&mut self, now: Instant, from: EndpointId, packet: &[u8]) {
         let now = self.advance(now);
-        let Some(endpoint) = self.endpoints.get_mut(from) else {
+        let Some(endpoint) = self.endpoints.get_for_packet(from) else {
             self.stats.commands_refused += 1;
             return;
         };
@@ -186,11 +186,22 @@ impl Room {
             self.stats.malformed += 1;
             return;
         };
-        let arrival = endpoint.uplink.handle_rtp(now, &packet);
+        let uplink = &mut endpoint.uplink;
+        let before = uplink.poll_timeout();
+        let arrival = uplink.handle_rtp(now, &packet);
+        let due = uplink.poll_timeout();
+        if soonest(due, before) != before {
+            self.endpoints.ask(from);
+        }
         self.ask_for_broken(now, from);
-        self.touch(from);
+        if due.is_some_and(|at| at <= now) {
+            self.touch(from);
+        }
         let Some(arrival) = arrival else { return };
-        let recovered = |room: &mut Self| room.endpoints.get_mut(from)?.uplink.poll_recovered(&packet);
+        let recovered = |room: &mut Self| {
+            let endpoint = room.endpoints.get_for_packet(from);
+            endpoint?.uplink.poll_recovered(&packet)
+        };
         while let Some(older) = recovered(self) {
             self.stats.received += 1;
             self.handle_arrival(now, from, &older);
@@ -200,7 +211,7 @@ impl Room {
     }
 
     fn handle_arrival(&mut self, now: Instant, from: EndpointId, arrival: &Arrival<'_>) {
-        let Some(endpoint) = self.endpoints.get_mut(from) else {
+        let Some(endpoint) = self.endpoints.get_for_packet(from) else {
             return;
         };
         let repair_time = endpoint.uplink.repair_time();
@@ -209,15 +220,20 @@ impl Room {
             self.stats.source_off += 1;
             return;
         }
+        let check_at = source.check_at;
         let Some(mut admitted) = source.admit(now, arrival, &mut self.histories) else {
             self.stats.not_kept += 1;
             return;
         };
+        let is_sooner = source.check_at != check_at;
         if arrival.repaired {
             source.late.raise(now, repair_time);
         }
         let number = source.number;
         let sound = source.judge_sound(arrival);
+        if is_sooner {
+            self.endpoints.ask(from);
+        }
         if arrival.source == SourceKind::Mic {
             self.hear(now, number.point(), arrival.level);
         }

@@ -187,7 +187,8 @@ impl Room {
 
     /// Layers that lost a packet for good need a key frame, if anybody sees them.
     pub(super) fn ask_for_broken(&mut self, now: Instant, id: EndpointId) {
-        while let Some(broken) = self.endpoints.get_mut(id).and_then(|e| e.uplink.poll_broken()) {
+        let poll = |room: &mut Self| room.endpoints.get_for_packet(id)?.uplink.poll_broken();
+        while let Some(broken) = poll(self) {
             let Some(source) = self.endpoints.get(id).map(|e| e.source(broken.source)) else {
                 return;
             };

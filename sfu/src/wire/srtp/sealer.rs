@@ -36,8 +36,10 @@ pub enum SealError {
 /// let a stream begin with a number below 2^15.
 pub struct Sealer {
     cipher: Cipher,
-    /// (SSRC, index of its last packet), by SSRC.
-    streams: Vec<(u32, u64)>,
+    /// SSRCs, ascending.
+    streams: Vec<u32>,
+    /// Index of the last packet of each: beside them, for a look at all SSRCs then takes two lines of a cache and not eight.
+    indices: Vec<u64>,
     /// Place of the stream that was sealed last: the packets of a picture follow each other.
     latest: usize,
     /// Index of the next RTCP packet.
@@ -49,6 +51,7 @@ impl Sealer {
         Self {
             cipher,
             streams: Vec::new(),
+            indices: Vec::new(),
             latest: 0,
             rtcp_index: 1,
         }
@@ -98,13 +101,13 @@ impl Sealer {
     /// Takes the index that a sequence number stands for. Once taken it is gone, whatever becomes of the packet.
     fn next_index(&mut self, ssrc: u32, sequence: u16) -> Result<u64, SealError> {
         let place = match self.streams.get(self.latest) {
-            Some(&(latest, _)) if latest == ssrc => Ok(self.latest),
-            _ => self.streams.binary_search_by_key(&ssrc, |stream| stream.0),
+            Some(&latest) if latest == ssrc => Ok(self.latest),
+            _ => self.streams.binary_search(&ssrc),
         };
         match place {
             Ok(at) => {
                 self.latest = at;
-                let (_, last) = self.streams.get_mut(at).ok_or(SealError::Malformed)?;
+                let last = self.indices.get_mut(at).ok_or(SealError::Malformed)?;
                 let ahead = sequence.wrapping_sub(*last as u16);
                 if !(1..0x8000).contains(&ahead) {
                     return Err(SealError::NotGreater);
@@ -118,7 +121,8 @@ impl Sealer {
             }
             Err(_) if self.streams.len() >= STREAMS_MAX => Err(SealError::TooManyStreams),
             Err(at) => {
-                self.streams.insert(at, (ssrc, sequence.into()));
+                self.streams.insert(at, ssrc);
+                self.indices.insert(at, sequence.into());
                 Ok(sequence.into())
             }
         }
@@ -127,9 +131,12 @@ impl Sealer {
     /// Places a stream and the RTCP counter shortly before the end of their indices.
     #[cfg(test)]
     pub(super) fn advance(&mut self, ssrc: u32, last: u64, rtcp_index: u32) {
-        self.streams.retain(|stream| stream.0 != ssrc);
-        self.streams.push((ssrc, last));
-        self.streams.sort_unstable();
+        let place = self.streams.binary_search(&ssrc);
+        if place.is_err() {
+            self.streams.insert(place.unwrap_or_else(|at| at), ssrc);
+            self.indices.insert(place.unwrap_or_else(|at| at), last);
+        }
+        self.indices[place.unwrap_or_else(|at| at)] = last;
         self.rtcp_index = rtcp_index;
     }
 }
