@@ -37,19 +37,21 @@ impl Class {
 }
 
 /// The queue before an endpoint. `P` is a packet.
+/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Pacer<P> {
+    /// Bytes that may go now; below zero it has to wait.
+    budget: i64,
+    updated: Instant,
     rate: Bitrate,
     headroom: Headroom,
     /// Its part of a line that it shares.
     share: Option<Bitrate>,
-    /// Bytes that may go now; below zero it has to wait.
-    budget: i64,
-    updated: Instant,
-    queues: [VecDeque<Waiting<P>>; Class::WAITING.len()],
     bytes: u64,
     /// Of them, of screens and the stage.
     large: u64,
+    queues: [VecDeque<Waiting<P>>; Class::WAITING.len()],
 }
 
 #[derive(Debug)]

@@ -11,18 +11,23 @@ use super::seq::{RtpTime, end_of};
 pub(super) struct Pictures<T> {
     newest: RtpTime,
     list: VecDeque<(u32, T)>,
+    /// For so many pictures more the oldest may be too far back: it lies elsewhere in memory than the newest, so it is not looked at for each.
+    wide: u8,
 }
 
 /// Pictures remembered: two seconds at 30 a second.
 const PICTURES: usize = 64;
 /// Farther back than that in RTP time the bits on the wire do not tell.
 const APART: u64 = 1 << 31;
+/// Where no two pictures that follow each other are so far apart, the first and the last of [`PICTURES`] are not [`APART`].
+const GAP: u64 = APART / PICTURES as u64;
 
 impl<T: Copy> Pictures<T> {
     pub(super) const fn new() -> Self {
         Self {
             newest: RtpTime(0),
             list: VecDeque::new(),
+            wide: 0,
         }
     }
 
@@ -67,7 +72,11 @@ impl<T: Copy> Pictures<T> {
     pub(super) fn insert(&mut self, mut at: usize, time: RtpTime, of: T) -> usize {
         let first = |list: &Self| list.get(0).map(|(first, _)| first);
         let apart = |list: &Self| first(list).is_some_and(|first| time.0.saturating_sub(first.0) >= APART);
-        while self.is_full() || apart(self) {
+        self.wide = match self.newest() {
+            Some(newest) if newest.0.abs_diff(time.0) >= GAP => PICTURES as u8,
+            _ => self.wide.saturating_sub(1),
+        };
+        while self.is_full() || self.wide > 0 && apart(self) {
             self.list.pop_front();
             at = at.saturating_sub(1);
         }

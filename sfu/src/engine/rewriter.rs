@@ -56,7 +56,9 @@ pub enum Skip {
 }
 
 /// Numbers of one slot.
+/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Rewriter {
     /// One above the highest number given.
     next: Seq,

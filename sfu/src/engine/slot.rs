@@ -20,39 +20,41 @@ pub use super::{
 };
 
 /// One receive stream of an endpoint.
+/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Slot {
     /// Its name.
     pub id: SlotId,
-    /// Its SSRC.
-    pub ssrc: Ssrc,
-    /// SSRC of its repairs.
-    rtx_ssrc: Option<Ssrc>,
-    mid: Option<(u8, ShortId)>,
-    /// Id of the dependency descriptor.
-    dependency: Option<u8>,
-    payloads: Payloads,
-    selector: Selector,
+    /// Of what is shown.
+    codec: Option<Codec>,
     /// See [`Slot::is_lowered`].
     lowered: bool,
     /// The layer that flowed when pictures were left out.
     left: Option<u8>,
-    /// Of what is shown.
-    codec: Option<Codec>,
-    rewriter: Rewriter,
-    recent: Recent,
-    ring: Ring,
-    rtx_next: u16,
-    /// Highest number that went out first time.
-    newest: Option<Seq>,
-    /// Its source and RTP time.
-    last: Option<(SourceNumber, u32)>,
-    sent_packets: u32,
-    sent_octets: u32,
+    /// Its SSRC.
+    pub ssrc: Ssrc,
+    /// SSRC of its repairs.
+    rtx_ssrc: Option<Ssrc>,
+    payloads: Payloads,
+    /// Id of the dependency descriptor.
+    dependency: Option<u8>,
     /// Something was sent since the last sender report.
     pub unreported: bool,
     /// A sender report is to go out now.
     pub report_due: bool,
+    selector: Selector,
+    /// Highest number that went out first time.
+    newest: Option<Seq>,
+    sent_packets: u32,
+    sent_octets: u32,
+    /// Its source and RTP time.
+    last: Option<(SourceNumber, u32)>,
+    mid: Option<(u8, ShortId)>,
+    recent: Recent,
+    rewriter: Rewriter,
+    ring: Ring,
+    rtx_next: u16,
     /// Since when it is to show the source it is to show now.
     aimed: Option<Instant>,
     /// The source told to the client last, and since when.

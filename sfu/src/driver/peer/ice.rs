@@ -146,19 +146,21 @@ struct Validated {
 }
 
 /// ICE state of one peer.
+/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
+#[repr(C)]
 pub(super) struct Ice {
-    crypto: Arc<dyn RTCCryptoProvider>,
-    current: IceCredentials,
-    /// Those before the last restart, until the first valid check with the current ones.
-    former: Option<IceCredentials>,
-    /// In no order; at most [`PATHS_MAX`].
-    validated: Vec<Validated>,
     /// Where packets go.
     selected: Option<Path>,
     /// Media chose `selected`: from then on only media moves it.
     settled: bool,
     /// Last valid check or authentic packet, or the beginning.
     alive: Instant,
+    crypto: Arc<dyn RTCCryptoProvider>,
+    current: IceCredentials,
+    /// Those before the last restart, until the first valid check with the current ones.
+    former: Option<IceCredentials>,
+    /// In no order; at most [`PATHS_MAX`].
+    validated: Vec<Validated>,
 }
 
 impl Ice {

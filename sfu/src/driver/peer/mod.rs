@@ -138,16 +138,18 @@ pub enum MediaRefused {
 }
 
 /// The transport of one endpoint.
+/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
+#[repr(C)]
 pub struct Peer {
-    ice: Ice,
-    dtls: Dtls,
     /// After the handshake: what we send with, and what we receive with.
     srtp: Option<Box<(Sealer, Opener)>>,
+    is_lost: bool,
+    ice: Ice,
+    dtls: Dtls,
     /// Where the last DTLS datagram came from: answers go there. Chromium begins before it has chosen a path.
     dtls_path: Option<Path>,
     /// When an unfinished handshake ends the peer; none when it is done.
     handshake_ends: Option<Instant>,
-    is_lost: bool,
     transmits: VecDeque<Transmit>,
     events: VecDeque<PeerEvent>,
 }

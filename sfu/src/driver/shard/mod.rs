@@ -100,10 +100,19 @@ struct RoomEntry {
 }
 
 /// A seat with its transport.
+/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
+#[repr(C)]
 struct Seat {
     room: RoomKey,
-    id: SeatId,
     number: PointNumber,
+    is_touched: bool,
+    is_connected: bool,
+    /// DTLS datagrams of it that wait for their turn.
+    handshakes: u8,
+    sent: Flow,
+    received: Flow,
+    peer: Peer,
+    id: SeatId,
     note: String,
     site: Option<String>,
     /// The lines on the way to that site.
@@ -111,17 +120,10 @@ struct Seat {
     sources: Vec<SourceKind>,
     video_slots: Vec<SlotId>,
     plan: Box<Plan>,
-    peer: Peer,
-    /// DTLS datagrams of it that wait for their turn.
-    handshakes: u8,
-    is_connected: bool,
-    is_touched: bool,
     /// What its slots get, as told last.
     quality: Option<Vec<SlotQuality>>,
     /// What it is to send, as told last.
     order: Option<SendOrder>,
-    sent: Flow,
-    received: Flow,
     kept: Kept,
 }
 

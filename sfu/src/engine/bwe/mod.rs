@@ -112,35 +112,37 @@ pub struct EstimatorState {
 }
 
 /// The estimate of one way.
+/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Estimator {
     epoch: Instant,
     /// The latest time told.
     now: Instant,
     /// How long that is behind the epoch.
     at: Micros,
-    sent: SentLog,
-    repeated: Repeated,
-    sent_rate: Acked,
-    acked: Acked,
-    delay: Delay,
-    loss: Loss,
-    rate: Rate,
-    probes: Probes,
-    reported: Reported,
     round_trip: Micros,
     /// When feedback last told something new; none for receivers that never did.
     told: Option<Micros>,
-    silence: Silence,
     congested: bool,
+    /// Somebody plans for the thinnest line, that all of it stays within.
+    planned: bool,
+    silence: Silence,
+    sent: SentLog,
+    sent_rate: Acked,
+    delay: Delay,
+    loss: Loss,
+    rate: Rate,
+    acked: Acked,
     /// The wait at the last feedback.
     waited: Micros,
     /// Since when packets wait too long to grow.
     standing: Option<Micros>,
     /// Since when less is sent than may be.
     limited: Option<Micros>,
-    /// Somebody plans for the thinnest line, that all of it stays within.
-    planned: bool,
+    repeated: Repeated,
+    probes: Probes,
+    reported: Reported,
     /// When an application-limited rate was lowered last.
     softened: Option<Micros>,
     /// The queue that does not answer to a lower rate.

@@ -27,6 +27,8 @@ pub(super) struct Queue {
     recent: [(Micros, Micros); RECENT],
     next: usize,
     last: Option<Micros>,
+    /// The least of the recent waits: asked for each packet.
+    least: Micros,
 }
 
 impl Queue {
@@ -38,6 +40,7 @@ impl Queue {
             recent: [(0, 0); RECENT],
             next: 0,
             last: None,
+            least: 0,
         }
     }
 
@@ -62,11 +65,12 @@ impl Queue {
         self.base = Some(base);
         self.recent[self.next] = (sent + delay, (delay - base).clamp(0, WAIT_MAX));
         self.next = (self.next + 1) % RECENT;
+        self.least = self.recent.iter().map(|(_, wait)| *wait).min().unwrap_or(0);
     }
 
     /// How long the last packets waited at least.
     pub(super) fn wait(&self) -> Micros {
-        self.recent.iter().map(|(_, wait)| *wait).min().unwrap_or(0)
+        self.least
     }
 
     /// The same on a thin line, where six packets take long: of those that arrived in the last [`LATELY`], and no fewer than [`LATELY_MIN`].
@@ -85,7 +89,7 @@ impl Queue {
     pub(super) fn rebase(&mut self) {
         self.bases = [None; BASES];
         (self.bases[0], self.base) = (self.last, self.last);
-        self.recent = [(0, 0); RECENT];
+        (self.recent, self.least) = ([(0, 0); RECENT], 0);
     }
 
     /// Delay of an empty queue.

@@ -15,7 +15,7 @@ use super::{
         pacer::Class,
         packet::{
             Codec, ExtensionIds, Forward, Negotiated, NegotiatedSource, NewEndpoint, Purpose, SlotGrade,
-            SourceGrade, soonest,
+            SourceGrade,
         },
         redundancy::Need,
         repeats::Repeats,
@@ -37,31 +37,46 @@ use crate::{
 };
 
 /// One endpoint of a room.
+/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Endpoint {
+    /// Slot `vN` is the N-th.
+    pub(super) video: Vec<Slot>,
+    /// Slot `aN` is the N-th.
+    pub(super) audio: Vec<Slot>,
     pub(super) id: EndpointId,
+    pub(super) connected: bool,
+    /// There is a stream that padding can go in.
+    pub(super) can_pad: bool,
+    /// See [`Endpoint::take_sooner`].
+    pub(super) sooner: bool,
+    /// Is in the room's list of endpoints with something to say.
+    pub(super) dirty: bool,
+    /// A slot has one to be sent now.
+    reports_due: bool,
+    extensions: ExtensionIds,
+    pub(super) outbound: Outbound,
+    /// Next sender reports.
+    pub(super) report_at: Option<Instant>,
+    /// Its voices that go again, where it takes no RED.
+    pub(super) repeats: Repeats,
+    /// What of its stage goes again before it asks.
+    pub(super) ahead: Ahead,
+    pub(super) way: Way,
+    /// By kind, in the order of [`SourceKind::ALL`].
+    pub(super) sources: [Source; SourceKind::ALL.len()],
+    pub(super) uplink: Uplink,
     pub(super) number: PointNumber,
     pub(super) rank: Rank,
     /// In which other half of the room it is; none: in this one.
     pub(super) home: Option<LinkId>,
     /// Another one each time that it joins.
     pub(super) incarnation: u32,
-    pub(super) connected: bool,
-    /// There is a stream that padding can go in.
-    can_pad: bool,
-    pub(super) uplink: Uplink,
-    /// By kind, in the order of [`SourceKind::ALL`].
-    pub(super) sources: [Source; SourceKind::ALL.len()],
-    /// Slot `aN` is the N-th.
-    pub(super) audio: Vec<Slot>,
-    /// Slot `vN` is the N-th.
-    pub(super) video: Vec<Slot>,
     /// Pictures wanted, by index of the video slot.
     pub(super) wants: BTreeMap<u8, Want>,
     /// The voice wanted in `a0`, if it is not to be that of the picture in `v0`.
     pub(super) voice: Option<SourceNumber>,
-    pub(super) outbound: Outbound,
-    pub(super) way: Way,
     /// The lines on its way, the nearest to the node first.
     pub(super) lines: Vec<LineIndex>,
     /// Whether its machine is fast enough.
@@ -80,23 +95,10 @@ pub(super) struct Endpoint {
     pub(super) layered: bool,
     /// Whether its path loses so much that its voices need redundancy.
     pub(super) need: Need,
-    /// Its voices that go again, where it takes no RED.
-    pub(super) repeats: Repeats,
-    /// What of its stage goes again before it asks.
-    pub(super) ahead: Ahead,
     /// Loss since the last look.
     pub(super) window: Window,
-    extensions: ExtensionIds,
     /// Not yet told to the driver; at most one entry per slot.
     pub(super) changes: Vec<SlotChange>,
-    /// Next sender reports.
-    pub(super) report_at: Option<Instant>,
-    /// A slot has one to be sent now.
-    reports_due: bool,
-    /// Is in the room's list of endpoints with something to say.
-    pub(super) dirty: bool,
-    /// See [`Endpoint::take_sooner`].
-    sooner: bool,
 }
 
 /// More slots of one kind are not served.
@@ -323,12 +325,6 @@ impl Endpoint {
         }
     }
 
-    /// What was sent to it since the last call may bring nearer when it wants to be told the time: nothing else that sending does can.
-    pub(super) fn take_sooner(&mut self) -> bool {
-        let goes_again = self.repeats.is_on() || self.ahead.is_on();
-        std::mem::take(&mut self.sooner) | self.way.take_sooner() | goes_again
-    }
-
     /// It sends transport-wide feedback.
     pub(super) fn tells_packets(&self) -> bool {
         self.extensions.transport_cc.is_some()
@@ -437,15 +433,6 @@ impl Endpoint {
     pub(super) fn add_to(&self, stats: &mut RoomStats) {
         stats.uplinks += self.uplink.stats();
         stats.paths += self.way.loss();
-    }
-
-    /// When it next wants to be told the time.
-    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
-        let checks = self.sources.iter().filter_map(|source| source.check_at).min();
-        let again = soonest(self.repeats.poll_timeout(), self.ahead.poll_timeout());
-        [self.report_at, checks, again, self.way.poll_timeout(self.can_pad)]
-            .into_iter()
-            .fold(self.uplink.poll_timeout(), soonest)
     }
 }
 

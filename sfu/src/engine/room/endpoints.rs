@@ -71,7 +71,7 @@ impl Endpoints {
         Some(&mut entry.endpoint)
     }
 
-    /// For a packet to it or from it. If that may bring a time nearer, [`Self::ask`] is to be called behind it.
+    /// For a packet to it or from it, or what it tells of packets. If that may bring a time nearer, [`Self::ask`] is to be called behind it.
     pub(super) fn get_for_packet(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
         #[cfg(debug_assertions)]
         self.quiet.push(id);

@@ -7,6 +7,7 @@
 mod again;
 mod cpu;
 mod crossing;
+mod deadline;
 mod distribute;
 mod endpoint;
 mod endpoints;

@@ -128,7 +128,7 @@ impl Room {
 
     /// An endpoint's way may carry more or less than was planned with.
     pub(super) fn estimate_changed(&mut self, now: Instant, id: EndpointId) {
-        let Some(endpoint) = self.endpoints.get_mut(id) else {
+        let Some(endpoint) = self.endpoints.get_for_packet(id) else {
             return;
         };
         let target = endpoint.way.follow_estimate(now).as_bps();

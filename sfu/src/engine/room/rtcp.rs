@@ -131,21 +131,25 @@ impl Room {
         budget: &mut Budget,
     ) {
         let age = now.saturating_duration_since(self.epoch);
-        let Some(endpoint) = self.endpoints.get_mut(from) else {
+        let Some(endpoint) = self.endpoints.get_for_packet(from) else {
             return;
         };
-        let before = endpoint.way.loss();
+        let (before, due) = (endpoint.way.loss(), endpoint.way_timeout());
         let way = &mut endpoint.way;
         budget.statuses -= way.handle_feedback((now, age), feedback, budget.statuses);
         let after = endpoint.way.loss();
         let lost = after.lost - before.lost;
         self.loss_noted(now, from, lost, lost + after.arrived - before.arrived);
         self.estimate_changed(now, from);
+        let endpoint = self.endpoints.get(from);
+        if endpoint.is_some_and(|endpoint| endpoint.way_timeout() != due) {
+            self.endpoints.ask(from);
+        }
     }
 
     /// Of `all` packets more that a receiver speaks of `lost` did not arrive.
     fn loss_noted(&mut self, now: Instant, from: EndpointId, lost: u64, all: u64) {
-        let Some(endpoint) = self.endpoints.get_mut(from) else {
+        let Some(endpoint) = self.endpoints.get_for_packet(from) else {
             return;
         };
         // What a full queue drops ends with a lower rate; redundancy would make the queue longer.

@@ -13,21 +13,23 @@ use super::super::{
 use crate::wire::rtcp::TransportFeedback;
 
 /// Estimate, queue and probe of one endpoint.
+/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Way {
-    estimator: Estimator,
+    /// Id of the transport-wide number's extension.
+    transport: Option<u8>,
+    /// See [`Way::take_sooner`].
+    sooner: bool,
+    /// The estimate that was planned with last.
+    planned: Bitrate,
+    probe: Option<Running>,
     /// With the size of each packet on the wire.
     pacer: Pacer<(Forward, u16)>,
-    probe: Option<Running>,
+    estimator: Estimator,
     share: Option<Share>,
     /// How long packets waited lately.
     waits: Waits,
-    /// Id of the transport-wide number's extension.
-    transport: Option<u8>,
-    /// The estimate that was planned with last.
-    planned: Bitrate,
-    /// See [`Way::take_sooner`].
-    sooner: bool,
 }
 
 /// Its part of the thinnest line that it shares.
