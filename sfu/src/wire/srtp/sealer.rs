@@ -102,14 +102,16 @@ impl Sealer {
     /// Takes the index that a sequence number stands for. Once taken it is gone, whatever becomes of the packet.
     fn next_index(&mut self, ssrc: u32, sequence: u16) -> Result<u64, SealError> {
         let low = ssrc as usize % HINTS;
-        let hint = usize::from(self.hints[low]);
+        let hint = self.hints.get(low).map_or(0, |&hint| usize::from(hint));
         let place = match self.streams.get(hint) {
             Some(&(hinted, _)) if hinted == ssrc => Ok(hint),
             _ => self.streams.binary_search_by_key(&ssrc, |stream| stream.0),
         };
         match place {
             Ok(at) => {
-                self.hints[low] = at as u8;
+                if let Some(hint) = self.hints.get_mut(low) {
+                    *hint = at as u8;
+                }
                 let (_, last) = self.streams.get_mut(at).ok_or(SealError::Malformed)?;
                 let ahead = sequence.wrapping_sub(*last as u16);
                 if !(1..0x8000).contains(&ahead) {
