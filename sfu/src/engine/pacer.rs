@@ -37,9 +37,8 @@ impl Class {
 }
 
 /// The queue before an endpoint. `P` is a packet.
-/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C)] // what each packet asks lies together
 pub struct Pacer<P> {
     /// Bytes that may go now; below zero it has to wait.
     budget: i64,

@@ -56,9 +56,8 @@ pub enum Skip {
 }
 
 /// Numbers of one slot.
-/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C)] // what each packet asks lies together
 pub struct Rewriter {
     /// One above the highest number given.
     next: Seq,

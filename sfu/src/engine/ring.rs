@@ -24,9 +24,8 @@ pub(super) struct Ring {
     stamps: Vec<Stamp>,
     most: usize,
     stretches: Vec<Stretch>,
-    /// The stretch of the newest entry: which, and what it is, for the list lies elsewhere in memory.
-    current: u8,
-    latest: Option<Stretch>,
+    /// That of the newest entry, with its place among them: the list lies elsewhere in memory.
+    current: Option<(u8, Stretch)>,
     newest: Option<Seq>,
     /// Where the newest has its place, and where the part of the ring ends that it lies in. What comes next to it is found from there: a
     /// division by a length that is no power of two costs as much as the rest of looking.
@@ -148,8 +147,7 @@ impl Ring {
             stamps: Vec::new(),
             most,
             stretches: Vec::new(),
-            current: 0,
-            latest: None,
+            current: None,
             newest: None,
             place: 0,
             part_end: 0,
@@ -317,34 +315,41 @@ impl Ring {
             let place = packet.at.position.checked_sub(stretch.first)?;
             u32::try_from(place).ok().filter(|_| known)
         };
-        if let Some(place) = self.latest.as_ref().and_then(is_its) {
-            return (self.current, place);
+        if let Some((at, current)) = &self.current
+            && let Some(place) = is_its(current)
+        {
+            return (*at, place);
         }
-        let mut places = (0..).zip(&self.stretches);
-        if let Some((at, place)) = places.find_map(|(at, stretch)| Some((at, is_its(stretch)?))) {
-            self.current = at;
-            self.latest = self.stretches.get(usize::from(at)).copied();
-            return (self.current, place);
+        let mut known = (0..).zip(&self.stretches);
+        let found = known.find_map(|(at, stretch)| Some((at, *stretch, is_its(stretch)?)));
+        if let Some((at, stretch, place)) = found {
+            self.current = Some((at, stretch));
+            return (at, place);
         }
-        let fresh = Stretch {
+        let at = self.begin_stretch(Stretch {
             source: packet.source,
             history: packet.at.history,
             first: packet.at.position,
-        };
-        self.latest = Some(fresh);
-        if self.stretches.len() < STRETCHES {
-            self.current = self.stretches.len() as u8;
+        });
+        (at, 0)
+    }
+
+    /// Its place. The oldest gives way, and its packets with it.
+    fn begin_stretch(&mut self, fresh: Stretch) -> u8 {
+        let at = if self.stretches.len() < STRETCHES {
             self.stretches.push(fresh);
+            self.stretches.len() as u8 - 1
         } else {
-            self.current = (self.current + 1) % STRETCHES as u8;
-            self.stretches[usize::from(self.current)] = fresh;
-            let gone = self.current;
+            let gone = self.current.map_or(0, |(at, _)| (at + 1) % STRETCHES as u8);
+            self.stretches[usize::from(gone)] = fresh;
             self.sent
                 .iter_mut()
                 .filter(|entry| entry.is_some_and(|sent| sent.marker_and_stretch & !MARKER == gone))
                 .for_each(|entry| *entry = None);
-        }
-        (self.current, 0)
+            gone
+        };
+        self.current = Some((at, fresh));
+        at
     }
 
     /// Less than a lap ahead of the newest.

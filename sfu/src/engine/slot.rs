@@ -20,9 +20,8 @@ pub use super::{
 };
 
 /// One receive stream of an endpoint.
-/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C)] // what each packet asks lies together
 pub struct Slot {
     /// Its name.
     pub id: SlotId,

@@ -146,8 +146,7 @@ struct Validated {
 }
 
 /// ICE state of one peer.
-/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
-#[repr(C)]
+#[repr(C)] // what each packet asks lies together
 pub(super) struct Ice {
     /// Where packets go.
     selected: Option<Path>,

@@ -138,8 +138,7 @@ pub enum MediaRefused {
 }
 
 /// The transport of one endpoint.
-/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
-#[repr(C)]
+#[repr(C)] // what each packet asks lies together
 pub struct Peer {
     /// After the handshake: what we send with, and what we receive with.
     srtp: Option<Box<(Sealer, Opener)>>,

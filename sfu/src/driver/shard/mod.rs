@@ -100,8 +100,7 @@ struct RoomEntry {
 }
 
 /// A seat with its transport.
-/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
-#[repr(C)]
+#[repr(C)] // what each packet asks lies together
 struct Seat {
     room: RoomKey,
     number: PointNumber,

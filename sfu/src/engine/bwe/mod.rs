@@ -112,9 +112,8 @@ pub struct EstimatorState {
 }
 
 /// The estimate of one way.
-/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C)] // what each packet asks lies together
 pub struct Estimator {
     epoch: Instant,
     /// The latest time told.

@@ -87,7 +87,7 @@ struct SentPacket {
 const _: () = assert!(size_of::<SentPacket>() == 8);
 
 /// The numbers given to one endpoint, the last [`SENT_PACKETS`] with what became of them. Those told as arrived, of which nothing new can be
-/// said, are given up from the oldest on: where nothing is lost there are as many as are on their way.
+/// said, are given up from the oldest on: where nothing is lost there are as many as are on their way, and [`FORGOTTEN_EVERY`] more.
 #[derive(Debug)]
 pub(super) struct SentLog {
     next: Seq,

@@ -37,9 +37,8 @@ use crate::{
 };
 
 /// One endpoint of a room.
-/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C)] // what each packet asks lies together
 pub(super) struct Endpoint {
     /// Slot `vN` is the N-th.
     pub(super) video: Vec<Slot>,

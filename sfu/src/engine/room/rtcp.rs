@@ -44,7 +44,7 @@ impl Room {
         };
         for packet in rtcp::packets(compound).take(PACKETS_MAX) {
             match packet {
-                // It comes twenty times a second, and there is nothing to say to it.
+                // It comes twenty times a second and is not touched for it: there is nothing to say to that.
                 Ok(Rtcp::TransportFeedback(feedback)) => {
                     self.handle_feedback(now, from, &feedback, &mut budget);
                 }
@@ -92,7 +92,8 @@ impl Room {
                 endpoint.way.handle_remb(now, Bitrate::bps(remb.bitrate));
                 self.estimate_changed(now, from);
             }
-            Rtcp::TransportFeedback(_) | Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
+            Rtcp::TransportFeedback(_) => {} // never comes here
+            Rtcp::SourceDescription(_) | Rtcp::Other { .. } => {}
         }
     }
 

@@ -13,9 +13,8 @@ use super::super::{
 use crate::wire::rtcp::TransportFeedback;
 
 /// Estimate, queue and probe of one endpoint.
-/// Its fields lie as they stand here: what each packet asks comes first, in few lines of a cache.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C)] // what each packet asks lies together
 pub(super) struct Way {
     /// Id of the transport-wide number's extension.
     transport: Option<u8>,

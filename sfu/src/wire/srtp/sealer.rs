@@ -99,19 +99,24 @@ impl Sealer {
             .ok_or(SealError::Malformed)
     }
 
-    /// Takes the index that a sequence number stands for. Once taken it is gone, whatever becomes of the packet.
-    fn next_index(&mut self, ssrc: u32, sequence: u16) -> Result<u64, SealError> {
+    /// Where a stream stands, or would.
+    fn place(&mut self, ssrc: u32) -> Result<usize, usize> {
         let low = ssrc as usize % HINTS;
         let hint = self.hints.get(low).map_or(0, |&hint| usize::from(hint));
-        let place = match self.streams.get(hint) {
-            Some(&(hinted, _)) if hinted == ssrc => Ok(hint),
-            _ => self.streams.binary_search_by_key(&ssrc, |stream| stream.0),
-        };
-        match place {
+        if self.streams.get(hint).is_some_and(|stream| stream.0 == ssrc) {
+            return Ok(hint);
+        }
+        let place = self.streams.binary_search_by_key(&ssrc, |stream| stream.0)?;
+        if let Some(hint) = self.hints.get_mut(low) {
+            *hint = place as u8;
+        }
+        Ok(place)
+    }
+
+    /// Takes the index that a sequence number stands for. Once taken it is gone, whatever becomes of the packet.
+    fn next_index(&mut self, ssrc: u32, sequence: u16) -> Result<u64, SealError> {
+        match self.place(ssrc) {
             Ok(at) => {
-                if let Some(hint) = self.hints.get_mut(low) {
-                    *hint = at as u8;
-                }
                 let (_, last) = self.streams.get_mut(at).ok_or(SealError::Malformed)?;
                 let ahead = sequence.wrapping_sub(*last as u16);
                 if !(1..0x8000).contains(&ahead) {

@@ -240,6 +240,26 @@ fn rtp_indices_end_after_48_bits() {
     assert_eq!(sealed(&mut sealer, 1, 0xFFFF), Err(SealError::NotGreater));
 }
 
+/// Streams are found by the low bits of their SSRC where that leads to them.
+#[test]
+fn streams_that_are_alike_keep_their_own_indices() {
+    let ((mut sealer, _), _) = pair(Profile::AeadAes128Gcm);
+    let alike = [5, 5 + 64, 5 + 2 * 64, 5 + 3 * 64];
+    for sequence in 10..14 {
+        // Each time another one is new, and moves those behind it.
+        for ssrc in alike.into_iter().rev().take(usize::from(sequence) - 9) {
+            assert!(sealed(&mut sealer, ssrc, sequence).is_ok(), "{ssrc} {sequence}");
+        }
+    }
+    for ssrc in alike {
+        assert_eq!(
+            sealed(&mut sealer, ssrc, 13),
+            Err(SealError::NotGreater),
+            "{ssrc}"
+        );
+    }
+}
+
 #[test]
 fn streams_are_limited_and_unauthentic_ones_not_remembered() {
     let ((mut sealer, mut opener), (mut theirs, _)) = pair(Profile::AeadAes128Gcm);
