@@ -221,20 +221,15 @@ impl Room {
             self.stats.source_off += 1;
             return;
         }
-        let check_at = source.check_at;
         let Some(mut admitted) = source.admit(now, arrival, &mut self.histories) else {
             self.stats.not_kept += 1;
             return;
         };
-        let is_sooner = source.check_at != check_at;
         if arrival.repaired {
             source.late.raise(now, repair_time);
         }
         let number = source.number;
         let sound = source.judge_sound(arrival);
-        if is_sooner {
-            self.endpoints.ask(from);
-        }
         if arrival.source == SourceKind::Mic {
             self.hear(now, number.point(), arrival.level);
         }
@@ -250,6 +245,7 @@ impl Room {
         }
         self.give_out(from, &admitted);
         if admitted.layers_changed {
+            self.endpoints.ask(from); // when a layer is dead is to be looked at
             self.distribute();
             self.cascade.figures_changed(now);
             // After the packet had its chance. Whoever turns to the layer now is served from what was kept, this packet

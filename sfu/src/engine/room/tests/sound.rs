@@ -270,3 +270,20 @@ fn who_has_the_floor_has_a_slot_though_silent_and_the_last_one_on_a_thin_path() 
         assert_ne!(heard, [mic(9)], "{to:?}");
     }
 }
+
+#[test]
+fn a_voice_that_goes_on_after_a_pause_is_reported_again() {
+    let mut kit = Kit::new(2);
+    let talk = |kit: &mut Kit, packets| {
+        for _ in 0..packets {
+            kit.voice(2, 30);
+            kit.advance(20);
+        }
+    };
+    talk(&mut kit, 60);
+    kit.advance(3_000);
+    let before = kit.reports(1).len();
+    talk(&mut kit, 5);
+    kit.advance(1_000);
+    assert_eq!(kit.reports(1).len(), before + 1);
+}
