@@ -107,7 +107,9 @@ impl Course {
         self.warm().await;
         self.raise(Phase::Measured);
         let (first, began, heard_first) = (scenario.watched.look().await, Instant::now(), self.heard());
+        let began_us = self.shared.clock.now().us;
         let rss_kb = self.meet().await;
+        let ended_us = self.shared.clock.now().us;
         let (seconds, heard) = (began.elapsed().as_secs_f64(), self.heard());
         let last = scenario.watched.look().await;
         self.raise(Phase::Draining);
@@ -116,6 +118,10 @@ impl Course {
         // The kernel forgets what a socket dropped when it is closed.
         let tester_drops = lean.map_or(0, |lean| lean.dropped() + process::dropped(&lean.ports()));
         let node_drops = lean.map_or(0, |lean| lean.dropped_by_nodes());
+        let latency_course = match lean {
+            Some(lean) => lean.latency([began_us, ended_us]).await,
+            None => Vec::new(),
+        };
         self.raise(Phase::Leaving);
         let reports = gather(std::mem::take(&mut self.points)).await;
         let watches = !scenario.watched.pids.is_empty();
@@ -132,6 +138,7 @@ impl Course {
             join_cpu: (watches && others > 0).then(|| spent / f64::from(others)),
             rss_kb_grown: grown(&before, &last),
             rss_kb,
+            latency_course,
             tester_drops,
             node_drops,
         }

@@ -29,6 +29,8 @@ pub(crate) struct Summary {
     pub(crate) latency_ms_p50: Option<f64>,
     /// The same.
     pub(crate) latency_ms_p99: Option<f64>,
+    /// The same of each ten seconds of the meeting that lie in it as a whole, in their order. Known of lean points that count by headers.
+    pub(crate) latency_ms_p99_course: Vec<f64>,
     /// From the opening of the socket to media connected; null if nobody joined.
     pub(crate) join_ms_p50: Option<f64>,
     /// The same.
@@ -183,6 +185,8 @@ pub(crate) struct Report {
     pub(crate) rss_kb_grown: Option<u64>,
     /// Its memory in the course of the meeting, in kB.
     pub(crate) rss_kb: Vec<u64>,
+    /// Latency in the course of the meeting.
+    pub(crate) latency_course: Vec<Histogram>,
     /// Datagrams that the tester's own sockets dropped.
     pub(crate) tester_drops: u64,
     /// Datagrams that the node's sockets dropped since it began, if it is on this machine.
@@ -207,6 +211,11 @@ impl Report {
             continuity_errors: received.errors() + sum(|report| report.protocol_errors),
             latency_ms_p50: all.latency.quantile_ms(0.5),
             latency_ms_p99: all.latency.quantile_ms(0.99),
+            latency_ms_p99_course: self
+                .latency_course
+                .iter()
+                .filter_map(|window| window.quantile_ms(0.99))
+                .collect(),
             latency_ms_max: all.latency.quantile_ms(1.0),
             join_ms_p50: all.join.quantile_ms(0.5),
             join_ms_p99: all.join.quantile_ms(0.99),

@@ -7,6 +7,7 @@ mod answer;
 mod batch;
 mod egress;
 mod feedback;
+mod latency;
 mod pattern;
 mod point;
 mod tally;
@@ -32,10 +33,12 @@ use self::{
     answer::{Remote, offer},
     batch::Batch,
     egress::Egress,
+    latency::Windows,
     point::{Point, Slot},
     transport::{Credentials, Identity, Transport},
 };
 use crate::{
+    histogram::Histogram,
     media_path::{Clock, MediaReport, OurPoints, SlotLines},
     peer::Path,
     process,
@@ -64,6 +67,8 @@ enum Work {
     Add(usize, Box<Point>),
     With(usize, Act),
     Remove(usize),
+    /// The latency of each window from the first of these times to the last.
+    Latency([u64; 2], oneshot::Sender<Vec<Histogram>>),
 }
 
 /// The loop, and what its points share. It ends with the last handle.
@@ -100,6 +105,7 @@ impl Lean {
             due: BTreeSet::new(),
             batch: Batch::new(),
             egress: Egress::new(),
+            windows: Windows::default(),
         };
         let thread = std::thread::Builder::new().name("points".to_owned());
         let thread = thread.spawn(move || driver.run()).context("a thread")?;
@@ -121,6 +127,13 @@ impl Lean {
     /// RTP packets that came so far, whatever they were.
     pub(crate) fn heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Latency of each window between two times, as points that count by headers had it.
+    pub(crate) async fn latency(&self, between_us: [u64; 2]) -> Vec<Histogram> {
+        let (tell, told) = oneshot::channel();
+        self.tell(Work::Latency(between_us, tell));
+        told.await.unwrap_or_default()
     }
 
     /// Ports of the sockets that are open.
@@ -320,6 +333,7 @@ struct Driver {
     due: BTreeSet<(Instant, usize)>,
     batch: Batch,
     egress: Egress,
+    windows: Windows,
 }
 
 impl Driver {
@@ -346,7 +360,12 @@ impl Driver {
         let Some((point, due)) = self.points.get_mut(&place) else {
             return;
         };
-        let heard = point.receive(self.clock.now(), &mut self.batch, &mut self.egress);
+        let now = self.clock.now();
+        let heard = point.receive(now, &mut self.batch, &mut self.egress);
+        point
+            .latest
+            .drain(..)
+            .for_each(|us| self.windows.record(now.us, us));
         self.heard.fetch_add(heard, Ordering::Relaxed);
         renew(&mut self.due, place, due, point.poll_timeout());
     }
@@ -374,6 +393,9 @@ impl Driver {
                         self.due.remove(&(due, place));
                         let _ = self.poll.registry().deregister(&mut point.socket);
                     }
+                }
+                Ok(Work::Latency(between_us, tell)) => {
+                    let _ = tell.send(self.windows.between(between_us));
                 }
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,

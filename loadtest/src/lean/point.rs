@@ -109,6 +109,8 @@ pub(super) struct Point {
     packets: Vec<Packet>,
     reports: Vec<SenderReport>,
     latency: Histogram,
+    /// Of them, those that are not told to the loop yet.
+    pub(super) latest: Vec<u64>,
     first_key: Histogram,
     first_packet_us: Option<u64>,
     nacks: u64,
@@ -150,6 +152,7 @@ impl Point {
             packets: Vec::new(),
             reports: Vec::new(),
             latency: Histogram::default(),
+            latest: Vec::new(),
             first_key: Histogram::default(),
             first_packet_us: None,
             nacks: 0,

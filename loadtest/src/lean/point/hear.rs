@@ -136,6 +136,7 @@ impl Point {
             && let Some(us) = tally.take_latency()
         {
             self.latency.record(us);
+            self.latest.push(us);
         }
         if look != Look::No {
             self.look(at, look, heading, repair, datagram);
