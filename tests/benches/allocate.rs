@@ -77,6 +77,7 @@ fn room(bencher: Bencher<'_, '_>, pictures: u8) {
             endpoint: EndpointId(point),
             rank: Rank::Member,
             estimate: Some(Bitrate::kbps(600 + 37 * u64::from(point % 100))),
+            breath: Bitrate::ZERO,
             even: None,
             lines,
             voices: 3,

@@ -125,7 +125,7 @@ pub(super) fn cases() -> Vec<Case> {
         bytes: 160,
         ..packets(50, 1, true)
     };
-    // Small ones: no way is taken to carry more than 10 Mb/s, and half a core is more than that in large ones. From many senders: frames
+    // Small ones: no way is taken to carry more than 20 Mb/s, and half a core is more than that in large ones. From many senders: frames
     // that follow each other faster than a camera's are taken for what the node had kept.
     let half = PatternPlan {
         bytes: 300,

@@ -84,6 +84,8 @@ pub struct Receiver<'a> {
     pub rank: Rank,
     /// What the way to it carries. None where nobody can say: then only lines and policy limit it.
     pub estimate: Option<Bitrate>,
+    /// What is given already may take so much more than that: nothing is known to limit the way, and nothing waits on it.
+    pub breath: Bitrate,
     /// What encoders should fill of it at most; none where only the estimate says that.
     pub even: Option<Bitrate>,
     /// The lines on its way, each once.

@@ -23,7 +23,7 @@ const AMPLE_PERCENT: u64 = 125;
 /// Whether something fits with room to spare or just so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
-    /// Just so, as what was given before: the line may breathe.
+    /// Just so, as what was given before: the line and the way may breathe.
     Kept,
     Just,
     /// More pictures of the layer that is shown: they come and go without a key frame.
@@ -144,6 +144,8 @@ impl Lines {
 pub(super) struct Purse<'a> {
     pub(super) used: u64,
     estimate: u64,
+    /// For what was given before, beyond the estimate.
+    breath: u64,
     even: Option<u64>,
     policy: u64,
     /// What the node has time for.
@@ -156,6 +158,7 @@ impl<'a> Purse<'a> {
         Self {
             used: 0,
             estimate: receiver.estimate.map_or(u64::MAX, |estimate| estimate.as_bps()),
+            breath: receiver.breath.as_bps(),
             even: receiver.even.map(Bitrate::as_bps),
             policy: policy.receiver_max.as_bps(),
             node: policy.node_max.map_or(u64::MAX, Bitrate::as_bps),
@@ -173,7 +176,8 @@ impl<'a> Purse<'a> {
         if let Some(line) = lines.refusing(self.lines, more, of_line) {
             return Some(line_shortfall(Cause::LineBudget, line));
         }
-        if after > self.estimate {
+        let breath = if room == Room::Kept { self.breath } else { 0 };
+        if after > self.estimate.saturating_add(breath) {
             return Some(Cause::Path.into());
         }
         if after > self.policy {

@@ -47,8 +47,8 @@ type Micros = i64;
 
 /// Bits per second: one voice on the thinnest line; below it there is nothing left to give up.
 const RATE_MIN: f64 = 30e3;
-/// Bits per second: more than the best stage, screen and page of thumbnails together.
-const RATE_MAX: f64 = 10e6;
+/// Bits per second: more than the best stage, screen and page of thumbnails together, and as much as a room gives to anybody.
+const RATE_MAX: f64 = 20e6;
 /// Bits per second: carries voices and one small picture, and does no harm to the thinnest lines of a WAN.
 const RATE_START: f64 = 300e3;
 /// A way on which nothing was sent for so long from its beginning is tried with padding alone. Where something fits, its key frame has come by then.

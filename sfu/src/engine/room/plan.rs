@@ -248,6 +248,7 @@ impl Room {
             endpoint: endpoint.id,
             rank: endpoint.rank,
             estimate: Some(endpoint.way.planned()),
+            breath: endpoint.way.breath(),
             even: endpoint.way.even(),
             lines: &endpoint.lines,
             voices: u8::try_from(voices).unwrap_or(u8::MAX),

@@ -67,6 +67,8 @@ const PROBE_TIME: Duration = Duration::from_millis(200);
 const QUEUEING: Duration = Duration::from_millis(40);
 /// A wait that is more than one picture sent a little too fast.
 const QUEUE_LONG: Duration = Duration::from_millis(60);
+/// See [`Way::breath`].
+const OPEN_PERCENT: u64 = 50;
 /// Padding goes out so often.
 const PROBE_TURN: Duration = Duration::from_millis(1);
 
@@ -265,6 +267,17 @@ impl Way {
     /// What was planned with.
     pub(super) fn planned(&self) -> Bitrate {
         self.planned
+    }
+
+    /// What goes on may take so much more than what was planned with. An estimate that nothing has contradicted says what was seen to arrive, not what
+    /// the way carries: a picture that outgrows it is tried, not taken away, as long as nothing waits.
+    pub(super) fn breath(&self) -> Bitrate {
+        let is_open = !self.estimator.knows_limit() && !self.is_queueing() && !self.is_long();
+        if is_open && self.share.is_none() {
+            Bitrate::bps(self.planned.as_bps() * OPEN_PERCENT / 100)
+        } else {
+            Bitrate::ZERO
+        }
     }
 
     /// See [`Estimator::even`].

@@ -22,6 +22,7 @@ pub(super) struct Scene {
 pub(super) struct Point {
     pub(super) rank: Rank,
     pub(super) estimate: Option<Bitrate>,
+    pub(super) breath: Bitrate,
     pub(super) even: Option<Bitrate>,
     pub(super) uplink: Option<Bitrate>,
     pub(super) lines: Vec<LineIndex>,
@@ -71,6 +72,7 @@ impl Point {
         Self {
             rank: Rank::Member,
             estimate: None,
+            breath: Bitrate::ZERO,
             even: None,
             uplink: None,
             lines: Vec::new(),
@@ -141,6 +143,7 @@ impl Scene {
                 endpoint: id(at),
                 rank: point.rank,
                 estimate: point.estimate,
+                breath: point.breath,
                 even: point.even,
                 lines: &point.lines,
                 voices: point.voices,

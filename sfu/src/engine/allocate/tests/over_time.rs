@@ -204,6 +204,43 @@ fn what_is_given_already_may_breathe_and_nothing_is_given_anew_of_that() {
     assert!(down <= Some(Bitrate::kbps(7_200)), "anew: {down:?}");
 }
 
+/// A camera with one encoding on the stage of a way that nothing limited yet: it grows above what the estimate says, and less of it comes anew.
+#[test]
+fn a_picture_that_outgrows_an_open_way_stays_and_does_not_begin_there() {
+    let grows = |breath: u64, from: u64, to: u64| {
+        let mut scene = call_of_two(2_000, from);
+        let alone = |rate: u64| {
+            let [only, ..] = layers([rate; LAYERS_MAX]);
+            let all = Offer {
+                rates: [only.rates[TEMPORAL_MAX - 1]; TEMPORAL_MAX],
+                height: Some(720),
+                ..only
+            };
+            Some([all, Offer::default(), Offer::default()])
+        };
+        scene.points[0].breath = Bitrate::kbps(breath);
+        scene.points[1].camera = alone(from);
+        let former = scene.fresh();
+        scene.after(Duration::from_secs(1));
+        scene.points[1].camera = alone(to);
+        let sees = |allocation: &Allocation| allocation.slots_of(EndpointId(1))[0].picture.is_some();
+        (
+            sees(&former),
+            sees(&scene.allocate(&former)),
+            sees(&scene.fresh()),
+        )
+    };
+    let table = [
+        (0, 1_500, 1_900, (true, true, true)),
+        (0, 1_500, 2_400, (true, false, false)),
+        (1_000, 1_500, 2_400, (true, true, false)),
+        (1_000, 1_500, 3_400, (true, false, false)),
+    ];
+    for (breath, from, to, expected) in table {
+        assert_eq!(grows(breath, from, to), expected, "{breath} {from} {to}");
+    }
+}
+
 #[test]
 fn a_layer_that_is_wanted_is_asked_for_then_arrives_then_is_given() {
     let mut scene = one(Some(Bitrate::mbps(3)));

@@ -91,6 +91,9 @@ fn any_point() -> impl Strategy<Value = Point> {
             )| Point {
                 rank,
                 estimate,
+                breath: estimate
+                    .filter(|_| red)
+                    .map_or(Bitrate::ZERO, |estimate| estimate.percent(50)),
                 even,
                 uplink,
                 lines: lines.into_iter().collect(),
@@ -211,10 +214,8 @@ fn check_budgets(scene: &Scene, allocation: &Allocation) -> Result<(), TestCaseE
         let grant = allocation
             .receiver(EndpointId(at as u32 + 1))
             .expect("everybody has one");
-        let limit = point
-            .estimate
-            .unwrap_or(Bitrate::mbps(1_000))
-            .min(scene.policy.most());
+        let carries = point.estimate.unwrap_or(Bitrate::mbps(1_000));
+        let limit = Bitrate::bps(carries.as_bps() + point.breath.as_bps()).min(scene.policy.most());
         prop_assert!(
             grant.used <= limit || first_voice_above(allocation, limit, grant),
             "{grant:?}"

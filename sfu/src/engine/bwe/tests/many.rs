@@ -3,14 +3,14 @@
 use super::super::rate::{Arrives, Rate};
 use super::{
     paths::SEEDS,
-    sim::{Link, World, secs},
+    sim::{Link, WANTED, World, secs},
 };
-use crate::engine::{bwe::Estimator, testing::ms, units::Bitrate};
+use crate::engine::{testing::ms, units::Bitrate};
 
 #[test]
 fn ten_flows_share_one_line_within_a_quarter_and_keep_its_queue_short() {
     for seed in 0..SEEDS {
-        let mut world = World::new(seed, Link::new(Bitrate::mbps(8), 40), 10, Estimator::MAX);
+        let mut world = World::new(seed, Link::new(Bitrate::mbps(8), 40), 10, WANTED);
         world.run(secs(90));
         let means: Vec<f64> = (0..10).map(|flow| world.mean(flow, 30..90)).collect();
         let fair = means.iter().sum::<f64>() / 10.0;
@@ -27,9 +27,9 @@ fn ten_flows_share_one_line_within_a_quarter_and_keep_its_queue_short() {
 fn who_comes_late_gets_a_share_and_harms_nobody() {
     for (first, later) in [(1, 1), (5, 5), (1, 9), (9, 1)] {
         for seed in 0..SEEDS / 2 {
-            let mut world = World::new(seed, Link::new(Bitrate::mbps(8), 40), first, Estimator::MAX);
+            let mut world = World::new(seed, Link::new(Bitrate::mbps(8), 40), first, WANTED);
             world.run(secs(20));
-            (0..later).for_each(|_| world.join(Estimator::MAX));
+            (0..later).for_each(|_| world.join(WANTED));
             world.run(secs(80));
             let flows = first + later;
             let means: Vec<f64> = (0..flows).map(|flow| world.mean(flow, 60..100)).collect();

@@ -1,6 +1,6 @@
 //! One endpoint, paths of many kinds.
 
-use super::sim::{App, Link, Losses, World, secs};
+use super::sim::{App, Link, Losses, WANTED, World, secs};
 use crate::engine::{bwe::Estimator, testing::ms, units::Bitrate};
 
 /// Each sentence holds for so many seeds.
@@ -18,7 +18,7 @@ fn a_satellite_path_with_random_loss_is_used_for_a_minute() {
             losses: Losses::Random(0.03),
             ..Link::new(line, 620)
         };
-        let mut world = alone(seed, link, Estimator::MAX);
+        let mut world = alone(seed, link, WANTED);
         world.run(secs(70));
         // What is lost behind the bottleneck has used the line as well.
         let used = world.mean(0, 10..70) / 0.97 / line.as_bps() as f64;
@@ -30,7 +30,7 @@ fn a_satellite_path_with_random_loss_is_used_for_a_minute() {
 #[test]
 fn a_line_that_shrinks_and_comes_back_is_followed() {
     for seed in 0..SEEDS {
-        let mut world = alone(seed, Link::new(Bitrate::mbps(4), 40), Estimator::MAX);
+        let mut world = alone(seed, Link::new(Bitrate::mbps(4), 40), WANTED);
         world.run(secs(20));
         world.link.rate = Bitrate::kbps(350);
         world.run(secs(30));
@@ -115,7 +115,7 @@ fn common_paths_are_used_well_and_their_queues_stay_short() {
     ];
     for (name, link, used_least, wait_most) in table {
         for seed in 0..SEEDS {
-            let mut world = alone(seed, link, Estimator::MAX);
+            let mut world = alone(seed, link, WANTED);
             world.run(secs(40));
             let used = world.mean(0, 10..40) / link.rate.as_bps() as f64;
             assert!(used >= used_least, "{name} {seed}: {used:.3}\n{}", world.tell(0));
@@ -153,7 +153,7 @@ fn loss_without_a_queue_is_called_random_and_a_policer_is_not() {
                 queue: ms(1),
                 ..Link::new(Bitrate::mbps(1), 60)
             },
-            Estimator::MAX,
+            WANTED,
         );
         policed.run(secs(60));
         let loss = policed.flows[0].estimator.loss();
@@ -165,7 +165,7 @@ fn loss_without_a_queue_is_called_random_and_a_policer_is_not() {
 #[test]
 fn lost_feedback_is_no_lost_line() {
     for seed in 0..SEEDS {
-        let mut world = alone(seed, Link::new(Bitrate::mbps(2), 40), Estimator::MAX);
+        let mut world = alone(seed, Link::new(Bitrate::mbps(2), 40), WANTED);
         world.flows[0].deaf = 0.3;
         world.run(secs(40));
         let used = world.mean(0, 10..40) / 2e6;
@@ -176,7 +176,7 @@ fn lost_feedback_is_no_lost_line() {
 #[test]
 fn an_estimate_decays_while_nothing_is_heard_and_comes_back() {
     for seed in 0..SEEDS {
-        let mut world = alone(seed, Link::new(Bitrate::mbps(2), 40), Estimator::MAX);
+        let mut world = alone(seed, Link::new(Bitrate::mbps(2), 40), WANTED);
         world.run(secs(10));
         world.flows[0].deaf = 1.0;
         world.run(secs(2));
@@ -198,7 +198,7 @@ fn an_estimate_decays_while_nothing_is_heard_and_comes_back() {
 #[test]
 fn a_longer_path_is_no_queue() {
     for seed in 0..SEEDS {
-        let mut world = alone(seed, Link::new(Bitrate::mbps(2), 40), Estimator::MAX);
+        let mut world = alone(seed, Link::new(Bitrate::mbps(2), 40), WANTED);
         world.run(secs(20));
         world.link.one_way = ms(170);
         world.run(secs(12));
@@ -223,7 +223,7 @@ fn a_receiver_whose_clock_is_set_or_drifts_keeps_its_estimate() {
         (0, -200),
     ] {
         for seed in 0..SEEDS {
-            let mut world = alone(seed, Link::new(Bitrate::mbps(2), 40), Estimator::MAX);
+            let mut world = alone(seed, Link::new(Bitrate::mbps(2), 40), WANTED);
             world.flows[0].drift = drift;
             world.run(secs(20));
             world.flows[0].clock += step;
@@ -256,7 +256,7 @@ fn probes_stop_at_what_is_wanted() {
 #[test]
 fn pictures_sent_at_once_are_no_queue() {
     for seed in 0..SEEDS {
-        let mut world = alone(seed, Link::new(Bitrate::mbps(4), 40), Estimator::MAX);
+        let mut world = alone(seed, Link::new(Bitrate::mbps(4), 40), WANTED);
         world.flows[0].app = App::Pictures(25);
         world.run(secs(30));
         let used = world.mean(0, 10..30) / 4e6;

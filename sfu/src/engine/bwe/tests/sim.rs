@@ -14,6 +14,9 @@ use crate::{
     wire::rtcp::{self, Builder, Rtcp, TICK_MICROS},
 };
 
+/// What endpoints want here: more than any of these lines takes.
+pub(super) const WANTED: Bitrate = Bitrate::mbps(10);
+
 /// So many seconds.
 pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
