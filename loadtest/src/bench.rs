@@ -261,7 +261,7 @@ const HALF: f64 = 0.5;
 const LOOKS: u32 = 2;
 const LOOK_SECONDS: u64 = 3;
 /// Rates that are tried for half a core: what a way is taken to carry at most lies above.
-const RATES: std::ops::RangeInclusive<f64> = 10.0..=250.0;
+const RATES: std::ops::RangeInclusive<f64> = 10.0..=500.0;
 
 /// Plays a case against a server of its own. For the latency at half load the rate is found first.
 async fn measure(case: &Case, program: &Path, seconds: u64) -> anyhow::Result<Report> {
