@@ -46,6 +46,8 @@ const STANDING_PAUSE: Duration = Duration::from_millis(20);
 const STANDING_WARM: Duration = Duration::from_secs(3);
 /// Share of what should come that is enough.
 const ENOUGH: f64 = 0.97;
+/// Seconds in a row that enough came: what grew a moment ago may wait in the node still, or be taken away once more.
+const STEADY: u32 = 4;
 /// Samples of the server's memory in a meeting, and their least distance.
 const SAMPLES: u32 = 200;
 const SAMPLE_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -178,19 +180,18 @@ impl Course {
         }
     }
 
-    /// Waits until what should come does, for a second, or the time for it is over.
+    /// Waits until what should come does, for some seconds, or the time for it is over.
     async fn warm(&mut self) {
         let Some(expected) = self.scenario.expected else {
             self.sleep(self.scenario.warm).await;
             return;
         };
         let end = Instant::now() + self.scenario.warm;
-        let mut before = self.heard();
-        while Instant::now() < end && !self.sleep(Duration::from_secs(1)).await {
+        let (mut before, mut steady) = (self.heard(), 0);
+        while steady < STEADY && Instant::now() < end && !self.sleep(Duration::from_secs(1)).await {
             let now = self.heard();
-            if came(before, now).unwrap_or(0) as f64 >= expected * ENOUGH {
-                return;
-            }
+            let is_enough = came(before, now).unwrap_or(0) as f64 >= expected * ENOUGH;
+            steady = if is_enough { steady + 1 } else { 0 };
             before = now;
         }
     }
