@@ -196,7 +196,7 @@ pub(crate) struct FanArgs {
     /// How long each step takes after the last has joined.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,
-    /// Most seconds before a step is measured: estimates grow, slots fill. It begins when all that is asked for comes.
+    /// Most seconds before a step is measured: estimates grow, slots fill. It begins when all that is asked for has come for four.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub(crate) warm: u64,
     /// Milliseconds between two joins.

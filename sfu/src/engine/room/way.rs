@@ -429,6 +429,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_a_short_way_that_nobody_shares_may_be_outgrown() {
+        let breath = |tell: fn(&mut Way)| {
+            let mut way = Way::new(base(), Bitrate::mbps(2), Some(3));
+            tell(&mut way);
+            way.breath()
+        };
+        let share = Share {
+            pace: Bitrate::mbps(4),
+            most: Bitrate::mbps(4),
+            is_planned: true,
+            sharers: 1,
+        };
+        assert_eq!(breath(|_| {}), Bitrate::mbps(1));
+        assert_eq!(
+            breath(|way| way.handle_round_trip(base(), ms(600))),
+            Bitrate::ZERO
+        );
+        let mut shared = Way::new(base(), Bitrate::mbps(2), Some(3));
+        shared.set_share(base(), Some(share));
+        assert_eq!(shared.breath(), Bitrate::ZERO);
+        shared.set_share(base(), None);
+        assert_eq!(shared.breath(), Bitrate::mbps(1));
+    }
+
     /// Packets of a burst of pictures that leave within 20 ms on a way that is taken to carry 2 Mb/s, `wanted` of it.
     fn leave_within_20_ms(wanted: Bitrate) -> usize {
         let t0 = base();
