@@ -10,6 +10,7 @@ use std::{
     cell::Cell,
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
+    sync::Once,
 };
 
 use mio::net::UdpSocket;
@@ -126,7 +127,18 @@ impl Socket {
     pub(crate) fn new(bound: Bound) -> io::Result<Self> {
         let socket = UdpSocket::from_std(bound.socket);
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::fd::AsFd as _;
+            mmsg::tell_nothing_beside(socket.as_fd(), bound.local.is_ipv4());
+        }
         let segments = Cell::new(state.max_gso_segments().clamp(1, SEGMENTS_MAX));
+        if segments.get() == 1 {
+            say_unsegmented();
+        }
+        if state.gro_segments() == 1 {
+            say_unjoined();
+        }
         Ok(Self {
             socket,
             state,
@@ -231,7 +243,7 @@ fn send_by(
                 rest.iter().for_each(|message| told(message, Sent::Full));
                 return calls;
             }
-            Err(_) if first.count > 1 => {
+            Err(error) if first.count > 1 && is_of_segments(&error) => {
                 told(first, send_parts(&mut attempt, segments, first));
                 calls += u64::from(first.count);
                 rest = behind;
@@ -261,11 +273,32 @@ fn send_parts(
         };
     }
     if worst == Sent::Yes && segments.replace(1) > 1 {
+        say_unsegmented();
+    }
+    worst
+}
+
+/// Once in the life of a node, however many sockets it has.
+fn say_unsegmented() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
         tracing::warn!(
             "the kernel refuses to segment what is sent (UDP_SEGMENT): packets go one by one from now on"
         );
-    }
-    worst
+    });
+}
+
+/// The same of what comes in.
+fn say_unjoined() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!("the kernel does not join what comes in (UDP_GRO): packets are taken one by one");
+    });
+}
+
+/// What the kernel or a device says when it cannot segment (EINVAL, EIO, EMSGSIZE, EOPNOTSUPP). No route and no permission are of the path, and pass.
+fn is_of_segments(error: &io::Error) -> bool {
+    [5, 22, 90, 95].map(Some).contains(&error.raw_os_error())
 }
 
 /// The kernel's buffer is full: try again later, or never.
@@ -436,6 +469,16 @@ mod tests {
             assert_eq!((calls, &fates[..]), (2, &expected[..]));
             assert_eq!(segments.get(), 64, "a full buffer says nothing of segmentation");
         }
+        // A run that may not pass now tells nothing of segmentation either, and is not tried in parts.
+        let not_now = || Err(io::Error::from_raw_os_error(1));
+        let mut answers = vec![not_now(), Ok(1)].into_iter();
+        let (mut fates, segments) = (Vec::new(), Cell::new(64));
+        let kernel = |_: &[Message]| answers.next().expect("asked no more than that");
+        send_by(kernel, &segments, &[run(3), run(1)], |_, sent| fates.push(sent));
+        assert_eq!(
+            (&fates[..], segments.get()),
+            (&[Sent::Failed, Sent::Yes][..], 64)
+        );
         // Full amid the parts of a run that is not segmented: the next message finds out for itself.
         let eio = || Err(io::Error::from_raw_os_error(EIO));
         let mut answers = vec![eio(), Ok(1), Err(again.into()), Ok(1)].into_iter();

@@ -165,6 +165,10 @@ impl Ring {
             self.sent.resize(RING_LEN, None);
         }
         self.advance(now, packet.sequence);
+        let is_past = |newest: Seq| newest.0.saturating_sub(packet.sequence.0) >= self.sent.len() as u64;
+        if self.newest.is_some_and(is_past) {
+            return; // so late that its place is a newer one's
+        }
         let (stretch, place) = self.stretch(packet);
         let index = self.index(packet.sequence);
         self.sent[index] = Some(Sent {
@@ -416,6 +420,16 @@ mod tests {
             size: 1 + (sequence % 1_200) as u16,
             base: false,
         }
+    }
+
+    #[test]
+    fn what_comes_more_than_a_lap_late_takes_nobodys_place() {
+        let mut ring = Ring::new(SlotId::video(1));
+        (0..64).for_each(|number| ring.insert(base() + ms(200 * number), &packet(number, 0, number)));
+        let late = 63 - RING_LEN as u64;
+        ring.insert(base() + ms(13_000), &packet(late, 0, late));
+        assert_eq!(ring.find(Seq(late)), None);
+        assert_eq!(ring.find(Seq(63)), Some(packet(63, 0, 63)));
     }
 
     /// Of a history as its codec has it.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use axum_server::Handle;
+use axum_server::{Handle, accept::NoDelayAcceptor, tls_rustls::RustlsAcceptor};
 use sfu::control::{Network, RoomId};
 use tokio::{
     sync::{oneshot, watch},
@@ -333,7 +333,10 @@ async fn listen_public(
     let tls = certificate::load(files)
         .await
         .with_context(|| format!("the certificate {shown} cannot be used"))?;
-    let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle);
+    let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
+    let mut server = axum_server::from_tcp(listener)?
+        .acceptor(acceptor)
+        .handle(handle);
     limit(server.http_builder());
     Ok(tokio::spawn(server.serve(router.into_make_service())))
 }
@@ -343,7 +346,10 @@ fn listen_plain(
     router: axum::Router,
     handle: Handle<SocketAddr>,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
-    let mut server = axum_server::from_tcp(listener)?.handle(handle);
+    // A page is told things in several small writes: none waits for the acknowledgement of the one before.
+    let mut server = axum_server::from_tcp(listener)?
+        .acceptor(NoDelayAcceptor::new())
+        .handle(handle);
     limit(server.http_builder());
     Ok(tokio::spawn(server.serve(router.into_make_service())))
 }

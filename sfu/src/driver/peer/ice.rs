@@ -131,8 +131,8 @@ pub enum StunRefused {
 pub struct Checked {
     /// The answer, to go back the way the request came.
     pub answer: Option<Vec<u8>>,
-    /// The path was not known before: point the 4-tuple at this peer.
-    pub fresh: bool,
+    /// The path leads to this peer. Not after a request that was answered with 420: a table of paths would keep what no peer knows to forget.
+    pub valid: bool,
     /// A path that is known no more.
     pub evicted: Option<Path>,
 }
@@ -246,7 +246,7 @@ impl Ice {
             let answer = self.write(&request, &password, |m| refuse(m, unknown));
             return Ok(Checked {
                 answer: bounded(answer, datagram),
-                fresh: false,
+                valid: false,
                 evicted: None,
             });
         }
@@ -254,7 +254,7 @@ impl Ice {
             self.former = None;
         }
         self.alive = now;
-        let (fresh, evicted) = self.validate(now, path);
+        let evicted = self.validate(now, path);
         if self.selected.is_none() || (!self.settled && has_authenticated(&request, ATTR_USE_CANDIDATE)) {
             self.selected = Some(path);
         }
@@ -268,7 +268,7 @@ impl Ice {
         });
         Ok(Checked {
             answer: bounded(answer, datagram),
-            fresh,
+            valid: true,
             evicted,
         })
     }
@@ -284,11 +284,11 @@ impl Ice {
             .ok_or(StunRefused::Username)
     }
 
-    /// Remembers the path: whether it is new, and which one had to go for it.
-    fn validate(&mut self, now: Instant, path: Path) -> (bool, Option<Path>) {
+    /// Remembers the path; which one had to go for it.
+    fn validate(&mut self, now: Instant, path: Path) -> Option<Path> {
         if let Some(known) = self.validated.iter_mut().find(|v| v.path == path) {
             known.checked = now;
-            return (false, None);
+            return None;
         }
         let mut evicted = None;
         if self.validated.len() >= PATHS_MAX {
@@ -302,7 +302,7 @@ impl Ice {
             }
         }
         self.validated.push(Validated { path, checked: now });
-        (true, evicted)
+        evicted
     }
 
     /// An answer to `request`, signed.

@@ -213,13 +213,13 @@ impl Peer {
     ) -> Result<Admitted, StunRefused> {
         let Checked {
             answer,
-            fresh,
+            valid,
             evicted,
         } = self.ice.handle_request(now, path, datagram)?;
         if let Some(bytes) = answer {
             self.push(Transmit { path, bytes });
         }
-        Ok(Admitted { fresh, evicted })
+        Ok(Admitted { valid, evicted })
     }
 
     /// Takes a DTLS datagram.
@@ -357,11 +357,11 @@ impl Peer {
     }
 }
 
-/// A valid check: what a table of paths has to learn.
+/// An authentic check: what a table of paths has to learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admitted {
-    /// The path is new: it leads to this peer now.
-    pub fresh: bool,
+    /// The path leads to this peer now, until it is told as evicted or is not among [`Peer::paths`] any more.
+    pub valid: bool,
     /// A path that leads here no more.
     pub evicted: Option<Path>,
 }

@@ -66,7 +66,7 @@ impl Shard {
             }
             return;
         };
-        if self.demux.owner(&path) != Some(endpoint) {
+        if admitted.valid && self.demux.owner(&path) != Some(endpoint) {
             self.demux.claim(path, endpoint);
         }
         if let Some(evicted) = admitted.evicted {

@@ -1,4 +1,4 @@
-//! `sendmmsg` with a segment size for each message (`UDP_SEGMENT`): the only unsafe code of the node.
+//! `sendmmsg` with a segment size for each message (`UDP_SEGMENT`), and what the kernel tells beside a datagram: the only unsafe code of the node.
 //!
 //! Every pointer in the headers points into arrays of this function or into the caller's slices, and all of them outlive the
 //! call; the kernel only reads.
@@ -35,6 +35,8 @@ struct Control([u8; CONTROL_BYTES]);
 
 #[expect(clippy::cast_possible_truncation, reason = "two bytes")]
 const SEGMENT_BYTES: libc::c_uint = size_of::<u16>() as libc::c_uint;
+#[expect(clippy::cast_possible_truncation, reason = "four bytes")]
+const OFF_BYTES: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
 // SAFETY: arithmetic on its argument.
 const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(SEGMENT_BYTES) } as usize;
 
@@ -91,6 +93,37 @@ pub(super) fn send<'a>(socket: BorrowedFd<'_>, items: impl Iterator<Item = Item<
         )
     };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// The kernel tells nothing beside a datagram any more but how many it joined: when it came, where to and with which class of service are asked for by whoever
+/// sets a socket up for QUIC. Nobody here reads them, and each costs every datagram; a time stamp costs even those that are sent, on a loopback.
+pub(super) fn tell_nothing_beside(socket: BorrowedFd<'_>, is_ipv4: bool) {
+    let options: &[(libc::c_int, libc::c_int)] = if is_ipv4 {
+        &[
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
+            (libc::IPPROTO_IP, libc::IP_PKTINFO),
+            (libc::IPPROTO_IP, libc::IP_RECVTOS),
+        ]
+    } else {
+        &[
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+        ]
+    };
+    let off: libc::c_int = 0;
+    for &(level, option) in options {
+        // SAFETY: the value is one `int` that outlives the call. What the kernel refuses stays as it is, and costs what it did.
+        unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                level,
+                option,
+                ptr::from_ref(&off).cast(),
+                OFF_BYTES,
+            );
+        }
+    }
 }
 
 /// An address as the kernel wants it: how long it is. Of IPv4 it is shorter than the place.

@@ -238,13 +238,14 @@ impl Room {
     }
 
     fn finish_batch(&mut self, now: Instant, pending: &[Pending], after: &mut After) {
-        self.assign_voices_to(now, &after.moved);
-        after.moved.clear();
         for (index, gone) in after.foreign.drain(..) {
             if let Some(source) = self.source_at(pending, index) {
                 source.subscribers.retain(|subscriber| !subscriber.is_of(&gone));
             }
         }
+        // Behind who is gone: whoever is given a voice anew subscribes again.
+        self.assign_voices_to(now, &after.moved);
+        after.moved.clear();
         for (index, subscriber) in after.switched.drain(..) {
             self.narrow(pending, index, subscriber);
         }
