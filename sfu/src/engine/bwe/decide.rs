@@ -25,7 +25,7 @@ const LONG_RESPONSES: Micros = 20;
 /// A growing wait below this, right after a probe, is the one that the probe made.
 pub(super) const WAIT_PROBED: Micros = 60_000;
 /// The next stride to what a probe showed is taken below this wait only.
-const WAIT_STRIDE_MAX: Micros = 10_000;
+pub(super) const WAIT_STRIDE_MAX: Micros = 10_000;
 /// For so long: a target that just rose is not sent yet.
 const LIMITED_LONG: Micros = 1_000_000;
 

@@ -84,6 +84,25 @@ impl Delay {
         }
     }
 
+    /// Not all packets are told of from now on: what comes between two of them tells nothing of how a queue grows.
+    pub(super) fn pause(&mut self) {
+        (self.group, self.before) = (None, None);
+    }
+
+    /// One of few packets that are told of arrived: only how long it waited is noted.
+    pub(super) fn watch(&mut self, report: &Report, arrived: Micros) -> Clock {
+        let Some(delay) = arrived.checked_sub(report.sent) else {
+            return Clock::Runs;
+        };
+        if self.queue.is_jump(delay, JUMP) {
+            *self = Self::new();
+            self.newest = Some(report.number);
+            return Clock::Jumped;
+        }
+        self.queue.add(report.sent, delay);
+        Clock::Runs
+    }
+
     /// A packet arrived. Those of a probe tell how long the queue is, but not how it grows: they are sent faster than
     /// the estimate on purpose, and the result of their probe judges them.
     pub(super) fn add(&mut self, report: &Report, arrived: Micros) -> Clock {
@@ -91,12 +110,9 @@ impl Delay {
         let Some(delay) = arrived.checked_sub(sent) else {
             return Clock::Runs;
         };
-        if self.queue.is_jump(delay, JUMP) {
-            *self = Self::new();
-            self.newest = Some(number);
+        if self.watch(report, arrived) == Clock::Jumped {
             return Clock::Jumped;
         }
-        self.queue.add(sent, delay);
         let queued = sent + self.queue.base().unwrap_or(delay);
         self.busy.add(queued, arrived, report.bytes);
         if self.newest.is_some_and(|newest| number <= newest) {

@@ -13,7 +13,9 @@ impl Estimator {
 
     /// From when on it is, unless something is sent.
     fn idle_from(&self) -> Option<Micros> {
-        let told = self.told.filter(|_| self.silence.is_answered())?;
+        let told = self
+            .told
+            .filter(|_| self.silence.is_answered() && !self.samples.are_few())?;
         Some(told + self.response())
     }
 

@@ -18,7 +18,7 @@ const OBSERVATIONS: usize = 24;
 /// Newest observations that make the share shown: one second.
 const SHOWN: usize = 4;
 /// Less loss than this is everybody's.
-const NOTABLE: f64 = 0.02;
+pub(super) const NOTABLE: f64 = 0.02;
 /// More than the loss that comes without a queue by this, while packets wait, is congestion.
 const EXCESS: f64 = 0.05;
 /// And by so many standard deviations.
@@ -122,6 +122,11 @@ impl Loss {
             in_burst: false,
             verdict: Verdict::default(),
         }
+    }
+
+    /// Not all packets are told of from now on: what is seen of so few is no observation.
+    pub(super) fn pause(&mut self) {
+        self.running = None;
     }
 
     /// The first that is told of a packet. Returns whether an observation is full, with a new verdict.

@@ -19,6 +19,7 @@ mod queue;
 mod rate;
 mod repeated;
 mod reported;
+mod samples;
 mod sent;
 mod silence;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use probe::Probes;
 use rate::Rate;
 use repeated::Repeated;
 use reported::Reported;
+use samples::Samples;
 use sent::{News, Report, SentLog};
 use silence::Silence;
 
@@ -127,6 +129,7 @@ pub struct Estimator {
     /// Somebody plans for the thinnest line, that all of it stays within.
     planned: bool,
     silence: Silence,
+    samples: Samples,
     sent: SentLog,
     sent_rate: Acked,
     delay: Delay,
@@ -187,6 +190,7 @@ impl Estimator {
             round_trip: ROUND_TRIP,
             told: None,
             silence: Silence::default(),
+            samples: Samples::default(),
             congested: false,
             waited: 0,
             standing: None,
@@ -228,11 +232,16 @@ impl Estimator {
         let read = self.sent.read(feedback, statuses, &mut news);
         if !news.is_empty() {
             self.hear(at);
-            self.learn_passed_over(&news);
-            for report in &news {
-                self.learn(report);
+            self.learn_untold(&news);
+            if self.samples.are_few() {
+                self.watch(&news);
+            } else {
+                for report in &news {
+                    self.learn(report);
+                }
+                self.decide(at);
+                self.grow_calm(at, &news);
             }
-            self.decide(at);
         }
         read
     }
@@ -245,6 +254,7 @@ impl Estimator {
         {
             self.round_trip = round_trip;
             self.reported.handle_round_trip(at, round_trip);
+            self.stay_calm();
         }
     }
 
@@ -261,6 +271,9 @@ impl Estimator {
         let at = self.tick(now);
         self.sent_rate.add(at, 0);
         let sent = self.sent_rate.rate(ACKED_SPAN);
+        if f64::from(fraction_lost) >= loss::NOTABLE * 256.0 {
+            self.number_all();
+        }
         self.reported.handle_loss(at, fraction_lost, sent);
     }
 
@@ -268,6 +281,7 @@ impl Estimator {
     pub fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
         self.tick(now);
         self.probes.set_wanted(wanted.as_bps() as f64);
+        self.stay_calm();
     }
 
     /// What it may come to want. The first probes look for that too, so that the way is known when it does.
@@ -278,11 +292,13 @@ impl Estimator {
     /// Whether somebody plans for the thinnest line that everything in it together stays within what it takes.
     pub fn set_planned(&mut self, planned: bool) {
         self.planned = planned;
+        self.stay_calm();
     }
 
     /// So many ways, this one included, share a line that nobody declared: together they grow as one would.
     pub fn set_sharers(&mut self, sharers: usize) {
         self.rate.set_sharers(sharers.max(1) as f64);
+        self.stay_calm();
     }
 
     /// Its part of what those found out together. Nothing while it tells nothing of its own.
@@ -299,7 +315,9 @@ impl Estimator {
         } else {
             self.reported.target()
         };
-        let rate = self.reported.cap(self.at).map_or(rate, |cap| rate.min(cap));
+        // Chromium tells its own guess even where nobody asked for it, and makes it from packets without a number alone.
+        let cap = self.reported.cap(self.at).filter(|_| self.told.is_none());
+        let rate = cap.map_or(rate, |cap| rate.min(cap));
         Bitrate::bps(rate.clamp(RATE_MIN, RATE_MAX) as u64)
     }
 
@@ -309,13 +327,19 @@ impl Estimator {
         self.congested && self.told.is_some_and(|told| self.at - told < self.patience())
     }
 
-    /// How long packets wait in the queue of the line.
+    /// How long packets wait in the queue of the line. Not at all where nothing is under way: what the last one waited says nothing of now.
     pub fn wait(&self) -> Duration {
+        if self.is_idle() {
+            return Duration::ZERO;
+        }
         Duration::from_micros(self.delay.queue.wait().unsigned_abs())
     }
 
     /// The same on a thin line, where it takes long to be sure: of the last few packets.
     pub fn wait_lately(&self) -> Duration {
+        if self.is_idle() {
+            return Duration::ZERO;
+        }
         Duration::from_micros(self.delay.queue.wait_lately().unsigned_abs())
     }
 
@@ -368,6 +392,7 @@ impl Estimator {
         self.sent_rate.add(at, 0); // time passes for it, too
         self.judge_probes(at);
         self.move_on(at);
+        self.doubt_samples(at);
         // After a long sleep of the caller one step for each that passed, as far as it goes.
         let patience = self.patience();
         while self.silence.step(at, patience, self.rate.target() <= RATE_MIN) {
@@ -425,6 +450,9 @@ impl Estimator {
 
     /// Nothing told for so long: nobody hears, or nobody can answer.
     fn patience(&self) -> Micros {
+        if self.samples.are_few() {
+            return self.samples_patience();
+        }
         SILENCE + 3 * self.round_trip
     }
 
@@ -447,10 +475,10 @@ impl Estimator {
         self.told = Some(at);
     }
 
-    /// What a lost feedback would have told is taken to have arrived like what was told of late: otherwise each lost feedback
-    /// would pass for a line that takes less.
-    fn learn_passed_over(&mut self, news: &[Report]) {
-        let bytes = self.sent.take_passed_over();
+    /// What a lost feedback would have told is taken to have arrived like what was told of late, otherwise each lost feedback
+    /// would pass for a line that takes less; and so is what went without a number.
+    fn learn_untold(&mut self, news: &[Report]) {
+        let bytes = self.sent.take_passed_over() + self.samples.take_skipped();
         let first = news.iter().find_map(|report| match report.news {
             News::Arrived(arrived) => Some(arrived),
             News::Late(_) | News::Lost => None,

@@ -119,9 +119,14 @@ impl Probes {
         !self.clusters.is_empty()
     }
 
+    /// More is wanted than `target`.
+    pub(super) fn wants_more(&self, target: f64) -> bool {
+        self.looks_for().min(RATE_MAX) > target
+    }
+
     /// When the next one may begin, if more is wanted than `target`.
     pub(super) fn due(&self, target: f64) -> Option<Micros> {
-        let more = self.looks_for().min(RATE_MAX) > target;
+        let more = self.wants_more(target);
         let free = match self.clusters.back() {
             None => true,
             Some(last) => !last.open && self.begins() && self.clusters.len() < CLUSTERS_MAX,

@@ -219,6 +219,11 @@ impl Rate {
         self.sharers = sharers;
     }
 
+    /// Others are known to share the line.
+    pub(super) fn is_shared(&self) -> bool {
+        self.sharers > 1.0
+    }
+
     /// Its part of what several found out about one line. What it knows of the line itself changes with it.
     pub(super) fn level(&mut self, part: f64) {
         let part = part.clamp(RATE_MIN, RATE_MAX);

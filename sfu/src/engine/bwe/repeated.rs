@@ -62,8 +62,12 @@ impl Repeated {
 }
 
 impl Estimator {
-    /// A packet of so many bytes on the wire goes out now under a number that was given before.
-    pub fn handle_repeated(&mut self, now: Instant, number: u16, bytes: u16) {
+    /// A packet of so many bytes on the wire goes out now under a number that was given before; none: without one, as before.
+    pub fn handle_repeated(&mut self, now: Instant, number: Option<u16>, bytes: u16) {
+        self.number_all(); // what is there has to be known
+        let Some(number) = number else {
+            return self.handle_unnumbered(now, bytes);
+        };
         let at = self.tick(now);
         self.sent_rate.add(at, bytes);
         self.repeated.note(self.sent.number_of(number), at, bytes);
@@ -151,7 +155,7 @@ mod tests {
             if let Some(again) = numbers.len().checked_sub(4).map(|at| numbers[at])
                 && !estimator.is_there(again)
             {
-                estimator.handle_repeated(now, again, 160);
+                estimator.handle_repeated(now, Some(again), 160);
                 send(again);
             }
             if step % 5 == 4 {
@@ -219,7 +223,7 @@ mod tests {
     #[test]
     fn numbers_are_bounded_and_those_never_given_change_nothing() {
         let mut estimator = Estimator::new(base());
-        (0..u16::MAX).for_each(|number| estimator.handle_repeated(base(), number, 160));
+        (0..u16::MAX).for_each(|number| estimator.handle_repeated(base(), Some(number), 160));
         assert!(estimator.repeated.numbers.len() <= NUMBERS_MAX && !estimator.is_there(7));
         let mut repeated = Repeated::default();
         (0..1_000).for_each(|number| repeated.note(Seq(number), 0, 160));

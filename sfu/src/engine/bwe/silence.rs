@@ -37,6 +37,11 @@ impl Silence {
         self.since.is_none()
     }
 
+    /// Nothing was told for `patience`, though something was sent.
+    pub(super) fn lasts(&self, at: Micros, patience: Micros) -> bool {
+        self.since.is_some_and(|since| at - since >= patience)
+    }
+
     /// When to look at it.
     pub(super) fn look_at(&self) -> Option<Micros> {
         self.look_at

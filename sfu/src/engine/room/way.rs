@@ -158,7 +158,7 @@ impl Way {
         self.pacer.takes(payload + around)
     }
 
-    /// The transport's number is given when a packet leaves.
+    /// The transport's number is given when a packet leaves, if it has one. While a probe runs all have.
     fn depart(&mut self, now: Instant, forward: &mut Forward, bytes: u16) {
         let kind = match (forward.purpose, self.probe) {
             (Purpose::Padding, Some(probe)) => Sent::Padding(probe.id),
@@ -166,6 +166,10 @@ impl Way {
             (Purpose::Repair, None) => Sent::Repair,
             (_, None) => Sent::Media,
         };
+        if !self.estimator.wants_number(now, kind) {
+            self.estimator.handle_unnumbered(now, bytes);
+            return;
+        }
         let looks_at = self.estimator.looks_at();
         let number = self.estimator.handle_sent(now, bytes, kind);
         self.sooner |= self.probe.is_some() || self.estimator.looks_at() != looks_at;
@@ -183,9 +187,8 @@ impl Way {
     pub(super) fn depart_again(&mut self, now: Instant, forward: &Forward) {
         let bytes = forward.size.saturating_add(WIRE_OVERHEAD);
         self.pacer.spend(bytes);
-        if let Some((_, number)) = forward.header.transport_sequence {
-            self.estimator.handle_repeated(now, number, bytes);
-        }
+        let number = forward.header.transport_sequence.map(|(_, number)| number);
+        self.estimator.handle_repeated(now, number, bytes);
     }
 
     /// The receiver has told that it has that packet.

@@ -137,7 +137,7 @@ impl Flow {
 }
 
 enum Event {
-    Arrives(usize, u16, u16),
+    Arrives(usize, Option<u16>, u16),
     Told(usize, Vec<u8>),
 }
 
@@ -272,7 +272,12 @@ impl World {
                 flow.probe = None;
                 flow.credit = flow.credit.min(0.0);
             }
-            let number = flow.estimator.handle_sent(now, size as u16, kind);
+            let number = if flow.estimator.wants_number(now, kind) {
+                Some(flow.estimator.handle_sent(now, size as u16, kind))
+            } else {
+                flow.estimator.handle_unnumbered(now, size as u16);
+                None
+            };
             sizes.push((number, size as u16));
         }
         for (number, size) in sizes {
@@ -281,7 +286,7 @@ impl World {
     }
 
     /// Through the bottleneck.
-    fn carry(&mut self, index: usize, number: u16, size: u16) {
+    fn carry(&mut self, index: usize, number: Option<u16>, size: u16) {
         let lost = match self.link.losses {
             Losses::Random(share) => self.chance.happens(share),
             Losses::Bursts(begin, end) => {
@@ -322,7 +327,7 @@ impl World {
                 let micros = self.now.as_micros() as i64;
                 let micros = micros + micros * flow.drift / 1_000_000;
                 let ticks = micros / TICK_MICROS as i64 + flow.clock;
-                flow.arrivals.push((number, ticks));
+                flow.arrivals.extend(number.map(|number| (number, ticks)));
                 flow.seconds[second] += u64::from(size) * 8;
             }
             Event::Told(index, compound) => {

@@ -34,13 +34,13 @@ fn talk(kit: &mut Kit, packets: usize, hearing: Hearing) {
         kit.voice(2, 30);
         kit.advance(20);
         for received in &kit.received[read..] {
-            let number = received.transport.expect("all have one");
             let first = received.purpose == Purpose::Audio;
             let is_lost = match hearing.loses {
                 0 => false,
-                loses => usize::from(number) % loses == loses - 1 && (first || !hearing.repeats_too),
+                loses => place(kit, received.wire_sequence) % loses == loses - 1 && (first || !hearing.repeats_too),
             };
-            if received.to == 1 && !is_lost && !kit.told.contains(&number) {
+            let number = received.transport.filter(|number| !kit.told.contains(number));
+            if let Some(number) = number.filter(|_| received.to == 1 && !is_lost) {
                 let ticks = (received.at - kit.start + ms(10)).as_micros() as i64 / 250;
                 heard.entry(number).or_insert(ticks);
             }
@@ -57,6 +57,17 @@ fn talk(kit: &mut Kit, packets: usize, hearing: Hearing) {
             });
         }
     }
+}
+
+/// The how manyth that went to `a1` of point 1 a packet of that number was, from 0 on.
+fn place(kit: &Kit, number: u16) -> usize {
+    let first = kit
+        .received
+        .iter()
+        .find(|r| r.to == 1 && r.slot == SlotId::audio(1));
+    number
+        .wrapping_sub(first.map_or(number, |first| first.wire_sequence))
+        .into()
 }
 
 /// All that went to `a1` of point 1, the packets and what repeated them.
@@ -110,10 +121,7 @@ fn what_a_path_loses_goes_again_as_it_was_until_it_is_calm() {
     talk(&mut kit, 500, TENTH);
     talk(&mut kit, 20, NOTHING);
     let delays = repeated(&kit, from);
-    let of_lost = |(number, _): &(&u16, &Vec<u64>)| {
-        let transport = slot(&kit).0.into_iter().find(|r| r.wire_sequence == **number);
-        transport.is_some_and(|r| r.transport.is_some_and(|n| n % 10 == 9))
-    };
+    let of_lost = |(number, _): &(&u16, &Vec<u64>)| place(&kit, **number) % 10 == 9;
     let lost: Vec<_> = delays.iter().filter(of_lost).take(50).collect();
     assert!(
         lost.len() == 50 && lost.iter().all(|(_, delays)| **delays == [60]),
@@ -136,16 +144,12 @@ fn heavy_loss_is_repeated_more_than_once_and_repeats_do_not_hide_it() {
     let from = slot(&kit).0.len();
     // For half a minute all that is lost comes as a repeat, and still it counts.
     talk(&mut kit, 1_500, QUARTER);
-    let told = |number: &u16| {
-        let packet = slot(&kit).0.into_iter().find(|r| r.wire_sequence == *number);
-        packet.and_then(|r| r.transport).expect("all have one") % 4
-    };
     let delays = repeated(&kit, from);
     let lost: Vec<_> = delays
         .iter()
         .rev()
         .skip(20)
-        .filter(|(n, _)| told(n) == 3)
+        .filter(|(number, _)| place(&kit, **number) % 4 == 3)
         .collect();
     assert!(lost.len() > 300);
     assert!(lost.iter().all(|(_, delays)| delays.first() == Some(&40)));
