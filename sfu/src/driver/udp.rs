@@ -475,10 +475,7 @@ mod tests {
         let (mut fates, segments) = (Vec::new(), Cell::new(64));
         let kernel = |_: &[Message]| answers.next().expect("asked no more than that");
         send_by(kernel, &segments, &[run(3), run(1)], |_, sent| fates.push(sent));
-        assert_eq!(
-            (&fates[..], segments.get()),
-            (&[Sent::Failed, Sent::Yes][..], 64)
-        );
+        assert_eq!((&fates[..], segments.get()), (&[Sent::Failed, Sent::Yes][..], 64));
         // Full amid the parts of a run that is not segmented: the next message finds out for itself.
         let eio = || Err(io::Error::from_raw_os_error(EIO));
         let mut answers = vec![eio(), Ok(1), Err(again.into()), Ok(1)].into_iter();

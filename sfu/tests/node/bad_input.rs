@@ -227,7 +227,7 @@ async fn stun_of_ten_thousand_made_up_peers_from_one_address_stops_nobody() {
         .metric("diemcau_datagrams_refused_total{reason=\"stun_rate\"}")
         .await;
     assert!(
-        refused > 50 && muted > 1_000,
+        refused > 1_000 && refused + muted > 9_000,
         "{refused} refused, {muted} not looked at"
     );
     // Somebody new comes from that very address.

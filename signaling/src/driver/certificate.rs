@@ -6,6 +6,7 @@ use std::{
     net::IpAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -14,6 +15,13 @@ use axum_server::tls_rustls::RustlsConfig;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls::{
+    ServerConfig,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject as _},
+    },
 };
 
 /// How often certificate files are looked at.
@@ -56,7 +64,7 @@ impl Files {
 pub async fn load(files: Files) -> io::Result<RustlsConfig> {
     // Once in a process; a second call finds the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = RustlsConfig::from_pem_file(&files.certificate, &files.key).await?;
+    let config = RustlsConfig::from_config(read(&files)?);
     let reloading = config.clone();
     tokio::spawn(async move {
         let mut known = files.changed();
@@ -67,11 +75,11 @@ pub async fn load(files: Files) -> io::Result<RustlsConfig> {
                 continue;
             }
             known = now;
-            match reloading
-                .reload_from_pem_file(&files.certificate, &files.key)
-                .await
-            {
-                Ok(()) => tracing::info!("the certificate was read again"),
+            match read(&files) {
+                Ok(config) => {
+                    reloading.reload_from_config(config);
+                    tracing::info!("the certificate was read again");
+                }
                 Err(error) => {
                     tracing::error!(%error, "the new certificate cannot be used, the former one stays")
                 }
@@ -79,6 +87,21 @@ pub async fn load(files: Files) -> io::Result<RustlsConfig> {
         }
     });
     Ok(config)
+}
+
+/// Both files, for HTTP/1 alone.
+fn read(files: &Files) -> io::Result<Arc<ServerConfig>> {
+    let bad = |error: pem::Error| io::Error::other(error);
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.certificate)
+        .map_err(bad)?
+        .collect();
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(bad)?;
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain.map_err(bad)?, key)
+        .map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// What [`init`] made.

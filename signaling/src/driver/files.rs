@@ -24,11 +24,20 @@ pub(super) struct TooFew {
     files: usize,
 }
 
-/// Raises the limit as far as the system lets us, and tells how many WebSockets it has room for, at most [`SESSIONS_MAX`].
+/// What the limit has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    /// WebSockets, at most [`SESSIONS_MAX`].
+    pub(super) sessions: usize,
+    /// Connections, WebSockets among them.
+    pub(super) connections: usize,
+}
+
+/// Raises the limit as far as the system lets us, and tells what it has room for.
 ///
 /// # Errors
 /// See [`TooFew`].
-pub(super) fn places() -> Result<usize, TooFew> {
+pub(super) fn room() -> Result<Room, TooFew> {
     let wanted = (RESERVED + SESSIONS_MAX * FILES_EACH) as u64;
     let limit = getrlimit(Resource::Nofile);
     let may = limit.maximum.map_or(wanted, |hard| hard.min(wanted));
@@ -44,23 +53,27 @@ pub(super) fn places() -> Result<usize, TooFew> {
         has
     };
     let files = usize::try_from(has).unwrap_or(usize::MAX);
-    let places = places_of(files)?;
-    if places < SESSIONS_MAX {
+    let room = room_of(files)?;
+    if room.sessions < SESSIONS_MAX {
         tracing::warn!(
             files,
-            places,
+            places = room.sessions,
             "the limit of open files leaves room for few pages; raise it (LimitNOFILE= of systemd, or ulimit -n)"
         );
     }
-    Ok(places)
+    Ok(room)
 }
 
-fn places_of(files: usize) -> Result<usize, TooFew> {
+fn room_of(files: usize) -> Result<Room, TooFew> {
     let places = files.saturating_sub(RESERVED) / FILES_EACH;
     if places < PLACES_MIN {
         return Err(TooFew { files });
     }
-    Ok(places.min(SESSIONS_MAX))
+    let sessions = places.min(SESSIONS_MAX);
+    Ok(Room {
+        sessions,
+        connections: sessions * FILES_EACH,
+    })
 }
 
 #[cfg(test)]
@@ -76,10 +89,16 @@ mod tests {
             (4_100, 2_000),
             (1 << 20, 2_000),
         ] {
-            assert_eq!(places_of(files), Ok(places), "{files} files");
+            let room = room_of(files).expect("enough");
+            assert_eq!(
+                (room.sessions, room.connections),
+                (places, 2 * places),
+                "{files} files"
+            );
+            assert!(room.connections + RESERVED <= files);
         }
         for files in [0, 64, 119] {
-            assert_eq!(places_of(files), Err(TooFew { files }));
+            assert_eq!(room_of(files), Err(TooFew { files }));
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod serve;
 pub mod topology;
 
+mod connections;
 mod files;
 mod pace;
 mod socket;

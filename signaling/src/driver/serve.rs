@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use axum_server::{Handle, accept::NoDelayAcceptor, tls_rustls::RustlsAcceptor};
+use axum_server::{Handle, tls_rustls::RustlsAcceptor};
 use sfu::control::{Network, RoomId};
 use tokio::{
     sync::{oneshot, watch},
@@ -22,6 +22,7 @@ use super::{
     auth::{self, Keys, RoomToken},
     certificate::{self, Files},
     config::Config,
+    connections::{Connections, Http1},
     files,
     http::{self, App, Origins, Shared, admission::Places},
     media::{self, Child, Link, NodeSettings, Place, Status},
@@ -46,8 +47,11 @@ const NODE_FAILURES_MAX: u32 = 5;
 /// How long open requests and sessions may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Longest time from the head of a request's first byte to its last.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest time until the head of a request is there.
+pub(super) const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Connections to the private listener: some that look at metrics.
+const PRIVATE_CONNECTIONS_MAX: usize = 64;
 
 /// Life of the demo room's token.
 pub const DEMO_LIFE_SECONDS: u64 = 24 * 3600;
@@ -88,7 +92,7 @@ pub enum NodePlace {
 /// # Errors
 /// A port is taken, a file cannot be used, the node does not start; each in words for people.
 pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> {
-    let places = files::places()?;
+    let room = files::room()?;
     make_data(&config.data)?;
     let lock = lock(&config.data)?;
     let keys = Arc::new(Keys::load_or_create(&config.data)?);
@@ -126,20 +130,19 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
         media: media_status,
         metrics: counters.clone(),
         tls,
-        places: Places::new(places),
+        places: Places::new(room.sessions),
         whip_rate: http::whip::limiter(),
     });
     let (public_handle, private_handle) = (Handle::new(), Handle::new());
-    let public = listen_public(listener, files, http::router(app), public_handle.clone()).await?;
-    let private = listen_plain(
-        private,
-        metrics::router(Shown {
-            metrics: counters,
-            looks,
-            rooms: config.metrics.debug.unwrap_or(private_listen.ip().is_loopback()),
-        }),
-        private_handle.clone(),
-    )?;
+    let connections = Connections::new(room.connections, counters.clone());
+    let router = http::router(app);
+    let public = listen_public(listener, files, connections, router, public_handle.clone()).await?;
+    let shown = Shown {
+        metrics: counters.clone(),
+        looks,
+        rooms: config.metrics.debug.unwrap_or(private_listen.ip().is_loopback()),
+    };
+    let private = listen_private(private, counters, shown, private_handle.clone())?;
 
     let http = format!("{}://{}", if tls { "https" } else { "http" }, reachable(listen));
     Ok(Server {
@@ -323,32 +326,41 @@ fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
 async fn listen_public(
     listener: std::net::TcpListener,
     files: Option<Files>,
+    connections: Connections,
     router: axum::Router,
     handle: Handle<SocketAddr>,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
     let Some(files) = files else {
-        return listen_plain(listener, router, handle);
+        return listen_plain(listener, connections, router, handle);
     };
     let shown = files.certificate.display().to_string();
     let tls = certificate::load(files)
         .await
         .with_context(|| format!("the certificate {shown} cannot be used"))?;
-    let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
-    let mut server = axum_server::from_tcp(listener)?
-        .acceptor(acceptor)
-        .handle(handle);
+    let acceptor = RustlsAcceptor::new(tls).acceptor(connections);
+    let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle);
     limit(server.http_builder());
     Ok(tokio::spawn(server.serve(router.into_make_service())))
 }
 
+fn listen_private(
+    listener: std::net::TcpListener,
+    counters: Arc<Metrics>,
+    shown: Shown,
+    handle: Handle<SocketAddr>,
+) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+    let connections = Connections::new(PRIVATE_CONNECTIONS_MAX, counters);
+    listen_plain(listener, connections, metrics::router(shown), handle)
+}
+
 fn listen_plain(
     listener: std::net::TcpListener,
+    connections: Connections,
     router: axum::Router,
     handle: Handle<SocketAddr>,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
-    // A page is told things in several small writes: none waits for the acknowledgement of the one before.
     let mut server = axum_server::from_tcp(listener)?
-        .acceptor(NoDelayAcceptor::new())
+        .acceptor(Http1(connections))
         .handle(handle);
     limit(server.http_builder());
     Ok(tokio::spawn(server.serve(router.into_make_service())))

@@ -4,7 +4,16 @@
 //! the longest frame and stays so, for each of hundreds of pages. So long texts are written in fragments (RFC 6455 §5.4), and what was read of a
 //! long one is held until the socket has found another place to read into.
 
-use std::future::poll_fn;
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
 
 use axum::{body::Body, extract::Request, response::Response};
 use futures_util::{
@@ -13,7 +22,7 @@ use futures_util::{
 };
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::BufReader;
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -40,7 +49,11 @@ const WRITE_BUFFER_BYTES: usize = 4 << 10;
 /// Longest fragment of a text.
 const FRAGMENT_BYTES: usize = 2 << 10;
 
-type Socket = WebSocketStream<BufReader<TokioIo<Upgraded>>>;
+/// Bytes that one message may take with the heads of its fragments. Empty fragments are no message, however many come, and whoever counts messages
+/// does not see them.
+const RAW_BYTES_MAX: usize = 2 * OFFER_FRAME_BYTES_MAX;
+
+type Socket = WebSocketStream<Counted<BufReader<TokioIo<Upgraded>>>>;
 
 /// The other side's handshake is none (RFC 6455 §4.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +76,20 @@ pub(super) fn accept<F: Future<Output = ()> + Send + 'static>(
             .write_buffer_size(WRITE_BUFFER_BYTES)
             .read_buffer_size(HEAD_BYTES);
         let stream = BufReader::with_capacity(READ_BUFFER_BYTES, TokioIo::new(upgraded));
+        let raw = Arc::new(AtomicUsize::new(0));
+        let stream = Counted {
+            stream,
+            raw: raw.clone(),
+        };
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config));
         let (sink, stream) = socket.await.split();
         let sink = Sink { sink, text: None };
-        run(sink, Source { stream, held: None }).await;
+        let source = Source {
+            stream,
+            held: None,
+            raw,
+        };
+        run(sink, source).await;
     });
     Ok(response)
 }
@@ -76,12 +99,54 @@ pub(super) struct Source {
     stream: SplitStream<Socket>,
     /// A long text that was read last.
     held: Option<Utf8Bytes>,
+    /// Bytes since the last whole message.
+    raw: Arc<AtomicUsize>,
+}
+
+/// What is read is counted, and ends where no message can be so long.
+struct Counted<S> {
+    stream: S,
+    raw: Arc<AtomicUsize>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let read = buffer.filled().len() - before;
+        if self.raw.fetch_add(read, Ordering::Relaxed) + read > RAW_BYTES_MAX {
+            return Poll::Ready(Err(io::Error::other("a message without end")));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 impl Source {
     /// The next message; none when the other side is gone. Where it is given up while it waits, nothing is lost.
     pub(super) async fn next(&mut self) -> Option<Result<Message, Error>> {
-        let Self { stream, held } = self;
+        let Self { stream, held, raw } = self;
         let next = poll_fn(|context| {
             let next = stream.poll_next_unpin(context);
             // The look found another place to read into, for this one was held.
@@ -89,6 +154,7 @@ impl Source {
             next
         });
         let next = next.await;
+        raw.store(0, Ordering::Relaxed);
         if let Some(Ok(Message::Text(text))) = &next
             && text.len() > READ_BUFFER_BYTES
         {
@@ -152,6 +218,29 @@ fn fragment(text: &Bytes, start: usize) -> (Frame, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_message_without_end_ends_the_reading() {
+        use tokio::io::AsyncReadExt as _;
+        let raw = Arc::new(AtomicUsize::new(0));
+        let endless = tokio::io::repeat(0);
+        let mut counted = Counted {
+            stream: BufReader::with_capacity(READ_BUFFER_BYTES, endless),
+            raw: raw.clone(),
+        };
+        let mut bytes = vec![0; OFFER_FRAME_BYTES_MAX];
+        for _ in 0..4 {
+            // Each a whole message.
+            assert!(counted.read_exact(&mut bytes).await.is_ok());
+            raw.store(0, Ordering::Relaxed);
+        }
+        assert!(
+            counted
+                .read_exact(&mut vec![0; 3 * OFFER_FRAME_BYTES_MAX])
+                .await
+                .is_err()
+        );
+    }
 
     #[test]
     fn the_fragments_of_a_text_are_the_text() {

@@ -13,6 +13,7 @@ mod busy;
 mod decide;
 mod delay;
 mod idle;
+mod learn;
 mod loss;
 mod probe;
 mod queue;
@@ -28,14 +29,14 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use acked::Acked;
-use delay::{Clock, Delay};
+use delay::Delay;
 use loss::Loss;
 use probe::Probes;
 use rate::Rate;
 use repeated::Repeated;
 use reported::Reported;
 use samples::Samples;
-use sent::{News, Report, SentLog};
+use sent::SentLog;
 use silence::Silence;
 
 pub use delay::Trend;
@@ -473,46 +474,5 @@ impl Estimator {
             self.probes.begin_anew(at);
         }
         self.told = Some(at);
-    }
-
-    /// What a lost feedback would have told is taken to have arrived like what was told of late, otherwise each lost feedback
-    /// would pass for a line that takes less; and so is what went without a number.
-    fn learn_untold(&mut self, news: &[Report]) {
-        let bytes = self.sent.take_passed_over() + self.samples.take_skipped();
-        let first = news.iter().find_map(|report| match report.news {
-            News::Arrived(arrived) => Some(arrived),
-            News::Late(_) | News::Lost => None,
-        });
-        if let Some(first) = first.filter(|_| bytes > 0) {
-            let arrived = bytes as f64 * (1.0 - self.loss.verdict().share);
-            self.acked.spread(first, arrived as u64);
-        }
-    }
-
-    fn learn(&mut self, report: &Report) {
-        if self.learn_repeated(report) {
-            return;
-        }
-        let lost = match report.news {
-            News::Lost => true,
-            News::Late(_) => {
-                self.loss.correct();
-                false
-            }
-            News::Arrived(_) => false,
-        };
-        if let News::Arrived(arrived) | News::Late(arrived) = report.news {
-            if self.delay.add(report, arrived) == Clock::Jumped {
-                self.acked.reset();
-            }
-            self.acked.add(arrived, report.bytes);
-        }
-        if !matches!(report.news, News::Late(_)) {
-            let wait = self.delay.queue.wait();
-            self.loss.add(report.sent, report.bytes, lost, wait);
-        }
-        if let Some(id) = report.probe {
-            self.probes.told(id, report.sent, report.bytes, report.news);
-        }
     }
 }

@@ -8,8 +8,9 @@
 use std::time::Instant;
 
 use super::{
-    ACKED_SPAN, Clock, Estimator, Micros, Sent, Trend,
+    ACKED_SPAN, Estimator, Micros, Sent, Trend,
     decide::WAIT_STRIDE_MAX,
+    delay::Clock,
     loss::NOTABLE,
     sent::{News, Report},
 };
@@ -69,9 +70,7 @@ impl Few {
         if at != self.turn {
             self.turn = at;
             let apart = at - self.row;
-            begins = self.left == 0
-                && apart >= APART_MIN
-                && (self.since >= APART || apart >= APART_MAX);
+            begins = self.left == 0 && apart >= APART_MIN && (self.since >= APART || apart >= APART_MAX);
             if begins {
                 (self.row, self.left, self.since) = (at, ROW, 0);
             }

@@ -100,7 +100,10 @@ fn an_unknown_required_attribute_is_refused_with_420_if_the_check_is_authentic()
     let answer = checked.answer.expect("an answer");
     assert!(answer.len() <= request.len() + GROWTH_MAX);
     assert_eq!(parse(&answer).typ, BINDING_ERROR);
-    assert!(!checked.valid && !ice.is_validated(path(5)), "no table of paths learns it");
+    assert!(
+        !checked.valid && !ice.is_validated(path(5)),
+        "no table of paths learns it"
+    );
     assert!(
         ice.handle_request(now, path(5), &check(&mine, "wrong", &[AttrType(0x7fff)]))
             .is_err()

@@ -37,7 +37,9 @@ fn talk(kit: &mut Kit, packets: usize, hearing: Hearing) {
             let first = received.purpose == Purpose::Audio;
             let is_lost = match hearing.loses {
                 0 => false,
-                loses => place(kit, received.wire_sequence) % loses == loses - 1 && (first || !hearing.repeats_too),
+                loses => {
+                    place(kit, received.wire_sequence) % loses == loses - 1 && (first || !hearing.repeats_too)
+                }
             };
             let number = received.transport.filter(|number| !kit.told.contains(number));
             if let Some(number) = number.filter(|_| received.to == 1 && !is_lost) {
