@@ -75,7 +75,7 @@ pub(crate) struct RoomArgs {
     /// Lean points that check everything that comes, as full ones do.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) verify: u32,
-    /// Points that send; the others only look and listen. Default: all.
+    /// Lean points that send; the others only look and listen. Default: all, as full ones do.
     #[arg(long, value_name = "N")]
     pub(crate) senders: Option<u32>,
     /// Layers each camera sends, from 180p up.
@@ -204,11 +204,24 @@ pub(crate) struct FanArgs {
     pub(crate) join_pause: u64,
 }
 
+/// What stands for a number in an endpoint, as it is written in a help: clap takes the three characters for the end of a line unless
+/// something stands between them, here a change to the style that is there already (ECMA-48, SGR 0), which nobody sees.
+const NUMBER: &str = "{\u{1b}[0mn}";
+
+fn help_of_whip() -> String {
+    format!("The endpoint, `http://`; `{NUMBER}` in it is the number of the stream, from 1")
+}
+
+fn help_of_whep() -> String {
+    format!(
+        "The endpoint, `http://`; `{NUMBER}` in it is the number of a stream: player r takes stream r modulo --streams"
+    )
+}
+
 /// Streams that come in by WHIP (RFC 9725), to any server that takes VP8 or Opus with AES-GCM.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WhipArgs {
-    /// The endpoint, `http://`; `{n}` in it is the number of the stream, from 1.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help = help_of_whip())]
     pub(crate) endpoint: String,
     /// Streams that are sent.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=500))]
@@ -223,8 +236,7 @@ pub(crate) struct WhipArgs {
 /// Players that take streams out by WHEP, of any server: P streams, each to its part of S players.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WhepArgs {
-    /// The endpoint, `http://`; `{n}` in it is the number of a stream: player r takes stream r modulo --streams.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help = help_of_whep())]
     pub(crate) endpoint: String,
     /// Streams that there are.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=500))]
@@ -255,4 +267,22 @@ pub(crate) struct SessionArgs {
     /// Milliseconds between two requests.
     #[arg(long, default_value_t = 20)]
     pub(crate) join_pause: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::*;
+
+    #[test]
+    fn the_help_of_an_endpoint_shows_what_stands_for_the_number() {
+        let whip = WhipArgs::augment_args(Command::new("whip"));
+        let whep = WhepArgs::augment_args(Command::new("whep"));
+        for mut command in [whip, whep] {
+            for help in [command.render_help(), command.render_long_help()] {
+                assert!(help.to_string().contains("`{n}` in it"), "{help}");
+            }
+        }
+    }
 }

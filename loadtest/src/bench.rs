@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{ArgMatches, Command, FromArgMatches};
 use tokio::sync::watch;
 
@@ -24,6 +24,7 @@ use crate::{
     json_lines::JsonLines,
     limit::{self, Way},
     machine,
+    outcome::{OrBadArguments as _, say},
     report::{Report, Summary},
     scenario::{Scenario, Sends},
     server::Watched,
@@ -99,7 +100,7 @@ impl Case {
             speakers: 3,
             turn: Duration::from_secs(30),
             join_pause: Duration::from_millis(if storm { 0 } else { 20 }),
-            standing: 0,
+            standing: self.standing,
             stay: None,
             seed: 1,
             lean: true,
@@ -166,15 +167,16 @@ impl Case {
                 us / bare
             )),
             ms(summary.packets_forwarded_per_second.map(f64::round)),
-            format!(
-                "{}+{}",
-                summary.packets_lost_in_node, summary.packets_dropped_by_tester
-            ),
+            [summary.packets_lost_in_node, summary.packets_dropped_by_tester]
+                .map(count)
+                .join("+"),
             format!("{} {}", ms(summary.latency_ms_p50), ms(summary.latency_ms_p99)),
             summary
                 .server_cpu_cores
                 .map_or("-".to_owned(), |cores| format!("{cores:.2}")),
-            format!("{:.2}", summary.tester_cpu_cores),
+            summary
+                .tester_cpu_cores
+                .map_or("-".to_owned(), |cores| format!("{cores:.2}")),
         ) + &self.more(&summary)
     }
 
@@ -189,7 +191,7 @@ impl Case {
                     / f64::from(self.points - self.senders)
             ),
             Goal::Meeting { .. } | Goal::Storm { .. } => format!(
-                "\n    {} of {} joined; join p50 {} p99 {} max {}; first key frame p50 {} p99 {}; {:.0} kB per point, {:.0} beside histories; {} undecodable, {} freezes; {:?}",
+                "\n    {} of {} joined; join p50 {} p99 {} max {}; first key frame p50 {} p99 {}; {:.0} kB per point, {:.0} beside histories; {} undecodable, {} freezes{}; {:?}",
                 summary.joined,
                 summary.points,
                 ms(summary.join_ms_p50),
@@ -200,11 +202,31 @@ impl Case {
                 summary.server_rss_kb_per_point.unwrap_or_default(),
                 beyond_histories(summary).unwrap_or_default(),
                 summary.frames_undecodable,
-                summary.freezes,
+                count(summary.freezes),
+                self.standing_gap(summary),
                 summary.layer_mix,
             ),
         }
     }
+}
+
+impl Case {
+    /// What those saw who were there before the others, where somebody was.
+    fn standing_gap(&self, summary: &Summary) -> String {
+        let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.0} ms"));
+        match self.standing {
+            0 => String::new(),
+            _ => format!(
+                "; longest gap {} of {} running streams",
+                ms(summary.standing_picture_gap_ms_max),
+                count(summary.standing_streams)
+            ),
+        }
+    }
+}
+
+fn count(value: Option<u64>) -> String {
+    value.map_or("-".to_owned(), |count| count.to_string())
 }
 
 /// Runs the cases.
@@ -212,15 +234,24 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let args = BenchArgs::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     let program = program(args.server.as_ref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(bench(&args, &program))
+    let chosen = chosen(&args.only).or_bad_arguments()?;
+    runtime.block_on(bench(&args, &chosen, &program))
 }
 
-async fn bench(args: &BenchArgs, program: &Path) -> anyhow::Result<()> {
-    println!("{}", machine::describe());
-    println!(
-        "loopback, tester on the same cores, its receivers with UDP_GRO where nothing else is said; lost: in the node + in the tester's sockets\n"
-    );
-    println!(
+/// The cases whose names hold the words.
+fn chosen(words: &str) -> anyhow::Result<Vec<Case>> {
+    let mut chosen = cases();
+    chosen.retain(|case| case.name.contains(words));
+    ensure!(!chosen.is_empty(), "--only: no case has `{words}` in its name");
+    Ok(chosen)
+}
+
+async fn bench(args: &BenchArgs, chosen: &[Case], program: &Path) -> anyhow::Result<()> {
+    say(machine::describe())?;
+    say(
+        "loopback, tester on the same cores, its receivers with UDP_GRO where nothing else is said; lost: in the node + in the tester's sockets\n",
+    )?;
+    say(format_args!(
         "{:<68} {:>12} {:>24} {:>7} {:>6} {:>12} {:>9} {:>7} {:>13} {:>6} {:>6}",
         "case",
         "node CPU",
@@ -233,23 +264,23 @@ async fn bench(args: &BenchArgs, program: &Path) -> anyhow::Result<()> {
         "p50 p99 ms",
         "node",
         "tester"
-    );
-    let mut json = JsonLines::to_file(args.json.as_deref())?;
+    ))?;
+    let mut json = JsonLines::to_file(args.json.as_deref()).or_bad_arguments()?;
     let mut first = None;
-    for case in cases().iter().filter(|case| case.name.contains(&args.only)) {
+    for case in chosen {
         let report = measure(case, program, args.seconds).await?;
         let summary = report.summary();
         if matches!(case.goal, Goal::Growth(_)) {
             first = first.or(summary.server_cpu_us_per_forwarded);
         }
-        println!("{}", case.row(&report, first));
+        say(case.row(&report, first))?;
         for words in report
             .reports
             .iter()
             .filter_map(|report| report.failure.as_ref())
             .take(3)
         {
-            println!("    {words}");
+            say(format_args!("    {words}"))?;
         }
         json.write(&serde_json::json!({"case": case.name, "result": summary}))?;
     }
@@ -282,7 +313,7 @@ async fn measure(case: &Case, program: &Path, seconds: u64) -> anyhow::Result<Re
 async fn play(case: &Case, program: &Path, seconds: u64) -> anyhow::Result<Report> {
     // Nobody stops it early but by ending it, and its servers with it.
     let (_stop, stopped) = watch::channel(false);
-    let server = Server::start(program).await?;
+    let server = Server::start(program, case.shards).await?;
     let report = course::run(case.scenario(&server.ready, seconds), stopped).await;
     server.stop().await;
     Ok(report)
@@ -293,5 +324,22 @@ fn program(named: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
     match named {
         Some(program) => Ok(program.clone()),
         None => Ok(std::env::current_exe()?.with_file_name("diemcau")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_no_case_has_are_refused_and_not_a_bench_of_nothing() {
+        assert_eq!(chosen("").unwrap().len(), cases().len());
+        assert!(
+            chosen("M239")
+                .unwrap()
+                .iter()
+                .all(|case| case.name.contains("M239"))
+        );
+        assert!(chosen("zzz").unwrap_err().to_string().contains("`zzz`"));
     }
 }

@@ -1,10 +1,11 @@
 //! One simulated point: joins, sends, looks at others, and leaves with a report.
 
 mod join;
+pub(crate) mod rejoin;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
@@ -21,6 +22,7 @@ use crate::{
 };
 
 pub(crate) use join::host;
+use rejoin::ForNow;
 
 /// Longest wait for an answer of the server, and for the media path to open.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,12 +71,19 @@ pub(crate) struct Bot {
     number: u32,
     sequence: u64,
     turn: u64,
+    /// The node has lost its media.
+    is_lost: bool,
     report: PointReport,
 }
 
 impl Bot {
-    /// The point in the `index`th seat of a run, after `life` others.
-    pub(crate) fn new(scenario: Arc<Scenario>, index: u32, life: u32, shared: Shared) -> Self {
+    /// The point in the `index`th seat of a run, after `life` others, whose join began then.
+    pub(crate) fn new(
+        scenario: Arc<Scenario>,
+        (index, life): (u32, u32),
+        opened_us: u64,
+        shared: Shared,
+    ) -> Self {
         Self {
             scenario,
             index,
@@ -83,40 +92,51 @@ impl Bot {
             ours: shared.ours.clone(),
             stack: None,
             shared,
-            opened_us: 0,
+            opened_us,
             heights: BTreeMap::new(),
             roster: BTreeMap::new(),
             number: 0,
             sequence: 0,
             turn: 0,
+            is_lost: false,
             report: PointReport::default(),
         }
     }
 
-    /// Plays its part to the end. Lets `settled` go when it has joined or failed to.
+    /// Plays its part to the end. Lets `settled` go when it has joined.
     pub(crate) async fn run(
         mut self,
         phase: watch::Receiver<Phase>,
-        settled: Option<mpsc::Sender<()>>,
+        settled: &mut Option<mpsc::Sender<()>>,
     ) -> PointReport {
-        self.opened_us = self.clock.now().us;
-        let joined = tokio::time::timeout(STEP_TIMEOUT, self.join()).await;
-        match joined.context("joining took too long").and_then(|joined| joined) {
+        let mut ending = phase.clone();
+        let joined = tokio::select! {
+            joined = tokio::time::timeout(STEP_TIMEOUT, self.join()) => {
+                joined.context("joining took too long").and_then(|joined| joined)
+            }
+            () = until(&mut ending, Phase::Leaving) => Err(anyhow!("the meeting was over")),
+        };
+        match joined {
             Ok(signal) => {
                 let us = self.clock.now().us - self.opened_us;
                 self.report.join_us = Some(us);
                 self.report.joins.record(us);
-                drop(settled);
+                *settled = None;
                 self.meet(signal, phase).await
             }
             Err(error) => {
                 warn!(point = self.index + 1, "did not join: {error:#}");
                 self.fail(&format!("did not join: {error:#}"));
-                drop(settled);
+                self.come_back(error.downcast_ref().copied());
                 self.close().await;
             }
         }
         self.report
+    }
+
+    /// A lean point comes back; a full one has told what it was there to tell.
+    fn come_back(&mut self, refused: Option<ForNow>) {
+        self.report.come_back = refused.filter(|_| self.shared.lean.is_some());
     }
 
     async fn close(&mut self) {
@@ -141,12 +161,16 @@ impl Bot {
         let (mut steps, mut next) = (phase.clone(), Some(Phase::Meeting));
         let (mut viewed, mut turned): (Vec<View>, u64) = (Vec::new(), 0);
         loop {
+            if self.is_lost && self.shared.lean.is_some() {
+                self.come_back(Some(ForNow::default()));
+                return self.part(signal).await;
+            }
             let others = self.others();
             let shown = if turned == self.turn { &viewed[..] } else { &[] };
             let views = self.scenario.views_after(shown, self.index, self.turn, &others);
             turned = self.turn;
             if views != viewed {
-                self.want(&views, viewed.is_empty());
+                self.want(&viewed, &views);
                 viewed.clone_from(&views);
                 if signal.send(&ClientMessage::View { slots: views }).await.is_err() {
                     self.fail("the socket is gone");
@@ -176,10 +200,7 @@ impl Bot {
                 () = until(&mut steps, next.unwrap_or(Phase::Draining)), if next.is_some() => {
                     next = self.step(next);
                 }
-                () = until(&mut path, Path::Lost) => {
-                    self.fail("the media path was lost");
-                    break;
-                }
+                () = until(&mut path, Path::Lost), if !self.is_lost => self.lose("the media path was lost"),
                 () = until(&mut phase, Phase::Draining) => {
                     break;
                 }
@@ -201,7 +222,7 @@ impl Bot {
                 Some(Phase::Measured)
             }
             _ => {
-                stack.measure();
+                stack.measure(self.index < self.scenario.standing);
                 None
             }
         }
@@ -214,14 +235,15 @@ impl Bot {
         self.close().await;
     }
 
-    /// Notes since when pictures are wanted: those of the first view from the click on.
-    fn want(&self, views: &[View], first: bool) {
-        let since_us = if first {
+    /// Notes since when pictures are wanted: those of the first view from the click on. What ran where another is wanted now is over.
+    fn want(&self, before: &[View], views: &[View]) {
+        let since_us = if before.is_empty() {
             self.opened_us
         } else {
             self.clock.now().us
         };
         if let Some(stack) = &self.stack {
+            stack.switch(switched(before, views));
             stack.want(views.iter().map(|view| view.slot.clone()).collect(), since_us);
         }
     }
@@ -306,7 +328,7 @@ impl Bot {
             }
             ServerMessage::Media {
                 state: MediaState::Lost,
-            } => self.fail("the node lost the media path"),
+            } => self.lose("the node lost the media path"),
             ServerMessage::Error { code, .. } => self.protocol_error(format!("refused: {code}")),
             ServerMessage::Bye { code } => self.fail(&format!("the server said goodbye: {code}")),
             ServerMessage::Quality { slots } => {
@@ -348,11 +370,22 @@ impl Bot {
         }
     }
 
+    fn lose(&mut self, words: &str) {
+        self.fail(words);
+        self.is_lost = true;
+    }
+
     /// The first failure is the one that is told.
     fn fail(&mut self, words: &str) {
         debug!(point = self.index + 1, "{words}");
         self.report.failure.get_or_insert_with(|| words.to_owned());
     }
+}
+
+/// The slots in which something else is wanted than before.
+fn switched(before: &[View], views: &[View]) -> Vec<String> {
+    let gone = before.iter().filter(|view| !views.contains(view));
+    gone.map(|view| view.slot.clone()).collect()
 }
 
 /// Lines about faults that are kept.
@@ -362,4 +395,28 @@ const LOG_MAX: usize = 8;
 pub(crate) async fn until<T: PartialOrd>(state: &mut watch::Receiver<T>, wanted: T) {
     // Without a sender nothing changes any more: as good as the end.
     let _ = state.wait_for(|state| *state >= wanted).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_switched_when_its_source_or_height_changes_or_nothing_is_wanted_there() {
+        let view = |slot: &str, source, height| View {
+            slot: slot.to_owned(),
+            source,
+            height,
+            pinned: false,
+        };
+        let before = [view("v0", 5, 720), view("v1", 9, 180), view("v2", 13, 180)];
+        assert!(switched(&before, &before).is_empty());
+        let more = [before.to_vec(), vec![view("v3", 17, 180)]].concat();
+        assert!(
+            switched(&before, &more).is_empty(),
+            "others come into empty slots"
+        );
+        let after = [view("v0", 5, 360), view("v1", 17, 180)];
+        assert_eq!(switched(&before, &after), ["v0", "v1", "v2"]);
+    }
 }

@@ -9,10 +9,9 @@ use tokio::{
 };
 
 use crate::{
-    bot::{Bot, Shared},
+    bot::{Bot, Shared, rejoin, until},
     lean::Lean,
     media_path::{Clock, OurPoints},
-    process,
     report::{PointReport, Report},
     scenario::Scenario,
     server::Look,
@@ -118,18 +117,19 @@ impl Course {
         tokio::time::sleep(DRAIN).await;
         let lean = self.shared.lean.as_ref();
         // The kernel forgets what a socket dropped when it is closed.
-        let tester_drops = lean.map_or(0, |lean| lean.dropped() + process::dropped(&lean.ports()));
-        let node_drops = lean.map_or(0, |lean| lean.dropped_by_nodes());
+        let tester_drops = lean.and_then(|lean| lean.dropped());
+        let node_drops = lean.and_then(|lean| lean.dropped_by_nodes());
         let latency_course = match lean {
-            Some(lean) => lean.latency([began_us, ended_us]).await,
-            None => Vec::new(),
+            Some(lean) => Some(lean.latency([began_us, ended_us]).await),
+            None => None,
         };
         self.raise(Phase::Leaving);
         let reports = gather(std::mem::take(&mut self.points)).await;
-        let watches = !scenario.watched.pids.is_empty();
-        let spent = joined.since(&joining).cpu_seconds.iter().sum::<f64>();
+        let spent = joined.since(&joining).cpu_seconds;
+        let join_cpu = spent.into_iter().reduce(|all, each| all + each);
         Report {
             points: scenario.points,
+            standing: scenario.standing,
             seconds,
             reports,
             server: last.since(&first),
@@ -137,7 +137,9 @@ impl Course {
             join_heard: came(heard_joining, heard_joined)
                 .filter(|_| others > 0)
                 .map(|packets| packets as f64 / f64::from(others)),
-            join_cpu: (watches && others > 0).then(|| spent / f64::from(others)),
+            join_cpu: join_cpu
+                .filter(|_| others > 0)
+                .map(|spent| spent / f64::from(others)),
             rss_kb_grown: grown(&before, &last),
             rss_kb,
             latency_course,
@@ -209,9 +211,7 @@ impl Course {
             if rest.is_zero() || self.sleep(rest.min(pause)).await {
                 return samples;
             }
-            if !scenario.watched.pids.is_empty() {
-                samples.push(scenario.watched.rss_kb());
-            }
+            samples.extend(scenario.watched.rss_kb());
         }
     }
 
@@ -235,33 +235,53 @@ fn came(first: Option<u64>, last: Option<u64>) -> Option<u64> {
 }
 
 fn grown(before: &Look, last: &Look) -> Option<u64> {
-    (before.rss_kb() > 0).then(|| last.rss_kb().saturating_sub(before.rss_kb()))
+    Some(last.rss_kb()?.saturating_sub(before.rss_kb()?))
 }
 
-/// The seat of a point: whoever leaves before the end is followed by another.
+/// The seat of a point: whoever leaves before the end is followed by another, and who was refused or lost comes back as a page does.
 async fn live(
     scenario: Arc<Scenario>,
     index: u32,
     shared: Shared,
-    phases: watch::Receiver<Phase>,
+    mut phases: watch::Receiver<Phase>,
     settled: mpsc::Sender<()>,
 ) -> PointReport {
-    let mut all = PointReport::default();
     let mut settled = Some(settled);
+    if let Some(entry) = &scenario.entry {
+        return whip::play(&scenario, entry, index, &shared, phases, settled).await;
+    }
+    let mut all = PointReport::default();
+    let (mut attempt, mut opened_us) = (0, shared.clock.now().us);
     for life in 0.. {
-        let report = match &scenario.entry {
-            Some(entry) => whip::play(&scenario, entry, index, &shared, phases.clone(), settled.take()).await,
-            None => {
-                let bot = Bot::new(scenario.clone(), index, life, shared.clone());
-                bot.run(phases.clone(), settled.take()).await
+        let bot = Bot::new(scenario.clone(), (index, life), opened_us, shared.clone());
+        let mut report = bot.run(phases.clone(), &mut settled).await;
+        let has_joined = report.join_us.is_some();
+        if has_joined {
+            (attempt, opened_us) = (0, shared.clock.now().us);
+        }
+        let Some(for_now) = report.come_back.take() else {
+            let is_last =
+                scenario.stay.is_none() || report.failure.is_some() || *phases.borrow() >= Phase::Draining;
+            all.add(report);
+            if is_last {
+                break;
             }
+            continue;
         };
-        let is_last =
-            scenario.stay.is_none() || report.failure.is_some() || *phases.borrow() >= Phase::Draining;
+        let pause = rejoin::delay(attempt, rand::random(), for_now.stay_away);
+        let is_over = tokio::select! {
+            () = tokio::time::sleep(pause) => false,
+            () = until(&mut phases, Phase::Draining) => true,
+        };
+        if !is_over && !has_joined {
+            // Whoever was refused and comes in later has joined, only late.
+            report.failure = None;
+        }
         all.add(report);
-        if is_last {
+        if is_over {
             break;
         }
+        (all.rejoins, attempt) = (all.rejoins + 1, attempt + 1);
     }
     all
 }

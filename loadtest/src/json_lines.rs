@@ -25,8 +25,9 @@ impl JsonLines {
     /// One line, written through: whoever reads along has it.
     pub(crate) fn write(&mut self, object: &impl Serialize) -> anyhow::Result<()> {
         if let Some(out) = &mut self.0 {
-            serde_json::to_writer(&mut *out, object)?;
-            writeln!(out)?;
+            // Written at once: so an error is that of the file, as whoever asks for the kind of it expects.
+            let line = serde_json::to_string(object)? + "\n";
+            out.write_all(line.as_bytes())?;
             out.flush()?;
         }
         Ok(())

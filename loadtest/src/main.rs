@@ -20,6 +20,7 @@ mod line;
 mod machine;
 mod media;
 mod media_path;
+mod outcome;
 mod peer;
 mod process;
 mod protocol;
@@ -39,14 +40,17 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 
-use crate::args::RoomArgs;
+use crate::{
+    args::RoomArgs,
+    outcome::{exit, unjudged},
+};
 
 /// Plays simulated meeting points against a running Điểm Cầu and checks what they receive.
 ///
 /// Without a subcommand it plays a `room`.
 ///
-/// Exit status: 0 all is well; 1 somebody could not join or stay, something was lost or wrong, or a limit of --slo was passed;
-/// 2 bad arguments.
+/// Exit status: 0 all is well; 1 somebody could not join or stay, something was lost or wrong, or a limit of --slo was exceeded
+/// or not measured; 2 bad arguments, or a file of them that cannot be read.
 #[derive(Debug, Parser)]
 #[command(name = "diemcau-load", version)]
 struct Args {
@@ -67,13 +71,13 @@ fn main() -> ExitCode {
         .args_conflicts_with_subcommands(true);
     let matches = command.get_matches();
     match matches.subcommand() {
-        Some(("line", matches)) => return exit(line::run(matches).map(|()| true)),
+        Some(("line", matches)) => return exit(unjudged(line::run(matches))),
         #[cfg(target_os = "linux")]
-        Some(("limit", matches)) => return exit(limit::run(matches).map(|()| true)),
+        Some(("limit", matches)) => return exit(unjudged(limit::run(matches))),
         #[cfg(target_os = "linux")]
-        Some(("bench", matches)) => return exit(bench::run(matches).map(|()| true)),
+        Some(("bench", matches)) => return exit(unjudged(bench::run(matches))),
         #[cfg(target_os = "linux")]
-        Some(("scale", matches)) => return exit(bench::run_scale(matches).map(|()| true)),
+        Some(("scale", matches)) => return exit(unjudged(bench::run_scale(matches))),
         _ => {}
     }
     let (name, matches) = match matches.subcommand() {
@@ -81,17 +85,6 @@ fn main() -> ExitCode {
         None => ("room", &matches),
     };
     exit(runs::play(name, matches))
-}
-
-fn exit(result: anyhow::Result<bool>) -> ExitCode {
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("diemcau-load: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 /// The libraries below log a line per bad packet: they speak only when asked twice.

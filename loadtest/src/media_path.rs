@@ -119,11 +119,14 @@ pub(crate) struct MediaReport {
     /// From the wish for a picture to its first key frame, per slot.
     pub(crate) first_key: Histogram,
     /// Numbers that did not come the first time.
-    pub(crate) gaps: u64,
-    /// Times a picture stood still (W3C webrtc-stats, `freezeCount`).
-    pub(crate) freezes: u64,
+    pub(crate) gaps: Option<u64>,
+    /// Times a picture stood still (W3C webrtc-stats, `freezeCount`); nothing where no picture is judged by headers.
+    pub(crate) freezes: Option<u64>,
     /// Longest time between two frames of one source.
     pub(crate) longest_gap_us: u64,
+    /// Streams that ran when a storm began, of a point that stood there, and the longest time between two pictures of one of them since.
+    pub(crate) running: u64,
+    pub(crate) running_gap_us: Option<u64>,
     /// Packets that the kernel did not take.
     pub(crate) not_sent: u64,
 }

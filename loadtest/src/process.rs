@@ -27,8 +27,8 @@ pub(crate) fn rss_kb(pid: u32) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Datagrams that came to these ports and found no room in their sockets (`/proc/net/udp`).
-pub(crate) fn dropped(ports: &BTreeSet<u16>) -> u64 {
+/// Datagrams that came to these ports and found no room in their sockets (`/proc/net/udp`); nothing if none of the sockets is listed there.
+pub(crate) fn dropped(ports: &BTreeSet<u16>) -> Option<u64> {
     let files = ["/proc/self/net/udp", "/proc/self/net/udp6"];
     let text: String = files
         .iter()
@@ -37,14 +37,14 @@ pub(crate) fn dropped(ports: &BTreeSet<u16>) -> u64 {
     parse_dropped(&text, ports)
 }
 
-fn parse_dropped(text: &str, ports: &BTreeSet<u16>) -> u64 {
+fn parse_dropped(text: &str, ports: &BTreeSet<u16>) -> Option<u64> {
     let rows = text.lines().filter_map(|line| {
         let local = line.split_ascii_whitespace().nth(1)?;
         let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
         let drops = line.split_ascii_whitespace().last()?.parse::<u64>().ok()?;
         ports.contains(&port).then_some(drops)
     });
-    rows.sum()
+    rows.reduce(|all, drops| all + drops)
 }
 
 #[cfg(test)]
@@ -63,7 +63,9 @@ mod tests {
         let text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
                     1: 0100007F:1F90 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 1 2 0000 12\n\
                     2: 0100007F:1F91 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 1 2 0000 5\n";
-        assert_eq!(parse_dropped(text, &BTreeSet::from([0x1f90])), 12);
+        assert_eq!(parse_dropped(text, &BTreeSet::from([0x1f90])), Some(12));
+        assert_eq!(parse_dropped(text, &BTreeSet::from([0x1f90, 0x1f91])), Some(17));
+        assert_eq!(parse_dropped(text, &BTreeSet::from([0x1f92])), None);
     }
 
     #[test]

@@ -8,7 +8,10 @@ use serde::Serialize;
 
 pub(crate) use crate::histogram::Histogram;
 
-use crate::{check::SlotCounts, media_path::MediaReport, sender::SenderCounts, server::ServerFigures};
+use crate::{
+    bot::rejoin::ForNow, check::SlotCounts, media_path::MediaReport, sender::SenderCounts,
+    server::ServerFigures,
+};
 
 /// The object of `--json`. Its keys stay.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,6 +20,8 @@ pub(crate) struct Summary {
     pub(crate) points: u32,
     /// Of these, those whose media path came up.
     pub(crate) joined: u32,
+    /// Times that a lean point came back, whom the server had no room for or whose media was lost.
+    pub(crate) rejoins: Option<u64>,
     /// Length of the meeting, from the last join (or the last try) to the end of sending.
     pub(crate) seconds: f64,
     /// Media packets that the points received, each number of each slot once.
@@ -30,7 +35,7 @@ pub(crate) struct Summary {
     /// The same.
     pub(crate) latency_ms_p99: Option<f64>,
     /// The same of each ten seconds of the meeting that lie in it as a whole, in their order. Known of lean points that count by headers.
-    pub(crate) latency_ms_p99_course: Vec<f64>,
+    pub(crate) latency_ms_p99_course: Option<Vec<f64>>,
     /// From the opening of the socket to media connected; null if nobody joined.
     pub(crate) join_ms_p50: Option<f64>,
     /// The same.
@@ -48,21 +53,25 @@ pub(crate) struct Summary {
     /// The greatest latency.
     pub(crate) latency_ms_max: Option<f64>,
     /// Numbers that did not come the first time, but for those that the tester's own sockets had no room for.
-    pub(crate) packets_lost_in_node: u64,
+    pub(crate) packets_lost_in_node: Option<u64>,
     /// Datagrams that the tester's own sockets had no room for: it is too slow, not the node.
-    pub(crate) packets_dropped_by_tester: u64,
+    pub(crate) packets_dropped_by_tester: Option<u64>,
     /// Datagrams that the node's own sockets had no room for since it began: what came in too fast for it. Known on the loopback.
-    pub(crate) packets_dropped_before_node: u64,
+    pub(crate) packets_dropped_before_node: Option<u64>,
     /// Packets that the node did not send because the kernel had no room, by its own count.
     pub(crate) packets_not_sent_by_node: Option<u64>,
     /// Packets that came as repairs.
     pub(crate) packets_repaired: u64,
     /// Frames that no decoder could use.
     pub(crate) frames_undecodable: u64,
-    /// Times a picture stood still.
-    pub(crate) freezes: u64,
+    /// Times a picture stood still; known of lean points that count by headers.
+    pub(crate) freezes: Option<u64>,
     /// Longest time between two frames of one source in one slot.
     pub(crate) picture_gap_ms_max: Option<f64>,
+    /// Pictures that ran steadily, of those who were there, when a storm began; null where nobody stood there.
+    pub(crate) standing_streams: Option<u64>,
+    /// Longest time between two pictures of one of these since then, before the slot was given to another.
+    pub(crate) standing_picture_gap_ms_max: Option<f64>,
     /// RTP packets that came in a second of the meeting.
     pub(crate) packets_forwarded_per_second: Option<f64>,
     /// CPU time of the processes watched for each of them, in microseconds.
@@ -74,13 +83,13 @@ pub(crate) struct Summary {
     /// The same without the media that was forwarded meanwhile, each packet taken for what one costs in the meeting.
     pub(crate) server_cpu_ms_per_join_beside_media: Option<f64>,
     /// CPU time of the load tester, as a share of one core.
-    pub(crate) tester_cpu_cores: f64,
+    pub(crate) tester_cpu_cores: Option<f64>,
     /// Memory that the processes watched took for the points, for each of them.
     pub(crate) server_rss_kb_per_point: Option<f64>,
     /// Of that, what the server tells that it keeps of all streams.
     pub(crate) server_history_kb_per_point: Option<f64>,
     /// The same in the course of the meeting, all of it, in kB.
-    pub(crate) server_rss_kb: Vec<u64>,
+    pub(crate) server_rss_kb: Option<Vec<u64>>,
     /// By how much its last quarter is above its second, in percent: near zero if nothing is left behind.
     pub(crate) server_rss_growth_percent: Option<f64>,
     /// Packets of a run that the node sent in one system call, on average.
@@ -98,6 +107,10 @@ pub(crate) struct PointReport {
     pub(crate) joins: Histogram,
     /// Why it failed.
     pub(crate) failure: Option<String>,
+    /// It shall come back.
+    pub(crate) come_back: Option<ForNow>,
+    /// How often those who had this seat did.
+    pub(crate) rejoins: u64,
     pub(crate) received: SlotCounts,
     pub(crate) sent: SenderCounts,
     pub(crate) latency: Histogram,
@@ -111,9 +124,12 @@ pub(crate) struct PointReport {
     /// Microseconds from opening the socket to the first packet; as what follows, known of lean points.
     pub(crate) first_packet_us: Option<u64>,
     pub(crate) first_key: Histogram,
-    pub(crate) gaps: u64,
-    pub(crate) freezes: u64,
+    pub(crate) gaps: Option<u64>,
+    pub(crate) freezes: Option<u64>,
     pub(crate) longest_gap_us: u64,
+    /// Of those who were there before a storm.
+    pub(crate) running: u64,
+    pub(crate) running_gap_us: Option<u64>,
     /// Packets that the kernel did not take from the tester.
     pub(crate) not_sent: u64,
     /// How often a slot was seen to get which height; 0: nothing.
@@ -133,6 +149,8 @@ impl PointReport {
         self.gaps = media.gaps;
         self.freezes = media.freezes;
         self.longest_gap_us = media.longest_gap_us;
+        self.running = media.running;
+        self.running_gap_us = media.running_gap_us;
         self.not_sent = media.not_sent;
         self.log.extend(media.log);
     }
@@ -142,6 +160,7 @@ impl PointReport {
         self.join_us = self.join_us.or(other.join_us);
         self.failure = self.failure.take().or(other.failure);
         self.joins.add(&other.joins);
+        self.rejoins += other.rejoins;
         self.received.add(&other.received);
         self.sent.packets += other.sent.packets;
         self.sent.repairs += other.sent.repairs;
@@ -153,9 +172,11 @@ impl PointReport {
         self.key_frame_requests += other.key_frame_requests;
         self.first_packet_us = self.first_packet_us.or(other.first_packet_us);
         self.first_key.add(&other.first_key);
-        self.gaps += other.gaps;
-        self.freezes += other.freezes;
+        self.gaps = sum([self.gaps, other.gaps]);
+        self.freezes = sum([self.freezes, other.freezes]);
         self.longest_gap_us = self.longest_gap_us.max(other.longest_gap_us);
+        self.running += other.running;
+        self.running_gap_us = self.running_gap_us.max(other.running_gap_us);
         self.not_sent += other.not_sent;
         for (height, count) in other.layer_mix {
             *self.layer_mix.entry(height).or_default() += count;
@@ -172,6 +193,8 @@ const LOG_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) points: u32,
+    /// Of these, those who were there before the others came.
+    pub(crate) standing: u32,
     pub(crate) seconds: f64,
     pub(crate) reports: Vec<PointReport>,
     pub(crate) server: ServerFigures,
@@ -185,12 +208,12 @@ pub(crate) struct Report {
     pub(crate) rss_kb_grown: Option<u64>,
     /// Its memory in the course of the meeting, in kB.
     pub(crate) rss_kb: Vec<u64>,
-    /// Latency in the course of the meeting.
-    pub(crate) latency_course: Vec<Histogram>,
-    /// Datagrams that the tester's own sockets dropped.
-    pub(crate) tester_drops: u64,
+    /// Latency in the course of the meeting, of lean points.
+    pub(crate) latency_course: Option<Vec<Histogram>>,
+    /// Datagrams that the tester's own sockets dropped, if they were looked at.
+    pub(crate) tester_drops: Option<u64>,
     /// Datagrams that the node's sockets dropped since it began, if it is on this machine.
-    pub(crate) node_drops: u64,
+    pub(crate) node_drops: Option<u64>,
 }
 
 impl Report {
@@ -205,17 +228,14 @@ impl Report {
         Summary {
             points: self.points,
             joined: self.joined(),
+            rejoins: self.heard.map(|_| sum(|report| report.rejoins)),
             seconds: rounded(self.seconds),
             packets_forwarded: received.packets,
             packets_lost_after_repair: received.lost,
             continuity_errors: received.errors() + sum(|report| report.protocol_errors),
             latency_ms_p50: all.latency.quantile_ms(0.5),
             latency_ms_p99: all.latency.quantile_ms(0.99),
-            latency_ms_p99_course: self
-                .latency_course
-                .iter()
-                .filter_map(|window| window.quantile_ms(0.99))
-                .collect(),
+            latency_ms_p99_course: self.latency_course.as_deref().map(course),
             latency_ms_max: all.latency.quantile_ms(1.0),
             join_ms_p50: all.join.quantile_ms(0.5),
             join_ms_p99: all.join.quantile_ms(0.99),
@@ -224,20 +244,20 @@ impl Report {
             first_packet_ms_p99: all.first_packet.quantile_ms(0.99),
             first_key_frame_ms_p50: all.first_key.quantile_ms(0.5),
             first_key_frame_ms_p99: all.first_key.quantile_ms(0.99),
-            packets_lost_in_node: sum(|report| report.gaps).saturating_sub(self.tester_drops),
+            packets_lost_in_node: self
+                .known(|report| report.gaps)
+                .zip(self.tester_drops)
+                .map(|(gaps, drops)| gaps.saturating_sub(drops)),
             packets_dropped_by_tester: self.tester_drops,
             packets_dropped_before_node: self.node_drops,
             packets_not_sent_by_node: self.server.told_full,
             packets_repaired: received.repaired,
             frames_undecodable: received.undecodable,
-            freezes: sum(|report| report.freezes),
-            picture_gap_ms_max: self
-                .reports
-                .iter()
-                .map(|report| report.longest_gap_us)
-                .max()
-                .filter(|&us| us > 0)
-                .map(|us| rounded(us as f64 / 1_000.0)),
+            freezes: self.known(|report| report.freezes),
+            picture_gap_ms_max: self.longest_ms(|report| Some(report.longest_gap_us).filter(|&us| us > 0)),
+            standing_streams: (self.standing > 0 && self.heard.is_some())
+                .then(|| sum(|report| report.running)),
+            standing_picture_gap_ms_max: self.longest_ms(|report| report.running_gap_us),
             packets_forwarded_per_second: heard.map(|heard| rounded(heard as f64 / self.seconds)),
             server_cpu_us_per_forwarded: heard
                 .filter(|_| watched)
@@ -249,19 +269,38 @@ impl Report {
                 .zip(self.join_heard)
                 .zip(heard.filter(|_| watched))
                 .map(|((each, packets), heard)| rounded((each - packets * cpu / heard as f64) * 1e3)),
-            tester_cpu_cores: rounded(self.server.tester_cpu_seconds / self.seconds.max(0.001)),
-            server_rss_kb_per_point: self
-                .rss_kb_grown
-                .map(|grown| rounded(grown as f64 / f64::from(self.joined().max(1)))),
+            tester_cpu_cores: self
+                .server
+                .tester_cpu_seconds
+                .map(|spent| rounded(spent / self.seconds.max(0.001))),
+            server_rss_kb_per_point: self.rss_kb_grown.map(|grown| self.each(grown as f64)),
             server_history_kb_per_point: self
                 .server
                 .history_bytes
-                .map(|bytes| rounded(bytes as f64 / 1_024.0 / f64::from(self.joined().max(1)))),
-            server_rss_kb: self.rss_kb.clone(),
+                .map(|bytes| self.each(bytes as f64 / 1_024.0)),
+            server_rss_kb: Some(self.rss_kb.clone()).filter(|samples| !samples.is_empty()),
             server_rss_growth_percent: growth_percent(&self.rss_kb),
             gso_run_mean: self.server.gso_run_mean.map(rounded),
             layer_mix: self.layer_mix(),
         }
+    }
+
+    /// Of those who know; nothing if nobody does.
+    fn known(&self, of: fn(&PointReport) -> Option<u64>) -> Option<u64> {
+        self.reports
+            .iter()
+            .fold(None, |all, report| sum([all, of(report)]))
+    }
+
+    /// The longest of all, in milliseconds.
+    fn longest_ms(&self, of: fn(&PointReport) -> Option<u64>) -> Option<f64> {
+        let longest_us = self.reports.iter().filter_map(of).max();
+        longest_us.map(|us| rounded(us as f64 / 1_000.0))
+    }
+
+    /// For each who joined.
+    fn each(&self, all: f64) -> f64 {
+        rounded(all / f64::from(self.joined().max(1)))
     }
 
     fn histograms(&self) -> Histograms {
@@ -325,6 +364,16 @@ fn growth_percent(samples: &[u64]) -> Option<f64> {
     let second = samples.get(quarter..2 * quarter).filter(|_| quarter >= 15)?;
     let last = &samples[samples.len() - quarter..];
     Some(rounded((mean(last) / mean(second) - 1.0) * 100.0))
+}
+
+/// Of both, if both are known; else the one that is.
+fn sum(figures: [Option<u64>; 2]) -> Option<u64> {
+    figures.into_iter().flatten().reduce(|all, each| all + each)
+}
+
+fn course(windows: &[Histogram]) -> Vec<f64> {
+    let each = windows.iter();
+    each.filter_map(|window| window.quantile_ms(0.99)).collect()
 }
 
 /// To three decimals.
@@ -403,6 +452,52 @@ mod tests {
         report.reports[0] = joined();
         report.reports[0].protocol_errors = 1;
         assert!(!report.passed());
+    }
+
+    #[test]
+    fn what_was_not_measured_is_null_and_breaks_its_limit() {
+        let full = Report {
+            points: 1,
+            seconds: 1.0,
+            reports: vec![PointReport::default()],
+            ..Report::default()
+        };
+        let json = serde_json::to_value(full.summary()).unwrap();
+        for key in [
+            "packets_lost_in_node",
+            "packets_dropped_by_tester",
+            "packets_dropped_before_node",
+            "freezes",
+            "rejoins",
+            "picture_gap_ms_max",
+            "standing_picture_gap_ms_max",
+            "latency_ms_p99_course",
+            "server_cpu_cores",
+            "server_rss_kb",
+            "tester_cpu_cores",
+        ] {
+            assert!(json.get(key).is_some_and(serde_json::Value::is_null), "{key}");
+        }
+        let mut lean = full;
+        lean.tester_drops = Some(1);
+        assert_eq!(lean.summary().standing_streams, None, "nobody stands");
+        (lean.standing, lean.heard) = (1, Some(9));
+        lean.reports[0].running = 2;
+        lean.reports[0].running_gap_us = Some(90_000);
+        lean.reports[0].gaps = Some(3);
+        lean.reports.push(PointReport::default());
+        lean.reports[1].add(PointReport {
+            gaps: Some(2),
+            freezes: Some(0),
+            ..PointReport::default()
+        });
+        let summary = lean.summary();
+        assert_eq!(
+            (summary.packets_lost_in_node, summary.freezes),
+            (Some(4), Some(0))
+        );
+        assert_eq!(summary.standing_streams, Some(2));
+        assert_eq!(summary.standing_picture_gap_ms_max, Some(90.0));
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 use std::{path::Path, time::Duration};
 
+use anyhow::{Context as _, bail, ensure};
 use clap::{ArgMatches, Command, FromArgMatches};
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
     args::{ChurnArgs, FanArgs, RoomArgs, SessionArgs, StackKind, StormArgs, Target, WhepArgs, WhipArgs},
     course,
     json_lines::JsonLines,
-    report::Report,
+    outcome::{OrBadArguments as _, say, say_aside},
+    report::{Report, Summary},
     scenario::{Scenario, Sends},
     server::Watched,
     sites,
@@ -61,6 +64,8 @@ pub(crate) fn commands(command: Command) -> Command {
                 ("slots", "12"),
                 ("voices", "3"),
                 ("seconds", "5"),
+                // Nobody looks at somebody else while they come: whose picture stands still then has the storm to thank for it.
+                ("turn", "30"),
             ],
         ))
         .subcommand(lean_by_default(churn, &[("points", "20"), ("seconds", "60")]))
@@ -89,17 +94,17 @@ fn read<A: FromArgMatches>(matches: &ArgMatches) -> A {
 }
 
 /// What a subcommand plays.
-fn plan(name: &str, matches: &ArgMatches) -> Plan {
+fn plan(name: &str, matches: &ArgMatches) -> anyhow::Result<Plan> {
     let room = |args: &RoomArgs, change: &dyn Fn(&mut Scenario)| {
-        let mut scenario = args.scenario();
+        let mut scenario = args.scenario()?;
         change(&mut scenario);
-        Plan {
+        Ok(Plan {
             target: args.target.clone(),
             steps: vec![(name.to_owned(), scenario)],
             flat: name == "soak",
-        }
+        })
     };
-    match name {
+    let plan = match name {
         "fan" => {
             let args: FanArgs = read(matches);
             Plan {
@@ -132,39 +137,51 @@ fn plan(name: &str, matches: &ArgMatches) -> Plan {
         }
         "storm" => {
             let args: StormArgs = read(matches);
-            room(&args.room, &|scenario| {
+            return room(&args.room, &|scenario| {
                 scenario.standing = args.standing.min(scenario.points);
                 let joining = (scenario.points - scenario.standing).max(1);
                 scenario.join_pause = Duration::from_millis(args.within) / joining;
-            })
+            });
         }
         "churn" => {
             let args: ChurnArgs = read(matches);
-            room(&args.room, &|scenario| {
+            return room(&args.room, &|scenario| {
                 scenario.stay = Some(Duration::from_secs(args.stay))
-            })
+            });
         }
-        _ => room(&read(matches), &|_| {}),
-    }
+        _ => return room(&read(matches), &|_| {}),
+    };
+    Ok(plan)
 }
 
 /// Plays what the subcommand says; whether all is well.
 pub(crate) fn play(name: &str, matches: &ArgMatches) -> anyhow::Result<bool> {
-    let mut plan = plan(name, matches);
-    let known = serde_json::to_value(Report::default().summary())?;
-    let slo = plan.target.slo.as_deref().map(|file| Slo::read(file, &known));
-    let slo = slo.transpose()?.unwrap_or_default();
-    if let Some((sites, command)) = plan.target.sites.as_ref().zip(plan.target.token_command.as_ref()) {
-        for (_, scenario) in &mut plan.steps {
-            scenario.tokens = sites::tokens(command, &sites::seats(sites, scenario.points)?)?;
-        }
-    }
+    let mut plan = plan(name, matches).or_bad_arguments()?;
+    let (slo, telling) = prepare(&mut plan).or_bad_arguments()?;
     crate::start_log(plan.target.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(plan, &slo))
+    runtime.block_on(run(plan, &slo, telling))
 }
 
-async fn run(plan: Plan, slo: &Slo) -> anyhow::Result<bool> {
+/// Reads and opens what the arguments name, and looks whether it is there: what fails later costs a run.
+fn prepare(plan: &mut Plan) -> anyhow::Result<(Slo, Telling)> {
+    let target = &plan.target;
+    if let Some(pid) = target.watched().unseen() {
+        bail!("--pid: no process {pid} can be seen on this machine");
+    }
+    let known = serde_json::to_value(Report::default().summary())?;
+    let slo = target.slo.as_deref().map(|file| Slo::read(file, &known));
+    let slo = slo.transpose().context("--slo")?.unwrap_or_default();
+    if let Some((sites, command)) = target.sites.as_ref().zip(target.token_command.as_ref()) {
+        for (_, scenario) in &mut plan.steps {
+            let seats = sites::seats(sites, scenario.points).context("--sites")?;
+            scenario.tokens = sites::tokens(command, &seats)?;
+        }
+    }
+    Ok((slo, Telling::open(target.json.as_deref()).context("--json")?))
+}
+
+async fn run(plan: Plan, slo: &Slo, mut telling: Telling) -> anyhow::Result<bool> {
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
@@ -175,9 +192,14 @@ async fn run(plan: Plan, slo: &Slo) -> anyhow::Result<bool> {
             std::process::exit(130);
         }
     });
-    let mut telling = Telling::open(plan.target.json.as_deref())?;
-    let (several, mut well) = (plan.steps.len() > 1, true);
-    for (name, scenario) in plan.steps {
+    let (count, mut well) = (plan.steps.len(), true);
+    for (at, (name, scenario)) in plan.steps.into_iter().enumerate() {
+        say_aside(format_args!(
+            "{} of {count}: {}",
+            at + 1,
+            outlook(&name, &scenario)
+        ));
+        let rate = rate(&scenario);
         let report = course::run(scenario, stopped.clone()).await;
         let summary = report.summary();
         let mut broken = slo.broken(&serde_json::to_value(&summary)?);
@@ -188,13 +210,58 @@ async fn run(plan: Plan, slo: &Slo) -> anyhow::Result<bool> {
                 "the server's memory grew by {percent} %, at most {FLAT_PERCENT} % is flat"
             ));
         }
-        telling.tell(several.then_some(name.as_str()), &report, &broken)?;
+        let step = Step {
+            step: &name,
+            rate,
+            result: summary,
+        };
+        telling.tell(count > 1, &step, &report, &broken)?;
         well &= report.passed() && broken.is_empty();
         if *stopped.borrow() {
             break;
         }
     }
     Ok(well)
+}
+
+/// What a step is about to do, in a line: some take minutes before they tell anything.
+fn outlook(name: &str, scenario: &Scenario) -> String {
+    let Scenario {
+        points,
+        standing,
+        warm,
+        meeting,
+        ..
+    } = scenario;
+    let after = match standing {
+        0 => String::new(),
+        _ => format!(", {standing} of them before the others"),
+    };
+    let warm = match warm.as_secs() {
+        0 => String::new(),
+        secs => format!(", {secs} s at most pass"),
+    };
+    format!(
+        "{name}: {points} points join{after}{warm}, {} s are measured",
+        meeting.as_secs()
+    )
+}
+
+/// Packets a second of each sender, where they are of a pattern.
+fn rate(scenario: &Scenario) -> Option<u32> {
+    match scenario.sends {
+        Sends::Pattern(plan) => Some(plan.rate),
+        Sends::Clips => None,
+    }
+}
+
+/// The JSON object of a step: which one it was, then its figures.
+#[derive(Debug, Serialize)]
+struct Step<'s> {
+    step: &'s str,
+    rate: Option<u32>,
+    #[serde(flatten)]
+    result: Summary,
 }
 
 /// Where results go.
@@ -214,17 +281,26 @@ impl Telling {
         Ok(Self { json, table_aside })
     }
 
-    /// Tells of a step; one of several by its name.
-    fn tell(&mut self, name: Option<&str>, report: &Report, broken: &[String]) -> anyhow::Result<()> {
-        let head = name.map(|name| format!("\n{name}\n")).unwrap_or_default();
+    /// Tells of a step; in the table one of several by its name.
+    fn tell(
+        &mut self,
+        several: bool,
+        step: &Step<'_>,
+        report: &Report,
+        broken: &[String],
+    ) -> anyhow::Result<()> {
+        let head = match several {
+            true => format!("\n{}\n", step.step),
+            false => String::new(),
+        };
         let limits: String = broken.iter().map(|words| format!("LIMIT: {words}\n")).collect();
         let table = format!("{head}{}{limits}", report.table());
-        if self.table_aside {
-            eprint!("{table}");
-        } else {
-            print!("{table}");
+        let table = table.trim_end_matches('\n');
+        match self.table_aside {
+            true => say_aside(table),
+            false => say(table)?,
         }
-        self.json.write(&report.summary())
+        self.json.write(step)
     }
 }
 
@@ -238,9 +314,13 @@ impl Target {
 }
 
 impl RoomArgs {
-    fn scenario(&self) -> Scenario {
+    fn scenario(&self) -> anyhow::Result<Scenario> {
+        ensure!(
+            self.senders.is_none() || self.stack == StackKind::Lean,
+            "--senders is for lean points: all full ones send; take --stack lean"
+        );
         let Target { url, token, seed, .. } = self.target.clone();
-        Scenario {
+        Ok(Scenario {
             url,
             tokens: token.into_iter().collect(),
             seed,
@@ -262,10 +342,7 @@ impl RoomArgs {
             joined: true,
             verify: self.verify,
             voices: usize::from(self.voices),
-            senders: match self.stack {
-                StackKind::Full => self.points,
-                StackKind::Lean => self.senders.unwrap_or(self.points),
-            },
+            senders: self.senders.unwrap_or(self.points),
             sends: Sends::Clips,
             fps: match self.stack {
                 StackKind::Full => crate::clip::FRAMES_PER_SECOND,
@@ -274,7 +351,7 @@ impl RoomArgs {
             all_layers: self.all_layers,
             watched: self.target.watched(),
             entry: None,
-        }
+        })
     }
 }
 
@@ -327,5 +404,66 @@ impl FanArgs {
             entry: None,
         };
         (name, scenario)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan_of(words: &[&str]) -> anyhow::Result<Plan> {
+        let matches = commands(Command::new("diemcau-load"))
+            .try_get_matches_from([&["diemcau-load"], words].concat())
+            .unwrap();
+        let (name, matches) = matches.subcommand().unwrap();
+        plan(name, matches)
+    }
+
+    #[test]
+    fn each_step_tells_which_it_is() {
+        let plan = plan_of(&["fan", "--token", "t", "--rate", "100,200"]).unwrap();
+        let told = plan.steps.iter().map(|(name, scenario)| {
+            let step = Step {
+                step: name,
+                rate: rate(scenario),
+                result: Report::default().summary(),
+            };
+            serde_json::to_value(step).unwrap()
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!((&told[0]["rate"], &told[1]["rate"]), (&100.into(), &200.into()));
+        assert_ne!(told[0]["step"], told[1]["step"]);
+        assert_eq!(told[0]["points"], 0, "the figures stand beside them");
+        let words = outlook(&plan.steps[1].0, &plan.steps[1].1);
+        assert!(
+            words.contains("200 packets/s") && words.contains("101 points join") && !words.contains('\n')
+        );
+        let room = plan_of(&["room", "--token", "t"]).unwrap();
+        assert_eq!((room.steps[0].0.as_str(), rate(&room.steps[0].1)), ("room", None));
+    }
+
+    #[test]
+    fn senders_are_chosen_among_lean_points_alone() {
+        let lean = plan_of(&["room", "--token", "t", "--stack", "lean", "--senders", "1"]).unwrap();
+        assert_eq!(lean.steps[0].1.senders, 1);
+        let full = plan_of(&["room", "--token", "t", "--senders", "1"]);
+        assert!(full.is_err_and(|error| error.to_string().contains("--stack lean")));
+    }
+
+    #[test]
+    fn whom_and_what_the_arguments_name_is_looked_at_before_anything_is_played() {
+        let prepared = |words: &[&str]| {
+            let words = [&["room", "--token", "t"], words].concat();
+            prepare(&mut plan_of(&words).unwrap()).map(|_| ())
+        };
+        assert!(prepared(&[]).is_ok());
+        for words in [
+            ["--pid", "4294967295"],
+            ["--slo", "/dev/null/limits.toml"],
+            ["--json", "/dev/null/result.json"],
+        ] {
+            let error = prepared(&words).unwrap_err();
+            assert!(format!("{error:#}").starts_with(words[0]), "{error:#}");
+        }
     }
 }

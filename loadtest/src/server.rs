@@ -18,19 +18,20 @@ pub(crate) struct Watched {
 /// The state of a server at one instant.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
-    cpu: Vec<Duration>,
-    rss_kb: u64,
-    own_cpu: Duration,
+    /// Nothing: the process was not there to be seen.
+    cpu: Vec<Option<Duration>>,
+    rss_kb: Option<u64>,
+    own_cpu: Option<Duration>,
     counters: BTreeMap<String, f64>,
 }
 
 /// What it did between two looks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct ServerFigures {
-    /// CPU seconds of each process watched, in the order they were named.
+    /// CPU seconds of each process watched, in the order they were named; empty where not all of them were there all the time.
     pub(crate) cpu_seconds: Vec<f64>,
     /// Their memory at the end.
-    pub(crate) rss_kb: u64,
+    pub(crate) rss_kb: Option<u64>,
     /// Packets of a run that went out in one system call, on average; nothing if the server does not tell.
     pub(crate) gso_run_mean: Option<f64>,
     /// RTP packets that it says it sent.
@@ -40,18 +41,25 @@ pub(crate) struct ServerFigures {
     /// Memory of the histories that it tells of at the end.
     pub(crate) history_bytes: Option<u64>,
     /// CPU seconds of the load tester.
-    pub(crate) tester_cpu_seconds: f64,
+    pub(crate) tester_cpu_seconds: Option<f64>,
 }
 
 impl Watched {
-    /// Memory of the processes now, in kB.
-    pub(crate) fn rss_kb(&self) -> u64 {
-        self.pids.iter().filter_map(|&pid| process::rss_kb(pid)).sum()
+    /// A process of these that cannot be seen: its figures would be those of nobody.
+    pub(crate) fn unseen(&self) -> Option<u32> {
+        let seen = |pid: u32| process::cpu(pid).is_some() && process::rss_kb(pid).is_some();
+        self.pids.iter().copied().find(|&pid| !seen(pid))
     }
 
-    /// Looks now. What cannot be seen is left out.
+    /// Memory of the processes now, in kB; nothing if one of them cannot be seen.
+    pub(crate) fn rss_kb(&self) -> Option<u64> {
+        let each = self.pids.iter().map(|&pid| process::rss_kb(pid));
+        each.sum::<Option<u64>>().filter(|_| !self.pids.is_empty())
+    }
+
+    /// Looks now. What cannot be seen is nothing, and not zero.
     pub(crate) async fn look(&self) -> Look {
-        let cpu = self.pids.iter().map(|&pid| process::cpu(pid).unwrap_or_default());
+        let cpu = self.pids.iter().map(|&pid| process::cpu(pid));
         let counters = match &self.metrics {
             Some(url) => fetch(url).await.unwrap_or_default(),
             None => BTreeMap::new(),
@@ -59,14 +67,14 @@ impl Watched {
         Look {
             cpu: cpu.collect(),
             rss_kb: self.rss_kb(),
-            own_cpu: process::cpu(std::process::id()).unwrap_or_default(),
+            own_cpu: process::cpu(std::process::id()),
             counters,
         }
     }
 }
 
 impl Look {
-    pub(crate) fn rss_kb(&self) -> u64 {
+    pub(crate) fn rss_kb(&self) -> Option<u64> {
         self.rss_kb
     }
 
@@ -101,11 +109,12 @@ impl Look {
             .iter()
             .map(|kind| count(&format!("diemcau_rtp_packets_total{{kind=\"{kind}\"}}")))
             .sum();
-        let spent = self.cpu.iter().zip(&before.cpu);
+        let spent =
+            |now: Option<Duration>, then: Option<Duration>| Some(now?.saturating_sub(then?).as_secs_f64());
+        let each = self.cpu.iter().zip(&before.cpu);
+        let each: Option<Vec<f64>> = each.map(|(&now, &then)| spent(now, then)).collect();
         ServerFigures {
-            cpu_seconds: spent
-                .map(|(now, then)| now.saturating_sub(*then).as_secs_f64())
-                .collect(),
+            cpu_seconds: each.unwrap_or_default(),
             rss_kb: self.rss_kb,
             gso_run_mean: run,
             told_sent: sent.map(|sent| sent as u64),
@@ -114,7 +123,7 @@ impl Look {
                 .counters
                 .get("diemcau_history_bytes")
                 .map(|&bytes| bytes as u64),
-            tester_cpu_seconds: self.own_cpu.saturating_sub(before.own_cpu).as_secs_f64(),
+            tester_cpu_seconds: spent(self.own_cpu, before.own_cpu),
         }
     }
 }
@@ -140,9 +149,9 @@ mod tests {
 
     fn look(text: &str, cpu_ms: u64) -> Look {
         Look {
-            cpu: vec![Duration::from_millis(cpu_ms)],
-            rss_kb: 5,
-            own_cpu: Duration::ZERO,
+            cpu: vec![Some(Duration::from_millis(cpu_ms))],
+            rss_kb: Some(5),
+            own_cpu: Some(Duration::ZERO),
             counters: parse(text),
         }
     }
@@ -169,5 +178,18 @@ mod tests {
             "diemcau_media_sends_total{kind=\"packets\"} 0\ndiemcau_media_sends_total{kind=\"runs\"} 0\n";
         assert_eq!(look(text, 0).since(&look(none, 0)).gso_run_mean, Some(3.0));
         assert_eq!(look("", 0).since(&look("", 0)).gso_run_mean, None);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_costs_nothing_that_is_told() {
+        let (before, mut after) = (look("", 500), look("", 900));
+        after.cpu = vec![None];
+        assert!(after.since(&before).cpu_seconds.is_empty());
+        let watched = |pids: Vec<u32>| Watched { pids, metrics: None };
+        assert_eq!(watched(vec![]).rss_kb(), None);
+        assert_eq!(watched(vec![u32::MAX]).rss_kb(), None);
+        assert_eq!(watched(vec![u32::MAX]).unseen(), Some(u32::MAX));
+        #[cfg(target_os = "linux")]
+        assert_eq!(watched(vec![std::process::id()]).unseen(), None);
     }
 }

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest as _, http::HeaderValue},
+    tungstenite::{Error, Message, client::IntoClientRequest as _, http::HeaderValue},
 };
 
-use crate::protocol::{ClientMessage, ServerMessage};
+use crate::{
+    bot::rejoin,
+    protocol::{ClientMessage, ServerMessage},
+};
 
 /// Longest wait for the socket to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,10 +46,20 @@ impl Signal {
         let origin = HeaderValue::from_str(&format!("http://{authority}")).context("--url")?;
         request.headers_mut().insert("Origin", origin);
         let opened = tokio::time::timeout(OPEN_TIMEOUT, connect_async(request)).await;
-        let (socket, _) = opened
-            .context("the socket did not open in time")?
-            .context("the socket did not open")?;
-        Ok(Self { socket })
+        match opened.context("the socket did not open in time")? {
+            Ok((socket, _)) => Ok(Self { socket }),
+            Err(Error::Http(answer)) => {
+                let status = answer.status().as_u16();
+                let retry_after = answer.headers().get("Retry-After");
+                let retry_after = retry_after.and_then(|value| value.to_str().ok());
+                let error = anyhow!("the server answers {status}");
+                Err(match rejoin::of_answer(status, retry_after) {
+                    Some(for_now) => error.context(for_now),
+                    None => error,
+                })
+            }
+            Err(error) => Err(error).context("the socket did not open"),
+        }
     }
 
     /// Sends a message.

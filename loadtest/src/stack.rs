@@ -74,10 +74,19 @@ impl Stack {
     }
 
     /// What comes from now on is measured: latency and freezes of before are forgotten. Full points measure from the beginning.
-    pub(crate) fn measure(&self) {
+    /// `standing`: others come from now on, and what runs here may not feel it.
+    pub(crate) fn measure(&self, standing: bool) {
         match self {
             Self::Full(..) => {}
-            Self::Lean(point) => point.measure(),
+            Self::Lean(point) => point.measure(standing),
+        }
+    }
+
+    /// Something else is wanted in these slots.
+    pub(crate) fn switch(&self, slots: Vec<String>) {
+        match self {
+            Self::Full(..) => {}
+            Self::Lean(point) => point.switch(slots),
         }
     }
 

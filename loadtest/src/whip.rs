@@ -77,7 +77,7 @@ pub(crate) async fn play(
                         Some(Phase::Measured)
                     }
                     _ => {
-                        session.point.measure();
+                        session.point.measure(false);
                         None
                     }
                 };

@@ -13,6 +13,10 @@ pub(super) struct Case {
     pub(super) shape: Shape,
     /// Receivers take the runs that the kernel joins (`UDP_GRO`).
     pub(super) joined: bool,
+    /// Shards of the server; nothing: as many as it takes by itself.
+    pub(super) shards: Option<u32>,
+    /// Of the points, those who are there before the others come.
+    pub(super) standing: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +42,8 @@ impl Case {
             senders,
             shape,
             joined: true,
+            shards: None,
+            standing: 0,
         }
     }
 
@@ -107,15 +113,42 @@ fn packets(rate: u32, frame: u32, even: bool) -> PatternPlan {
     }
 }
 
-/// A meeting of so many who see a stage at that height, no thumbnails, and hear three voices.
+/// A meeting of so many who see a stage at that height, no thumbnails, and hear three voices. One shard forwards all of it: what a packet
+/// costs there is what is to grow little.
 pub(super) fn plain_meeting(points: u32) -> Case {
-    let name = format!("{points} points, stage 360p, 3 voices");
+    let name = format!("{points} points, stage 360p, 3 voices, one shard");
     let shape = Shape::Room {
         stage: 360,
         thumbs: 0,
         all_layers: false,
     };
-    Case::new(name, Goal::Growth(1.2), (points, points), shape)
+    Case {
+        shards: Some(1),
+        ..Case::new(name, Goal::Growth(1.2), (points, points), shape)
+    }
+}
+
+/// So many join at once, and those who stand there go on seeing each other.
+fn storm(joining: u32, standing: u32) -> Case {
+    let (name, points) = (
+        format!("{joining} joins at once, {standing} points standing"),
+        joining + standing,
+    );
+    let goal = Goal::Storm {
+        max: 5_000.0,
+        p99: 3_000.0,
+        cpu_ms: 4.0,
+        gap_ms: 100.0,
+    };
+    let shape = Shape::Room {
+        stage: 720,
+        thumbs: 11,
+        all_layers: false,
+    };
+    Case {
+        standing,
+        ..Case::new(name, goal, (points, points), shape)
+    }
 }
 
 /// All cases, in the order they are run.
@@ -132,10 +165,10 @@ pub(super) fn cases() -> Vec<Case> {
         ..packets(60, 5, false)
     };
     let case = |name: &str, goal, points, shape| Case::new(name.to_owned(), goal, points, shape);
-    let room = |all_layers| Shape::Room {
+    let crowded = Shape::Room {
         stage: 720,
         thumbs: 11,
-        all_layers,
+        all_layers: true,
     };
     let fans = [
         Case::of_packets(1, 100, packets(300, 5, false), Goal::Packet(2.4)),
@@ -161,17 +194,9 @@ pub(super) fn cases() -> Vec<Case> {
         "M239: 239 points, all layers, stage 720p, 11 thumbnails, 3 voices",
         Goal::Meeting { p99: 20.0, kb: 150.0 },
         (239, 239),
-        room(true),
+        crowded,
     ));
-    cases.push(case(
-        "239 joins at once",
-        Goal::Storm {
-            p99: 3_000.0,
-            cpu_ms: 4.0,
-        },
-        (239, 239),
-        room(false),
-    ));
+    cases.push(storm(239, 20));
     cases
 }
 
@@ -185,5 +210,16 @@ mod tests {
         let names: std::collections::BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names.len(), cases.len());
         assert!(cases.iter().all(|case| case.senders <= case.points));
+    }
+
+    #[test]
+    fn growth_is_compared_on_one_shard_and_a_storm_comes_upon_somebody() {
+        for case in cases() {
+            let of_growth = matches!(case.goal, Goal::Growth(_));
+            assert_eq!(case.shards, of_growth.then_some(1), "{}", case.name);
+            assert_eq!(case.name.ends_with("one shard"), of_growth, "{}", case.name);
+            let of_storm = matches!(case.goal, Goal::Storm { .. });
+            assert_eq!(case.standing > 0, of_storm, "{}", case.name);
+        }
     }
 }

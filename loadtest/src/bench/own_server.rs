@@ -38,7 +38,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(program: &Path) -> anyhow::Result<Self> {
+    /// Starts it with so many shards; without a number: with as many as it takes by itself.
+    pub(crate) async fn start(program: &Path, shards: Option<u32>) -> anyhow::Result<Self> {
         let data = std::env::temp_dir().join(format!("diemcau-bench-{}", std::process::id()));
         std::fs::create_dir_all(&data).context("a folder for the server")?;
         let config = data.join("bench.toml");
@@ -48,6 +49,7 @@ impl Server {
             .arg(&data)
             .arg("--config")
             .arg(&config)
+            .args(shards_arguments(shards))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -73,5 +75,21 @@ impl Server {
         }
         let _ = tokio::time::timeout(SERVER_TIMEOUT, self.child.wait()).await;
         let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+fn shards_arguments(shards: Option<u32>) -> Vec<String> {
+    let pair = shards.map(|shards| ["--shards".to_owned(), shards.to_string()]);
+    pair.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_told_its_shards_only_where_a_case_says_so() {
+        assert_eq!(shards_arguments(Some(1)), ["--shards", "1"]);
+        assert!(shards_arguments(None).is_empty());
     }
 }

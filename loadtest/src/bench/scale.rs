@@ -2,13 +2,18 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow};
 use clap::{ArgMatches, Command, FromArgMatches};
 
 use super::{cases::plain_meeting, play, program};
-use crate::{json_lines::JsonLines, machine, report::Summary};
+use crate::{
+    json_lines::JsonLines,
+    machine,
+    outcome::{OrBadArguments as _, say},
+    report::Summary,
+};
 
-/// The same meeting with more and more points (stage 360p, three voices), each against a server that it starts: how what a packet costs,
+/// The same meeting with more and more points (stage 360p, three voices), each against a server of one shard that it starts: how what a packet costs,
 /// how long it takes and what a point takes of memory change.
 #[derive(Debug, Clone, clap::Args)]
 struct ScaleArgs {
@@ -40,7 +45,9 @@ pub(crate) fn command() -> Command {
 /// Plays the steps.
 pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let args = ScaleArgs::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    ensure!(args.points.len() <= STEPS_MAX, "more than {STEPS_MAX} steps");
+    if args.points.len() > STEPS_MAX {
+        return Err(anyhow!("more than {STEPS_MAX} steps")).or_bad_arguments();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let steps = runtime.block_on(steps(&args))?;
     if let Some(file) = &args.svg {
@@ -52,13 +59,13 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 
 async fn steps(args: &ScaleArgs) -> anyhow::Result<Vec<Summary>> {
     let program = program(args.server.as_ref())?;
-    let mut json = JsonLines::to_file(args.json.as_deref())?;
+    let mut json = JsonLines::to_file(args.json.as_deref()).or_bad_arguments()?;
     let mut steps = Vec::new();
-    println!("{}\n", machine::describe());
-    println!(
+    say(format_args!("{}, one shard\n", machine::describe()))?;
+    say(format_args!(
         "{:>7} {:>7} {:>11} {:>8} {:>10} {:>10} {:>9} {:>5}",
         "points", "joined", "packets/s", "us each", "p50 p99 ms", "kB a point", "ms a join", "run"
-    );
+    ))?;
     for &points in &args.points {
         let summary = play(&plain_meeting(points), &program, args.seconds)
             .await?
@@ -66,7 +73,7 @@ async fn steps(args: &ScaleArgs) -> anyhow::Result<Vec<Summary>> {
         let words = |value: Option<f64>, digits: usize| {
             value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
         };
-        println!(
+        say(format_args!(
             "{points:>7} {:>7} {:>11} {:>8} {:>10} {:>10} {:>9} {:>5}",
             summary.joined,
             words(summary.packets_forwarded_per_second, 0),
@@ -77,7 +84,7 @@ async fn steps(args: &ScaleArgs) -> anyhow::Result<Vec<Summary>> {
             words(summary.server_rss_kb_per_point, 0),
             words(summary.server_cpu_ms_per_join, 1),
             words(summary.gso_run_mean, 1),
-        );
+        ))?;
         json.write(&summary)?;
         steps.push(summary);
     }

@@ -5,12 +5,12 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
-use super::Bot;
+use super::{Bot, rejoin};
 use crate::{
     check::SlotKind,
     lean::{LeanPoint, Pattern, Sections},
@@ -175,7 +175,13 @@ pub(crate) fn host(url: &str) -> IpAddr {
 async fn expect(signal: &mut Signal) -> anyhow::Result<ServerMessage> {
     match signal.next().await {
         Incoming::Message(message) => match *message {
-            ServerMessage::Error { code, .. } => bail!("the server refused: {code}"),
+            ServerMessage::Error { code, .. } => {
+                let error = anyhow!("the server refused: {code}");
+                Err(match rejoin::of_code(&code) {
+                    Some(for_now) => error.context(for_now),
+                    None => error,
+                })
+            }
             ServerMessage::Bye { code } => bail!("the server said goodbye: {code}"),
             message => Ok(message),
         },

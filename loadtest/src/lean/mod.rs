@@ -10,6 +10,7 @@ mod feedback;
 mod latency;
 mod pattern;
 mod point;
+mod running;
 mod tally;
 mod transport;
 
@@ -85,7 +86,7 @@ pub(crate) struct Lean {
     /// Ports of the nodes that were spoken to.
     nodes: Mutex<BTreeSet<u16>>,
     /// What the sockets dropped that are closed.
-    dropped: AtomicU64,
+    dropped: Mutex<Option<u64>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -119,7 +120,7 @@ impl Lean {
             next: AtomicUsize::new(0),
             ports: Mutex::default(),
             nodes: Mutex::default(),
-            dropped: AtomicU64::new(0),
+            dropped: Mutex::default(),
             thread: Some(thread),
         }))
     }
@@ -136,18 +137,18 @@ impl Lean {
         told.await.unwrap_or_default()
     }
 
-    /// Ports of the sockets that are open.
-    pub(crate) fn ports(&self) -> BTreeSet<u16> {
-        self.lock_ports().clone()
+    /// Datagrams that points had no room for in their sockets, the closed ones too; nothing where the kernel tells of none of them.
+    pub(crate) fn dropped(&self) -> Option<u64> {
+        let closed = *self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = process::dropped(&self.lock_ports());
+        [closed, open]
+            .into_iter()
+            .flatten()
+            .reduce(|all, drops| all + drops)
     }
 
-    /// Datagrams that sockets had no room for which are closed.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-
-    /// Datagrams that nodes on this machine had no room for in their sockets, since they began.
-    pub(crate) fn dropped_by_nodes(&self) -> u64 {
+    /// Datagrams that nodes on this machine had no room for in their sockets, since they began; nothing where none is seen.
+    pub(crate) fn dropped_by_nodes(&self) -> Option<u64> {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         process::dropped(&nodes)
     }
@@ -257,13 +258,18 @@ impl LeanPoint {
         self.with(|point, clock| point.grow(clock.now().instant));
     }
 
-    /// What comes from now on is measured.
-    pub(crate) fn measure(&self) {
-        self.with(|point, _| point.measure());
+    /// What comes from now on is measured. `standing`: others come from now on, and what runs here may not feel it.
+    pub(crate) fn measure(&self, standing: bool) {
+        self.with(move |point, clock| point.measure(standing.then(|| clock.now().us)));
+    }
+
+    /// Something else is wanted in these slots.
+    pub(crate) fn switch(&self, slots: Vec<String>) {
+        self.with(move |point, _| slots.iter().for_each(|slot| point.switch(slot)));
     }
 
     pub(crate) fn stop_sending(&self) {
-        self.with(|point, _| point.stop_sending());
+        self.with(|point, clock| point.stop_sending(clock.now().us));
     }
 
     pub(crate) fn set_speaking(&self, speaking: bool) {
@@ -310,9 +316,11 @@ impl LeanPoint {
     pub(crate) fn close(&self) {
         self.with(|point, clock| point.close(clock.now().instant));
         let port = self.local.port();
-        if self.lean.lock_ports().remove(&port) {
-            let dropped = process::dropped(&BTreeSet::from([port]));
-            self.lean.dropped.fetch_add(dropped, Ordering::Relaxed);
+        if self.lean.lock_ports().remove(&port)
+            && let Some(drops) = process::dropped(&BTreeSet::from([port]))
+        {
+            let mut all = self.lean.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+            *all.get_or_insert(0) += drops;
         }
         self.lean.tell(Work::Remove(self.place));
     }

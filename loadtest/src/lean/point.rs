@@ -87,6 +87,13 @@ impl Slot {
             last_report: None,
         }
     }
+
+    fn tally(&mut self) -> Option<&mut Tally> {
+        match &mut self.judge {
+            Judge::Headers(tally) => Some(tally),
+            Judge::Whole(_) => None,
+        }
+    }
 }
 
 /// A point in the loop.
@@ -193,18 +200,22 @@ impl Point {
         }
     }
 
-    /// What comes from now on is measured.
-    pub(super) fn measure(&mut self) {
+    /// What comes from now on is measured; of a point that stands here, since when others come.
+    pub(super) fn measure(&mut self, storm_us: Option<u64>) {
         self.latency = Histogram::default();
-        for slot in &mut self.slots {
-            if let Judge::Headers(tally) = &mut slot.judge {
-                tally.measure();
+        for tally in self.slots.iter_mut().filter_map(Slot::tally) {
+            tally.measure();
+            if let Some(storm_us) = storm_us {
+                tally.running.begin(storm_us);
             }
         }
     }
 
-    pub(super) fn stop_sending(&mut self) {
+    pub(super) fn stop_sending(&mut self, now_us: u64) {
         self.sending = false;
+        for tally in self.slots.iter_mut().filter_map(Slot::tally) {
+            tally.running.end(now_us);
+        }
     }
 
     /// The real source, if it has one.
@@ -222,10 +233,19 @@ impl Point {
         }
     }
 
+    /// Something else is wanted in that slot.
+    pub(super) fn switch(&mut self, slot: &str) {
+        if let Some(Judge::Headers(tally)) = self.judge(slot) {
+            tally.running.switch();
+        }
+    }
+
     /// A slot message.
     pub(super) fn announce(&mut self, slot: &str, source: u32, time: u32) {
-        if let Some(Judge::Whole(check)) = self.judge(slot) {
-            check.announce(source, time);
+        match self.judge(slot) {
+            Some(Judge::Whole(check)) => check.announce(source, time),
+            Some(Judge::Headers(tally)) => tally.announce(source),
+            None => {}
         }
     }
 
@@ -251,6 +271,7 @@ impl Point {
             not_sent: self.not_sent,
             ..MediaReport::default()
         };
+        let mut gaps = 0;
         report.sent = match &self.source {
             Some(Source::Clips(sender)) => sender.counts(),
             Some(Source::Pattern(pattern)) => pattern.counts(),
@@ -270,14 +291,19 @@ impl Point {
                             .push(format!("{}: {lost} numbers never came, {all} did", slot.name));
                     }
                     report.received.add(&tally.counts);
-                    report.gaps += tally.gaps;
-                    report.freezes += tally.freezes;
+                    gaps += tally.gaps;
+                    if tally.is_of_pictures() {
+                        *report.freezes.get_or_insert(0) += tally.freezes;
+                    }
                     report.longest_gap_us = report.longest_gap_us.max(tally.longest_gap_us);
+                    let gap_us = tally.running.longest_gap_us();
+                    report.running += u64::from(gap_us.is_some());
+                    report.running_gap_us = report.running_gap_us.max(gap_us);
                 }
                 Judge::Whole(check) => {
                     check.finish(now.us, &ours);
                     report.received.add(check.counts());
-                    report.gaps += check.counts().lost + check.counts().repaired;
+                    gaps += check.counts().lost + check.counts().repaired;
                     report.latency.add(check.latency());
                     let lines = check.log().iter();
                     report
@@ -286,6 +312,7 @@ impl Point {
                 }
             }
         }
+        report.gaps = Some(gaps);
         report
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::running::Running;
 use crate::check::{SlotCounts, SlotKind, Violation};
 
 /// A number that has not come after this long is lost.
@@ -38,6 +39,8 @@ pub(super) enum Look {
     Key,
     /// When it was sent.
     Latency,
+    /// Of which layer it is: the picture that it ends is one of a stream that ran before a storm.
+    Layer,
 }
 
 /// The figures of one slot.
@@ -75,6 +78,8 @@ pub(super) struct Tally {
     pub(super) freezes: u64,
     /// Longest time between two frames of one source.
     pub(super) longest_gap_us: u64,
+    /// How the picture runs through a storm.
+    pub(super) running: Running,
     loss: Loss,
 }
 
@@ -127,6 +132,7 @@ impl Tally {
             gaps: 0,
             freezes: 0,
             longest_gap_us: 0,
+            running: Running::default(),
             loss: Loss::default(),
         }
     }
@@ -155,6 +161,7 @@ impl Tally {
             self.settled_us = heading.at_us + SETTLE_US;
             self.needs_key = self.kind == SlotKind::Picture;
             self.last_frame_us = None;
+            self.running.switch();
         }
         let ends = heading.marker || self.kind == SlotKind::Voice;
         // A picture that was cut short has no end: the time tells that the next has begun.
@@ -172,17 +179,24 @@ impl Tally {
             self.until_look = LOOK_EACH;
             return Look::Latency;
         }
-        Look::No
+        match ends && !self.needs_key && self.running.is_watched() {
+            true => Look::Layer,
+            false => Look::No,
+        }
     }
 
     /// A packet came as a repair, under its own number.
-    pub(super) fn handle_repair(&mut self, sequence: u16) {
+    pub(super) fn handle_repair(&mut self, sequence: u16, at_us: u64) {
         let Some(number) = self.greatest.map(|greatest| nearest(greatest, sequence)) else {
             return;
         };
         if self.missing.remove(&number).is_some() {
             self.counts.packets += 1;
             self.counts.repaired += 1;
+            if self.missing.is_empty() && !self.needs_key {
+                // What waited for it can be shown now.
+                self.running.go_on(at_us);
+            }
         }
     }
 
@@ -240,9 +254,24 @@ impl Tally {
         self.certain_us.take()
     }
 
+    /// A picture of that layer, of a stream that ran before a storm, is whole: it is shown, unless something before it is missing.
+    pub(super) fn tell_layer(&mut self, layer: Option<u8>, at_us: u64) {
+        if self.missing.is_empty() && !self.needs_key {
+            self.running.show(layer, at_us);
+        }
+    }
+
+    /// The slot shows that source, or will at once.
+    pub(super) fn announce(&mut self, source: u32) {
+        if self.source.is_some_and(|shown| shown != source) {
+            self.running.switch();
+        }
+    }
+
     /// Nothing is shown here now.
     pub(super) fn empty(&mut self) {
         self.last_frame_us = None;
+        self.running.pause();
     }
 
     fn end_unit(&mut self, at_us: u64, time: u32) {
@@ -264,6 +293,7 @@ impl Tally {
         if let Some(last) = self.last_frame_us.replace(at_us) {
             let passed = at_us.saturating_sub(last);
             self.longest_gap_us = self.longest_gap_us.max(passed);
+            self.running.approach(passed, at_us);
             let mean = self.mean_frame_us;
             self.freezes += u64::from(mean > 0 && passed > (3 * mean).max(mean + FREEZE_US));
             self.mean_frame_us = if mean == 0 {
@@ -272,6 +302,10 @@ impl Tally {
                 (29 * mean + passed) / 30
             };
         }
+    }
+
+    pub(super) fn is_of_pictures(&self) -> bool {
+        self.kind == SlotKind::Picture
     }
 
     /// Forgets how pictures moved before.
@@ -375,8 +409,8 @@ mod tests {
         tally.poll_nacks(3, &mut asked);
         tally.poll_nacks(3, &mut asked);
         assert_eq!(asked, [65_535, 0], "each once within the pause");
-        tally.handle_repair(65_535);
-        tally.handle_repair(65_535);
+        tally.handle_repair(65_535, 3);
+        tally.handle_repair(65_535, 3);
         tally.give_up(Some(2 + REPAIR_US));
         let counts = &tally.counts;
         assert_eq!(
@@ -472,6 +506,38 @@ mod tests {
         tally.handle(hasty);
         tally.handle(heading(4, true, at_us + 3));
         assert_eq!(tally.take_latency(), None);
+    }
+
+    #[test]
+    fn in_a_storm_each_picture_that_can_be_shown_is_looked_at_for_its_layer() {
+        let mut tally = Tally::new(SlotKind::Picture);
+        let at_us = |sequence: u16| 3 * SETTLE_US + u64::from(sequence) * 40_000;
+        for sequence in 0..12 {
+            if tally.handle(heading(sequence, true, at_us(sequence))) == Look::Key {
+                tally.tell_key(at_us(sequence));
+            }
+            tally.tell_layer(Some(0), at_us(sequence));
+        }
+        tally.running.begin(at_us(12) - 1);
+        let shown = |tally: &mut Tally, sequence: u16| {
+            let look = tally.handle(heading(sequence, true, at_us(sequence)));
+            assert_eq!(look, Look::Layer, "{sequence}");
+            tally.tell_layer(Some(0), at_us(sequence));
+            tally.running.longest_gap_us()
+        };
+        assert_eq!(shown(&mut tally, 12), Some(1));
+        assert_eq!(shown(&mut tally, 13), Some(40_000));
+        // One is lost on its way: what comes behind it waits for it.
+        assert_eq!(shown(&mut tally, 15), Some(40_000));
+        assert_eq!(shown(&mut tally, 16), Some(40_000));
+        tally.handle_repair(14, at_us(16) + 5_000);
+        assert_eq!(tally.running.longest_gap_us(), Some(125_000));
+        tally.announce(9);
+        assert_eq!(
+            tally.handle(heading(17, true, at_us(17))),
+            Look::No,
+            "another is on its way"
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ use self::{
     receivers::Receivers,
     send::{MESSAGES_MAX, Message, send_messages},
 };
-use crate::machine;
+use crate::{machine, outcome::say};
 
 /// Bytes of the largest packet that is sent, sealed.
 const PACKET_BYTES_MAX: usize = 1_400;
@@ -88,15 +88,15 @@ pub(crate) struct Case {
 pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let args = LimitArgs::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     if !args.json {
-        println!("{}", machine::describe());
-        println!(
+        say(machine::describe())?;
+        say(format_args!(
             "copy, header, AES-128-GCM, send: ns of CPU per packet; {} receivers, {} packets/s to each\n",
             args.receivers, args.rate
-        );
-        println!(
+        ))?;
+        say(format_args!(
             "{:<28} {:>7} {:>10} {:>14}",
             "way", "bytes", "receivers", "with UDP_GRO"
-        );
+        ))?;
     }
     for (bytes, way) in cases() {
         let measured = [false, true].map(|joined| {
@@ -110,7 +110,7 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
             })
         });
         let [plain, joined] = measured;
-        print_row(bytes, way, plain?, joined?, args.json);
+        say(row(bytes, way, plain?, joined?, args.json))?;
     }
     Ok(())
 }
@@ -123,7 +123,7 @@ fn cases() -> impl Iterator<Item = (usize, Way)> {
     runs(1_200, &[1, 2, 3, 5, 8, 10, 20]).chain(runs(160, &[1, 2, 5]))
 }
 
-fn print_row(bytes: usize, way: Way, plain: f64, joined: f64, json: bool) {
+fn row(bytes: usize, way: Way, plain: f64, joined: f64, json: bool) -> String {
     let mut words = String::new();
     let (call, run) = match way {
         Way::Single => ("sendto", 1),
@@ -134,10 +134,10 @@ fn print_row(bytes: usize, way: Way, plain: f64, joined: f64, json: bool) {
         run => write!(words, "{call} x GSO {run}"),
     };
     if json {
-        let row = serde_json::json!({"call": call, "run": run, "bytes": bytes, "ns": plain.round(), "ns_gro": joined.round()});
-        println!("{row}");
+        serde_json::json!({"call": call, "run": run, "bytes": bytes, "ns": plain.round(), "ns_gro": joined.round()})
+            .to_string()
     } else {
-        println!("{words:<28} {bytes:>7} {plain:>10.0} {joined:>14.0}");
+        format!("{words:<28} {bytes:>7} {plain:>10.0} {joined:>14.0}")
     }
 }
 

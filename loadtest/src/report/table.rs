@@ -31,6 +31,9 @@ impl Report {
             "points joined",
             format!("{} of {}", summary.joined, summary.points),
         );
+        if let Some(rejoins) = summary.rejoins.filter(|&rejoins| rejoins > 0) {
+            row("came back", format!("{rejoins} times"));
+        }
         row("meeting", format!("{:.1} s", summary.seconds));
         row(
             "packets sent",
@@ -55,14 +58,10 @@ impl Report {
         }
         row("NACK, PLI sent", format!("{nacks}, {plis}"));
         row("key frames when asked", sent.key_frames.to_string());
-        row(
-            "latency p50, p99",
-            format!("{}, {}", ms(summary.latency_ms_p50), ms(summary.latency_ms_p99)),
-        );
-        row(
-            "join p50, p99",
-            format!("{}, {}", ms(summary.join_ms_p50), ms(summary.join_ms_p99)),
-        );
+        let latency = [summary.latency_ms_p50, summary.latency_ms_p99];
+        row("latency p50, p99", latency.map(ms).join(", "));
+        let join = [summary.join_ms_p50, summary.join_ms_p99];
+        row("join p50, p99", join.map(ms).join(", "));
         self.rows_of_load(&summary, &mut row);
         if sent.late > 0 {
             row(
@@ -83,13 +82,15 @@ impl Report {
         let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"));
         if let Some(rate) = summary.packets_forwarded_per_second {
             row("forwarded", format!("{rate:.0} packets/s"));
-            let (gaps, drops) = (summary.packets_lost_in_node, summary.packets_dropped_by_tester);
+            let [gaps, drops, before] = [
+                summary.packets_lost_in_node,
+                summary.packets_dropped_by_tester,
+                summary.packets_dropped_before_node,
+            ]
+            .map(known);
             row(
                 "lost at first",
-                format!(
-                    "{gaps} in the node, {drops} in the tester's sockets; {} before the node",
-                    self.node_drops
-                ),
+                format!("{gaps} in the node, {drops} in the tester's sockets; {before} before the node"),
             );
             if let Some(full) = self.server.told_full {
                 row("not sent by the node", full.to_string());
@@ -100,7 +101,15 @@ impl Report {
             );
             row("first packet p50, p99", first.map(ms).join(", "));
             row("first key frame p50, p99", key.map(ms).join(", "));
-            row("freezes", summary.freezes.to_string());
+            row("freezes", known(summary.freezes));
+            row("longest gap of a picture", ms(summary.picture_gap_ms_max));
+        }
+        if let Some(streams) = summary.standing_streams {
+            let gap = ms(summary.standing_picture_gap_ms_max);
+            row(
+                "longest gap in the storm",
+                format!("{gap}, of {streams} pictures that ran before"),
+            );
         }
         if !summary.layer_mix.is_empty() {
             let mix = summary.layer_mix.iter();
@@ -117,11 +126,8 @@ impl Report {
                 row("server CPU per packet", format!("{us:.2} us"));
             }
         }
-        if let Some(kb) = summary.server_rss_kb_per_point {
-            row(
-                "server memory per point",
-                format!("{kb:.0} kB of {} kB", self.server.rss_kb),
-            );
+        if let Some((kb, all)) = summary.server_rss_kb_per_point.zip(self.server.rss_kb) {
+            row("server memory per point", format!("{kb:.0} kB of {all} kB"));
         }
         if let Some(ms) = summary.server_cpu_ms_per_join {
             let beside = summary.server_cpu_ms_per_join_beside_media;
@@ -137,6 +143,13 @@ impl Report {
         if let Some(run) = summary.gso_run_mean {
             row("packets in a run", format!("{run:.2}"));
         }
-        row("tester CPU", format!("{:.2} cores", summary.tester_cpu_cores));
+        let cores = summary.tester_cpu_cores;
+        let cores = cores.map_or("-".to_owned(), |cores| format!("{cores:.2} cores"));
+        row("tester CPU", cores);
     }
+}
+
+/// A count, or a dash where nobody counted.
+fn known(count: Option<u64>) -> String {
+    count.map_or("-".to_owned(), |count| count.to_string())
 }

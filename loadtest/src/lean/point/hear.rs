@@ -165,19 +165,26 @@ impl Point {
             Judge::Headers(tally) if repair => {
                 // RFC 4588: the original number, then the original payload. Less is padding that probes the path.
                 if let [high, low, _, ..] = *payload {
-                    tally.handle_repair(u16::from_be_bytes([high, low]));
+                    tally.handle_repair(u16::from_be_bytes([high, low]), heading.at_us);
                 }
             }
-            Judge::Headers(tally) if look == Look::Latency => {
-                if let Some((_, mark)) = unmark_frame(payload) {
+            Judge::Headers(tally) if matches!(look, Look::Latency | Look::Layer) => {
+                let mark = unmark_frame(payload).map(|(_, mark)| mark);
+                if let Some(mark) = mark.filter(|_| look == Look::Latency) {
                     tally.tell_latency(heading.at_us.saturating_sub(mark.sent_us));
                 }
+                tally.tell_layer(mark.map(|mark| mark.clip), heading.at_us);
             }
             Judge::Headers(tally) => {
                 let begins = read_descriptor(payload)
                     .is_some_and(|(descriptor, frame)| descriptor.start && is_key_frame(frame));
                 if begins && let Some(us) = tally.tell_key(heading.at_us) {
                     self.first_key.record(us);
+                }
+                if begins && heading.marker {
+                    // The whole picture: nobody looks at it once more for its layer.
+                    let mark = unmark_frame(payload).map(|(_, mark)| mark);
+                    tally.tell_layer(mark.map(|mark| mark.clip), heading.at_us);
                 }
             }
         }
