@@ -43,6 +43,13 @@ pub struct Shortfall {
     pub line: Option<LineIndex>,
 }
 
+impl Shortfall {
+    /// The way to the receiver is in the way, by its estimate alone.
+    pub(super) fn is_of_way(&self) -> bool {
+        matches!(self.cause, Cause::Path | Cause::VoicesOnly | Cause::OneVoice)
+    }
+}
+
 impl From<Cause> for Shortfall {
     fn from(cause: Cause) -> Self {
         Self { cause, line: None }

@@ -47,6 +47,8 @@ pub(super) struct Item<'a> {
     is_held: bool,
     /// What its receiver's way carries.
     estimate: u64,
+    /// Nothing limited its way yet.
+    is_open: bool,
 }
 
 /// What a picture would get if all layers were sent.
@@ -112,6 +114,7 @@ impl<'a> Pictures<'a> {
                 refusal: None,
                 is_held: false,
                 estimate: desk.receiver.estimate.map_or(u64::MAX, Bitrate::as_bps),
+                is_open: desk.receiver.breath > Bitrate::ZERO,
             };
             item.look(problem, desk, source.map(|at| sources[at].1));
             item
@@ -337,10 +340,13 @@ impl Item<'_> {
         // Nothing at all is worse than a picture that changes; and that a layer was too much says nothing of those below it.
         let is_brief = former.reached == Level::default() || level.layer() < hold.level.layer();
         let most = if is_brief { HOLD } else { HOLD_MAX };
+        // What was too much for what was known of a way tells nothing of the way.
+        let is_unknown = self.is_open && hold.because.is_of_way();
+        let most = if is_unknown { HOLD_UNSEEN } else { most };
         let length = hold.length_over(self.estimate).min(most);
         let since = |from: Instant| now.saturating_duration_since(from);
         let fits = |time: Duration| former.held_since.is_some_and(|from| since(from) >= time);
-        let is_slow = self.begins_anew(now, rules) && !hold.is_wide(self.estimate);
+        let is_slow = self.begins_anew(now, rules) && !is_unknown && !hold.is_wide(self.estimate);
         let is_proven = !is_slow || fits(BEGINS_ANEW_FITS);
         let is_over = since(hold.from) >= length && is_proven || fits(FITS);
         let is_freed = hold.because.line.is_some_and(|line| freed.contains(&line));

@@ -64,6 +64,30 @@ fn a_small_picture_that_was_away_begins_anew_after_it_fitted_for_two_seconds() {
     assert_eq!(end(&[520, 520, 350, 520, 520]), away, "from the beginning");
 }
 
+/// A way is found wider a moment after a picture had to go for what was known of it.
+#[test]
+fn on_a_way_that_nothing_limited_yet_what_had_to_go_comes_back_as_soon_as_it_is_wider() {
+    let end_after = |time: u64, breath: u64| {
+        let mut scene = one(Some(Bitrate::mbps(3)));
+        let first = scene.fresh();
+        scene.after(Duration::from_secs(1));
+        scene.points[0].estimate = Some(Bitrate::kbps(350));
+        let taken = scene.allocate(&first);
+        assert_eq!(row(&taken, 1), "3 voices | 180@100 Path | - Path | - Path");
+        scene.after(ms(time));
+        scene.points[0].estimate = Some(Bitrate::kbps(620));
+        scene.points[0].breath = Bitrate::kbps(breath);
+        row(&scene.allocate(&taken), 1)
+    };
+    let away = "3 voices | 180@100 Path | - Path | - Path";
+    assert_eq!(
+        [end_after(400, 310), end_after(600, 0), end_after(2_000, 0)],
+        [away; 3]
+    );
+    let back = "3 voices | 360@50 Path | - Path | - Path";
+    assert_eq!(end_after(600, 310), back);
+}
+
 #[test]
 fn what_is_taken_from_a_picture_before_anybody_saw_it_is_no_step_down() {
     let end_after = |time: u64| {
