@@ -538,6 +538,6 @@ mod tests {
             count += usize::from(sent == Sent::Yes)
         });
         assert_eq!(count, 100);
-        assert_eq!(calls, if cfg!(target_os = "linux") { 4 } else { 100 });
+        assert_eq!(calls, if cfg!(target_os = "linux") { 7 } else { 100 });
     }
 }

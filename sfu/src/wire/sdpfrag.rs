@@ -30,9 +30,16 @@ pub fn parse(text: &str) -> Option<Fragment<'_>> {
         }
     }
     Some(Fragment {
-        ufrag: ufrag.filter(|ufrag| (4..=256).contains(&ufrag.len()))?,
-        password: password.filter(|password| (22..=256).contains(&password.len()))?,
+        ufrag: ufrag.filter(|ufrag| (4..=256).contains(&ufrag.len()) && is_ice(ufrag))?,
+        password: password.filter(|password| (22..=256).contains(&password.len()) && is_ice(password))?,
     })
+}
+
+/// `ice-char` alone (RFC 8839 §5.4).
+fn is_ice(value: &str) -> bool {
+    value
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
 /// In a bundle the same value may stand in each m-section.
@@ -68,6 +75,7 @@ mod tests {
             "hello".into(),
             "v=0\r\n".to_owned() + GOOD,
             GOOD.replace("EsAw", "EsA"),
+            GOOD.replace("EsAw", "!! <>"),
             GOOD.replace("a=ice-pwd", "a=ice-pw"),
             GOOD.replace("P2uYro0UCOQ4zxjKXaWCBui1", "short"),
             GOOD.replace("EsAw", &"x".repeat(257)),

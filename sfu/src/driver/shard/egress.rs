@@ -173,13 +173,9 @@ impl Shard {
     pub(super) fn forward_some(&mut self, room: RoomKey) -> bool {
         let mut forwards = std::mem::take(&mut self.forwards);
         let more = self.with_room(room, |room| room.poll_forwards(FORWARDS_AT_ONCE, &mut forwards));
-        let mut order = std::mem::take(&mut self.order);
-        // By receiver, then as they came: the order within a stream stays.
-        let places = forwards.iter().zip(0_u32..);
-        order.extend(places.map(|(forward, place)| (forward.to, place)));
-        order.sort_unstable();
-        for group in order.chunk_by(|a, b| a.0 == b.0) {
-            let Some(seat) = self.seats.get_mut(&group[0].0) else {
+        // All of one receiver come together, each stream's in their order.
+        for group in forwards.chunk_by(|a, b| a.to == b.to) {
+            let Some(seat) = self.seats.get_mut(&group[0].to) else {
                 continue;
             };
             let Some(entry) = self.rooms.get(&seat.room) else {
@@ -188,14 +184,12 @@ impl Shard {
             let key = seat.room;
             let (egress, tally) = (&mut self.egress, &mut self.tally);
             let written = catch_unwind(AssertUnwindSafe(|| {
-                write_group(entry, seat, &forwards, group, egress, tally)
+                write_group(entry, seat, group, egress, tally)
             }));
             if written.is_err() && !self.broken.contains(&key) {
                 self.broken.push(key);
             }
         }
-        order.clear();
-        self.order = order;
         forwards.clear();
         forwards.shrink_to(8 * FORWARDS_AT_ONCE);
         self.forwards = forwards;
@@ -231,8 +225,7 @@ impl Shard {
 fn write_group(
     entry: &RoomEntry,
     seat: &mut Seat,
-    forwards: &[Forward],
-    group: &[(EndpointId, u32)],
+    group: &[Forward],
     egress: &mut Egress,
     tally: &mut Tally,
 ) {
@@ -245,12 +238,9 @@ fn write_group(
         return;
     }
     let find = |at| entry.room.payload(at);
-    let forwards = group
-        .iter()
-        .filter_map(|&(_, place)| forwards.get(place as usize));
     let mut level = Level::default();
-    let mut ahead = forwards.clone();
-    for forward in forwards {
+    let mut ahead = group.iter();
+    for forward in group {
         ahead.next();
         if forward.purpose == Purpose::Repeat {
             write_again(seat, path, forward, egress, tally);

@@ -206,8 +206,6 @@ struct Shard {
     /// Rooms that panicked in this turn.
     broken: Vec<RoomKey>,
     forwards: Vec<Forward>,
-    /// Whom they go to and their places, to be sorted.
-    order: Vec<(EndpointId, u32)>,
     egress: Egress,
     events: EventBook,
     load: Meter,
@@ -235,7 +233,6 @@ impl Shard {
             touched: Vec::new(),
             broken: Vec::new(),
             forwards: Vec::new(),
-            order: Vec::new(),
             egress: Egress::new(sockets),
             events,
             load,

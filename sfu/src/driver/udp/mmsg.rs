@@ -15,8 +15,8 @@ use std::{
     ptr,
 };
 
-/// Messages of one call.
-pub(super) const MESSAGES_MAX: usize = 32;
+/// Messages of one call: as many as an arena has.
+pub(super) const MESSAGES_MAX: usize = 16;
 
 /// One message: a datagram, or a run of them.
 pub(super) struct Item<'a> {

@@ -215,7 +215,7 @@ impl Estimator {
             self.probes.sent(at, id, bytes);
         }
         if self.told.is_some() {
-            self.silence.sent(at, self.patience());
+            self.silence.sent(at);
         }
         self.sent.number(at, bytes, probe)
     }
@@ -293,7 +293,6 @@ impl Estimator {
     /// Whether somebody plans for the thinnest line that everything in it together stays within what it takes.
     pub fn set_planned(&mut self, planned: bool) {
         self.planned = planned;
-        self.stay_calm();
     }
 
     /// So many ways, this one included, share a line that nobody declared: together they grow as one would.
@@ -411,9 +410,10 @@ impl Estimator {
         self.deadline(false)
     }
 
-    /// When it looks whether anybody tells anything; beside a probe the only time that sending brings nearer.
-    pub(crate) fn looks_at(&self) -> Option<Micros> {
-        self.silence.look_at()
+    /// Nothing is told for so long that [`Estimator::handle_timeout`] has something to do now. Beside a probe nothing else that sending does brings a time nearer.
+    pub(crate) fn is_unheard(&self) -> bool {
+        let floor = self.rate.target() <= RATE_MIN;
+        self.silence.is_due(self.at, self.patience(), floor)
     }
 
     fn deadline(&self, probes: bool) -> Option<Instant> {
@@ -423,7 +423,7 @@ impl Estimator {
         let probe = due.map(|at| if self.sent.is_empty() { at.max(UNTRIED) } else { at });
         let judged = self.probes.deadline(self.response());
         let moves = self.moves_on().filter(|_| probes);
-        [probe, judged, moves, self.silence.look_at()]
+        [probe, judged, moves, self.is_unheard().then_some(self.at)]
             .into_iter()
             .flatten()
             .min()

@@ -102,7 +102,7 @@ impl Estimator {
             return true;
         }
         let at = self.tick(now);
-        if kind != Sent::Media {
+        if kind != Sent::Media || self.silence.lasts(at, self.patience()) {
             self.number_all();
         }
         let Some(few) = &mut self.samples.few else {
@@ -197,8 +197,7 @@ impl Estimator {
 
     /// The same by what does not come from feedback.
     fn may_be_calm(&self) -> bool {
-        !self.planned
-            && !self.rate.is_shared()
+        !self.rate.is_shared()
             && !self.rate.is_near()
             && !self.is_long()
             && !self.probes.wants_more(self.rate.target())
@@ -339,7 +338,7 @@ mod tests {
         way.estimator.set_wanted(now, more);
         assert!(!way.estimator.samples.are_few() && way.estimator.poll_probe(now).is_some());
         let mut way = calm();
-        way.estimator.set_planned(true);
+        way.estimator.set_sharers(2);
         assert!(!way.estimator.samples.are_few());
         let mut way = calm();
         assert!(way.estimator.wants_number(now, Sent::Repair));

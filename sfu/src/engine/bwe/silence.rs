@@ -5,24 +5,20 @@ use super::Micros;
 /// From one step to the next.
 const STEP: Micros = 500_000;
 
-/// How long nothing was told.
+/// How long nothing was told. Looked at when something is sent: while nothing is, nobody sends too much, and a time of its own would wake a node for each of
+/// its receivers.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     /// When the first packet since then was sent.
     since: Option<Micros>,
     /// When the last step was.
     stepped: Option<Micros>,
-    /// When to look next, no later than it has to be. What is told meanwhile leaves it: a deadline that moved with each feedback would be noted anew each time.
-    look_at: Option<Micros>,
 }
 
 impl Silence {
-    /// A packet goes out of which something is to be told within `patience`.
-    pub(super) fn sent(&mut self, at: Micros, patience: Micros) {
-        if self.since.is_none() {
-            self.since = Some(at);
-            self.look_at = self.look_at.or(Some(at + patience));
-        }
+    /// A packet goes out of which something is to be told.
+    pub(super) fn sent(&mut self, at: Micros) {
+        self.since.get_or_insert(at);
     }
 
     /// Something was told. True if it had lasted longer than `patience`.
@@ -42,22 +38,21 @@ impl Silence {
         self.since.is_some_and(|since| at - since >= patience)
     }
 
-    /// When to look at it.
-    pub(super) fn look_at(&self) -> Option<Micros> {
-        self.look_at
+    /// A step is due. `floor`: there is nothing left to lower.
+    pub(super) fn is_due(&self, at: Micros, patience: Micros, floor: bool) -> bool {
+        self.due(patience, floor).is_some_and(|due| due <= at)
     }
 
-    /// Takes a step that is due. `floor`: there is nothing left to lower.
-    pub(super) fn step(&mut self, at: Micros, patience: Micros, floor: bool) -> bool {
-        if self.look_at.is_none_or(|look| look > at) {
-            return false;
+    fn due(&self, patience: Micros, floor: bool) -> Option<Micros> {
+        match (self.since?, self.stepped) {
+            (since, None) => Some(since + patience),
+            (_, Some(last)) => (!floor).then_some(last + STEP),
         }
-        self.look_at = match (self.since, self.stepped) {
-            (None, _) => None,
-            (Some(since), None) => Some(since + patience),
-            (Some(_), Some(last)) => (!floor).then_some(last + STEP),
-        };
-        let due = self.look_at.filter(|due| *due <= at);
+    }
+
+    /// Takes a step that is due.
+    pub(super) fn step(&mut self, at: Micros, patience: Micros, floor: bool) -> bool {
+        let due = self.due(patience, floor).filter(|due| *due <= at);
         self.stepped = due.or(self.stepped);
         due.is_some()
     }
@@ -68,28 +63,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_looked_at_no_more_often_than_it_may_last_and_steps_until_the_floor() {
+    fn it_steps_until_the_floor_and_ends_when_something_is_told() {
         let (mut silence, patience) = (Silence::default(), 700);
         assert!(!silence.step(5_000, patience, false));
-        // Told of every 50: the time to look stays.
+        // Told of every 50.
         for at in (0..700).step_by(50) {
-            silence.sent(at, patience);
-            assert_eq!(silence.look_at(), Some(700), "{at}");
+            silence.sent(at);
             assert!(!silence.told(at + 20, patience));
         }
-        silence.sent(690, patience);
-        assert!(!silence.step(700, patience, false));
-        assert_eq!(silence.look_at(), Some(1_390));
+        silence.sent(690);
+        assert!(silence.lasts(790, 100) && !silence.lasts(789, 100));
+        assert!(!silence.is_due(1_389, patience, false) && !silence.step(1_389, patience, false));
         // Nothing more is told: a step then, and one for each that passed when the caller slept.
-        assert!(!silence.step(1_389, patience, false));
+        assert!(silence.is_due(1_390, patience, false));
         assert!(silence.step(1_390, patience, false) && !silence.step(1_390, patience, false));
         let mut step = |floor| silence.step(1_390 + 2 * STEP, patience, floor);
         assert!(step(false) && step(false) && !step(false));
         assert!(!silence.step(1_390 + 9 * STEP, patience, true));
-        assert_eq!(silence.look_at(), None);
         // Heard again: as at first.
         assert!(silence.told(1_390 + 9 * STEP, patience));
-        silence.sent(1_390 + 9 * STEP, patience);
-        assert_eq!(silence.look_at(), Some(1_390 + 9 * STEP + patience));
+        silence.sent(1_390 + 9 * STEP);
+        assert!(!silence.is_due(1_390 + 9 * STEP + patience - 1, patience, false));
+        assert!(silence.is_due(1_390 + 9 * STEP + patience, patience, false));
     }
 }

@@ -22,7 +22,9 @@ const TOLD_WITHIN: Duration = Duration::from_millis(80);
 impl Endpoint {
     /// Of `all` packets more that the receiver speaks of `lost` did not arrive.
     /// True if its voices need redundancy from now on, or do not any more.
-    pub(super) fn note_loss(&mut self, now: Instant, lost: u64, all: u64) -> bool {
+    pub(super) fn loss_told(&mut self, now: Instant, lost: u64, all: u64) -> bool {
+        // What a full queue drops ends with a lower rate; redundancy would make the queue longer.
+        let lost = if self.way.is_queueing() { 0 } else { lost };
         let is_hidden = self.repeats.is_on() && !self.tells_packets();
         self.need.note(now, lost, all, is_hidden)
     }

@@ -21,6 +21,7 @@ use super::{
     Room,
     endpoint::Endpoint,
     source::Source,
+    way::Change,
 };
 use crate::control::{LayerOrder, Want};
 
@@ -58,10 +59,6 @@ const LINE_PERCENT: u64 = 90;
 /// What is given already may take so much of it more, in percent. Where the last one that fits is at the edge, the breath of one camera would
 /// take its layer away and give it back again, each time with a key frame for everybody.
 const BREATH_PERCENT: u64 = 5;
-/// An estimate that fell below this share of what was planned with is acted on at once, in percent.
-const FELL_PERCENT: u64 = 95;
-/// One that rose above this is acted on soon.
-const ROSE_PERCENT: u64 = 105;
 
 impl Plan {
     pub(super) fn due(&self) -> Option<Instant> {
@@ -131,12 +128,16 @@ impl Room {
         let Some(endpoint) = self.endpoints.get_for_packet(id) else {
             return;
         };
-        let target = endpoint.way.follow_estimate(now).as_bps();
-        let planned = endpoint.way.planned().as_bps();
-        if target * 100 < planned * FELL_PERCENT {
-            self.plan_now(now);
-        } else if target * 100 > planned * ROSE_PERCENT {
-            self.plan_at(now + SOON);
+        let change = endpoint.way.follow(now);
+        self.way_changed(now, change);
+    }
+
+    /// The plan follows a way that carries more or less than was planned with.
+    pub(super) fn way_changed(&mut self, now: Instant, change: Option<Change>) {
+        match change {
+            Some(Change::Fell) => self.plan_now(now),
+            Some(Change::Rose) => self.plan_at(now + SOON),
+            None => {}
         }
     }
 

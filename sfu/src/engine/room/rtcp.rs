@@ -118,8 +118,9 @@ impl Room {
             endpoint.outbound.handle_loss(now);
         }
         // Who tells of single packets tells more than a report does.
-        if slot.kind == MediaKind::Audio && !endpoint.tells_packets() {
-            self.loss_noted(now, from, block.fraction_lost.into(), 256);
+        let is_all = slot.kind == MediaKind::Audio && !endpoint.tells_packets();
+        if is_all && endpoint.loss_told(now, block.fraction_lost.into(), 256) {
+            self.plan_now(now);
         }
         self.estimate_changed(now, from);
     }
@@ -135,29 +136,21 @@ impl Room {
         let Some(endpoint) = self.endpoints.get_for_packet(from) else {
             return;
         };
-        let (before, due) = (endpoint.way.loss(), endpoint.way_timeout());
-        let way = &mut endpoint.way;
-        budget.statuses -= way.handle_feedback((now, age), feedback, budget.statuses);
+        let before = endpoint.way.loss();
+        budget.statuses -= endpoint
+            .way
+            .handle_feedback((now, age), feedback, budget.statuses);
         let after = endpoint.way.loss();
         let lost = after.lost - before.lost;
-        self.loss_noted(now, from, lost, lost + after.arrived - before.arrived);
-        self.estimate_changed(now, from);
-        let endpoint = self.endpoints.get(from);
-        if endpoint.is_some_and(|endpoint| endpoint.way_timeout() != due) {
-            self.endpoints.ask(from);
-        }
-    }
-
-    /// Of `all` packets more that a receiver speaks of `lost` did not arrive.
-    fn loss_noted(&mut self, now: Instant, from: EndpointId, lost: u64, all: u64) {
-        let Some(endpoint) = self.endpoints.get_for_packet(from) else {
-            return;
-        };
-        // What a full queue drops ends with a lower rate; redundancy would make the queue longer.
-        let lost = if endpoint.way.is_queueing() { 0 } else { lost };
-        if endpoint.note_loss(now, lost, all) {
+        let all = lost + after.arrived - before.arrived;
+        let needs_plan = endpoint.loss_told(now, lost, all);
+        let change = endpoint.way.follow(now);
+        let due = endpoint.way_timeout();
+        self.endpoints.ask_by(from, due);
+        if needs_plan {
             self.plan_now(now);
         }
+        self.way_changed(now, change);
     }
 
     fn handle_nack(&mut self, now: Instant, from: EndpointId, nack: &Nack<'_>, budget: &mut Budget) {

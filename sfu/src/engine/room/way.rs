@@ -44,6 +44,19 @@ pub(super) struct Share {
     pub(super) sharers: usize,
 }
 
+/// What a way carries differs from what was planned with by more than an estimate breathes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is to be acted on at once.
+    Fell,
+    /// It is to be acted on soon.
+    Rose,
+}
+
+/// See [`Change`]: below and above these shares of what was planned with, in percent.
+const FELL_PERCENT: u64 = 95;
+const ROSE_PERCENT: u64 = 105;
+
 /// A probe that is being sent.
 #[derive(Debug, Clone, Copy)]
 struct Running {
@@ -170,9 +183,8 @@ impl Way {
             self.estimator.handle_unnumbered(now, bytes);
             return;
         }
-        let looks_at = self.estimator.looks_at();
         let number = self.estimator.handle_sent(now, bytes, kind);
-        self.sooner |= self.probe.is_some() || self.estimator.looks_at() != looks_at;
+        self.sooner |= self.probe.is_some() || self.estimator.is_unheard();
         forward.header.transport_sequence = self.transport.map(|id| (id, number));
         if let Some(probe) = &mut self.probe {
             probe.bytes += u64::from(bytes);
@@ -289,7 +301,7 @@ impl Way {
     }
 
     /// The estimate as it is now; the queue follows it.
-    pub(super) fn follow_estimate(&mut self, now: Instant) -> Bitrate {
+    fn follow_estimate(&mut self, now: Instant) -> Bitrate {
         let target = self.estimator.target();
         let headroom = match (self.estimator.knows_limit(), self.estimator.is_long()) {
             (_, false) if self.estimator.wait_lately() > QUEUE_LONG => Headroom::Queued,
@@ -300,6 +312,16 @@ impl Way {
         };
         self.pacer.set_rate(now, target, headroom);
         target
+    }
+
+    /// The same, and whether a plan has to follow.
+    pub(super) fn follow(&mut self, now: Instant) -> Option<Change> {
+        let (target, planned) = (self.follow_estimate(now).as_bps(), self.planned.as_bps());
+        if target * 100 < planned * FELL_PERCENT {
+            Some(Change::Fell)
+        } else {
+            (target * 100 > planned * ROSE_PERCENT).then_some(Change::Rose)
+        }
     }
 
     /// Its part of a line that is planned for; none if it has none.
