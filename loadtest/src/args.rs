@@ -1,15 +1,25 @@
 //! The arguments of the subcommands that play points.
 
+use std::path::PathBuf;
+
+use anyhow::ensure;
 use clap::ValueEnum;
 
-use crate::lean::{BYTES_MIN, PatternPlan, Sizes};
+use crate::{
+    address::Address,
+    lean::{BYTES_MIN, PatternPlan, Sizes},
+};
 
 /// Whom to play against, whom to watch, how to tell.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Target {
-    /// The server's page, `http` of `diemcau serve --ready-json`.
+    /// The server's page, `http://` or `https://`: `http` of `diemcau serve --ready-json`.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
-    pub(crate) url: String,
+    pub(crate) url: Address,
+    /// A file of certificates in PEM whose owners may vouch for an https server, beside the authorities of this system (or of
+    /// SSL_CERT_FILE): such as `tls/ca.crt` in the server's data, which `diemcau cert init` makes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// A token that opens the room for any number of points, `token` of `diemcau serve --ready-json`.
     #[arg(
         long,
@@ -32,8 +42,8 @@ pub(crate) struct Target {
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     pub(crate) pid: Vec<u32>,
     /// The server's private listener, `metrics` of `diemcau serve --ready-json`: tells how many packets a system call sent.
-    #[arg(long, value_name = "URL")]
-    pub(crate) metrics: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = plain)]
+    pub(crate) metrics: Option<Address>,
     /// Limits that a result must keep, a TOML file: `key = most`, and `key = least` in a table `[least]`; keys are those of --json.
     #[arg(long, value_name = "FILE")]
     pub(crate) slo: Option<String>,
@@ -204,24 +214,37 @@ pub(crate) struct FanArgs {
     pub(crate) join_pause: u64,
 }
 
+/// An address, read now, so that a bad one is known before anything is played.
+fn endpoint(url: &str) -> anyhow::Result<String> {
+    url.replace("{n}", "1").parse::<Address>()?;
+    Ok(url.to_owned())
+}
+
+/// The address of a private listener: those have no certificate.
+fn plain(url: &str) -> anyhow::Result<Address> {
+    let address: Address = url.parse()?;
+    ensure!(!address.is_secure, "the private listener speaks plain http://");
+    Ok(address)
+}
+
 /// What stands for a number in an endpoint, as it is written in a help: clap takes the three characters for the end of a line unless
 /// something stands between them, here a change to the style that is there already (ECMA-48, SGR 0), which nobody sees.
 const NUMBER: &str = "{\u{1b}[0mn}";
 
 fn help_of_whip() -> String {
-    format!("The endpoint, `http://`; `{NUMBER}` in it is the number of the stream, from 1")
+    format!("The endpoint, `http://` or `https://`; `{NUMBER}` in it is the number of the stream, from 1")
 }
 
 fn help_of_whep() -> String {
     format!(
-        "The endpoint, `http://`; `{NUMBER}` in it is the number of a stream: player r takes stream r modulo --streams"
+        "The endpoint, `http://` or `https://`; `{NUMBER}` in it is the number of a stream: player r takes stream r modulo --streams"
     )
 }
 
 /// Streams that come in by WHIP (RFC 9725), to any server that takes VP8 or Opus with AES-GCM.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WhipArgs {
-    #[arg(long, value_name = "URL", help = help_of_whip())]
+    #[arg(long, value_name = "URL", value_parser = endpoint, help = help_of_whip())]
     pub(crate) endpoint: String,
     /// Streams that are sent.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=500))]
@@ -236,7 +259,7 @@ pub(crate) struct WhipArgs {
 /// Players that take streams out by WHEP, of any server: P streams, each to its part of S players.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WhepArgs {
-    #[arg(long, value_name = "URL", help = help_of_whep())]
+    #[arg(long, value_name = "URL", value_parser = endpoint, help = help_of_whep())]
     pub(crate) endpoint: String,
     /// Streams that there are.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=500))]

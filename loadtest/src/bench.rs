@@ -79,6 +79,7 @@ impl Case {
         };
         Scenario {
             url: ready.http.clone(),
+            trust: None,
             tokens: vec![ready.token.clone()],
             points: self.points,
             hold: Duration::ZERO,
@@ -186,7 +187,7 @@ impl Case {
         match self.goal {
             Goal::Packet(_) | Goal::Idle(_) | Goal::Growth(_) => String::new(),
             Goal::Latency { .. } => format!(
-                "\n    at {:.0} packets a second of each sender",
+                "\n    at {:.0} packets a second to each receiver",
                 summary.packets_forwarded_per_second.unwrap_or_default()
                     / f64::from(self.points - self.senders)
             ),

@@ -1,17 +1,21 @@
-//! One HTTP request at a time, as much of it as is needed here: plain `http://`, no redirects, the answer to its end.
+//! One HTTP request at a time, as much of it as is needed here: no redirects, the answer to its end.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::{address::Address, connection, trust::Trust};
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Longest wait for it.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a server of TLS answers whoever speaks plainly: an alert, of whatever version (RFC 8446 section 5.1).
+const TLS_ALERT: [u8; 2] = [21, 3];
+/// What to do about that.
+pub(crate) const SPEAKS_TLS: &str = "what answers there does not speak plain HTTP: an https:// address?";
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,12 @@ impl Answer {
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// As long as its head says.
+    fn is_whole(&self) -> bool {
+        let length = self.header("Content-Length");
+        length.and_then(|length| length.parse().ok()) == Some(self.body.len())
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -57,41 +67,18 @@ impl Answer {
     }
 }
 
-/// Splits an `http://` address into host with port, and path.
-pub(crate) fn split(url: &str) -> anyhow::Result<(String, String)> {
-    let rest = url
-        .strip_prefix("http://")
-        .context("an http:// address is needed; https is not spoken here")?;
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    ensure!(
-        !host.is_empty() && !rest.contains(['\r', '\n', ' ']),
-        "not an address"
-    );
-    let host = if host.contains(':') {
-        host.to_owned()
-    } else {
-        format!("{host}:80")
-    };
-    Ok((
-        host,
-        if path.is_empty() {
-            "/".to_owned()
-        } else {
-            path.to_owned()
-        },
-    ))
-}
-
 /// Sends a request and reads the answer. HTTP/1.0, so that the answer ends with its connection.
 pub(crate) async fn request(
     method: &str,
-    url: &str,
+    address: &Address,
     headers: &[(&str, &str)],
     body: &str,
+    trust: Option<&Trust>,
 ) -> anyhow::Result<Answer> {
-    let (host, path) = split(url)?;
     let mut text = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n",
+        "{method} {} HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n",
+        address.path,
+        address.authority(),
         body.len()
     );
     for (name, value) in headers {
@@ -100,16 +87,26 @@ pub(crate) async fn request(
     text.push_str("\r\n");
     text.push_str(body);
     let exchange = async {
-        let mut stream = TcpStream::connect(&host).await?;
+        let mut stream = connection::open(address, trust).await?;
         stream.write_all(text.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
-        anyhow::Ok(answer)
+        stream.flush().await?;
+        let mut bytes = Vec::new();
+        let end = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).await;
+        ensure!(!bytes.starts_with(&TLS_ALERT), "{SPEAKS_TLS}");
+        let answer = Answer::parse(std::str::from_utf8(&bytes).context("an answer that is not text")?);
+        match end {
+            Ok(_) => answer,
+            // Servers that end a connection without a word of TLS: what the head promised is there all the same.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => answer
+                .ok()
+                .filter(Answer::is_whole)
+                .context("the answer was cut off"),
+            Err(error) => Err(error.into()),
+        }
     };
-    let answer = tokio::time::timeout(TIMEOUT, exchange)
+    tokio::time::timeout(TIMEOUT, exchange)
         .await
-        .context("no answer in time")??;
-    Answer::parse(&answer)
+        .context("no answer in time")?
 }
 
 #[cfg(test)]
@@ -130,12 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_split_and_a_bad_one_refused() {
-        let split = |url| split(url).map(|(host, path)| format!("{host} {path}"));
-        assert_eq!(split("http://a:1/b?c=d").unwrap(), "a:1 /b?c=d");
-        assert_eq!(split("http://a").unwrap(), "a:80 /");
-        for bad in ["https://a/", "http:///b", "http://a/b\r\nX: y", "a"] {
-            assert!(split(bad).is_err(), "{bad}");
-        }
+    fn an_answer_is_whole_when_it_is_as_long_as_it_says() {
+        let is_whole = |head, body| {
+            let answer = Answer::parse(&format!("HTTP/1.0 201 Created\r\n{head}\r\n{body}"));
+            answer.unwrap().is_whole()
+        };
+        assert!(is_whole("content-length: 4\r\n", "v=0\n"));
+        assert!(!is_whole("content-length: 4\r\n", "v=0"));
+        assert!(!is_whole("", "v=0"));
     }
 }

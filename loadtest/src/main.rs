@@ -3,12 +3,14 @@
 //! Each point joins as a page does, sends real pictures and speech, looks at others by a script, and checks what comes.
 //! So the same run is a load, and a proof that what the server forwards is whole, in order, and under the right name.
 
+mod address;
 mod args;
 #[cfg(target_os = "linux")]
 mod bench;
 mod bot;
 mod check;
 mod clip;
+mod connection;
 mod course;
 mod histogram;
 mod http;
@@ -34,6 +36,7 @@ mod signal;
 mod sites;
 mod slo;
 mod stack;
+mod trust;
 mod whip;
 
 use std::process::ExitCode;

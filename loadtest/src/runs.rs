@@ -1,6 +1,6 @@
 //! The subcommands that play points: which steps they come to, and how those are told.
 
-use std::{path::Path, time::Duration};
+use std::{env, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{ArgMatches, Command, FromArgMatches};
@@ -17,6 +17,7 @@ use crate::{
     server::Watched,
     sites,
     slo::Slo,
+    trust::Trust,
     whip::Entry,
 };
 
@@ -172,6 +173,14 @@ fn prepare(plan: &mut Plan) -> anyhow::Result<(Slo, Telling)> {
     let known = serde_json::to_value(Report::default().summary())?;
     let slo = target.slo.as_deref().map(|file| Slo::read(file, &known));
     let slo = slo.transpose().context("--slo")?.unwrap_or_default();
+    let is_secure = plan.steps.iter().any(|(_, scenario)| scenario.is_secure());
+    if is_secure || target.ca.is_some() {
+        let system = env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty());
+        let trust = Trust::read(target.ca.as_deref(), system.as_deref().map(Path::new))?;
+        for (_, scenario) in &mut plan.steps {
+            scenario.trust = Some(trust.clone());
+        }
+    }
     if let Some((sites, command)) = target.sites.as_ref().zip(target.token_command.as_ref()) {
         for (_, scenario) in &mut plan.steps {
             let seats = sites::seats(sites, scenario.points).context("--sites")?;
@@ -322,6 +331,7 @@ impl RoomArgs {
         let Target { url, token, seed, .. } = self.target.clone();
         Ok(Scenario {
             url,
+            trust: None,
             tokens: token.into_iter().collect(),
             seed,
             points: self.points,
@@ -376,6 +386,7 @@ impl FanArgs {
         let Target { url, token, seed, .. } = self.target.clone();
         let scenario = Scenario {
             url,
+            trust: None,
             tokens: token.into_iter().collect(),
             seed,
             points: senders + receivers,
@@ -461,6 +472,7 @@ mod tests {
             ["--pid", "4294967295"],
             ["--slo", "/dev/null/limits.toml"],
             ["--json", "/dev/null/result.json"],
+            ["--ca", "/dev/null/ca.crt"],
         ] {
             let error = prepared(&words).unwrap_err();
             assert!(format!("{error:#}").starts_with(words[0]), "{error:#}");

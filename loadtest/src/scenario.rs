@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use crate::{
+    address::Address,
     lean::PatternPlan,
     protocol::{Kind, View, source_number},
     server::Watched,
+    trust::Trust,
     whip::Entry,
 };
 
 /// What a run is asked to do.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
-    pub(crate) url: String,
+    pub(crate) url: Address,
+    /// Whose certificates are taken; nothing: none is needed.
+    pub(crate) trust: Option<Trust>,
     /// Of the points in turn; never empty.
     pub(crate) tokens: Vec<String>,
     pub(crate) points: u32,
@@ -115,6 +119,14 @@ impl Scenario {
         views
     }
 
+    /// Whether TLS is spoken to the server.
+    pub(crate) fn is_secure(&self) -> bool {
+        match &self.entry {
+            Some(entry) => entry.address(0).is_ok_and(|address| address.is_secure),
+            None => self.url.is_secure,
+        }
+    }
+
     /// What opens the room for a point.
     pub(crate) fn token(&self, index: u32) -> &str {
         let at = index as usize % self.tokens.len().max(1);
@@ -146,7 +158,8 @@ mod tests {
 
     fn scenario() -> Scenario {
         Scenario {
-            url: String::new(),
+            url: "http://127.0.0.1:8080".parse().unwrap(),
+            trust: None,
             tokens: vec![String::new()],
             points: 5,
             hold: Duration::ZERO,

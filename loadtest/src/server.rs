@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use crate::{http, process};
+use crate::{address::Address, http, process};
 
 /// Whom to watch.
 #[derive(Debug, Clone, Default)]
@@ -12,7 +12,7 @@ pub(crate) struct Watched {
     /// Processes, whose CPU and memory are added up.
     pub(crate) pids: Vec<u32>,
     /// The private listener, such as `http://127.0.0.1:9090`.
-    pub(crate) metrics: Option<String>,
+    pub(crate) metrics: Option<Address>,
 }
 
 /// The state of a server at one instant.
@@ -61,7 +61,7 @@ impl Watched {
     pub(crate) async fn look(&self) -> Look {
         let cpu = self.pids.iter().map(|&pid| process::cpu(pid));
         let counters = match &self.metrics {
-            Some(url) => fetch(url).await.unwrap_or_default(),
+            Some(listener) => fetch(listener).await.unwrap_or_default(),
             None => BTreeMap::new(),
         };
         Look {
@@ -129,9 +129,8 @@ impl Look {
 }
 
 /// The counters of a Prometheus text by name with labels.
-async fn fetch(url: &str) -> anyhow::Result<BTreeMap<String, f64>> {
-    let (host, _) = http::split(url)?;
-    let answer = http::request("GET", &format!("http://{host}/metrics"), &[], "").await?;
+async fn fetch(listener: &Address) -> anyhow::Result<BTreeMap<String, f64>> {
+    let answer = http::request("GET", &listener.refer("/metrics")?, &[], "", None).await?;
     Ok(parse(&answer.body))
 }
 

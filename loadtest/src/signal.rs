@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error, Message, client::IntoClientRequest as _, http::HeaderValue},
+    WebSocketStream, client_async,
+    tungstenite::{Error, Message, client::IntoClientRequest as _, error::ProtocolError, http::HeaderValue},
 };
 
 use crate::{
+    address::Address,
     bot::rejoin,
+    connection::{self, Connection},
+    http::SPEAKS_TLS,
     protocol::{ClientMessage, ServerMessage},
+    trust::Trust,
 };
 
 /// Longest wait for the socket to open.
@@ -21,7 +24,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// An open socket that speaks the client protocol.
 #[derive(Debug)]
 pub(crate) struct Signal {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<Box<dyn Connection>>,
 }
 
 /// What came.
@@ -35,18 +38,18 @@ pub(crate) enum Incoming {
 }
 
 impl Signal {
-    /// Opens `{url}/ws`, `url` being the server's page, such as `http://127.0.0.1:8080`.
-    pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
-        let url = url.trim_end_matches('/');
-        let Some(rest) = url.strip_prefix("http://") else {
-            bail!("--url is the server's http:// address; https is not spoken here")
-        };
-        let authority = rest.split('/').next().unwrap_or(rest);
-        let mut request = format!("ws://{rest}/ws").into_client_request().context("--url")?;
-        let origin = HeaderValue::from_str(&format!("http://{authority}")).context("--url")?;
+    /// Opens the WebSocket of a server's page.
+    pub(crate) async fn open(page: &Address, trust: Option<&Trust>) -> anyhow::Result<Self> {
+        let mut request = page.socket().into_client_request().context("--url")?;
+        let origin = HeaderValue::from_str(&page.origin()).context("--url")?;
         request.headers_mut().insert("Origin", origin);
-        let opened = tokio::time::timeout(OPEN_TIMEOUT, connect_async(request)).await;
-        match opened.context("the socket did not open in time")? {
+        let opening = async {
+            let connection = connection::open(page, trust).await;
+            let connection = connection.context("the socket did not open")?;
+            anyhow::Ok(client_async(request, connection).await)
+        };
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
+        match opened.context("the socket did not open in time")?? {
             Ok((socket, _)) => Ok(Self { socket }),
             Err(Error::Http(answer)) => {
                 let status = answer.status().as_u16();
@@ -57,6 +60,9 @@ impl Signal {
                     Some(for_now) => error.context(for_now),
                     None => error,
                 })
+            }
+            Err(Error::Protocol(ProtocolError::HttparseError(_))) if !page.is_secure => {
+                Err(anyhow!("the socket did not open: {SPEAKS_TLS}"))
             }
             Err(error) => Err(error).context("the socket did not open"),
         }

@@ -5,6 +5,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::watch;
 
 use crate::{
+    address::Address,
     bot::{STEP_TIMEOUT, Shared, until},
     course::Phase,
     http,
@@ -29,9 +30,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn url(&self, index: u32) -> String {
+    /// Where a point comes in.
+    pub(crate) fn address(&self, index: u32) -> anyhow::Result<Address> {
         let number = index % self.streams.max(1) + 1;
-        self.url.replace("{n}", &number.to_string())
+        self.url.replace("{n}", &number.to_string()).parse()
     }
 }
 
@@ -39,7 +41,7 @@ impl Entry {
 struct Session {
     point: LeanPoint,
     /// What ends it.
-    location: Option<String>,
+    location: Option<Address>,
 }
 
 /// Plays one point to its end. Lets `settled` go when it has come in or failed to.
@@ -95,7 +97,8 @@ pub(crate) async fn play(
     session.point.close();
     if let Some(location) = session.location {
         // A server that does not end it sees the goodbye of DTLS.
-        let _ = http::request("DELETE", &location, &[("Authorization", &bearer(scenario))], "").await;
+        let headers: [(&str, &str); 1] = [("Authorization", &bearer(scenario))];
+        let _ = http::request("DELETE", &location, &headers, "", scenario.trust.as_ref()).await;
     }
     report
 }
@@ -113,8 +116,8 @@ async fn join(scenario: &Scenario, entry: &Entry, index: u32, shared: &Shared) -
     let mut rng = StdRng::seed_from_u64(scenario.seed.wrapping_add(index.into()));
     let sends = !entry.plays;
     let ssrcs = Ssrcs::random(&mut rng, usize::from(sends && !plan.sound));
-    let url = entry.url(index);
-    let point = LeanPoint::new(lean, crate::bot::host(&url), scenario.joined, &mut rng)?;
+    let endpoint = entry.address(index)?;
+    let point = LeanPoint::new(lean, crate::bot::host(&endpoint), scenario.joined, &mut rng)?;
     let offer = point.offer(&Sections {
         mic: sends && plan.sound,
         ssrcs: &ssrcs,
@@ -126,10 +129,12 @@ async fn join(scenario: &Scenario, entry: &Entry, index: u32, shared: &Shared) -
         ("Content-Type", "application/sdp".to_owned()),
     ];
     let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let answer = http::request("POST", &url, &headers, &offer).await?;
+    let answer = http::request("POST", &endpoint, &headers, &offer, scenario.trust.as_ref()).await?;
     ensure!(answer.status == 201, "the server says {}", answer.status);
-    let location = answer.header("location").map(|location| absolute(&url, location));
-    let location = location.transpose()?;
+    let location = match answer.header("location") {
+        Some(location) => session(&endpoint, location)?,
+        None => None,
+    };
     let sections = sdp::sections(&answer.body);
     let mut path = point.path();
     point.open(
@@ -185,18 +190,10 @@ fn slots(answer: &str, sound: bool, plays: bool) -> Vec<SlotLines> {
     }]
 }
 
-/// A `Location` may be relative to the request (RFC 9110 section 10.2.2).
-fn absolute(url: &str, location: &str) -> anyhow::Result<String> {
-    if location.starts_with("http://") {
-        return Ok(location.to_owned());
-    }
-    let (host, path) = http::split(url)?;
-    let path = path.split(['?', '#']).next().unwrap_or("/");
-    let folder = &path[..=path.rfind('/').unwrap_or(0)];
-    Ok(match location.strip_prefix('/') {
-        Some(rest) => format!("http://{host}/{rest}"),
-        None => format!("http://{host}{folder}{location}"),
-    })
+/// What ends the session that a `Location` names. Nothing where the token would leave TLS for it.
+fn session(endpoint: &Address, location: &str) -> anyhow::Result<Option<Address>> {
+    let session = endpoint.refer(location).context("the session's address")?;
+    Ok(Some(session).filter(|session| session.is_secure || !endpoint.is_secure))
 }
 
 #[cfg(test)]
@@ -210,18 +207,20 @@ mod tests {
             streams: 2,
             plays: true,
         };
-        let urls = [0, 1, 2].map(|index| entry.url(index));
-        assert_eq!(
-            urls,
-            ["1", "2", "1"].map(|n| format!("http://a/whep/room/cam-{n}"))
-        );
+        let paths = [0, 1, 2].map(|index| entry.address(index).unwrap().path);
+        assert_eq!(paths, ["1", "2", "1"].map(|n| format!("/whep/room/cam-{n}")));
     }
 
     #[test]
-    fn where_a_session_is_may_be_told_in_three_ways() {
-        let absolute = |location| absolute("http://a:1/whip/room?name=x", location).unwrap();
-        assert_eq!(absolute("http://b/s/1"), "http://b/s/1");
-        assert_eq!(absolute("/s/1"), "http://a:1/s/1");
-        assert_eq!(absolute("s/1"), "http://a:1/whip/s/1");
+    fn a_session_is_ended_where_it_is_but_never_without_the_tls_that_it_began_in() {
+        let session = |endpoint: &str, location: &str| {
+            let found = session(&endpoint.parse().unwrap(), location).unwrap();
+            found.map(|found| format!("{}{}", found.origin(), found.path))
+        };
+        let found = |text: &str| Some(text.to_owned());
+        assert_eq!(session("http://a:1/whip/x", "/s/1"), found("http://a:1/s/1"));
+        assert_eq!(session("http://a:1/whip/x", "http://b/s"), found("http://b/s"));
+        assert_eq!(session("https://a/whip/x", "s/1"), found("https://a/whip/s/1"));
+        assert_eq!(session("https://a/whip/x", "http://a/s/1"), None);
     }
 }

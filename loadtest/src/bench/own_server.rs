@@ -14,6 +14,8 @@ use tokio::{
     process::Child,
 };
 
+use crate::address::Address;
+
 /// Longest wait for the server to say that it is ready, and to end.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(20);
 /// The room: with place for all points that are played.
@@ -22,8 +24,8 @@ const ROOM: &str = "[[rooms]]\nid = \"demo\"\npoints_max = 1000\n";
 /// What the server says when it is ready.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Ready {
-    pub(crate) http: String,
-    pub(crate) metrics: String,
+    pub(crate) http: Address,
+    pub(crate) metrics: Address,
     pub(crate) node_pid: u32,
     pub(crate) token: String,
     #[serde(skip)]

@@ -12,6 +12,7 @@ use tracing::{debug, info};
 
 use super::{Bot, rejoin};
 use crate::{
+    address::Address,
     check::SlotKind,
     lean::{LeanPoint, Pattern, Sections},
     media_path::{MediaPath, SlotLines},
@@ -89,15 +90,15 @@ impl Bot {
 
     /// Makes the point's media and its offer.
     async fn offer(&mut self, ssrcs: &Ssrcs, kinds: &[Kind], rng: &mut StdRng) -> anyhow::Result<String> {
-        let host = host(&self.scenario.url);
         let Some(lean) = &self.shared.lean else {
             let media = MediaPath::new(self.clock, self.ours.clone());
-            let peer = Peer::new(media.stage(), ssrcs, self.scenario.slots, host.is_loopback()).await?;
+            let local = self.scenario.url.is_loopback();
+            let peer = Peer::new(media.stage(), ssrcs, self.scenario.slots, local).await?;
             let offer = peer.offer().await?;
             self.stack = Some(Stack::Full(peer, media));
             return Ok(offer);
         };
-        let point = LeanPoint::new(lean, host, self.scenario.joined, rng)?;
+        let point = LeanPoint::new(lean, host(&self.scenario.url), self.scenario.joined, rng)?;
         let offer = point.offer(&Sections {
             mic: kinds.contains(&Kind::Mic),
             ssrcs,
@@ -121,7 +122,7 @@ impl Bot {
 
     /// An open socket on which the server has welcomed the token.
     async fn greet(&self) -> anyhow::Result<Signal> {
-        let mut signal = Signal::open(&self.scenario.url).await?;
+        let mut signal = Signal::open(&self.scenario.url, self.scenario.trust.as_ref()).await?;
         let token = self.scenario.token(self.index).to_owned();
         signal
             .send(&ClientMessage::Hello {
@@ -160,11 +161,8 @@ impl Bot {
 }
 
 /// Where a lean point's socket is bound: on the loopback for a server there.
-pub(crate) fn host(url: &str) -> IpAddr {
-    let local = ["127.", "localhost", "[::1]"]
-        .iter()
-        .any(|host| url.contains(host));
-    IpAddr::V4(if local {
+pub(crate) fn host(server: &Address) -> IpAddr {
+    IpAddr::V4(if server.is_loopback() {
         Ipv4Addr::LOCALHOST
     } else {
         Ipv4Addr::UNSPECIFIED

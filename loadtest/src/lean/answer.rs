@@ -36,7 +36,8 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// Of an answer: its credentials and, of its candidates over UDP, the loopback for a server on this machine, else the first.
+    /// Of an answer: its credentials and, of its candidates over UDP, the loopback for a server on this machine, else the first that is
+    /// none, of IPv4 where there is one, as our sockets are.
     pub(super) fn read(answer: &str, local: bool) -> anyhow::Result<Self> {
         let line = |name: &str| {
             let mut lines = answer.lines();
@@ -47,9 +48,10 @@ impl Remote {
             .filter_map(|line| line.trim_end().strip_prefix("a=candidate:"))
             .filter_map(candidate)
             .collect();
-        if local {
-            addresses.sort_by_key(|address| !address.ip().is_loopback());
-        }
+        addresses.sort_by_key(|address| match local {
+            true => (!address.ip().is_loopback(), false),
+            false => (address.ip().is_loopback(), address.is_ipv6()),
+        });
         Ok(Self {
             address: *addresses.first().context("the answer has no candidate")?,
             ufrag: line("a=ice-ufrag:")
@@ -200,6 +202,10 @@ mod tests {
         let address = |local| Remote::read(answer, local).unwrap().address.to_string();
         assert_eq!(address(true), "127.0.0.1:7882");
         assert_eq!(address(false), "192.0.2.1:7882");
+        let first =
+            "a=candidate:8 1 udp 9 127.0.0.1 1 typ host\r\na=candidate:9 1 udp 9 2001:db8::1 1 typ host\r\n";
+        let read = Remote::read(&format!("{first}{answer}"), false).unwrap();
+        assert_eq!(read.address.to_string(), "192.0.2.1:7882");
         let begins = |setup: &str| Remote::read(&format!("{answer}{setup}"), true).unwrap().begins;
         assert!(begins("a=setup:active\r\n") && begins("a=setup:actpass\r\n"));
         assert!(!begins("a=setup:passive\r\n") && !begins(""));

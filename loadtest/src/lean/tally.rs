@@ -101,8 +101,8 @@ struct Loss {
 
 /// One packet in so many is opened for its latency.
 const LOOK_EACH: u32 = 16;
-/// Frames closer than this (11 ms at 90 kHz) are served from what the node had kept.
-const HASTY_TICKS: u32 = 1_000;
+/// Frames closer than this (5 ms at 90 kHz) are served from what the node had kept.
+const HASTY_TICKS: u32 = 450;
 /// After a change of source no latency is taken for this long: the node serves what it had kept.
 const SETTLE_US: u64 = 2_000_000;
 

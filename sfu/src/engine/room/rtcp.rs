@@ -10,6 +10,7 @@ use super::{
         units::Bitrate,
     },
     Room,
+    way::Change,
 };
 use crate::wire::rtcp::{self, Nack, ReportBlock, Rtcp, TransportFeedback};
 
@@ -147,9 +148,7 @@ impl Room {
         let change = endpoint.way.follow(now);
         let due = endpoint.way_timeout();
         self.endpoints.ask_by(from, due);
-        if needs_plan {
-            self.plan_now(now);
-        }
+        let change = if needs_plan { Some(Change::Fell) } else { change };
         self.way_changed(now, change);
     }
 
