@@ -83,17 +83,6 @@ impl Endpoints {
         let _ = self.get_mut(id);
     }
 
-    /// It wants to be told the time then, whatever else it wants: asked if that is sooner than what is noted.
-    pub(super) fn ask_by(&mut self, id: EndpointId, at: Option<Instant>) {
-        let Some(entry) = self.all.get_mut(&id) else {
-            return;
-        };
-        let is_sooner = at.is_some_and(|at| entry.due.is_none_or(|due| at < due));
-        if is_sooner && !std::mem::replace(&mut entry.moved, true) {
-            self.moved.push(id);
-        }
-    }
-
     pub(super) fn contains(&self, id: EndpointId) -> bool {
         self.all.contains_key(&id)
     }

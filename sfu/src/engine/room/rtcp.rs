@@ -137,7 +137,7 @@ impl Room {
         let Some(endpoint) = self.endpoints.get_for_packet(from) else {
             return;
         };
-        let before = endpoint.way.loss();
+        let (before, was_due) = (endpoint.way.loss(), endpoint.way_timeout());
         budget.statuses -= endpoint
             .way
             .handle_feedback((now, age), feedback, budget.statuses);
@@ -146,8 +146,9 @@ impl Room {
         let all = lost + after.arrived - before.arrived;
         let needs_plan = endpoint.loss_told(now, lost, all);
         let change = endpoint.way.follow(now);
-        let due = endpoint.way_timeout();
-        self.endpoints.ask_by(from, due);
+        if endpoint.way_timeout() != was_due {
+            self.endpoints.ask(from);
+        }
         let change = if needs_plan { Some(Change::Fell) } else { change };
         self.way_changed(now, change);
     }
