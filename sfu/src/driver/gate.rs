@@ -83,7 +83,7 @@ impl Gate {
     /// A STUN datagram of that source was for nobody, or failed its check. Many clients may share an address, so only
     /// failures count against it.
     pub fn handle_stun_failure(&mut self, now: Instant, source: SocketAddr) {
-        let key = source_of(source);
+        let key = source_of(source.ip());
         if !self.failures.contains_key(&key) && self.failures.len() >= STUN_SOURCES_MAX {
             self.failures.retain(|_, f| f.is_current(now));
             if self.failures.len() >= STUN_SOURCES_MAX {
@@ -101,7 +101,7 @@ impl Gate {
     }
 
     fn is_muted(&self, now: Instant, source: SocketAddr) -> bool {
-        let failures = self.failures.get(&source_of(source));
+        let failures = self.failures.get(&source_of(source.ip()));
         failures.is_some_and(|f| f.is_current(now) && f.count >= STUN_FAILURES_MAX)
     }
 }
@@ -113,8 +113,8 @@ impl Failures {
 }
 
 /// What counts as one source: an IPv4 address, or the /64 that an IPv6 host may choose its addresses from.
-fn source_of(source: SocketAddr) -> IpAddr {
-    match source.ip().to_canonical() {
+pub fn source_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
         ip => ip,
     }
@@ -286,6 +286,14 @@ mod tests {
         assert_eq!(gate.failures.len(), STUN_SOURCES_MAX);
         gate.handle_stun_failure(now + STUN_WINDOW, source(1, 1));
         assert_eq!(gate.failures.len(), 1);
+    }
+
+    #[test]
+    fn an_ipv6_host_is_one_source_whatever_address_it_chooses() {
+        let ip = |text: &str| source_of(text.parse().expect("an address"));
+        assert_eq!(ip("2001:db8::1"), ip("2001:db8::ffff"));
+        assert_ne!(ip("2001:db8:0:1::1"), ip("2001:db8::1"));
+        assert_eq!(ip("::ffff:10.0.0.1"), ip("10.0.0.1"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! says nothing has it for as long as a head may take; who asks and does not read, until [`UNREAD_TIME_MAX`] is over.
 
 use std::{
-    future, io,
+    io,
     net::IpAddr,
     num::NonZeroU32,
     pin::Pin,
@@ -16,6 +16,7 @@ use std::{
 use axum_server::accept::Accept;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use rustix::net::sockopt;
+use sfu::driver::gate::source_of;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -104,7 +105,7 @@ impl Connections {
         Err(refused)
     }
 
-    fn let_in(&self, stream: TcpStream) -> io::Result<Connection> {
+    fn let_in(&self, stream: &TcpStream) -> io::Result<OwnedSemaphorePermit> {
         let source = stream.peer_addr()?.ip();
         let place = self
             .admit(source)
@@ -112,83 +113,26 @@ impl Connections {
         // A page is told things in several small writes: none waits for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
         let millis = u32::try_from(UNREAD_TIME_MAX.as_millis()).unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(&stream, millis)?;
-        Ok(Connection {
-            stream,
-            _place: place,
-        })
-    }
-}
-
-/// What counts as one source: an IPv4 address, or the /64 that an IPv6 host may choose its addresses from.
-fn source_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
-        ip => ip,
-    }
-}
-
-impl<S> Accept<TcpStream, S> for Connections {
-    type Stream = Connection;
-    type Service = S;
-    type Future = future::Ready<io::Result<(Connection, S)>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        future::ready(self.let_in(stream).map(|connection| (connection, service)))
-    }
-}
-
-/// A connection with its place.
-#[derive(Debug)]
-pub(super) struct Connection {
-    stream: TcpStream,
-    _place: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        sockopt::set_tcp_user_timeout(stream, millis)?;
+        Ok(place)
     }
 }
 
 /// HTTP/1 alone, which is all that pages, cameras and metrics need. The server behind it finds out by the first bytes which version is spoken, and waits for
 /// them without end, as it does for what HTTP/2 has to say.
 #[derive(Debug, Clone)]
-pub(super) struct Http1<A>(pub(super) A);
+pub(super) struct Http1<A> {
+    connections: Connections,
+    /// What lies between a connection and HTTP.
+    inner: A,
+}
+
+impl<A> Http1<A> {
+    /// Over what `inner` makes of those that are let in.
+    pub(super) fn new(connections: Connections, inner: A) -> Self {
+        Self { connections, inner }
+    }
+}
 
 impl<A, S> Accept<TcpStream, S> for Http1<A>
 where
@@ -200,19 +144,22 @@ where
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let accepted = self.0.accept(stream, service);
+        let place = self.connections.let_in(&stream);
+        let accepted = place.map(|place| (place, self.inner.accept(stream, service)));
         Box::pin(async move {
+            let (place, accepted) = accepted?;
             let (stream, service) = accepted.await?;
-            Ok((Opening::new(stream, HEAD_TIME_MAX), service))
+            Ok((Opening::new(stream, HEAD_TIME_MAX, Some(place)), service))
         })
     }
 }
 
-/// A connection whose first bytes are looked at.
+/// A connection with its place, whose first bytes are looked at.
 #[derive(Debug)]
 pub(super) struct Opening<S> {
     stream: S,
     first: Option<First>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// The first bytes are not there yet.
@@ -227,7 +174,7 @@ struct First {
 const VERSION: [u8; 3] = *b"PRI";
 
 impl<S> Opening<S> {
-    fn new(stream: S, time_max: Duration) -> Self {
+    fn new(stream: S, time_max: Duration, place: Option<OwnedSemaphorePermit>) -> Self {
         let first = First {
             over: Box::pin(sleep(time_max)),
             bytes: [0; VERSION.len()],
@@ -236,6 +183,7 @@ impl<S> Opening<S> {
         Self {
             stream,
             first: Some(first),
+            _place: place,
         }
     }
 
@@ -332,7 +280,7 @@ mod tests {
             for piece in pieces {
                 client.write_all(piece.as_bytes()).await.expect("room for it");
             }
-            let mut opening = Opening::new(server, SOON);
+            let mut opening = Opening::new(server, SOON, None);
             let mut bytes = vec![0; pieces.concat().len() + 1];
             let mut read = 0;
             // The client stays: what comes behind its last byte is an error or nothing.
@@ -348,13 +296,5 @@ mod tests {
         assert_eq!(kind(talk(&["PRI * HTTP/2.0"]).await), Err(io::ErrorKind::Other));
         assert_eq!(kind(talk(&["P", "OST / "]).await), Ok(7));
         assert_eq!(kind(talk(&["GET / HTTP/1.1"]).await), Ok(14));
-    }
-
-    #[test]
-    fn an_ipv6_host_is_one_source_whatever_address_it_chooses() {
-        let ip = |text: &str| source_of(text.parse().expect("an address"));
-        assert_eq!(ip("2001:db8::1"), ip("2001:db8::ffff"));
-        assert_ne!(ip("2001:db8:0:1::1"), ip("2001:db8::1"));
-        assert_eq!(ip("::ffff:10.0.0.1"), ip("10.0.0.1"));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use axum_server::{Handle, tls_rustls::RustlsAcceptor};
+use axum_server::{Handle, accept::DefaultAcceptor, tls_rustls::RustlsAcceptor};
 use sfu::control::{Network, RoomId};
 use tokio::{
     sync::{oneshot, watch},
@@ -337,7 +337,7 @@ async fn listen_public(
     let tls = certificate::load(files)
         .await
         .with_context(|| format!("the certificate {shown} cannot be used"))?;
-    let acceptor = RustlsAcceptor::new(tls).acceptor(connections);
+    let acceptor = Http1::new(connections, RustlsAcceptor::new(tls));
     let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle);
     limit(server.http_builder());
     Ok(tokio::spawn(server.serve(router.into_make_service())))
@@ -360,7 +360,7 @@ fn listen_plain(
     handle: Handle<SocketAddr>,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
     let mut server = axum_server::from_tcp(listener)?
-        .acceptor(Http1(connections))
+        .acceptor(Http1::new(connections, DefaultAcceptor))
         .handle(handle);
     limit(server.http_builder());
     Ok(tokio::spawn(server.serve(router.into_make_service())))

@@ -10,7 +10,6 @@ use super::{
         units::Bitrate,
     },
     Room,
-    way::Change,
 };
 use crate::wire::rtcp::{self, Nack, ReportBlock, Rtcp, TransportFeedback};
 
@@ -149,8 +148,11 @@ impl Room {
         if endpoint.way_timeout() != was_due {
             self.endpoints.ask(from);
         }
-        let change = if needs_plan { Some(Change::Fell) } else { change };
-        self.way_changed(now, change);
+        if needs_plan {
+            self.plan_now(now); // with the estimate as it is now, too
+        } else {
+            self.way_changed(now, change);
+        }
     }
 
     fn handle_nack(&mut self, now: Instant, from: EndpointId, nack: &Nack<'_>, budget: &mut Budget) {
