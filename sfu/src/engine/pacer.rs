@@ -274,6 +274,11 @@ impl<P> Pacer<P> {
         self.bytes + bytes <= self.most() && self.len() < PACKETS_MAX
     }
 
+    /// So many bytes more take no longer than that, together with what waits.
+    pub fn takes_within(&self, bytes: u64, within: Duration) -> bool {
+        self.bytes + bytes <= self.rate.over(within).as_bytes() && self.takes(bytes)
+    }
+
     /// Bytes that may wait when a picture begins.
     fn most(&self) -> u64 {
         self.rate.over(QUEUE_MAX).as_bytes().max(QUEUE_BYTES_MIN)

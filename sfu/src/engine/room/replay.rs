@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     super::{
-        id::{EndpointId, MediaKind, SlotId, SourceNumber},
+        id::{EndpointId, MediaKind, SlotId, SourceKind, SourceNumber},
         slot::{Offered, SourcePacket},
     },
     Room,
@@ -15,8 +15,11 @@ use super::{
 const AGE_MAX: Duration = Duration::from_secs(1);
 /// Nor is one with more packets from its first to the newest.
 const PACKETS_MAX: usize = 60;
-/// All of it must fit what the receiver's way carries in that time.
-const TIME_MAX: Duration = Duration::from_millis(200);
+/// It must fit what the receiver's way carries in that time, with all that waits: the slots of a page turn together, and what is shown on goes behind them.
+/// Whoever finds no room begins with the next key frame, and shows what it showed until then.
+const TIME_MAX: Duration = Duration::from_millis(150);
+/// The same for the stage or a screen, which goes out before all others.
+const TIME_MAX_LARGE: Duration = Duration::from_millis(200);
 /// Pictures of the burst are so far apart: a receiver shows the last of them, now.
 const APART: Duration = Duration::from_millis(1);
 
@@ -69,8 +72,9 @@ impl Room {
         }
         let mut packets = self.kept(now, target.source, layer)?;
         let bytes: u64 = packets.iter().map(|packet| u64::from(packet.size)).sum();
-        let fits = bytes <= endpoint.way.planned().over(TIME_MAX).as_bytes()
-            && endpoint.way.takes(packets.len(), bytes);
+        let is_large = slot_id == SlotId::video(0) || target.source.kind() == SourceKind::Screen;
+        let within = if is_large { TIME_MAX_LARGE } else { TIME_MAX };
+        let fits = endpoint.way.takes(packets.len(), bytes, within);
         fits.then(|| {
             squeeze(&mut packets);
             (target.source, packets)

@@ -7,6 +7,7 @@ mod kit;
 mod property;
 mod received;
 mod repeats;
+mod replay;
 mod sound;
 mod terms;
 
@@ -414,45 +415,6 @@ fn what_an_uplink_counted_stays_counted_when_its_endpoint_leaves() {
     assert_eq!(before.duplicates, 1);
     kit.input(Input::Leave(EndpointId(2)));
     assert_eq!(kit.room.stats().uplinks, before);
-}
-
-#[test]
-fn a_tile_that_grows_and_shrinks_at_once_is_served_from_what_was_kept() {
-    let mut kit = Kit::new(2);
-    kit.view(0, &[want(0, camera(2), 300)]);
-    kit.run(15, |kit| {
-        let key = kit.take_asked(2);
-        kit.frames(&[2], key);
-    });
-    for height in [90, 300, 90, 300] {
-        kit.view(0, &[want(0, camera(2), height)]);
-    }
-    kit.run(3, |kit| kit.frames(&[2], false));
-    assert!(kit.room.stats().served_from_history >= 4);
-    assert_eq!(kit.sent(1).last().unwrap().layer, 1);
-    check_continuity(kit.sent(1), &kit.lost);
-}
-
-#[test]
-fn a_layer_that_stopped_does_not_take_a_tile_back_in_time() {
-    let mut kit = Kit::new(2);
-    kit.view(0, &[want(0, camera(2), 90)]);
-    kit.frames(&[2], true);
-    kit.run(2, |kit| kit.frames(&[2], false));
-    kit.layers = 1;
-    kit.run(11, |kit| kit.frames(&[2], false));
-    kit.view(0, &[want(0, camera(2), 300)]);
-    let of_higher = |kit: &Kit| kit.sent(1).iter().filter(|packet| packet.layer == 1).count();
-    assert_eq!(
-        of_higher(&kit),
-        0,
-        "its key frame is older than what the tile shows"
-    );
-    assert!(kit.take_asked(2));
-    kit.layers = 3;
-    kit.frames(&[2], true);
-    assert!(of_higher(&kit) > 0);
-    check_continuity(kit.sent(1), &kit.lost);
 }
 
 #[test]

@@ -165,10 +165,10 @@ impl Way {
         self.estimator.is_long()
     }
 
-    /// So many packets with so many bytes of payload may go together: none of them finds the queue full.
-    pub(super) fn takes(&self, packets: usize, payload: u64) -> bool {
+    /// So many packets with so many bytes of payload may go together, behind what waits: what they add up to takes no longer than that.
+    pub(super) fn takes(&self, packets: usize, payload: u64, within: Duration) -> bool {
         let around = u64::from(WIRE_OVERHEAD) * u64::try_from(packets).unwrap_or(u64::MAX >> 16);
-        self.pacer.takes(payload + around)
+        self.pacer.takes_within(payload + around, within)
     }
 
     /// The transport's number is given when a packet leaves, if it has one. While a probe runs all have.

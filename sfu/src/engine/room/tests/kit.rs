@@ -32,6 +32,8 @@ pub(super) struct Kit {
     pub(super) now: Instant,
     /// Layers that cameras send.
     pub(super) layers: u8,
+    /// Bytes of a packet of a picture, at least.
+    pub(super) payload: usize,
     /// (source, layer, number) of packets made that never arrived.
     pub(super) lost: Lost,
     pub(super) received: Vec<Received>,
@@ -93,6 +95,7 @@ impl Kit {
             start,
             now: start,
             layers: 3,
+            payload: 0,
             lost: BTreeSet::new(),
             received: Vec::new(),
             told: BTreeSet::new(),
@@ -198,7 +201,7 @@ impl Kit {
         let count = if key { 3 + layer } else { 1 + layer };
         let mut packets = Vec::new();
         for index in 0..count {
-            let payload = picture_payload(stream, layer, key, index);
+            let payload = picture_payload(stream, layer, key, index, self.payload);
             let rid = ["q", "h", "f"][usize::from(layer)];
             let fields = HeaderFields {
                 marker: index + 1 == count,
@@ -283,6 +286,9 @@ impl Kit {
     }
 
     fn receive(&mut self, forward: &Forward) {
+        if forward.purpose == Purpose::Padding {
+            return;
+        }
         let mut bytes = [0; 1_500];
         let payload = self.room.payload(forward.payload.unwrap()).unwrap();
         let length = forward
@@ -448,7 +454,7 @@ pub(super) fn packet(fields: &HeaderFields, extensions: &[(u8, &[u8])], payload:
 }
 
 /// A descriptor with picture id (15 bits) and TL0PICIDX, then the frame's head, then what the sender knows of it.
-fn picture_payload(stream: &Stream, layer: u8, key: bool, index: u8) -> Vec<u8> {
+fn picture_payload(stream: &Stream, layer: u8, key: bool, index: u8, least: usize) -> Vec<u8> {
     let first = index == 0;
     let [high, low] = stream.picture.to_be_bytes();
     let mut payload = vec![
@@ -467,6 +473,7 @@ fn picture_payload(stream: &Stream, layer: u8, key: bool, index: u8) -> Vec<u8> 
         vec![tag, 0, 0]
     };
     payload.extend(head);
+    payload.resize(payload.len().max(least), 0);
     payload.extend([layer, index, u8::from(key && first)]);
     payload.extend(stream.sequence.to_be_bytes());
     payload.extend(stream.picture.to_be_bytes());
