@@ -22,7 +22,7 @@ use super::{
     auth::{self, Keys, RoomToken},
     certificate::{self, Files},
     config::Config,
-    connections::{Connections, Http1},
+    connections::{self, Connections, Http1},
     files,
     http::{self, App, Origins, Shared, admission::Places},
     media::{self, Child, Link, NodeSettings, Place, Status},
@@ -317,10 +317,8 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address)
-        .with_context(|| format!("cannot listen on {address}; is another diemcau running?"))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    connections::bind(address)
+        .with_context(|| format!("cannot listen on {address}; is another diemcau running?"))
 }
 
 async fn listen_public(
