@@ -58,6 +58,10 @@ const GAIN_MIN: f64 = 1.05;
 /// came back is found late.
 const WAIT: Micros = 3_000_000;
 const WAIT_MAX: Micros = 7_000_000;
+/// Sent at less than this share of the rate asked for, it shows how busy the node was and not what the line takes.
+const SENT_BELOW: f64 = 0.8;
+/// Then it is sent again after this: in a storm of joins the first probes of some receivers go out like that, and their pages would wait for [`WAIT`].
+const AGAIN: Micros = 500_000;
 /// No probe so long after a queue: the line is full, and the additive search finds the rest.
 const CALM: Micros = 5_000_000;
 /// The queue that a probe made takes so long to drain, beside the time after which it is seen.
@@ -151,7 +155,7 @@ impl Probes {
         self.next_id = self.next_id.wrapping_add(1);
         let rate = Bitrate::bps(rate as u64);
         let bytes = rate.over(if near { LENGTH_NEAR } else { LENGTH }).as_bytes() as u32;
-        self.clusters.push_back(Cluster::new(id, at, bytes));
+        self.clusters.push_back(Cluster::new(id, at, (rate, bytes)));
         Some(Probe {
             id,
             rate,
@@ -186,14 +190,18 @@ impl Probes {
         if !told && at < oldest.deadline(response) {
             return None;
         }
-        let shown = self.clusters.pop_front()?.judge();
+        let cluster = self.clusters.pop_front()?;
+        let shown = cluster.judge();
         match shown {
             Shown::Free(rate) | Shown::Full(rate) if rate > target * GAIN_MIN => {
                 self.wait = WAIT;
                 self.not_before = at;
             }
-            _ if self.clusters.is_empty() => self.later(at),
-            _ => {}
+            _ if !self.clusters.is_empty() => {}
+            Shown::Free(rate) if rate < cluster.rate * SENT_BELOW => {
+                self.not_before = self.not_before.max(at + AGAIN)
+            }
+            _ => self.later(at),
         }
         Some(shown)
     }
@@ -249,6 +257,8 @@ struct Cluster {
     id: ProbeId,
     /// Still being sent.
     open: bool,
+    /// Asked for.
+    rate: f64,
     least: u32,
     /// When the last packet went out, or the probe was handed over.
     until: Micros,
@@ -265,10 +275,11 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn new(id: ProbeId, at: Micros, least: u32) -> Self {
+    fn new(id: ProbeId, at: Micros, (rate, least): (Bitrate, u32)) -> Self {
         Self {
             id,
             open: true,
+            rate: rate.as_bps() as f64,
             least,
             until: at,
             packets: 0,

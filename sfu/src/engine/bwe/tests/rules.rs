@@ -356,6 +356,23 @@ fn a_probe_that_arrives_slowly_shows_what_the_line_takes_and_one_that_is_lost_sh
 }
 
 #[test]
+fn a_probe_that_the_node_sent_too_slowly_is_sent_again_soon() {
+    let (mut estimator, _, now) = heard(Bitrate::kbps(700));
+    let before = estimator.target();
+    let asked = estimator.poll_probe(now).unwrap();
+    // The thread was busy: at a third of the rate asked for, and it arrived as it was sent.
+    let slow = Probe {
+        rate: asked.rate.percent(33),
+        ..asked
+    };
+    let arrivals = play(&mut estimator, slow, now, 4_000, 1.0);
+    assert!(asked.rate.percent(33) <= before.percent(105));
+    tell(&mut estimator, now + ms(200), &arrivals);
+    assert_eq!(estimator.poll_probe(now + ms(600)), None);
+    assert!(estimator.poll_probe(now + ms(800)).is_some());
+}
+
+#[test]
 fn a_probe_nobody_sends_is_given_up() {
     let (mut estimator, _, now) = heard(Bitrate::mbps(2));
     let before = estimator.target();
