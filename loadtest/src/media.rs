@@ -13,6 +13,8 @@ pub(crate) const MARK_BYTES: usize = 27;
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 1_140;
 /// The clip number of speech; 0 to 2 are the camera's layers.
 pub(crate) const CLIP_SPEECH: u8 = 3;
+/// Beside the clip: [`Mark::is_back`].
+const BACK: u8 = 0x80;
 
 const MAGIC: [u8; 4] = *b"DCm1";
 /// Bytes put around an Opus frame to make room for the mark: frame count and padding length.
@@ -27,6 +29,8 @@ pub(crate) struct Mark {
     pub(crate) counter: u32,
     /// 0 to 2: layer of the camera; [`CLIP_SPEECH`].
     pub(crate) clip: u8,
+    /// The layer was off until now: what is missing before it was never sent.
+    pub(crate) is_back: bool,
     /// Which frame or packet of the clip.
     pub(crate) index: u16,
     /// When it was sent, microseconds of the load tester's clock.
@@ -39,7 +43,7 @@ impl Mark {
         out.put_slice(&MAGIC);
         out.put_u32(self.source);
         out.put_u32(self.counter);
-        out.put_u8(self.clip);
+        out.put_u8(self.clip | if self.is_back { BACK } else { 0 });
         out.put_u16(self.index);
         out.put_u64(self.sent_us);
         let sum = checksum(&out[start..]);
@@ -60,7 +64,8 @@ impl Mark {
             Self {
                 source: word(4),
                 counter: word(8),
-                clip: mark[12],
+                clip: mark[12] & !BACK,
+                is_back: mark[12] & BACK != 0,
                 index,
                 sent_us,
             },
@@ -192,6 +197,7 @@ mod tests {
             source: 49,
             counter: 7,
             clip: 2,
+            is_back: true,
             index: 59,
             sent_us: 0x1_0000_0002,
         }

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { join, openPage, output, received, startChromium, startServer, target, until } from './harness.mjs';
@@ -17,14 +19,22 @@ after(async () => {
 });
 
 /** Plays points; resolves with the result and exit code when the tester has ended. */
-function play(points, seconds, ...more) {
+const play = (points, seconds, ...more) => tester('room', '--points', points, '--seconds', seconds, ...more);
+
+function tester(what, ...more) {
   const load = spawn(process.env.DIEMCAU_LOAD ?? path.join(target, 'diemcau-load'),
-    ['--url', server.http, '--token', server.token, '--points', String(points), '--seconds', String(seconds), '--json', '-', ...more],
-    { stdio: ['ignore', 'pipe', 'pipe'] });
+    [what, '--url', server.http, '--token', server.token, '--json', '-', ...more.map(String)], { stdio: ['ignore', 'pipe', 'pipe'] });
   let [text, words] = ['', ''];
   load.stderr.on('data', (chunk) => { words = (words + chunk).slice(-4_000); });
   load.stdout.on('data', (chunk) => { text += chunk; });
-  return once(load, 'close').then(([code]) => ({ code, ...JSON.parse(text), words: code === 0 ? '' : words }));
+  return once(load, 'close').then(([code]) => ({ code, ...(text && JSON.parse(text)), words: code === 0 ? '' : words }));
+}
+
+/** A file of limits. */
+async function limits(text) {
+  const file = path.join(await mkdtemp(path.join(tmpdir(), 'diemcau-slo-')), 'slo.toml');
+  await writeFile(file, text);
+  return file;
 }
 
 test('20 points for 30 s: nothing lost after repair, nothing out of order', async (t) => {
@@ -38,6 +48,30 @@ test('40 lean points, three of which check everything: nothing lost, nothing wro
   t.diagnostic(JSON.stringify(result));
   assert.deepEqual([result.code, result.joined, result.packets_lost_after_repair, result.continuity_errors], [0, 40, 0, 0], result.words);
   for (const key of ['server_cpu_us_per_forwarded', 'gso_run_mean', 'first_key_frame_ms_p50', 'latency_ms_p99']) assert.ok(result[key] > 0, key);
+});
+
+test('a storm keeps its limits, and it is looked how those fare who stand', async (t) => {
+  const slo = await limits('packets_lost_after_repair = 0\ncontinuity_errors = 0\njoin_ms_max = 5000\n[least]\njoined = 45\nstanding_streams = 1\n');
+  const result = await tester('storm', '--points', 45, '--standing', 5, '--within', 0, '--seconds', 4, '--slo', slo);
+  t.diagnostic(JSON.stringify(result));
+  assert.deepEqual([result.code, result.joined, result.points], [0, 45, 45], result.words);
+  assert.ok(result.standing_picture_gap_ms_max > 0, 'it was looked');
+});
+
+test('seats that others take again and again lose nothing', async (t) => {
+  const result = await tester('churn', '--points', 6, '--stay', 2, '--seconds', 9);
+  t.diagnostic(JSON.stringify(result));
+  assert.deepEqual([result.code, result.packets_lost_after_repair, result.continuity_errors], [0, 0, 0], result.words);
+  assert.ok(result.joined >= 12, `${result.joined} joined`);
+});
+
+test('a limit that is not kept fails and is named; one that cannot be read is a bad argument', async () => {
+  const broken = await tester('room', '--points', 2, '--seconds', 2, '--slo', await limits('[least]\npackets_forwarded = 1000000000\n'));
+  assert.equal(broken.code, 1);
+  assert.match(broken.words, /packets_forwarded is \d+, at least 1000000000 is wanted/);
+  const unread = await tester('room', '--points', 2, '--seconds', 2, '--slo', await limits('packets_fowarded = 1\n'));
+  assert.equal(unread.code, 2);
+  assert.match(unread.words, /packets_fowarded/);
 });
 
 test('a browser in the same room decodes every point of the load tester and hears them', async (t) => {

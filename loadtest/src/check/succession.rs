@@ -115,6 +115,9 @@ impl Stretch {
         let forward = units != 0 && units <= i32::MAX as u32;
         let left_out = forward && units > 1 && !hole;
         let silence = kind == SlotKind::Voice && left_out && is_silence(&before, &mark, units - 1);
+        if left_out && mark.is_back && unit.key {
+            return Follows::Begins;
+        }
         if left_out && !silence && (kind == SlotKind::Voice || unit.key) {
             return Follows::Resumes;
         }

@@ -20,6 +20,8 @@ struct Slot {
     picture_id: u16,
     tl0_picture: u8,
     at_us: u64,
+    /// Its sender's layer was off before the next frame.
+    is_back: bool,
 }
 
 impl Slot {
@@ -30,6 +32,7 @@ impl Slot {
             picture_id: 0x7ff0,
             tl0_picture: 250,
             at_us: 5_000_000,
+            is_back: false,
         }
     }
 
@@ -38,6 +41,7 @@ impl Slot {
             source,
             counter,
             clip,
+            is_back: self.is_back,
             index,
             sent_us: self.at_us - 3_000,
         };
@@ -63,6 +67,7 @@ impl Slot {
             source,
             counter,
             clip: CLIP_SPEECH,
+            is_back: false,
             index,
             sent_us: self.at_us - 3_000,
         };
@@ -183,6 +188,7 @@ fn a_switch_at_a_key_frame_is_right_and_elsewhere_not() {
         picture_id,
         tl0_picture,
         at_us,
+        is_back: false,
     };
     packets.extend((3..8).flat_map(|index| slot.frame(OTHER, 0, 100 + u32::from(index), index)));
     assert_only(&judge(SlotKind::Picture, packets), Violation::NoKeyFrame);
@@ -305,6 +311,24 @@ fn units_that_are_left_out_or_repeated_under_straight_numbers() {
                 > 0
         );
     }
+}
+
+#[test]
+fn what_a_layer_that_was_off_did_not_send_was_not_left_out() {
+    let judged = |is_back: bool| {
+        let mut slot = Slot::new();
+        let mut packets: Vec<_> = (0..8)
+            .flat_map(|index| slot.frame(CAMERA, 1, index.into(), index))
+            .collect();
+        slot.is_back = is_back;
+        slot.time = slot.time.wrapping_add(3 * FRAME_TICKS);
+        packets.extend(slot.frame(CAMERA, 1, 11, 0));
+        slot.is_back = false;
+        packets.extend((1..8).flat_map(|index| slot.frame(CAMERA, 1, u32::from(index) + 11, index)));
+        judge(SlotKind::Picture, packets)
+    };
+    assert_clean(&judged(true));
+    assert_only(&judged(false), Violation::Skipped);
 }
 
 #[test]

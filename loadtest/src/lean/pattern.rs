@@ -342,6 +342,7 @@ impl Pattern {
             ),
             counter: self.sent,
             clip: CLIP_SPEECH,
+            is_back: false,
             index: 0,
             sent_us: now.us,
         };

@@ -366,6 +366,7 @@ impl Sender {
             source: source_number(self.outgoing.point, Kind::Mic),
             counter: self.units_sound,
             clip: CLIP_SPEECH,
+            is_back: false,
             index: self.sound_index as u16,
             sent_us: now.us,
         };
@@ -410,9 +411,10 @@ impl Sender {
         }
         for at in 0..self.layers.len() {
             let layer = &mut self.layers[at];
-            layer.waits &= self.frame_index != 0;
+            let is_back = layer.waits && self.frame_index == 0;
+            layer.waits &= !is_back;
             if layer.active && !layer.waits {
-                self.send_layer(now, at, out);
+                self.send_layer(now, at, is_back, out);
             }
         }
         let sent = out.len() as f64;
@@ -421,12 +423,13 @@ impl Sender {
         self.frame_index = (self.frame_index + 1) % self.clips.frames();
     }
 
-    fn send_layer(&mut self, now: Now, at: usize, out: &mut Vec<Packet>) {
+    fn send_layer(&mut self, now: Now, at: usize, is_back: bool, out: &mut Vec<Packet>) {
         let layer = &mut self.layers[at];
         let mark = Mark {
             source: source_number(self.outgoing.point, Kind::Camera),
             counter: self.units_frame,
             clip: layer.clip,
+            is_back,
             index: self.frame_index as u16,
             sent_us: now.us,
         };
