@@ -1,7 +1,7 @@
 //! From clip to RTP payload and back: the mark, VP8 packets as libwebrtc cuts them (RFC 7741), Opus packets (RFC 7587).
 //!
-//! Every frame and every sound packet carries a **mark** behind its coded data: who sent it, as which one, when, and
-//! which piece of which clip it is. A receiver so knows what it should have got, byte for byte, from the packet alone.
+//! Every frame and every sound packet carries a **mark** behind its coded data: who sent it, as which one, when, which
+//! piece of which clip it is, and whether its layer was off until then. A receiver so knows what it should have got, byte for byte, from the packet alone.
 //! Decoders do not see it: VP8's last partition may be longer than what is coded in it, and Opus has padding of its own
 //! (RFC 6716 section 3.2.5), so a browser in the same room shows and plays these points as any other.
 

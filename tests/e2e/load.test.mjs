@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { join, openPage, output, received, startChromium, startServer, target, until } from './harness.mjs';
@@ -30,9 +29,9 @@ function tester(what, ...more) {
   return once(load, 'close').then(([code]) => ({ code, ...(text && JSON.parse(text)), words: code === 0 ? '' : words }));
 }
 
-/** A file of limits. */
+/** A file of limits, until the next one. */
 async function limits(text) {
-  const file = path.join(await mkdtemp(path.join(tmpdir(), 'diemcau-slo-')), 'slo.toml');
+  const file = path.join(output, 'slo.toml');
   await writeFile(file, text);
   return file;
 }
@@ -50,7 +49,7 @@ test('40 lean points, three of which check everything: nothing lost, nothing wro
   for (const key of ['server_cpu_us_per_forwarded', 'gso_run_mean', 'first_key_frame_ms_p50', 'latency_ms_p99']) assert.ok(result[key] > 0, key);
 });
 
-test('a storm keeps its limits, and it is looked how those fare who stand', async (t) => {
+test('a storm keeps its limits, for those who stand there too', async (t) => {
   const slo = await limits('packets_lost_after_repair = 0\ncontinuity_errors = 0\njoin_ms_max = 5000\n[least]\njoined = 45\nstanding_streams = 1\n');
   const result = await tester('storm', '--points', 45, '--standing', 5, '--within', 0, '--seconds', 4, '--slo', slo);
   t.diagnostic(JSON.stringify(result));

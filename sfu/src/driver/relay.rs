@@ -92,8 +92,8 @@ impl End {
         dropped
     }
 
-    /// Hands over what was added, and takes back what was emptied. If the other shard is too far behind it stays for the next call: a turn follows soon, for what is
-    /// said is repeated until it is acknowledged. The number of packets that go nowhere, because there is no other shard any more.
+    /// Hands over what was added, and takes back what was emptied. If the other shard is too far behind it stays for the next call, which
+    /// follows soon: a room that is here and there has something to tell every half second, and while packets come every turn calls. The number of packets that go nowhere, because there is no other shard any more.
     pub(crate) fn flush(&mut self, spares: &mut Vec<CascadeBatch>) -> u64 {
         if self.filling.is_empty() {
             return 0;

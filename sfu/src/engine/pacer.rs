@@ -270,7 +270,7 @@ impl<P> Pacer<P> {
     }
 
     /// With so many bytes more, pictures could still begin.
-    pub fn takes(&self, bytes: u64) -> bool {
+    fn takes(&self, bytes: u64) -> bool {
         self.bytes + bytes <= self.most() && self.len() < PACKETS_MAX
     }
 

@@ -441,11 +441,18 @@ impl Endpoint {
 fn class(forward: &Forward) -> Class {
     match forward.purpose {
         Purpose::Audio | Purpose::Repeat => Class::Audio,
-        Purpose::Video | Purpose::Repair | Purpose::Padding => match forward.header.source.kind() {
-            SourceKind::Screen => Class::Screen,
-            _ if forward.slot == SlotId::video(0) => Class::Stage,
-            _ => Class::Other,
-        },
+        Purpose::Video | Purpose::Repair | Purpose::Padding => {
+            picture_class(forward.slot, forward.header.source.kind())
+        }
+    }
+}
+
+/// The same of what a video slot shows.
+pub(super) fn picture_class(slot: SlotId, kind: SourceKind) -> Class {
+    match kind {
+        SourceKind::Screen => Class::Screen,
+        _ if slot == SlotId::video(0) => Class::Stage,
+        _ => Class::Other,
     }
 }
 

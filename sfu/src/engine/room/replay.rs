@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::{
     super::{
-        id::{EndpointId, MediaKind, SlotId, SourceKind, SourceNumber},
+        id::{EndpointId, MediaKind, SlotId, SourceNumber},
+        pacer::Class,
         slot::{Offered, SourcePacket},
     },
     Room,
+    endpoint::picture_class,
 };
 
 /// A key frame older than this is not worth it: what was captured since then would come in one burst.
@@ -72,8 +74,10 @@ impl Room {
         }
         let mut packets = self.kept(now, target.source, layer)?;
         let bytes: u64 = packets.iter().map(|packet| u64::from(packet.size)).sum();
-        let is_large = slot_id == SlotId::video(0) || target.source.kind() == SourceKind::Screen;
-        let within = if is_large { TIME_MAX_LARGE } else { TIME_MAX };
+        let within = match picture_class(slot_id, target.source.kind()) {
+            Class::Screen | Class::Stage => TIME_MAX_LARGE,
+            _ => TIME_MAX,
+        };
         let fits = endpoint.way.takes(packets.len(), bytes, within);
         fits.then(|| {
             squeeze(&mut packets);
