@@ -12,6 +12,8 @@ use super::id::EndpointId;
 const SPAN: Duration = Duration::from_millis(250);
 /// Spans kept: 24 s, in which a full line is felt more than once.
 const SPANS: usize = 96;
+/// What is kept: the span that lasts still, too. It must not take the place of the oldest one that is looked at.
+const KEPT: usize = SPANS + 1;
 /// A way is not judged before it was felt for so many.
 const SPANS_MIN: u64 = 32;
 /// Ways are compared so often.
@@ -37,7 +39,7 @@ const GROUPS_MAX: usize = 32;
 /// The longest waits of one way, span by span, in ms.
 #[derive(Debug, Clone)]
 pub(super) struct Waits {
-    longest: [u16; SPANS],
+    longest: [u16; KEPT],
     /// Numbers of the first and the newest span, from the room's epoch on.
     told: Option<(u64, u64)>,
 }
@@ -49,7 +51,7 @@ impl Waits {
     /// Nothing felt yet.
     pub(super) fn new() -> Self {
         Self {
-            longest: [0; SPANS],
+            longest: [0; KEPT],
             told: None,
         }
     }
@@ -58,7 +60,7 @@ impl Waits {
     pub(super) fn add(&mut self, age: Duration, wait: Duration) {
         let span = span_of(age);
         let (first, newest) = self.told.unwrap_or((span, span));
-        for passed in newest + 1..=span.min(newest + SPANS as u64) {
+        for passed in newest + 1..=span.min(newest + KEPT as u64) {
             self.longest[place(passed)] = 0;
         }
         self.told = Some((first, newest.max(span)));
@@ -76,7 +78,7 @@ impl Waits {
         }
         Some(std::array::from_fn(|at| {
             let span = (before + at as u64).checked_sub(SPANS as u64);
-            let told = span.filter(|span| (first..=newest).contains(span) && span + SPANS as u64 > newest);
+            let told = span.filter(|span| (first..=newest).contains(span) && span + KEPT as u64 > newest);
             told.map_or(0.0, |span| f32::from(self.longest[place(span)]))
         }))
     }
@@ -255,7 +257,7 @@ fn span_of(age: Duration) -> u64 {
 }
 
 fn place(span: u64) -> usize {
-    (span % SPANS as u64) as usize
+    (span % KEPT as u64) as usize
 }
 
 /// What everybody gets of the sum of `(target, wanted)`: an equal part, and what some do not want goes to the others.

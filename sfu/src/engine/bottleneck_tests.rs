@@ -83,6 +83,22 @@ fn bursts_of_its_own_do_not_take_a_way_out_of_its_group() {
 }
 
 #[test]
+fn who_was_told_of_the_span_that_lasts_still_is_looked_at_over_the_same_time_as_the_others() {
+    // The one queue that is left is the oldest span of all that are looked at.
+    let wait = |way: u32, span: u64| match span {
+        0..90 => queue(way, span),
+        200 => 300,
+        _ => (u64::from(way) * 7 + span * 13) % 9,
+    };
+    let now = 200 + SPANS as u64;
+    let mut found = Bottlenecks::default();
+    assert_eq!(look(&mut found, 90, &felt(3, 0..90, queue)), [[0, 1, 2]]);
+    let mut ways = felt(3, 0..now, wait);
+    ways[0].1.add(SPAN * now as u32, Duration::from_millis(3));
+    assert_eq!(look(&mut found, now, &ways), [[0, 1, 2]]);
+}
+
+#[test]
 fn a_way_that_was_felt_for_a_moment_or_long_ago_is_not_judged() {
     let short = felt(2, 70..90, queue);
     assert_eq!(look(&mut Bottlenecks::default(), 90, &short), [[0_u32; 0]; 0]);
