@@ -4,7 +4,7 @@ CARGO ?= cargo
 APT_PACKAGES := chromium firefox-esr build-essential fonts-noto-core
 BIN := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help deps packages run test rust-test web web-test e2e lint bench bench-load bench-rest scale interop sim-report browser-report compare plots clean
+.PHONY: help deps packages run test rust-test web web-test e2e lint bench bench-load bench-rest soak scale interop sim-report browser-report compare plots sim-nightly fuzz clean
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,10 @@ bench-load: web ## what forwarding costs on this machine, beside the bare loop (
 	$(CARGO) build --release --locked --bin diemcau --bin diemcau-load
 	$(BIN)/release/diemcau-load bench --seconds $(or $(SPAN),10) --only "$(ONLY)"
 	$(if $(ONLY),,$(MAKE) --no-print-directory bench-rest)
+
+soak: web ## 20 minutes in which points come and go, and what of them stays in the server's memory (SPAN=1200 seconds)
+	$(CARGO) build --release --locked --bin diemcau --bin diemcau-load
+	$(BIN)/release/diemcau-load bench --seconds $(or $(SPAN),1200) --only soak
 
 bench-rest: web ## the goals that are not of forwarding: the allocation, the page's size, its first picture in Chromium (make deps)
 	$(CARGO) build --release --locked --bin diemcau

@@ -15,7 +15,7 @@ use clap::{ArgMatches, Command, FromArgMatches};
 use tokio::sync::watch;
 
 use self::{
-    cases::{Case, Shape, cases},
+    cases::{Case, Shape, cases, soak},
     goal::{Goal, beyond_histories},
     own_server::{Ready, Server},
 };
@@ -45,7 +45,7 @@ struct BenchArgs {
     /// How long each case is measured.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
-    /// Only cases whose names hold these words.
+    /// Only cases whose names hold these words. `soak`, which is to last 20 minutes (`--seconds 1200`), is played only so.
     #[arg(long, default_value = "")]
     only: String,
     /// The results as JSON too, one object per line.
@@ -73,7 +73,8 @@ impl Case {
             } => (Sends::Clips, 1 + thumbs, stage, all_layers, 3),
         };
         let storm = matches!(self.goal, Goal::Storm { .. });
-        let pids = match storm {
+        let both = storm || self.stay.is_some();
+        let pids = match both {
             true => vec![ready.node_pid, ready.own_pid],
             false => vec![ready.node_pid],
         };
@@ -102,7 +103,7 @@ impl Case {
             turn: Duration::from_secs(30),
             join_pause: Duration::from_millis(if storm { 0 } else { 20 }),
             standing: self.standing,
-            stay: None,
+            stay: self.stay,
             seed: 1,
             lean: true,
             joined: self.joined,
@@ -191,7 +192,7 @@ impl Case {
                 summary.packets_forwarded_per_second.unwrap_or_default()
                     / f64::from(self.points - self.senders)
             ),
-            Goal::Meeting { .. } | Goal::Storm { .. } => format!(
+            Goal::Meeting { .. } | Goal::Storm { .. } | Goal::Flat { .. } => format!(
                 "\n    {} of {} joined; join p50 {} p99 {} max {}; first key frame p50 {} p99 {}; {:.0} kB per point, {:.0} beside histories; {} undecodable, {} freezes{}; {:?}",
                 summary.joined,
                 summary.points,
@@ -242,6 +243,9 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 /// The cases whose names hold the words.
 fn chosen(words: &str) -> anyhow::Result<Vec<Case>> {
     let mut chosen = cases();
+    if !words.is_empty() {
+        chosen.push(soak());
+    }
     chosen.retain(|case| case.name.contains(words));
     ensure!(!chosen.is_empty(), "--only: no case has `{words}` in its name");
     Ok(chosen)
@@ -341,6 +345,10 @@ mod tests {
                 .iter()
                 .all(|case| case.name.contains("M239"))
         );
+        assert!(matches!(
+            chosen("soak").unwrap()[..],
+            [Case { stay: Some(_), .. }]
+        ));
         assert!(chosen("zzz").unwrap_err().to_string().contains("`zzz`"));
     }
 }

@@ -1,5 +1,7 @@
 //! The cases: what is played, what is asked, and the goal.
 
+use std::time::Duration;
+
 use super::goal::Goal;
 use crate::lean::{PatternPlan, Sizes};
 
@@ -17,6 +19,8 @@ pub(super) struct Case {
     pub(super) shards: Option<u32>,
     /// Of the points, those who are there before the others come.
     pub(super) standing: u32,
+    /// How long a point stays on average before another takes its place; nothing: to the end.
+    pub(super) stay: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +48,7 @@ impl Case {
             joined: true,
             shards: None,
             standing: 0,
+            stay: None,
         }
     }
 
@@ -151,7 +156,22 @@ fn storm(joining: u32, standing: u32) -> Case {
     }
 }
 
-/// All cases, in the order they are run.
+/// Seats that are taken over and over by others: what of them stays behind in the server? It takes minutes to see that, so it is played only when asked
+/// for by its name.
+pub(super) fn soak() -> Case {
+    let shape = Shape::Room {
+        stage: 360,
+        thumbs: 3,
+        all_layers: false,
+    };
+    let name = "soak: 20 points at a time, each for some 10 s";
+    Case {
+        stay: Some(Duration::from_secs(10)),
+        ..Case::new(name.to_owned(), Goal::Flat { percent: 5.0 }, (20, 20), shape)
+    }
+}
+
+/// All cases but the [`soak`], in the order they are run.
 pub(super) fn cases() -> Vec<Case> {
     let sound = PatternPlan {
         sound: true,

@@ -23,6 +23,8 @@ pub(super) enum Goal {
         cpu_ms: f64,
         gap_ms: f64,
     },
+    /// Memory of the server that grows by so many percent at most while points come and go, and nothing lost.
+    Flat { percent: f64 },
 }
 
 /// Share of the packets that must come for a figure of them to count.
@@ -46,6 +48,7 @@ impl Goal {
                 let [max, p99] = [max, p99].map(|ms| ms / 1_000.0);
                 format!("all {max} s, p99 {p99} s, {cpu_ms} ms, gap {gap_ms} ms")
             }
+            Self::Flat { percent } => format!("0 lost, memory +{percent} %"),
         }
     }
 
@@ -64,6 +67,7 @@ impl Goal {
                 let beside = words(summary.server_cpu_ms_per_join_beside_media, 1, "beside media");
                 format!("{each}, {beside}")
             }
+            Self::Flat { .. } => words(summary.server_rss_growth_percent, 1, "% more"),
         }
     }
 
@@ -99,6 +103,10 @@ impl Goal {
                     && within(summary.join_ms_p99, p99)
                     && within(summary.server_cpu_ms_per_join, cpu_ms)
                     && within(summary.standing_picture_gap_ms_max, gap_ms)
+            }
+            Self::Flat { percent } => {
+                let lost = summary.packets_lost_after_repair + summary.frames_undecodable;
+                lost == 0 && within(summary.server_rss_growth_percent, percent)
             }
         };
         kept && all_came && summary.joined == summary.points
@@ -138,11 +146,12 @@ mod tests {
             server_history_kb_per_point: Some(800.0),
             packets_lost_in_node: Some(0),
             packets_dropped_before_node: Some(0),
+            server_rss_growth_percent: Some(4.0),
             ..Report::default().summary()
         }
     }
 
-    const GOALS: [Goal; 6] = [
+    const GOALS: [Goal; 7] = [
         Goal::Packet(2.4),
         Goal::Idle(0.06),
         Goal::Growth(1.2),
@@ -154,6 +163,7 @@ mod tests {
             cpu_ms: 4.0,
             gap_ms: 100.0,
         },
+        Goal::Flat { percent: 5.0 },
     ];
 
     #[test]
@@ -161,7 +171,7 @@ mod tests {
         let held = |goal: &Goal, summary: &Summary| goal.is_held(summary, Some(1_000.0), Some(1.8));
         assert!(GOALS.iter().all(|goal| held(goal, &summary())));
         type Spoil = fn(&mut Summary);
-        let spoils: [(Spoil, &[usize]); 15] = [
+        let spoils: [(Spoil, &[usize]); 18] = [
             (|s| s.server_cpu_us_per_forwarded = Some(2.5), &[0, 2]),
             (|s| s.server_cpu_us_per_forwarded = None, &[0, 2]),
             (|s| s.server_cpu_cores = Some(0.0065), &[1]),
@@ -169,6 +179,9 @@ mod tests {
             (|s| s.latency_ms_p99 = Some(21.0), &[3, 4]),
             (|s| s.packets_lost_in_node = Some(1), &[4]),
             (|s| s.packets_dropped_before_node = None, &[4]),
+            (|s| s.packets_lost_after_repair = 1, &[4, 6]),
+            (|s| s.server_rss_growth_percent = Some(5.1), &[6]),
+            (|s| s.server_rss_growth_percent = None, &[6]),
             (|s| s.server_rss_kb_per_point = Some(951.0), &[4]),
             (|s| s.join_ms_p99 = Some(3_001.0), &[5]),
             (|s| s.join_ms_max = Some(5_001.0), &[5]),
@@ -177,9 +190,9 @@ mod tests {
             (|s| s.standing_picture_gap_ms_max = None, &[5]),
             (
                 |s| s.packets_forwarded_per_second = Some(900.0),
-                &[0, 1, 2, 3, 4, 5],
+                &[0, 1, 2, 3, 4, 5, 6],
             ),
-            (|s| s.joined = 99, &[0, 1, 2, 3, 4, 5]),
+            (|s| s.joined = 99, &[0, 1, 2, 3, 4, 5, 6]),
         ];
         for (at, (spoil, broken)) in spoils.iter().enumerate() {
             let mut summary = summary();
