@@ -58,6 +58,11 @@ const GAIN_MIN: f64 = 1.05;
 /// came back is found late.
 const WAIT: Micros = 3_000_000;
 const WAIT_MAX: Micros = 7_000_000;
+/// The same after the very first in vain: in a storm of joins the newcomer's own machine is busy, and the pages would wait for [`WAIT`]. Not on long paths, where
+/// many first probes at once still make a queue then.
+const WAIT_FIRST: Micros = 1_500_000;
+/// A response time from which on a path is long.
+const LONG: Micros = 400_000;
 /// Sent at less than this share of the rate asked for, it shows how busy the node was and not what the line takes.
 const SENT_BELOW: f64 = 0.8;
 /// Then it is sent again after this: in a storm of joins the first probes of some receivers go out like that, and their pages would wait for [`WAIT`].
@@ -106,7 +111,7 @@ impl Probes {
             clusters: VecDeque::new(),
             sent_at: None,
             not_before: 0,
-            wait: WAIT,
+            wait: WAIT_FIRST,
         }
     }
 
@@ -201,7 +206,7 @@ impl Probes {
             Shown::Free(rate) if rate < cluster.rate * SENT_BELOW => {
                 self.not_before = self.not_before.max(at + AGAIN)
             }
-            _ => self.later(at),
+            _ => self.later(at, response),
         }
         Some(shown)
     }
@@ -212,11 +217,11 @@ impl Probes {
     }
 
     /// A queue grows: what runs is given up.
-    pub(super) fn abort(&mut self, at: Micros) {
+    pub(super) fn abort(&mut self, at: Micros, response: Micros) {
         self.first = FIRST.len();
         if !self.clusters.is_empty() {
             self.clusters.clear();
-            self.later(at);
+            self.later(at, response);
         }
         self.not_before = self.not_before.max(at + CALM);
     }
@@ -232,9 +237,10 @@ impl Probes {
         self.not_before = at;
     }
 
-    fn later(&mut self, at: Micros) {
-        self.not_before = self.not_before.max(at + self.wait);
-        self.wait = (self.wait + self.wait / 2).min(WAIT_MAX);
+    fn later(&mut self, at: Micros, response: Micros) {
+        let wait = if response < LONG { self.wait } else { self.wait.max(WAIT) };
+        self.not_before = self.not_before.max(at + wait);
+        self.wait = (wait + wait / 2).clamp(WAIT, WAIT_MAX);
     }
 
     /// What a probe is to show that passes.

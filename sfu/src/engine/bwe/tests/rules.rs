@@ -352,7 +352,26 @@ fn a_probe_that_arrives_slowly_shows_what_the_line_takes_and_one_that_is_lost_sh
     assert_eq!(estimator.poll_probe(now + ms(1_000)), None);
     estimator.handle_timeout(now + ms(1_000)); // it was looked whether anything is told
     let again = estimator.poll_timeout().unwrap();
-    assert!(again >= now + ms(2_000) && again <= now + ms(5_000));
+    assert!(again >= now + ms(1_500) && again <= now + ms(3_000));
+}
+
+#[test]
+fn the_first_probe_in_vain_is_followed_sooner_than_the_next_but_not_on_a_long_path() {
+    for (round_trip, waits) in [(20, [1_500, 3_000, 4_500]), (600, [3_000, 4_500, 6_750])] {
+        let (mut estimator, _, mut now) = heard(Bitrate::kbps(700));
+        estimator.handle_round_trip(now, ms(round_trip));
+        for wait in waits {
+            assert!(estimator.poll_probe(now).is_some());
+            // Nothing of it is sent: it is judged when its time is over.
+            while estimator.state().is_probing {
+                now = estimator.poll_timeout().unwrap();
+                estimator.handle_timeout(now);
+            }
+            let due = now + ms(wait);
+            assert_eq!(estimator.poll_probe(due - ms(1)), None, "{round_trip}, {wait}");
+            now = due;
+        }
+    }
 }
 
 #[test]
