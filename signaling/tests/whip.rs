@@ -270,7 +270,7 @@ async fn what_cannot_be_is_refused_by_its_code() {
     let taken = ask(&bench, ("POST", "/whip/small"), &small, &[SDP], OFFER).await;
     assert_eq!(taken.status, 201);
     let text = ("content-type", "text/plain");
-    let cases: [Case<'_>; 17] = [
+    let cases: [Case<'_>; 18] = [
         ("/whip/demo", "", SDP, OFFER, (401, "bad_token")),
         ("/whip/demo", "a.b.c", SDP, OFFER, (401, "bad_token")),
         ("/whip/demo", &old, SDP, OFFER, (401, "token_expired")),
@@ -283,6 +283,7 @@ async fn what_cannot_be_is_refused_by_its_code() {
         ("/whip/demo", &good, SDP, "BAD", (422, "bad_sdp")),
         ("/whip/demo?name=a", &good, SDP, OFFER, (409, "name_taken")),
         ("/whip/demo?name=12", &good, SDP, OFFER, (400, "bad_name")),
+        ("/whip/demo?name=%ff", &good, SDP, OFFER, (400, "bad_name")),
         ("/whip/demo?name=", &good, SDP, OFFER, (400, "bad_name")),
         ("/whip/small", &small, SDP, OFFER, (409, "room_full")),
         ("/whep/small/stage", &small, SDP, OFFER, (409, "room_full")),

@@ -106,7 +106,10 @@ const RECEIVERS: u32 = 20;
 #[tokio::test]
 async fn a_shard_forwards_packets_without_an_allocation() {
     let mut fan = Fan::open(RECEIVERS).await;
-    assert!(asked_by_shard() > 1_000, "handshakes ask for memory: it is counted");
+    assert!(
+        asked_by_shard() > 1_000,
+        "handshakes ask for memory: it is counted"
+    );
     let mix = |frames| Mix {
         frames,
         packets: 5,

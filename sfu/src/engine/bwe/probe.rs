@@ -238,7 +238,11 @@ impl Probes {
     }
 
     fn later(&mut self, at: Micros, response: Micros) {
-        let wait = if response < LONG { self.wait } else { self.wait.max(WAIT) };
+        let wait = if response < LONG {
+            self.wait
+        } else {
+            self.wait.max(WAIT)
+        };
         self.not_before = self.not_before.max(at + wait);
         self.wait = (wait + wait / 2).clamp(WAIT, WAIT_MAX);
     }

@@ -128,6 +128,7 @@ fn not_allowed(methods: &'static str) -> Response {
 }
 
 /// Why a request is answered by a problem document.
+#[derive(Debug)]
 enum Refused {
     Engine(Refusal),
     /// 400
@@ -147,6 +148,14 @@ impl<T: Into<Refusal>> From<T> for Refused {
 }
 
 impl Refused {
+    /// What is no text is no fragment, as it is no offer.
+    fn of_fragment(self) -> Self {
+        match self {
+            Self::Engine(Refusal::Code(ErrorCode::BadSdp)) => Self::BadFragment,
+            other => other,
+        }
+    }
+
     fn code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Engine(Refusal::Code(code)) => (status(*code), code.as_str()),
@@ -259,7 +268,7 @@ async fn restart(
         let (room, key) = session(&app, protocol, path, request.headers())?;
         let matched = request.headers().get(header::IF_MATCH).cloned();
         let matched = matched.ok_or(Refused::NoIfMatch)?;
-        let fragment = body(request, FRAGMENT).await?;
+        let fragment = body(request, FRAGMENT).await.map_err(Refused::of_fragment)?;
         sdpfrag::parse(&fragment).ok_or(Refused::BadFragment)?;
         let patch = match matched.as_bytes() {
             b"*" => Ask::Restart { key, fragment },
@@ -402,9 +411,13 @@ async fn read(body: Body) -> Result<String, Refused> {
     Ok(String::from_utf8(bytes).map_err(|_| ErrorCode::BadSdp)?)
 }
 
-/// Numbers and the stage have their meaning in the paths of players, so no point is called so.
+/// Numbers and the stage have their meaning in the paths of players, so no point is called so. Octets of a query that are no UTF-8 come as U+FFFD: nobody asks for
+/// that, and two names would be one.
 fn chosen_name(name: String) -> Result<DisplayName, ErrorCode> {
     let name = DisplayName::try_from(name).map_err(|_| ErrorCode::BadName)?;
+    if name.as_str().contains(char::REPLACEMENT_CHARACTER) {
+        return Err(ErrorCode::BadName);
+    }
     let is_taken = name.as_str() == STAGE || name.as_str().bytes().all(|b| b.is_ascii_digit());
     if is_taken {
         Err(ErrorCode::BadName)
@@ -457,12 +470,24 @@ mod tests {
 
     #[test]
     fn a_name_that_means_something_else_in_a_path_is_refused() {
-        for bad in ["stage", "12", "", " ", "a\nb"] {
+        for bad in ["stage", "12", "", " ", "a\nb", "a\u{FFFD}"] {
             assert_eq!(chosen_name(bad.into()), Err(ErrorCode::BadName), "{bad}");
         }
         for good in ["cam-1", "Cầu 1", "12a", "Stage"] {
             assert!(chosen_name(good.into()).is_ok(), "{good}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_no_text_is_a_bad_offer_or_a_bad_fragment() {
+        let request = |form: &str| {
+            let builder = Request::builder().header(header::CONTENT_TYPE, form);
+            builder.body(Body::from(vec![b'v', 0xFF])).unwrap()
+        };
+        let refused = body(request(SDP), SDP).await.unwrap_err();
+        assert_eq!(refused.code(), (StatusCode::UNPROCESSABLE_ENTITY, "bad_sdp"));
+        let refused = body(request(FRAGMENT), FRAGMENT).await.unwrap_err().of_fragment();
+        assert_eq!(refused.code(), (StatusCode::BAD_REQUEST, "bad_sdp"));
     }
 
     #[test]
