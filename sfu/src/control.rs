@@ -318,6 +318,9 @@ pub struct RoomSnapshot {
     /// As set by [`Command::SetFloor`].
     #[serde(default)]
     pub floor: Option<PointNumber>,
+    /// As [`Event::Speaker`] told last, or would have.
+    #[serde(default)]
+    pub speaker: Option<PointNumber>,
     /// Everybody with media.
     pub seats: Vec<SeatSnapshot>,
 }

@@ -309,6 +309,7 @@ impl World {
             policy: policy(),
             number_max: 0,
             floor: self.floor,
+            speaker: None,
             seats: self.seats.values().cloned().collect(),
         }
     }

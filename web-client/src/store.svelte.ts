@@ -98,7 +98,10 @@ export function createStore(meeting: Meeting, profile: Profile) {
         since = Date.now();
         letSleep = keepAwake();
       }
-      if (state.at === 'left' || state.at === 'failed') leaveBehind();
+      const isOver = state.at === 'left' || state.at === 'failed';
+      // Back on the first page too, when the room was full for whoever had been away too long: the camera is shown there, a shared screen is not.
+      if (isOver || (state.at === 'ready' && since !== null)) leaveBehind();
+      if (isOver) devices.release();
       publish();
     }),
     meeting.on('roster', ({ roster, change }) => {
@@ -141,10 +144,10 @@ export function createStore(meeting: Meeting, profile: Profile) {
     letSleep?.();
     letSleep = null;
     stopSharing();
-    devices.release();
     painted.clear();
     pinned = null;
     floor = null;
+    speaker = null;
     page = 0;
     order = [];
   }

@@ -274,6 +274,40 @@ describe('the media path', () => {
     offer();
     expect(sent('join')).toBeDefined();
   });
+  /** Asks for a restart; its id. */
+  const askRestart = (): number => {
+    media('disconnected');
+    pass(2_100);
+    give({ on: 'restart_offer', connection: s.connection?.id ?? 0, sdp: 'v=0 r' });
+    return sent('restart')?.id ?? 0;
+  };
+  it('that comes back before its restart is answered takes the answer still', () => {
+    const id = askRestart();
+    media('connected');
+    expect(did('take_back')).toBeUndefined();
+    server({ type: 'restarted', id, answer: 'v=0 ra' });
+    expect(did('accept')).toMatchObject({ answer: 'v=0 ra' });
+    // And the next stall is one of its own.
+    expect(askRestart()).not.toBe(id);
+    expect(sent('restart')).toBeDefined();
+  });
+  it('that comes back before its restart is refused stays, and the offer is forgotten', () => {
+    const id = askRestart();
+    media('connected');
+    server({ type: 'error', id, code: 'state' });
+    expect(did('take_back')).toBeDefined();
+    pass(20_000);
+    expect(did('connect')).toBeUndefined();
+  });
+  it('forgets the offer of a restart whose answer went down with the link, once it works', () => {
+    askRestart();
+    drop();
+    expect(did('take_back')).toBeUndefined();
+    media('connected');
+    expect(did('take_back')).toBeDefined();
+    media('connected');
+    expect(did('take_back')).toBeUndefined();
+  });
   it('is restarted at once when the network changes', () => {
     media('disconnected');
     give({ on: 'network' });

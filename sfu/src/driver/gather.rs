@@ -3,22 +3,29 @@
 use std::collections::BTreeMap;
 
 use super::{quality, rooms::Rooms, shard::Counted, shards::ShardIndex};
-use crate::control::{LineId, LineReport, RoomId, RoomReport, RoomSnapshot, SeatSnapshot};
+use crate::{
+    control::{LineId, LineReport, RoomId, RoomReport, RoomSnapshot, SeatSnapshot},
+    engine::id::PointNumber,
+};
 
 /// All rooms with what each shard told of them; a room that no shard has yet is there without seats.
 pub(crate) fn snapshot(rooms: &Rooms, told: Vec<RoomSnapshot>) -> Vec<RoomSnapshot> {
-    let mut seats: BTreeMap<RoomId, Vec<SeatSnapshot>> = BTreeMap::new();
+    let mut halves: BTreeMap<RoomId, (Option<PointNumber>, Vec<SeatSnapshot>)> = BTreeMap::new();
     for snapshot in told {
-        seats.entry(snapshot.room).or_default().extend(snapshot.seats);
+        // Shards are asked in their order, and the first of a room speaks of the loudest.
+        let half = halves.entry(snapshot.room);
+        let (_, seats) = half.or_insert((snapshot.speaker, Vec::new()));
+        seats.extend(snapshot.seats);
     }
     let whole = rooms.iter().map(|(room, placed)| {
-        let mut seats = seats.remove(room).unwrap_or_default();
+        let (speaker, mut seats) = halves.remove(room).unwrap_or_default();
         seats.sort_by(|a, b| a.seat.cmp(&b.seat));
         RoomSnapshot {
             room: room.clone(),
             policy: placed.policy.clone(),
             number_max: placed.number_max,
             floor: placed.floor,
+            speaker,
             seats,
         }
     });

@@ -370,6 +370,7 @@ mod tests {
             policy: RoomPolicy::default(),
             number_max: 3,
             floor: None,
+            speaker: None,
             seats: vec![chi],
         };
         for _ in 0..2 {

@@ -51,6 +51,8 @@ pub struct Speaker {
     /// Sorted by point.
     points: Vec<Voice>,
     current: Option<PointNumber>,
+    /// What [`Speaker::update`] gave last: whoever mutes is not the speaker at once, and that is yet to be told.
+    told: Option<PointNumber>,
     changed: Option<Instant>,
     challenger: Option<Challenger>,
     last_speech: Option<Instant>,
@@ -116,12 +118,15 @@ impl Speaker {
     /// Looks again who is loudest. The new speaker (or none) if it changed. Call it some ten times a second.
     pub fn update(&mut self, now: Instant) -> Option<Option<PointNumber>> {
         let next = self.decide(now);
-        if next == self.current {
+        if next != self.current {
+            self.current = next;
+            self.changed = Some(now);
+            self.challenger = None;
+        }
+        if next == self.told {
             return None;
         }
-        self.current = next;
-        self.changed = Some(now);
-        self.challenger = None;
+        self.told = next;
         Some(next)
     }
 
@@ -338,6 +343,7 @@ mod tests {
             );
             let t2 = t0 + ms(40_000);
             speaker.forget(point(1));
+            assert_eq!(speaker.update(t2), Some(None));
             let other = beeps(&mut speaker, t2, 1_000, &[(2, Some(0))]);
             assert!(
                 matches!(other[..], [(at, 2)] if at <= ms(500)),
@@ -360,6 +366,18 @@ mod tests {
         assert_eq!(speaker.current(), None);
         let next = talk(&mut speaker, t0 + ms(1_020) + ended, ms(1_000), &[(2, 30)]);
         assert!(matches!(next[..], [(at, Some(2))] if at <= ms(500)), "{next:?}");
+    }
+
+    #[test]
+    fn that_a_speaker_muted_or_left_is_told_at_once() {
+        let (t0, mut speaker) = (base(), Speaker::new());
+        talk(&mut speaker, t0, ms(1_000), &[(1, 25)]);
+        let now = t0 + ms(1_000);
+        speaker.forget(point(1));
+        assert_eq!((speaker.update(now), speaker.update(now)), (Some(None), None));
+        // Whoever is back at once is told anew.
+        let again = talk(&mut speaker, now, ms(1_000), &[(1, 25)]);
+        assert!(matches!(again[..], [(_, Some(1))]), "{again:?}");
     }
 
     #[test]

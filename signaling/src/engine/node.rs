@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use sfu::control::{Command, ControlError, Event, MediaState, Reply, RoomSnapshot, SeatId, SeatSnapshot};
+use sfu::{
+    control::{Command, ControlError, Event, MediaState, Reply, RoomSnapshot, SeatId, SeatSnapshot},
+    engine::id::PointNumber,
+};
 
 use super::{
     effect::{Effect, Grant, Op},
@@ -125,12 +128,14 @@ impl Meeting {
             }
             Event::Quality { seat, slots, .. } => self.quality_event(&seat, slots),
             Event::Send { seat, order, .. } => self.send_event(&seat, order),
-            Event::Speaker { number, .. } => {
-                if self.speaker != number {
-                    self.speaker = number;
-                    self.broadcast(Some(ServerMessage::Speaker { number }), None);
-                }
-            }
+            Event::Speaker { number, .. } => self.set_speaker(number),
+        }
+    }
+
+    fn set_speaker(&mut self, number: Option<PointNumber>) {
+        if self.speaker != number {
+            self.speaker = number;
+            self.broadcast(Some(ServerMessage::Speaker { number }), None);
         }
     }
 
@@ -187,6 +192,7 @@ impl Meeting {
             policy: self.policy.clone(),
         });
         let floor = room.as_ref().and_then(|room| room.floor);
+        let speaker = room.as_ref().and_then(|room| room.speaker);
         let (number_max, listed) = room.map_or((0, Vec::new()), |room| (room.number_max, room.seats));
         let is_first = !self.reconciled;
         self.number_max = self.number_max.max(number_max);
@@ -218,6 +224,8 @@ impl Meeting {
             self.media_event(&seat, MediaState::Lost);
         }
         self.reconcile_floor(floor, is_first);
+        // What changed while nobody was told.
+        self.set_speaker(speaker);
     }
 
     /// A seat of ours: the node is right about media, we about what is published and wanted.

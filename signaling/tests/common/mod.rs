@@ -162,6 +162,7 @@ impl Told {
                     policy: policy.clone(),
                     number_max: 0,
                     floor: None,
+                    speaker: None,
                     seats: vec![],
                 };
                 self.rooms.entry(room.to_string()).or_insert_with(fresh);

@@ -14,6 +14,8 @@ export interface Connection {
   /** Takes the answer; `slots` (slot -> mid) comes with the first one. */
   accept(answer: string, slots: Readonly<Record<string, string>> | null): Promise<void>;
   restart(): Promise<string>;
+  /** Forgets the offer of a restart that nobody answers any more. */
+  takeBack(): Promise<void>;
   setTrack(kind: Kind, track: MediaStreamTrack | null): void;
   /** Sends as ordered, once the answer is taken. */
   order(order: SendOrder): void;
@@ -142,6 +144,12 @@ export function createConnection(
         await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
         return pc.localDescription?.sdp ?? '';
       }),
+    async takeBack() {
+      await inTurn(async () => {
+        if (pc.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' });
+      });
+      obey();
+    },
     close() {
       pc.onconnectionstatechange = null;
       pc.close();

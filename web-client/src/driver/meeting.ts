@@ -135,6 +135,8 @@ export function createMeeting(url: string, token: string, options: Options): Mee
         return attempt(effect.connection, async (c) => {
           step({ on: 'restart_offer', connection: effect.connection, sdp: await c.restart() });
         });
+      case 'take_back':
+        return attempt(effect.connection, (c) => c.takeBack());
       case 'order':
         connection?.order(effect.order);
         return;

@@ -1,6 +1,7 @@
 // The session's link: opening, greeting, watching that it lives, and coming back by the law of retry.ts.
 import { retryDelay } from './retry';
 import { end, type Effect, type Failure, type Session } from './session';
+import { giveUpRestart } from './session-media';
 import { VERSION, type ClientMessage } from './protocol';
 
 export type Link =
@@ -129,7 +130,7 @@ function wait(s: Session, now: number, stayAway: number): void {
   // What was asked of the old link has no answer any more. An offer that nobody accepted is still good.
   if (c.state === 'asked') c.state = 'offered';
   c.asked = null;
-  c.restart = null;
+  giveUpRestart(c);
 }
 
 function ping(s: Session, now: number, patience: number, out: Effect[]): void {

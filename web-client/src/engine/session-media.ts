@@ -16,8 +16,10 @@ export interface Connection {
   asked: number | null;
   /** The place in line of that `join`; null: it does not stand in line, as far as the server said. */
   place: number | null;
-  /** The ICE restart under way: `id` is null until its offer is made. */
-  restart: { id: number | null } | null;
+  /** The ICE restart under way: `id` is null until its offer is made. One that was answered is over when the path is back. */
+  restart: { id: number | null; answered: boolean } | null;
+  /** The offer of a restart has no answer and will get none: until it is taken back nothing else can be agreed upon. */
+  unanswered: boolean;
   /** Some connection of this seat has been up. */
   wasConnected: boolean;
   /** New connections in a row that did not come up. */
@@ -30,7 +32,7 @@ export interface Connection {
 export function renew(s: Session, now: number, out: Effect[]): void {
   const old = s.connection;
   s.connection = {
-    id: s.nextId++, state: 'offering', since: now, offer: null, asked: null, place: null, restart: null,
+    id: s.nextId++, state: 'offering', since: now, offer: null, asked: null, place: null, restart: null, unanswered: false,
     wasConnected: old?.wasConnected ?? false, renewals: old === null ? 0 : old.renewals + 1, renewAt: null,
   };
   out.push({ do: 'connect', connection: s.connection.id, video: s.welcome?.video ?? VP8_ONLY });
@@ -102,7 +104,9 @@ export function mediaChanged(s: Session, now: number, input: Extract<Input, { on
     c.wasConnected = true;
     c.renewals = 0;
     c.renewAt = null;
-    c.restart = null;
+    // The path came back by itself: an answer that is still due is taken when it comes, or the browser waits for it for ever.
+    if (c.restart?.answered) c.restart = null;
+    takeBack(c, out);
   }
   mediaTime(s, now, false, out);
 }
@@ -130,7 +134,7 @@ export function mediaTime(s: Session, now: number, urgent: boolean, out: Effect[
     case 'disconnected':
       if (age >= RENEW_MS) renewLater(s, now);
       else if (c.restart === null && (urgent || age >= RESTART_MS)) {
-        c.restart = { id: null };
+        c.restart = { id: null, answered: false };
         out.push({ do: 'restart', connection: c.id });
       }
       return;
@@ -179,9 +183,39 @@ export function restartMade(s: Session, now: number, input: Extract<Input, { on:
   const c = s.connection;
   if (c?.id !== input.connection || c.restart === null || s.link.at !== 'up') return;
   const id = s.nextId++;
-  c.restart = { id };
+  c.restart = { id, answered: false };
+  c.unanswered = false;
   sendMessage(s, { type: 'restart', id, offer: input.sdp }, out);
   mediaTime(s, now, false, out);
+}
+
+export function restarted(s: Session, message: Server<'restarted'>, out: Effect[]): void {
+  const c = s.connection;
+  if (c === null || c.restart === null || c.restart.id !== message.id) return;
+  c.restart = c.state === 'connected' ? null : { ...c.restart, answered: true };
+  out.push({ do: 'accept', connection: c.id, answer: message.answer, slots: null });
+}
+
+/** The node took no restart: another connection, unless the path is back already. */
+export function notRestarted(s: Session, now: number, out: Effect[]): void {
+  const c = s.connection;
+  if (c === null) return;
+  if (c.state !== 'connected') return renewLater(s, now);
+  giveUpRestart(c);
+  takeBack(c, out);
+}
+
+/** No answer comes any more. */
+export function giveUpRestart(c: Connection): void {
+  if (c.restart !== null) c.unanswered = !c.restart.answered;
+  c.restart = null;
+}
+
+/** A path that works needs no restart: the browser forgets the offer that nobody answered. */
+export function takeBack(c: Connection, out: Effect[]): void {
+  if (!c.unanswered || c.state !== 'connected') return;
+  c.unanswered = false;
+  out.push({ do: 'take_back', connection: c.id });
 }
 
 // A path that is gone this long after the browser noticed gets an ICE restart, then a new connection.

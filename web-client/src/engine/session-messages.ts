@@ -2,7 +2,7 @@
 import { apply, snapshot } from './roster';
 import { end, refuse, resync, seated, type Effect, type Session } from './session';
 import { greeted, ponged } from './session-link';
-import { accepted, makeReady, mediaLost, mediaTime, queued, renew, renewLater, tryJoin } from './session-media';
+import { accepted, makeReady, mediaLost, mediaTime, notRestarted, queued, renew, renewLater, restarted, takeBack, tryJoin } from './session-media';
 import type { ErrorCode, Server, ServerMessage } from './protocol';
 
 export function received(s: Session, now: number, message: ServerMessage, out: Effect[]): void {
@@ -19,11 +19,8 @@ export function received(s: Session, now: number, message: ServerMessage, out: E
       return resumed(s, now, message, out);
     case 'queued':
       return queued(s, now, message);
-    case 'restarted': {
-      const c = s.connection;
-      if (c?.restart?.id === message.id) out.push({ do: 'accept', connection: c.id, answer: message.answer, slots: null });
-      return;
-    }
+    case 'restarted':
+      return restarted(s, message, out);
     case 'point':
       return pointChanged(s, now, message, out);
     case 'slots':
@@ -57,6 +54,9 @@ export function received(s: Session, now: number, message: ServerMessage, out: E
   }
 }
 
+/** Until it is told: whoever spoke before the link was away may have ended meanwhile. */
+const NOBODY_SPEAKS: Effect = { do: 'tell', event: { tell: 'speaker', number: null } };
+
 function joined(s: Session, now: number, message: Server<'joined'>, out: Effect[]): void {
   if (s.connection?.asked !== message.id) return;
   const c = accepted(s, now);
@@ -71,6 +71,7 @@ function joined(s: Session, now: number, message: Server<'joined'>, out: Effect[
     { do: 'tell', event: { tell: 'order', order: null } },
     { do: 'tell', event: { tell: 'roster', roster: s.roster, change: null } },
     { do: 'tell', event: { tell: 'floor', number: message.floor } },
+    NOBODY_SPEAKS,
   );
   seated(s, message.number, message.resume, out);
 }
@@ -84,9 +85,11 @@ function resumed(s: Session, now: number, message: Server<'resumed'>, out: Effec
   const holdsMedia = c !== null && (c.state === 'accepted' || c.state === 'connected' || c.state === 'disconnected');
   out.push({ do: 'tell', event: { tell: 'roster', roster: s.roster, change: null } });
   out.push({ do: 'tell', event: { tell: 'floor', number: message.floor } });
+  out.push(NOBODY_SPEAKS);
   if (holdsMedia && message.media === 'kept') {
     out.push({ do: 'tell', event: { tell: 'slots', changes: message.slots, reset: false } });
     seated(s, message.number, message.resume, out);
+    takeBack(c, out);
     return mediaTime(s, now, false, out);
   }
   seated(s, message.number, message.resume, out);
@@ -135,7 +138,7 @@ function refused(s: Session, now: number, { id, code }: Server<'error'>, out: Ef
     c.asked = null;
     return renewLater(s, now);
   }
-  if (id === c.restart?.id) renewLater(s, now);
+  if (id === c.restart?.id) notRestarted(s, now, out);
 }
 
 const FINAL: ReadonlySet<ErrorCode> = new Set(['bad_token', 'token_expired', 'unknown_room']);

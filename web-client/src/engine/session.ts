@@ -45,6 +45,8 @@ export type Effect =
   | { do: 'connect'; connection: number; video: VideoRules }
   | { do: 'accept'; connection: number; answer: string; slots: Readonly<Record<string, string>> | null }
   | { do: 'restart'; connection: number }
+  /** Forget the offer of a restart. */
+  | { do: 'take_back'; connection: number }
   /** Send as the server says. A later order replaces an earlier one. */
   | { do: 'order'; connection: number; order: SendOrder }
   | { do: 'disconnect' }

@@ -428,6 +428,7 @@ impl Shard {
                 policy: entry.policy.clone(),
                 number_max: entry.number_max,
                 floor: entry.room.floor(),
+                speaker: entry.room.speaker(),
                 seats: seats(entry),
             })
             .collect()

@@ -378,6 +378,11 @@ impl Room {
         self.floor
     }
 
+    /// Who is loudest.
+    pub fn speaker(&self) -> Option<PointNumber> {
+        self.speaker.current()
+    }
+
     /// Sources of an endpoint that are on, for a snapshot.
     pub fn published(&self, endpoint: EndpointId) -> Vec<SourceKind> {
         let sources = self.endpoints.get(endpoint).map(|e| &e.sources);
