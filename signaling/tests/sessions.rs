@@ -6,7 +6,7 @@ use common::{Bench, Client, join, killed_and_started_again};
 use serde_json::json;
 use sfu::{
     control::{Command, Event, MediaState, SeatId, SlotChange},
-    engine::id::{SlotId, SourceKind},
+    engine::id::{PointNumber, SlotId, SourceKind},
 };
 use signaling::names::Role;
 
@@ -286,6 +286,26 @@ async fn the_floor_outlives_a_broken_link_and_a_restart_of_signaling() {
         told => told.clone(),
     };
     assert_eq!(floor, 2);
+}
+
+#[tokio::test]
+async fn who_speaks_is_known_again_after_a_restart_of_signaling() {
+    let bench = Bench::start().await;
+    let (_speaker, joined) = bench.seated("demo", "An").await;
+    let resume = joined["resume"].as_str().expect("a token").to_owned();
+    let speaker = PointNumber::try_from(1).expect("a number");
+    let set = |told: &mut common::Told| {
+        told.rooms.get_mut("demo").expect("open").speaker = Some(speaker);
+    };
+    set(&mut *bench.node.told.lock().await);
+    let bench = killed_and_started_again(bench).await;
+    let mut again = Client::connect(&bench.server.http, Some(&bench.server.http))
+        .await
+        .expect("upgraded");
+    again.hello(&bench.token("demo"), Some(&resume)).await;
+    again.expect("resumed").await;
+    // The node may be heard before the page or after it.
+    assert_eq!(again.expect("speaker").await["number"], 1);
 }
 
 /// One seat passes at once, then one in a second.

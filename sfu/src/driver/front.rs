@@ -30,7 +30,7 @@ use crate::{
         CLIENTS_MAX, ClientState, Command, ControlError, Event, MediaState, Network, Reply, RoomId,
         RoomPolicy, SeatId, VERSION, VIDEO_CODECS_MAX,
     },
-    engine::id::PointNumber,
+    engine::id::{EndpointId, PointNumber},
 };
 
 /// All samples of a voice, in millionths.
@@ -136,7 +136,7 @@ impl Handler for Front {
 
     fn handle_news(&mut self, news: News) {
         match news.what {
-            What::Event(event) => self.handle_event(news.shard, event),
+            What::Event(of, event) => self.handle_event((news.shard, of), event),
             What::Failed => self.replace(news.shard),
         }
     }
@@ -164,8 +164,8 @@ impl Front {
         }
     }
 
-    /// What a shard says of a seat counts while the seat is there; of the loudest points the first shard of the room speaks.
-    fn handle_event(&mut self, shard: ShardIndex, event: Event) {
+    /// What a shard says of a seat counts while the seat is there with that endpoint; of the loudest points the first shard of the room speaks.
+    fn handle_event(&mut self, (shard, of): (ShardIndex, Option<EndpointId>), event: Event) {
         let is_its = match &event {
             Event::Speaker { room, .. } => {
                 let placed = self.rooms.find(room);
@@ -174,7 +174,7 @@ impl Front {
             Event::Media { room, seat, .. }
             | Event::Slots { room, seat, .. }
             | Event::Quality { room, seat, .. }
-            | Event::Send { room, seat, .. } => self.rooms.seat(room, seat) == Ok(shard),
+            | Event::Send { room, seat, .. } => self.rooms.holds(room, seat, (shard, of)),
         };
         if !is_its {
             return;
@@ -316,10 +316,13 @@ impl Front {
     async fn set_floor(&mut self, room: RoomId, number: Option<PointNumber>) -> Result<Reply, ControlError> {
         let placed = self.rooms.find_mut(&room)?;
         placed.floor = number;
+        let mut told = Ok(Reply::Done);
         for shard in placed.shards().to_vec() {
             let room = room.clone();
-            self.shards.ask(shard, Order::SetFloor { room, number }).await?;
+            let asked = self.shards.ask(shard, Order::SetFloor { room, number }).await;
+            // The halves of the others hear of it all the same.
+            told = told.and(asked.map(|_| Reply::Done));
         }
-        Ok(Reply::Done)
+        told
     }
 }

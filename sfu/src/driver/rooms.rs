@@ -1,11 +1,11 @@
 //! Which shard has what: the node's table of rooms and seats. The front owns it alone, and shards never see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{relay::RoomTag, shard::Behind, shards::ShardIndex};
 use crate::{
     control::{ControlError, Network, RoomId, RoomPolicy, RoomSnapshot, SeatId},
-    engine::id::PointNumber,
+    engine::id::{EndpointId, PointNumber},
 };
 
 /// Most points, and most players, a [`RoomPolicy`] may allow.
@@ -33,14 +33,18 @@ pub(crate) struct Placed {
     pub(crate) number_max: u32,
     /// Shards that have it open, ascending. None before the first seat.
     shards: Vec<ShardIndex>,
+    /// Pairs of these that were told of each other, the lower one first.
+    linked: BTreeSet<(ShardIndex, ShardIndex)>,
     seats: BTreeMap<SeatId, Seat>,
 }
 
 /// A seat, and where it is.
 #[derive(Debug)]
-struct Seat {
+pub(crate) struct Seat {
     shard: ShardIndex,
     number: PointNumber,
+    /// Who sits there; none: not known, because the shard told of it.
+    endpoint: Option<EndpointId>,
     /// Where the point is.
     site: Option<String>,
 }
@@ -72,6 +76,7 @@ impl Rooms {
             floor: None,
             number_max: 0,
             shards: Vec::new(),
+            linked: BTreeSet::new(),
             seats: BTreeMap::new(),
         };
         self.tags = self.tags.wrapping_add(1);
@@ -142,22 +147,47 @@ impl Rooms {
         Ok(())
     }
 
-    /// A seat is on that shard now: true if it is new.
+    /// Whether what a shard says of that endpoint is of who sits there now.
+    pub(crate) fn holds(
+        &self,
+        room: &RoomId,
+        seat: &SeatId,
+        (shard, of): (ShardIndex, Option<EndpointId>),
+    ) -> bool {
+        let seat = self.find(room).ok().and_then(|placed| placed.seats.get(seat));
+        seat.is_some_and(|seat| seat.shard == shard && (seat.endpoint.is_none() || seat.endpoint == of))
+    }
+
+    /// A seat is on that shard now, with that endpoint: what was there before, if it is not new.
     pub(crate) fn seat_at(
         &mut self,
         room: &RoomId,
         seat: &SeatId,
         (number, site): (PointNumber, Option<String>),
-        shard: ShardIndex,
-    ) -> bool {
-        let Some(placed) = self.rooms.get_mut(room) else {
-            return false;
-        };
+        (shard, endpoint): (ShardIndex, EndpointId),
+    ) -> Option<Seat> {
+        let placed = self.rooms.get_mut(room)?;
         placed.number_max = placed.number_max.max(number.get());
-        let at = Seat { shard, number, site };
+        let at = Seat {
+            shard,
+            number,
+            endpoint: Some(endpoint),
+            site,
+        };
         let former = placed.seats.insert(seat.clone(), at);
         self.seats += u32::from(former.is_none());
-        former.is_none()
+        former
+    }
+
+    /// Nobody came: the seat is as it was.
+    pub(crate) fn seat_back(&mut self, room: &RoomId, seat: SeatId, former: Option<Seat>) {
+        match (former, self.rooms.get_mut(room)) {
+            (Some(former), Some(placed)) if placed.seats.contains_key(&seat) => {
+                placed.seats.insert(seat, former);
+            }
+            (None, Some(_)) => drop(self.unseat(room, &seat)),
+            _ => {}
+        }
     }
 
     /// A seat is gone: true if it was there.
@@ -172,7 +202,7 @@ impl Rooms {
     pub(crate) fn take_shard(&mut self, shard: ShardIndex) -> Vec<(RoomId, SeatId)> {
         let mut gone = Vec::new();
         for (room, placed) in &mut self.rooms {
-            placed.shards.retain(|&other| other != shard);
+            placed.closed_at(shard);
             placed.seats.retain(|seat, at| {
                 let is_lost = at.shard == shard;
                 if is_lost {
@@ -192,14 +222,17 @@ impl Rooms {
             let has = |id: &SeatId| snapshot.is_some_and(|s| s.seats.iter().any(|seat| seat.seat == *id));
             let before = placed.seats.len() as u32;
             placed.seats.retain(|id, seat| seat.shard != shard || has(id));
-            placed.shards.retain(|&other| other != shard);
+            match snapshot {
+                Some(_) => placed.open_at(shard),
+                None => placed.closed_at(shard),
+            }
             if let Some(snapshot) = snapshot {
-                placed.open_at(shard);
                 for seat in &snapshot.seats {
                     let known = placed.seats.remove(&seat.seat);
                     let at = Seat {
                         shard,
                         number: seat.number,
+                        endpoint: None,
                         // One that is not known here came with a reply that nobody waited for, a moment ago.
                         site: known.and_then(|known| known.site),
                     };
@@ -262,12 +295,33 @@ impl Placed {
     /// A shard has closed it.
     pub(crate) fn closed_at(&mut self, shard: ShardIndex) {
         self.shards.retain(|&other| other != shard);
+        self.apart(shard);
+    }
+
+    /// A shard has made it anew: none of the others is known there.
+    pub(crate) fn apart(&mut self, shard: ShardIndex) {
+        self.linked.retain(|&(a, b)| a != shard && b != shard);
+    }
+
+    /// Other shards that have it and were not told of this one yet.
+    pub(crate) fn unlinked(&self, shard: ShardIndex) -> Vec<ShardIndex> {
+        let is_apart = |&&other: &&ShardIndex| other != shard && !self.linked.contains(&pair(shard, other));
+        self.shards.iter().filter(is_apart).copied().collect()
+    }
+
+    /// Two shards were told of each other.
+    pub(crate) fn linked(&mut self, a: ShardIndex, b: ShardIndex) {
+        self.linked.insert(pair(a, b));
     }
 
     /// How many of its seats are on a shard.
     pub(crate) fn seats_on(&self, shard: ShardIndex) -> u32 {
         self.seats.values().filter(|seat| seat.shard == shard).count() as u32
     }
+}
+
+fn pair(a: ShardIndex, b: ShardIndex) -> (ShardIndex, ShardIndex) {
+    (a.min(b), a.max(b))
 }
 
 #[cfg(test)]
@@ -302,11 +356,12 @@ mod tests {
         assert_eq!(rooms.open(room("y"), policy, 1), Err(ControlError::Unavailable));
         for (name, of, shard) in [("an", 1, A), ("binh", 2, B)] {
             rooms.find_mut(&room("x")).expect("open").open_at(shard);
-            assert!(rooms.seat_at(&room("x"), &seat(name), (number(of), None), shard));
-            assert!(
-                !rooms.seat_at(&room("x"), &seat(name), (number(of), None), shard),
-                "again"
-            );
+            let sit = |rooms: &mut Rooms, endpoint| {
+                let at = (shard, EndpointId(endpoint));
+                rooms.seat_at(&room("x"), &seat(name), (number(of), None), at)
+            };
+            assert!(sit(&mut rooms, of).is_none());
+            assert!(sit(&mut rooms, of + 10).is_some(), "again");
         }
         rooms
     }
@@ -352,6 +407,42 @@ mod tests {
             (rooms.close(&room("x")), rooms.seats(), rooms.len()),
             (vec![B], 0, 0)
         );
+    }
+
+    #[test]
+    fn what_happened_to_who_sat_there_before_is_no_news_of_who_sits_there() {
+        let mut rooms = two();
+        let holds = |rooms: &Rooms, shard, of| rooms.holds(&room("x"), &seat("an"), (shard, of));
+        let told = [None, Some(EndpointId(1)), Some(EndpointId(11))];
+        assert_eq!(told.map(|of| holds(&rooms, A, of)), [false, false, true]);
+        assert!(!holds(&rooms, B, told[2]), "of another shard");
+        // Who offers again and is refused sits there as before, and a newcomer does not.
+        let at = (A, EndpointId(21));
+        let former = rooms.seat_at(&room("x"), &seat("an"), (number(1), None), at);
+        rooms.seat_back(&room("x"), seat("an"), former);
+        assert!(holds(&rooms, A, told[2]));
+        let former = rooms.seat_at(&room("x"), &seat("chi"), (number(3), None), at);
+        rooms.seat_back(&room("x"), seat("chi"), former);
+        assert_eq!(
+            rooms.seat(&room("x"), &seat("chi")),
+            Err(ControlError::UnknownSeat)
+        );
+        assert_eq!(rooms.seats(), 2);
+    }
+
+    #[test]
+    fn shards_that_were_not_told_of_each_other_are_known_until_they_are() {
+        let mut rooms = two();
+        let apart = |rooms: &Rooms, shard| rooms.find(&room("x")).expect("open").unlinked(shard);
+        assert_eq!((apart(&rooms, A), apart(&rooms, B)), (vec![B], vec![A]));
+        rooms.find_mut(&room("x")).expect("open").linked(B, A);
+        assert_eq!((apart(&rooms, A), apart(&rooms, B)), (vec![], vec![]));
+        rooms.find_mut(&room("x")).expect("open").apart(A);
+        assert_eq!(apart(&rooms, B), [A], "one of them has made it anew");
+        rooms.find_mut(&room("x")).expect("open").linked(A, B);
+        rooms.take_shard(A);
+        rooms.find_mut(&room("x")).expect("open").open_at(A);
+        assert_eq!(apart(&rooms, B), [A], "one of them failed");
     }
 
     #[test]

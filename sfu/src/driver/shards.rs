@@ -18,7 +18,10 @@ use super::{
     shard::{self, Done, Load, Order, Parts, ToShard},
     udp::{self, Bound},
 };
-use crate::control::{ControlError, Event};
+use crate::{
+    control::{ControlError, Event},
+    engine::id::EndpointId,
+};
 
 /// Orders that wait for a shard. Full: the request waits, and the next is not read.
 const ORDERS_LEN: usize = 256;
@@ -33,11 +36,11 @@ impl ShardIndex {
         usize::from(self.0)
     }
 
-    /// An event of it.
-    pub(crate) fn news(self, event: Event) -> News {
+    /// An event of it, of that endpoint if it is of a seat.
+    pub(crate) fn news(self, of: Option<EndpointId>, event: Event) -> News {
         News {
             shard: self,
-            what: What::Event(event),
+            what: What::Event(of, event),
         }
     }
 }
@@ -54,8 +57,8 @@ pub(crate) struct News {
 /// What happened in a shard.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// Something for signaling.
-    Event(Event),
+    /// Something for signaling. Of which endpoint, if it is of a seat: who joins again is another one, and what happened to the former is no news of it.
+    Event(Option<EndpointId>, Event),
     /// It panicked, and everything in it is gone. The last that is heard of it.
     Failed,
 }
@@ -78,6 +81,9 @@ struct Running {
     load: watch::Receiver<Load>,
     thread: Option<thread::JoinHandle<()>>,
     port: u16,
+    /// It failed, that was heard, and no other could be started in its place. One of which it was not heard yet is not to be started again before: its end would pass for
+    /// that of the next.
+    is_missing: bool,
 }
 
 impl Shards {
@@ -151,6 +157,7 @@ impl Shards {
             load: load_receiver,
             thread: Some(thread),
             port: locals.first().map_or(0, SocketAddr::port),
+            is_missing: false,
         })
     }
 
@@ -164,7 +171,10 @@ impl Shards {
             .and_then(|bound| self.start_one(index, bound));
         match (started, self.shards.get_mut(index.place())) {
             (Ok(shard), Some(place)) => *place = shard,
-            (Err(error), _) => tracing::error!(shard = index.0, %error, "a shard cannot be started again"),
+            (Err(error), place) => {
+                tracing::error!(shard = index.0, %error, "a shard cannot be started again");
+                place.into_iter().for_each(|place| place.is_missing = true);
+            }
             (Ok(_), None) => {}
         }
     }
@@ -172,7 +182,11 @@ impl Shards {
     /// Tries again to start those that do not run.
     pub(crate) fn restart_missing(&mut self) {
         for index in self.indexes() {
-            if !self.is_running(index) {
+            if self
+                .shards
+                .get(index.place())
+                .is_some_and(|shard| shard.is_missing)
+            {
                 self.restart(index);
             }
         }

@@ -12,6 +12,7 @@
 //!    sender's clock was set: a new offset is taken.
 //! 3. A report that would move a stream by more than [`OFF_MAX`] is not believed. A stream that by its RTP times
 //!    falls [`BEHIND_MAX`] behind its arrival or goes [`AHEAD_MAX`] before it has another RTP origin: it is tied to its arrival
+//!    again. So is one whose RTP time goes back by more than [`BACK_MAX`]: behind a pause of hours nobody knows how often it began
 //!    again. That alone is a step, and forwards only.
 
 use std::{collections::VecDeque, time::Duration};
@@ -22,6 +23,8 @@ use super::seq::{RtpTime, end_of};
 const OFF_MAX: Nanos = 3 * SECOND;
 /// A queue that holds packets longer than this holds no meeting.
 const BEHIND_MAX: Nanos = 5 * SECOND;
+/// Nothing that comes late, or again, is so old.
+const BACK_MAX: Nanos = 10 * SECOND;
 /// As much may the first packet have been late when it stood in.
 const AHEAD_MAX: Nanos = 2 * SECOND;
 /// Unbelieved reports in a row that mean a clock was set.
@@ -106,8 +109,15 @@ impl StreamClock {
 
     /// Capture of a packet with that RTP time that arrives now.
     pub(super) fn capture(&mut self, now: Nanos, time: RtpTime) -> Duration {
-        let capture = if time > self.newest().0 {
+        let (newest, last) = self.newest();
+        let capture = if time > newest {
             self.next(now, time)
+        } else if self.ticks(newest, time) > BACK_MAX {
+            let capture = now.max(last);
+            self.seen.clear();
+            self.seen.push_back((time, capture));
+            self.owed = 0;
+            capture
         } else {
             self.former(time)
         };
@@ -277,6 +287,13 @@ mod tests {
             at(clock.capture(2 * SECOND, RtpTime(jumped.0 + 90))),
             2 * SECOND + MS
         );
+        // Seven hours later 32 bits of ticks have gone more than half way round, and it looks as if time went back.
+        let hours = 7 * 3_600 * SECOND;
+        let back = RtpTime(jumped.0 - 2_000_000_000);
+        assert_eq!(at(clock.capture(hours, back)), hours);
+        assert_eq!(at(clock.capture(hours, RtpTime(back.0 + 90))), hours + MS);
+        // What comes late is still where it was.
+        assert_eq!(at(clock.capture(hours + SECOND, back)), hours);
     }
 
     proptest! {

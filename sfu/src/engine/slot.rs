@@ -144,10 +144,16 @@ impl Slot {
         self.recent.is_possible()
     }
 
+    /// The source that its receiver shows: what flows, or what stands there until a key frame comes.
+    pub fn on_page(&self) -> Option<SourceNumber> {
+        let flows = self.shown().map(|shown| shown.source);
+        flows.or(self.told.map(|(source, _)| source))
+    }
+
     /// It has shown something else for so long that the source it should show is not going to come soon.
     pub fn is_stale(&self, now: Instant) -> bool {
-        let other = match (self.shown(), self.target()) {
-            (Some(shown), Some(target)) => shown.source != target.source,
+        let other = match (self.on_page(), self.target()) {
+            (Some(shown), Some(target)) => shown != target.source,
             _ => false,
         };
         other

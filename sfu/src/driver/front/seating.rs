@@ -31,16 +31,19 @@ impl Front {
         self.shards.restart_missing();
         let shard = self.place(&room, &seat).ok_or(ControlError::Unavailable)?;
         self.last_endpoint = self.last_endpoint.wrapping_add(1) % ENDPOINTS_END;
-        let (newcomer, joined) = self.answer(join, EndpointId(self.last_endpoint), shard)?;
+        let endpoint = EndpointId(self.last_endpoint);
+        let (newcomer, joined) = self.answer(join, endpoint, shard)?;
         self.tell_network(shard).await?;
         self.open_at(shard, &room).await?;
         // In the table before the shard hears of it: whoever asks meanwhile must find it.
-        let is_new = self.rooms.seat_at(&room, &seat, (number, site), shard);
+        let former = self
+            .rooms
+            .seat_at(&room, &seat, (number, site), (shard, endpoint));
         self.count();
         self.tell_elsewhere().await;
         let taken = self.shards.ask(shard, Order::Join(Box::new(newcomer))).await;
-        if taken.is_err() && is_new {
-            self.rooms.unseat(&room, &seat);
+        if taken.is_err() {
+            self.rooms.seat_back(&room, seat, former);
         }
         self.count();
         self.close_empty(&room).await;
@@ -78,10 +81,17 @@ impl Front {
         let placed = self.rooms.find_mut(room)?;
         placed.open_at(shard);
         if matches!(opened, Done::Opened) {
-            let others = placed.shards().iter().copied();
-            let others: Vec<ShardIndex> = others.filter(|&other| other != shard).collect();
-            for other in others {
-                self.link(room, shard, other).await?;
+            placed.apart(shard);
+        }
+        // Also those that it should have been told of before: that may have been interrupted.
+        for other in placed.unlinked(shard) {
+            let told = self.link(room, shard, other).await;
+            let placed = self.rooms.find_mut(room)?;
+            match told {
+                Ok(()) => placed.linked(shard, other),
+                // Its half of the room failed, and the seats of that are on their way out.
+                Err(ControlError::UnknownRoom) => placed.closed_at(other),
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use crate::{
     control::{Event, MediaState, RoomId, SeatId, SendOrder, SlotChange, SlotQuality},
     driver::shards::{News, ShardIndex},
-    engine::id::{PointNumber, SlotId},
+    engine::id::{EndpointId, PointNumber, SlotId},
 };
 
 /// What could not be told yet. As large as the seats of the shard with their slots: without signaling nobody joins.
@@ -21,6 +21,8 @@ pub(super) struct EventBook {
 /// What a seat has to be told, its media state first.
 #[derive(Default)]
 struct Pending {
+    /// Of which endpoint it is told: of one alone, for who joins again is told nothing of the former.
+    of: Option<EndpointId>,
     media: Option<MediaState>,
     slots: BTreeMap<SlotId, SlotChange>,
     quality: Option<Vec<SlotQuality>>,
@@ -73,10 +75,10 @@ impl EventBook {
     }
 
     /// Tells an event, now or as soon as there is a place for it.
-    pub(super) fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, of: Option<EndpointId>, event: Event) {
         let event = if self.is_empty() {
             match self.sender.try_reserve() {
-                Ok(permit) => return permit.send(self.shard.news(event)),
+                Ok(permit) => return permit.send(self.shard.news(of, event)),
                 Err(mpsc::error::TrySendError::Closed(())) => return,
                 Err(mpsc::error::TrySendError::Full(())) => event,
             }
@@ -85,26 +87,32 @@ impl EventBook {
         };
         match event {
             Event::Media { room, seat, state } => {
-                let pending = self.seats.entry((room, seat)).or_default();
+                let pending = self.pending(room, seat, of);
                 pending.media = Some(state);
                 if state == MediaState::Lost {
                     pending.forget_shown();
                 }
             }
             Event::Slots { room, seat, changes } => {
-                let pending = self.seats.entry((room, seat)).or_default();
+                let pending = self.pending(room, seat, of);
                 pending
                     .slots
                     .extend(changes.into_iter().map(|change| (change.slot, change)));
             }
             Event::Speaker { room, number } => drop(self.speakers.insert(room, number)),
             Event::Quality { room, seat, slots } => {
-                self.seats.entry((room, seat)).or_default().quality = Some(slots);
+                self.pending(room, seat, of).quality = Some(slots);
             }
             Event::Send { room, seat, order } => {
-                self.seats.entry((room, seat)).or_default().order = Some(order);
+                self.pending(room, seat, of).order = Some(order);
             }
         }
+    }
+
+    fn pending(&mut self, room: RoomId, seat: SeatId, of: Option<EndpointId>) -> &mut Pending {
+        let pending = self.seats.entry((room, seat)).or_default();
+        pending.of = of;
+        pending
     }
 
     /// The seat joined again: nothing of its former media is of interest, its end least of all.
@@ -130,12 +138,12 @@ impl EventBook {
                 return;
             };
             if let Some((room, number)) = self.speakers.pop_first() {
-                permit.send(self.shard.news(Event::Speaker { room, number }));
+                permit.send(self.shard.news(None, Event::Speaker { room, number }));
             } else if let Some(mut entry) = self.seats.first_entry() {
                 let (room, seat) = entry.key().clone();
                 let pending = entry.get_mut();
                 if let Some(event) = pending.next(room, seat) {
-                    permit.send(self.shard.news(event));
+                    permit.send(self.shard.news(pending.of, event));
                 }
                 if pending.is_told() {
                     entry.remove();
@@ -157,12 +165,16 @@ mod tests {
     use crate::driver::shards::What;
 
     const SHARD: ShardIndex = ShardIndex(3);
+    const OF: Option<EndpointId> = Some(EndpointId(9));
 
     fn told(receiver: &mut mpsc::Receiver<News>) -> Option<Event> {
         let news = receiver.try_recv().ok()?;
         assert_eq!(news.shard, SHARD);
         match news.what {
-            What::Event(event) => Some(event),
+            What::Event(of, event) => {
+                assert_eq!(of, OF);
+                Some(event)
+            }
             What::Failed => panic!("nothing failed"),
         }
     }
@@ -198,9 +210,9 @@ mod tests {
     fn whoever_reads_late_gets_the_newest_state_of_each_slot_once() {
         let (sender, mut receiver) = mpsc::channel(1);
         let mut book = EventBook::new(SHARD, sender);
-        book.tell(media(MediaState::Connected));
+        book.tell(OF, media(MediaState::Connected));
         for time in 0..100 {
-            book.tell(slots(time));
+            book.tell(OF, slots(time));
         }
         assert_eq!(told(&mut receiver), Some(media(MediaState::Connected)));
         book.flush();
@@ -221,7 +233,7 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(1);
         let mut book = EventBook::new(SHARD, sender);
         for event in [slots(1), media(MediaState::Lost)] {
-            book.tell(event);
+            book.tell(OF, event);
         }
         let (room, seat) = names();
         book.forget(&room, &seat);
@@ -258,7 +270,7 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(1);
         let mut book = EventBook::new(SHARD, sender);
         for event in [quality(180), quality(360), order(20), quality(720), order(60)] {
-            book.tell(event);
+            book.tell(OF, event);
         }
         for expected in [quality(180), quality(720), order(60)] {
             assert_eq!(told(&mut receiver), Some(expected));
@@ -267,7 +279,7 @@ mod tests {
         assert!(book.is_empty() && told(&mut receiver).is_none());
         let (room, seat) = names();
         for event in [quality(180), quality(360), order(20)] {
-            book.tell(event);
+            book.tell(OF, event);
         }
         book.forget_shown(&room, &seat);
         assert!(book.is_empty());
@@ -278,7 +290,7 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(1);
         let mut book = EventBook::new(SHARD, sender);
         for event in [slots(1), slots(2), media(MediaState::Lost)] {
-            book.tell(event);
+            book.tell(OF, event);
         }
         assert_eq!(told(&mut receiver), Some(slots(1)));
         book.flush();

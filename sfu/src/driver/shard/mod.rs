@@ -424,7 +424,8 @@ impl Shard {
                     return;
                 };
                 let (room, seat) = (entry.id.clone(), seat.id.clone());
-                self.events.tell(Event::Slots { room, seat, changes });
+                self.events
+                    .tell(Some(endpoint), Event::Slots { room, seat, changes });
             }
             Output::Quality { endpoint, slots } => self.tell_quality(key, endpoint, &slots),
             Output::Send {
@@ -434,10 +435,8 @@ impl Shard {
             } => self.tell_order(key, endpoint, sources, voice_ms),
             Output::Speaker(number) => {
                 let Some(entry) = self.rooms.get(&key) else { return };
-                self.events.tell(Event::Speaker {
-                    room: entry.id.clone(),
-                    number,
-                });
+                let room = entry.id.clone();
+                self.events.tell(None, Event::Speaker { room, number });
             }
         }
     }

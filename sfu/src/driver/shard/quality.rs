@@ -29,7 +29,8 @@ impl Shard {
         let slots: Vec<SlotQuality> = grades.iter().map(quality).collect();
         seat.quality = Some(slots.clone());
         let (room, seat) = (entry.id.clone(), seat.id.clone());
-        self.events.tell(Event::Quality { room, seat, slots });
+        self.events
+            .tell(Some(endpoint), Event::Quality { room, seat, slots });
     }
 
     pub(super) fn tell_order(
@@ -55,7 +56,8 @@ impl Shard {
         };
         seat.order = Some(order.clone());
         let (room, seat) = (entry.id.clone(), seat.id.clone());
-        self.events.tell(Event::Send { room, seat, order });
+        self.events
+            .tell(Some(endpoint), Event::Send { room, seat, order });
     }
 
     /// What a seat was told last, to whoever could not know it yet.
@@ -69,11 +71,13 @@ impl Shard {
         let names = || (entry.id.clone(), seat.id.clone());
         if let Some(slots) = seat.quality.clone() {
             let (room, seat) = names();
-            self.events.tell(Event::Quality { room, seat, slots });
+            self.events
+                .tell(Some(endpoint), Event::Quality { room, seat, slots });
         }
         if let Some(order) = seat.order.clone() {
             let (room, seat) = names();
-            self.events.tell(Event::Send { room, seat, order });
+            self.events
+                .tell(Some(endpoint), Event::Send { room, seat, order });
         }
     }
 

@@ -124,11 +124,13 @@ impl Shard {
         if let Some(entry) = self.rooms.get(&key) {
             tracing::info!(room = %entry.id, endpoint = endpoint.0, "media connected");
             let room = entry.id.clone();
-            self.events.tell(Event::Media {
+            let state = MediaState::Connected;
+            let event = Event::Media {
                 room,
                 seat: id,
-                state: MediaState::Connected,
-            });
+                state,
+            };
+            self.events.tell(Some(endpoint), event);
         }
         // What was told before the seat was answered found nobody who knew the seat.
         self.tell_again(endpoint);
@@ -142,11 +144,10 @@ impl Shard {
         if let Some(entry) = self.rooms.get(&seat.room) {
             tracing::info!(room = %entry.id, endpoint = endpoint.0, "media lost");
             let room = entry.id.clone();
-            self.events.tell(Event::Media {
-                room,
-                seat: seat.id,
-                state: MediaState::Lost,
-            });
+            let state = MediaState::Lost;
+            let seat = seat.id;
+            self.events
+                .tell(Some(endpoint), Event::Media { room, seat, state });
         }
     }
 
@@ -202,11 +203,9 @@ impl Shard {
                 self.say_goodbye(now, &mut removed);
             }
             let room = entry.id.clone();
-            self.events.tell(Event::Media {
-                room,
-                seat,
-                state: MediaState::Lost,
-            });
+            let state = MediaState::Lost;
+            self.events
+                .tell(Some(endpoint), Event::Media { room, seat, state });
         }
     }
 

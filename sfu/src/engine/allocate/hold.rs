@@ -53,7 +53,7 @@ impl SlotMemory {
             .raised_at
             .is_some_and(|raised| now.saturating_duration_since(raised) < RAISE_PROVES_ITSELF);
         let length = match self.hold {
-            Some(hold) if too_soon => (hold.length * 2).min(HOLD_MAX),
+            Some(hold) if too_soon => (hold.length * 2).clamp(HOLD, HOLD_MAX),
             _ => HOLD,
         };
         Hold {
@@ -62,6 +62,21 @@ impl SlotMemory {
             because,
             level: self.given,
             estimate,
+        }
+    }
+
+    /// A layer that was still to come is given up: nobody saw a step down. One that was seen, and that the picture waits for longer, counts on.
+    pub(super) fn given_up(&self, now: Instant, because: Shortfall, estimate: u64) -> Hold {
+        let unseen = Hold {
+            from: now,
+            length: HOLD_UNSEEN,
+            because,
+            level: self.reached,
+            estimate,
+        };
+        match self.hold {
+            Some(hold) if hold.from + hold.length > unseen.from + unseen.length => hold.at(now, estimate),
+            _ => unseen,
         }
     }
 }

@@ -220,7 +220,9 @@ impl<'a> Uplinks<'a> {
                 if !feed.source.layers[lower].can {
                     continue;
                 }
-                feed.wish.layers[lower] = feed.wish.layers[lower].max(inherited);
+                // Whoever wants the lower one has less room: all get what that fits.
+                let wanted = [feed.wish.layers[lower], inherited];
+                feed.wish.layers[lower] = wanted.into_iter().flatten().min();
                 match self.switch_on(at, lower) {
                     Ok(()) => break,
                     Err(shortfall) => self.feeds[at].denied[lower] = Some(shortfall),

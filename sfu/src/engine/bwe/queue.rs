@@ -53,9 +53,13 @@ impl Queue {
     /// A packet sent then took so long, by two clocks that have nothing to do with each other.
     pub(super) fn add(&mut self, sent: Micros, delay: Micros) {
         self.last = Some(delay);
-        if sent - self.span_began >= BASE_SPAN {
-            self.bases.rotate_right(1);
-            self.bases[0] = None;
+        let passed = (sent - self.span_began) / BASE_SPAN;
+        if passed > 0 {
+            // Behind a pause the old ones are old, however little was sent: two clocks drift apart meanwhile.
+            for _ in 0..passed.min(BASES as Micros) {
+                self.bases.rotate_right(1);
+                self.bases[0] = None;
+            }
             self.span_began = sent;
             self.base = self.bases.iter().flatten().copied().min();
         }
@@ -101,6 +105,19 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waited_before_a_pause_is_no_ground_behind_it() {
+        let mut queue = Queue::new();
+        (0..10).for_each(|step| queue.add(step * 10_000, 20_000));
+        // Twenty minutes later, by a clock that drifts 100 millionths.
+        let later = 1_200_000_000;
+        (0..10).for_each(|step| queue.add(later + step * 10_000, 140_000));
+        assert_eq!((queue.wait(), queue.base()), (0, Some(140_000)));
+        // A pause of some seconds takes no ground away.
+        (0..10).for_each(|step| queue.add(later + 8_000_000 + step * 10_000, 170_000));
+        assert_eq!(queue.wait(), 30_000);
+    }
 
     #[test]
     fn on_a_thin_line_a_queue_is_felt_after_three_packets_and_jitter_of_single_ones_is_none() {

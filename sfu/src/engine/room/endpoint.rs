@@ -215,9 +215,9 @@ impl Endpoint {
         self.slots().find(|slot| slot.ssrc == ssrc).map(|slot| slot.id)
     }
 
-    /// The picture that flows on the stage.
+    /// The picture on the stage, also where it stands still for a moment: its voice stays where it is.
     pub(super) fn stage(&self) -> Option<SourceNumber> {
-        self.video.first()?.shown().map(|shown| shown.source)
+        self.video.first()?.on_page()
     }
 
     /// Nothing flows in that slot any more.

@@ -32,6 +32,9 @@ const WINDOW: Duration = Duration::from_millis(500);
 const PAST: usize = 6;
 /// A window that a pause made longer than this tells nothing.
 const WINDOW_MAX: Duration = Duration::from_millis(2_000);
+/// Behind such a pause what was measured before it tells nothing either: the layer was off, and is ordered at another rate. A screen that stands still pauses, too, but not
+/// for so long.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 impl Meter {
     /// A packet of so many bytes on the wire. Without temporal layers it counts for the lowest. `begins`: with it a key frame begins.
@@ -51,6 +54,9 @@ impl Meter {
     fn close(&mut self, span: Duration) {
         let window = std::mem::take(&mut self.now);
         if span > WINDOW_MAX {
+            if span > PAUSE_MAX {
+                self.past = [None; PAST];
+            }
             return;
         }
         let micros = span.as_micros() as u64; // at most two million

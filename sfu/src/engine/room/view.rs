@@ -64,12 +64,17 @@ impl Room {
 
     /// A source sends no more: nothing of it is left in any slot, also not where another one is awaited.
     pub(super) fn empty_all(&mut self, now: Instant, number: SourceNumber) {
-        let shows = |slot: &&Slot| slot.shown().is_some_and(|shown| shown.source == number);
+        let awaits = |slot: &Slot| slot.target().is_some_and(|target| target.source == number);
+        let holds = |slot: &&Slot| slot.on_page() == Some(number) || awaits(slot);
         let slots = self
             .endpoints
             .values()
-            .flat_map(|e| e.slots().filter(shows).map(|slot| (e.id, slot.id)));
-        for (id, slot) in slots.collect::<Vec<_>>() {
+            .flat_map(|e| e.slots().filter(holds).map(|slot| (e.id, slot.id, awaits(slot))));
+        for (id, slot, awaits) in slots.collect::<Vec<_>>() {
+            if awaits {
+                // It has forgotten who wants it. Were the aim kept, and it comes back before the next plan, nothing would have changed for that.
+                self.aim(now, id, slot, None);
+            }
             self.empty(now, id, slot);
         }
     }
@@ -145,7 +150,7 @@ impl Room {
             return false;
         }
         let layer = slot.target().and_then(|target| target.layer);
-        let shows_another = slot.shown().is_some_and(|shown| shown.source != number);
+        let shows_another = slot.on_page().is_some_and(|shown| shown != number);
         if (layer.is_some() || shows_another)
             && let Some(source) = self.source_mut(number)
         {
