@@ -426,6 +426,9 @@ impl Task {
     fn perform(&mut self, room: &RoomId, effect: Effect) {
         match effect {
             Effect::Send { to, message } => {
+                if let ServerMessage::Error { code, .. } = &message {
+                    self.metrics.refusals.with_label_values(&[code.as_str()]).inc();
+                }
                 let text: Utf8Bytes = message.encode().into();
                 for session in to {
                     if let Some(Open { outbox, .. }) = self.sessions.get(&session) {
