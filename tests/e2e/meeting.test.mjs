@@ -50,6 +50,27 @@ test(`each page decodes the two others at 10 frames/s or more for ${seconds} s, 
   await pages[0].screenshot({ path: path.join(output, 'meeting-1366x768.png') });
 });
 
+test('whoever pins by a key stays at the button of that point', async () => {
+  const [page] = pages;
+  const point = () => page.evaluate(() => document.activeElement?.dataset?.pins ?? '');
+  await page.getByTestId('pin').first().focus();
+  const number = await point();
+  for (const pinned of ['true', 'false']) {
+    await page.keyboard.press('Enter');
+    await until('pressed', () => page.evaluate(() => document.activeElement?.getAttribute('aria-pressed')), (p) => p === pinned, 5);
+    assert.equal(await point(), number);
+  }
+});
+
+test('when all are muted nobody is shown as the one who speaks', async () => {
+  // Whoever speaks has no tile on the own page.
+  const speaking = async () => (await Promise.all(pages.map(tiles))).flat().filter((t) => t.speaking).length;
+  await until('somebody speaks', speaking, (n) => n > 0, 20);
+  for (const page of pages) await page.getByTestId('mic').click();
+  await until('nobody speaks', speaking, (n) => n === 0, 2);
+  for (const page of pages) await page.getByTestId('mic').click();
+});
+
 test('a reload brings the same person back to the same seat', async () => {
   const seat = () => pages[1].evaluate(() => globalThis.diemcau.state.number);
   const number = await seat();
