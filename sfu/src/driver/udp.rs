@@ -98,8 +98,39 @@ pub(crate) struct Socket {
     socket: UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
-    /// How many segments one send may have.
-    segments: Cell<usize>,
+    segments: Segments,
+}
+
+/// How many segments one send of a socket may have.
+#[derive(Debug)]
+struct Segments {
+    most: Cell<usize>,
+    /// A run of some passed: whoever refuses one now is a path, such as a tunnel without checksums in its device, and not the kernel.
+    passed: Cell<bool>,
+}
+
+impl Segments {
+    fn new(most: usize) -> Self {
+        Self {
+            most: Cell::new(most),
+            passed: Cell::new(false),
+        }
+    }
+
+    fn pass(&self, messages: &[Message]) {
+        if !self.passed.get() && messages.iter().any(|message| message.count > 1) {
+            self.passed.set(true);
+        }
+    }
+
+    /// A run was refused, and its parts passed.
+    fn refuse(&self) {
+        if self.passed.get() {
+            say_path_unsegmented();
+        } else if self.most.replace(1) > 1 {
+            say_unsegmented();
+        }
+    }
 }
 
 /// What a look at a socket left there.
@@ -132,8 +163,8 @@ impl Socket {
             use std::os::fd::AsFd as _;
             mmsg::tell_nothing_beside(socket.as_fd(), bound.local.is_ipv4());
         }
-        let segments = Cell::new(state.max_gso_segments().clamp(1, SEGMENTS_MAX));
-        if segments.get() == 1 {
+        let segments = Segments::new(state.max_gso_segments().clamp(1, SEGMENTS_MAX));
+        if segments.most.get() == 1 {
             say_unsegmented();
         }
         if state.gro_segments() == 1 {
@@ -152,9 +183,9 @@ impl Socket {
         self.local
     }
 
-    /// How many segments one send may have now: 1 once the path refused segmentation.
+    /// How many segments one send may have now: 1 once the kernel refused segmentation.
     pub(crate) fn segments_max(&self) -> usize {
-        self.segments.get()
+        self.segments.most.get()
     }
 
     /// What tells when it can be read.
@@ -226,7 +257,7 @@ impl Socket {
 /// the same buffer.
 fn send_by(
     mut attempt: impl FnMut(&[Message]) -> io::Result<usize>,
-    segments: &Cell<usize>,
+    segments: &Segments,
     messages: &[Message],
     mut told: impl FnMut(&Message, Sent),
 ) -> u64 {
@@ -236,6 +267,7 @@ fn send_by(
         match attempt(rest) {
             Ok(count) => {
                 let (sent, left) = rest.split_at(count.clamp(1, rest.len()));
+                segments.pass(sent);
                 sent.iter().for_each(|message| told(message, Sent::Yes));
                 rest = left;
             }
@@ -257,11 +289,11 @@ fn send_by(
     calls
 }
 
-/// A run that the kernel refused, datagram by datagram. If that works, the path takes no segmentation: later runs have
-/// one datagram each.
+/// A run that was refused, datagram by datagram. If that works it was refused for its segments: by the kernel, when none ever passed, and later runs have one
+/// datagram each; else by this path, and runs of the others go on.
 fn send_parts(
     attempt: &mut impl FnMut(&[Message]) -> io::Result<usize>,
-    segments: &Cell<usize>,
+    segments: &Segments,
     run: &Message,
 ) -> Sent {
     let mut worst = Sent::Yes;
@@ -272,8 +304,8 @@ fn send_parts(
             Err(_) => Sent::Failed,
         };
     }
-    if worst == Sent::Yes && segments.replace(1) > 1 {
-        say_unsegmented();
+    if worst == Sent::Yes {
+        segments.refuse();
     }
     worst
 }
@@ -284,6 +316,16 @@ fn say_unsegmented() {
     SAID.call_once(|| {
         tracing::warn!(
             "the kernel refuses to segment what is sent (UDP_SEGMENT): packets go one by one from now on"
+        );
+    });
+}
+
+/// Of one path; not which.
+fn say_path_unsegmented() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            "a path refuses to segment what is sent (UDP_SEGMENT): what goes there goes packet by packet, at twice the system calls"
         );
     });
 }
@@ -414,9 +456,6 @@ mod tests {
             segment: 100,
             count: 3,
         };
-        let mut told = Vec::new();
-        sender.send_all(&[run], &sent, |_, sent| told.push(sent));
-        assert_eq!(told, [Sent::Yes]);
         // What the kernel would not segment goes as its parts.
         let mut told = Vec::new();
         let refuses = |rest: &[Message]| match rest[0].count {
@@ -428,11 +467,21 @@ mod tests {
         assert_eq!(
             sender.segments_max(),
             1,
-            "a path that refused once is not asked again"
+            "a kernel that refused the first is not asked again"
+        );
+        let mut told = Vec::new();
+        sender.segments.most.set(SEGMENTS_MAX);
+        sender.send_all(&[run], &sent, |_, sent| told.push(sent));
+        assert_eq!(told, [Sent::Yes]);
+        send_by(refuses, &sender.segments, &[run], |_, sent| told.push(sent));
+        assert_eq!((told.len(), told[1]), (2, Sent::Yes));
+        assert!(
+            sender.segments_max() > 1,
+            "a path that refuses takes nothing from the others"
         );
         let mut batch = Batch::new();
         let mut seen: Vec<Vec<u8>> = Vec::new();
-        while seen.len() < 6 {
+        while seen.len() < 9 {
             receiver.receive(&mut batch);
             for (from, datagram) in batch.datagrams() {
                 assert_eq!(from, sender.local());
@@ -440,8 +489,8 @@ mod tests {
             }
         }
         let lengths: Vec<usize> = seen.iter().map(Vec::len).collect();
-        assert_eq!(lengths, [100, 100, 51, 100, 100, 51]);
-        assert_eq!(seen.concat(), [&sent[..], &sent[..]].concat());
+        assert_eq!(lengths, [100, 100, 51].repeat(3));
+        assert_eq!(seen.concat(), sent.repeat(3));
     }
 
     /// What the kernel says when it cannot segment.
@@ -459,7 +508,7 @@ mod tests {
         let messages = [run(5), run(1), run(7), run(2)];
         let again = io::ErrorKind::WouldBlock;
         for full in [io::Error::from(again), io::Error::from_raw_os_error(ENOBUFS)] {
-            let (mut answers, segments) = (vec![Ok(1), Err(full)].into_iter(), Cell::new(64));
+            let (mut answers, segments) = (vec![Ok(1), Err(full)].into_iter(), Segments::new(64));
             let mut fates = Vec::new();
             let kernel = |_: &[Message]| answers.next().expect("asked no more than that");
             let calls = send_by(kernel, &segments, &messages, |message, sent| {
@@ -467,19 +516,26 @@ mod tests {
             });
             let expected = [(5, Sent::Yes), (1, Sent::Full), (7, Sent::Full), (2, Sent::Full)];
             assert_eq!((calls, &fates[..]), (2, &expected[..]));
-            assert_eq!(segments.get(), 64, "a full buffer says nothing of segmentation");
+            assert_eq!(
+                segments.most.get(),
+                64,
+                "a full buffer says nothing of segmentation"
+            );
         }
         // A run that may not pass now tells nothing of segmentation either, and is not tried in parts.
         let not_now = || Err(io::Error::from_raw_os_error(1));
         let mut answers = vec![not_now(), Ok(1)].into_iter();
-        let (mut fates, segments) = (Vec::new(), Cell::new(64));
+        let (mut fates, segments) = (Vec::new(), Segments::new(64));
         let kernel = |_: &[Message]| answers.next().expect("asked no more than that");
         send_by(kernel, &segments, &[run(3), run(1)], |_, sent| fates.push(sent));
-        assert_eq!((&fates[..], segments.get()), (&[Sent::Failed, Sent::Yes][..], 64));
+        assert_eq!(
+            (&fates[..], segments.most.get()),
+            (&[Sent::Failed, Sent::Yes][..], 64)
+        );
         // Full amid the parts of a run that is not segmented: the next message finds out for itself.
         let eio = || Err(io::Error::from_raw_os_error(EIO));
         let mut answers = vec![eio(), Ok(1), Err(again.into()), Ok(1)].into_iter();
-        let (mut fates, segments) = (Vec::new(), Cell::new(64));
+        let (mut fates, segments) = (Vec::new(), Segments::new(64));
         let kernel = |_: &[Message]| answers.next().expect("asked no more than that");
         send_by(kernel, &segments, &[run(3), run(1)], |_, sent| fates.push(sent));
         assert_eq!(fates, [Sent::Full, Sent::Yes]);
