@@ -64,21 +64,6 @@ impl SlotMemory {
             estimate,
         }
     }
-
-    /// A layer that was still to come is given up: nobody saw a step down. One that was seen, and that the picture waits for longer, counts on.
-    pub(super) fn given_up(&self, now: Instant, because: Shortfall, estimate: u64) -> Hold {
-        let unseen = Hold {
-            from: now,
-            length: HOLD_UNSEEN,
-            because,
-            level: self.reached,
-            estimate,
-        };
-        match self.hold {
-            Some(hold) if hold.from + hold.length > unseen.from + unseen.length => hold.at(now, estimate),
-            _ => unseen,
-        }
-    }
 }
 
 impl Hold {

@@ -11,7 +11,7 @@ use super::{
     due::{Due, round},
     hold::{BEGINS_ANEW_FITS, FITS, HOLD, HOLD_MAX, HOLD_UNSEEN, remembered},
     ladder::{Ladder, Rung, STAGE_EARLY_HEIGHT, layer_for, temporal_for},
-    outcome::{Allocation, Level, SlotGrant, SlotMemory},
+    outcome::{Allocation, Hold, Level, SlotGrant, SlotMemory},
     problem::{Demand, Kind, LAYERS_MAX, Problem, Source},
     voices::{Desk, Hall},
     ways::{Room, line_shortfall},
@@ -401,7 +401,14 @@ impl Item<'_> {
         let hold = match for_want_of_room {
             Some(_) if given == Level::NOTHING && former.is_unseen(now) => None,
             Some(because) if given < former.given => Some(former.lowered(now, because, self.estimate)),
-            Some(because) if reached < former.reached => Some(former.given_up(now, because, self.estimate)),
+            // Only a layer that was still to come is given up: nobody saw a step down.
+            Some(because) if reached < former.reached => Some(Hold {
+                from: now,
+                length: HOLD_UNSEEN,
+                because,
+                level: former.reached,
+                estimate: self.estimate,
+            }),
             _ => former.hold.map(|hold| hold.at(now, self.estimate)),
         };
         SlotMemory {

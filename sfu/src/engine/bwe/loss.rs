@@ -124,12 +124,9 @@ impl Loss {
         }
     }
 
-    /// Not all packets are told of from now on: what is seen of so few is no observation, and what was seen before is old when they are told of again. Beside what is
-    /// lost by chance then, at another rate, it would look like a limit.
+    /// Not all packets are told of from now on: what is seen of so few is no observation.
     pub(super) fn pause(&mut self) {
         self.running = None;
-        self.seen.clear();
-        self.in_burst = false;
     }
 
     /// The first that is told of a packet. Returns whether an observation is full, with a new verdict.
