@@ -4,7 +4,7 @@ use super::{
     id::{EndpointId, MediaKind, SlotId, SourceNumber},
     packet::{Forward, OutgoingHeader, PacketRef, PayloadPatch, Purpose},
     redundancy::Piece,
-    rewriter::Rewritten,
+    rewriter::{Rewritten, Skip},
     seq::Seq,
     source_packet::{Reason, SourcePacket},
     thinning::Wanted,
@@ -26,6 +26,17 @@ pub enum Offered {
     Skipped(Reason),
     /// The slot has nothing to do with the source.
     Foreign,
+}
+
+impl Offered {
+    /// A packet that is not sent on purpose. `in_stretch`: it has no number, because those behind it are moved up.
+    pub(super) fn thinned(in_stretch: bool) -> Self {
+        if in_stretch {
+            Self::NotShown
+        } else {
+            Self::Skipped(Reason::Place(Skip::BeforeStretch))
+        }
+    }
 }
 
 /// A packet with its place in the slot.

@@ -211,7 +211,7 @@ impl Slot {
             Verdict::Foreign => return Offered::Foreign,
             Verdict::Drop => return Offered::NotShown,
             Verdict::Thin => {
-                return thinned(self.rewriter.leave_out(packet.sequence, original));
+                return Offered::thinned(self.rewriter.leave_out(packet.sequence, original));
             }
             Verdict::Forward => false,
             Verdict::Switch => true,
@@ -254,7 +254,7 @@ impl Slot {
         match verdict {
             Verdict::Foreign => Offered::Foreign,
             Verdict::Drop => Offered::NotShown,
-            Verdict::Thin => thinned(self.rewriter.leave_out(packet.sequence, original)),
+            Verdict::Thin => Offered::thinned(self.rewriter.leave_out(packet.sequence, original)),
             Verdict::Switch => Offered::Held,
             Verdict::Forward => {
                 self.interrupt();
@@ -490,15 +490,6 @@ impl Payloads {
 
 /// A source that does not begin for so long leaves the slot empty: no old face in its tile for ever.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// A packet that is not sent on purpose.
-fn thinned(in_stretch: bool) -> Offered {
-    if in_stretch {
-        Offered::NotShown
-    } else {
-        Offered::Skipped(Reason::Place(Skip::BeforeStretch))
-    }
-}
 
 #[cfg(test)]
 #[path = "slot_tests.rs"]
