@@ -202,6 +202,27 @@ async fn datagrams_of_64_kb_are_counted_and_dropped() {
     meeting.end(2).await;
 }
 
+/// Somebody with a seat of his own who forges the sender's address would take his path from him, and all that he sends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_of_another_seat_from_a_path_that_is_heard_takes_it_from_nobody() {
+    let mut meeting = Meeting::start().await;
+    let mut chi = Client::new(meeting.an.node()).await;
+    let to_chi = answer(&meeting.control, join("chi", 3, chi.offer())).await;
+    let (name, password) = (line(&to_chi, "a=ice-ufrag:"), line(&to_chi, "a=ice-pwd:"));
+    let forged = meeting.an.request(name, password);
+    for _ in 0..20 {
+        meeting.an.send_raw(&forged).await;
+        meeting.taken().await;
+        meeting.picture().await;
+    }
+    let refused = "diemcau_datagrams_refused_total{reason=\"stun\"}";
+    assert_eq!(meeting.metric(refused).await, 20);
+    // By a path of its own it comes in.
+    chi.connect(&to_chi).await;
+    connected(&mut meeting.events, "chi").await;
+    meeting.end(3).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stun_of_ten_thousand_made_up_peers_from_one_address_stops_nobody() {
     let mut meeting = Meeting::start().await;

@@ -190,6 +190,12 @@ impl Ice {
         self.validated.iter().any(|v| v.path == path)
     }
 
+    /// When a valid check or an authentic packet came by that path last.
+    pub(super) fn heard(&self, path: Path) -> Option<Instant> {
+        let known = self.validated.iter().find(|v| v.path == path);
+        known.map(|known| known.checked)
+    }
+
     /// All validated paths.
     pub(super) fn paths(&self) -> impl Iterator<Item = Path> {
         self.validated.iter().map(|v| v.path)

@@ -199,6 +199,11 @@ impl Peer {
         self.ice.is_validated(path)
     }
 
+    /// When a valid check or an authentic packet came by that path last.
+    pub fn heard(&self, path: Path) -> Option<Instant> {
+        self.ice.heard(path)
+    }
+
     /// All validated paths, at most [`ice::PATHS_MAX`]: what a table of paths must forget with this peer.
     pub fn paths(&self) -> impl Iterator<Item = Path> {
         self.ice.paths()

@@ -1,6 +1,6 @@
 //! What comes in: gate, owner, then the peer's or the room's door.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Key, Shard};
 use crate::{
@@ -17,6 +17,9 @@ const HANDSHAKES_MAX: usize = 1_024;
 
 /// ... of one endpoint, so that none takes the places of the others.
 const HANDSHAKES_EACH_MAX: u8 = 16;
+
+/// A path is its owner's for so long after something authentic came by it: longer than a page that sends nothing is silent between its reports.
+const HELD: Duration = Duration::from_secs(3);
 
 /// A DTLS datagram that waits for its turn.
 pub(super) struct Handshake {
@@ -57,6 +60,10 @@ impl Shard {
         let endpoint = ice::addressed_to(datagram)
             .map(EndpointId)
             .filter(|endpoint| self.seats.contains_key(endpoint));
+        if self.is_held(now, path, endpoint) {
+            self.tally.stun_refused += 1;
+            return; // and no failure of that address, for whoever is really there would have to answer for it
+        }
         let checked = endpoint
             .and_then(|endpoint| self.with_peer(endpoint, |peer| peer.handle_stun(now, path, datagram)));
         let (Some(endpoint), Some(Ok(admitted))) = (endpoint, checked) else {
@@ -73,6 +80,13 @@ impl Shard {
             self.demux.release(&evicted, endpoint);
         }
         self.touch(Key::Seat(endpoint));
+    }
+
+    /// Another endpoint is heard by that path: a check from there has a forged address, or comes some seconds before the path is free.
+    fn is_held(&self, now: Instant, path: Path, endpoint: Option<EndpointId>) -> bool {
+        let owner = self.demux.owner(&path).filter(|&owner| Some(owner) != endpoint);
+        let heard = owner.and_then(|owner| self.seats.get(&owner)?.peer.heard(path));
+        heard.is_some_and(|at| now.saturating_duration_since(at) < HELD)
     }
 
     fn queue_handshake(&mut self, endpoint: EndpointId, path: Path, datagram: &[u8]) {
