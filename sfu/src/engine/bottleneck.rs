@@ -133,15 +133,18 @@ impl Bottlenecks {
             .collect();
         let is_free =
             |id: EndpointId, clusters: &[Cluster]| !clusters.iter().any(|c| c.members.contains(&id));
-        for (id, wave) in &waves {
-            if is_free(*id, &clusters) && swing(wave) >= SWING_MIN {
-                clusters.push(Cluster {
-                    members: vec![*id],
-                    sum: *wave,
-                    felt: None,
-                });
-            }
+        let is_single =
+            |(id, wave): &&(EndpointId, Wave)| is_free(*id, &clusters) && swing(wave) >= SWING_MIN;
+        let mut singles: Vec<_> = waves.iter().filter(is_single).collect();
+        if clusters.len() + singles.len() > GROUPS_MAX {
+            // One queue may be chance: those that felt more are compared first.
+            singles.sort_by_key(|(_, wave)| queues(wave) < QUEUES_MIN);
         }
+        clusters.extend(singles.into_iter().map(|(id, wave)| Cluster {
+            members: vec![*id],
+            sum: *wave,
+            felt: None,
+        }));
         let groups = merged(clusters).into_iter();
         self.groups = groups.filter_map(|cluster| cluster.group(now)).collect();
     }

@@ -48,6 +48,22 @@ fn one_queue_is_chance_and_queues_of_different_length_are_of_different_lines() {
 }
 
 #[test]
+fn many_who_felt_one_queue_each_take_the_places_of_nobody_who_felt_more() {
+    let most = GROUPS_MAX as u32;
+    // Each at another time, so that no two are alike.
+    let chance = |way: u32, span: u64| if span == 2 * u64::from(way) + 10 { 150 } else { 3 };
+    let ways = felt(most + 3, 0..90, |way, span| {
+        if way < most {
+            chance(way, span)
+        } else {
+            queue(way, span)
+        }
+    });
+    let found = look(&mut Bottlenecks::default(), 90, &ways);
+    assert_eq!(found, [[most, most + 1, most + 2]]);
+}
+
+#[test]
 fn who_was_found_stays_while_nothing_waits_and_is_out_with_a_queue_of_its_own() {
     let mut found = Bottlenecks::default();
     let calm = |way: u32, span: u64| if span < 90 { queue(way, span) } else { 3 };
