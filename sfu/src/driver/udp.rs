@@ -130,7 +130,7 @@ impl Socket {
         #[cfg(target_os = "linux")]
         {
             use std::os::fd::AsFd as _;
-            mmsg::tell_nothing_beside(socket.as_fd(), bound.local.is_ipv4());
+            mmsg::unlike_quic(socket.as_fd(), bound.local.is_ipv4());
         }
         let segments = Segments::new(state.max_gso_segments().clamp(1, SEGMENTS_MAX));
         if segments.most.get() == 1 {

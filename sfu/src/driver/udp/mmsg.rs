@@ -36,7 +36,7 @@ struct Control([u8; CONTROL_BYTES]);
 #[expect(clippy::cast_possible_truncation, reason = "two bytes")]
 const SEGMENT_BYTES: libc::c_uint = size_of::<u16>() as libc::c_uint;
 #[expect(clippy::cast_possible_truncation, reason = "four bytes")]
-const OFF_BYTES: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
+const INT_BYTES: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
 // SAFETY: arithmetic on its argument.
 const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(SEGMENT_BYTES) } as usize;
 
@@ -95,32 +95,44 @@ pub(super) fn send<'a>(socket: BorrowedFd<'_>, items: impl Iterator<Item = Item<
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-/// The kernel tells nothing beside a datagram any more but how many it joined: when it came, where to and with which class of service are asked for by whoever
-/// sets a socket up for QUIC. Nobody here reads them, and each costs every datagram; a time stamp costs even those that are sent, on a loopback.
-pub(super) fn tell_nothing_beside(socket: BorrowedFd<'_>, is_ipv4: bool) {
-    let options: &[(libc::c_int, libc::c_int)] = if is_ipv4 {
+/// Undoes what whoever sets a socket up for QUIC asks of the kernel, and media does not want.
+///
+/// - To tell beside each datagram when it came, where to and with which class of service: nobody here reads them, and each costs every
+///   datagram; a time stamp costs even those that are sent, on a loopback.
+/// - To send all with DF, whatever it learns of a path: QUIC looks for the longest datagram itself, and what is too long for a tunnel on the
+///   way would be lost for ever here. Encoders that are not browsers make packets of 1,400 bytes, and behind those of 1,200 come a few of ours.
+pub(super) fn unlike_quic(socket: BorrowedFd<'_>, is_ipv4: bool) {
+    let options: &[(libc::c_int, libc::c_int, libc::c_int)] = if is_ipv4 {
         &[
-            (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
-            (libc::IPPROTO_IP, libc::IP_PKTINFO),
-            (libc::IPPROTO_IP, libc::IP_RECVTOS),
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 0),
+            (libc::IPPROTO_IP, libc::IP_PKTINFO, 0),
+            (libc::IPPROTO_IP, libc::IP_RECVTOS, 0),
+            // Routers part what is too long, also those whose ICMP never comes back.
+            (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
         ]
     } else {
         &[
-            (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 0),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 0),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 0),
+            // Here the sender parts, by what it learned of the path.
+            (
+                libc::IPPROTO_IPV6,
+                libc::IPV6_MTU_DISCOVER,
+                libc::IPV6_PMTUDISC_WANT,
+            ),
+            (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 0),
         ]
     };
-    let off: libc::c_int = 0;
-    for &(level, option) in options {
+    for &(level, option, value) in options {
         // SAFETY: the value is one `int` that outlives the call. What the kernel refuses stays as it is, and costs what it did.
         unsafe {
             libc::setsockopt(
                 socket.as_raw_fd(),
                 level,
                 option,
-                ptr::from_ref(&off).cast(),
-                OFF_BYTES,
+                ptr::from_ref(&value).cast(),
+                INT_BYTES,
             );
         }
     }
@@ -155,6 +167,62 @@ fn put(to: SocketAddr, place: &mut libc::sockaddr_in6) -> libc::socklen_t {
                 sin6_scope_id: to.scope_id(),
             };
             size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::UdpSocket, os::fd::AsFd as _};
+
+    use quinn_udp::{UdpSockRef, UdpSocketState};
+
+    use super::*;
+
+    fn option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> libc::c_int {
+        let (mut value, mut length) = (-1, INT_BYTES);
+        // SAFETY: both places outlive the call, and the value is as long as is told.
+        let told = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                level,
+                option,
+                ptr::from_mut(&mut value).cast(),
+                &raw mut length,
+            )
+        };
+        assert_eq!(told, 0, "option {option}");
+        value
+    }
+
+    /// Else a packet that is too long for a tunnel on the way is lost, and so is each repair of it.
+    #[test]
+    fn packets_that_are_too_long_for_the_way_may_be_parted() {
+        for (address, level, discovers, parts) in [
+            (
+                "127.0.0.1:0",
+                libc::IPPROTO_IP,
+                libc::IP_MTU_DISCOVER,
+                libc::IP_PMTUDISC_DONT,
+            ),
+            (
+                "[::1]:0",
+                libc::IPPROTO_IPV6,
+                libc::IPV6_MTU_DISCOVER,
+                libc::IPV6_PMTUDISC_WANT,
+            ),
+        ] {
+            let Ok(socket) = UdpSocket::bind(address) else {
+                continue; // a machine without IPv6
+            };
+            UdpSocketState::new(UdpSockRef::from(&socket)).expect("a socket");
+            let before = option(&socket, level, discovers);
+            unlike_quic(socket.as_fd(), address.starts_with('1'));
+            assert_ne!(before, parts, "{address}: it was set up for QUIC");
+            assert_eq!(option(&socket, level, discovers), parts, "{address}");
+            if level == libc::IPPROTO_IPV6 {
+                assert_eq!(option(&socket, level, libc::IPV6_DONTFRAG), 0);
+            }
         }
     }
 }
