@@ -224,6 +224,12 @@ fn payloads(section: &Section, wanted: &[Codec], is_source: bool) -> Vec<Payload
     found.take(if is_source { 1 } else { usize::MAX }).collect()
 }
 
+/// Payload types of the m-line that can be told from RTCP on the same port (RFC 5761 §4): with the marker bit, 64 to 95 are packet types of that.
+fn usable_types(section: &Section) -> impl Iterator<Item = u8> {
+    let types = section.payload_types.iter().copied();
+    types.filter(|pt| !(64..=95).contains(pt))
+}
+
 /// The first payload type of that codec that the m-line lists, in a form that we know.
 fn payload_type(section: &Section, codec: Codec) -> Option<PayloadType> {
     let is = |pt: u8, name: &str| {
@@ -231,7 +237,7 @@ fn payload_type(section: &Section, codec: Codec) -> Option<PayloadType> {
             .of_payload("rtpmap", pt)
             .any(|map| map.eq_ignore_ascii_case(name))
     };
-    let types = || section.payload_types.iter().copied();
+    let types = || usable_types(section);
     let media = types().find(|&pt| is(pt, name(codec)) && is_known_form(section, codec, pt))?;
     let repairs = |pt: u8| parameter(section, pt, "apt").is_some_and(|apt| apt.parse() == Ok(media));
     Some(PayloadType {
@@ -282,7 +288,7 @@ fn is_known_form(section: &Section, codec: Codec, payload_type: u8) -> bool {
 /// RED over the Opus that is accepted, if the m-line lists it: `red/48000/2` whose blocks are all of that type (RFC 2198 §5).
 fn red(section: &Section, payloads: &[PayloadType]) -> Option<u8> {
     let opus = payloads.iter().find(|p| p.codec == Codec::Opus)?.media;
-    section.payload_types.iter().copied().find(|&pt| {
+    usable_types(section).find(|&pt| {
         let is_red = section
             .of_payload("rtpmap", pt)
             .any(|map| map.eq_ignore_ascii_case("red/48000/2"));

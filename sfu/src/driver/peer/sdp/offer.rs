@@ -135,10 +135,14 @@ impl Offer {
             sections.push(section);
         }
         let (ufrag, _) = read_ice(&session, &bundle)?;
+        // RFC 8285 §6: for all of the session, as Chromium writes it, or in each section, as Firefox does.
+        let mixes = |attributes: &[Attribute]| has(attributes, "extmap-allow-mixed");
+        let mut open = media.iter().zip(&sections).filter(|(_, section)| section.is_open);
+        let allows_mixed = mixes(&session.attributes) || open.all(|(media, _)| mixes(&media.attributes));
         Ok(Self {
             fingerprint: read_fingerprint(&session)?,
             ufrag,
-            allows_mixed: has(&session.attributes, "extmap-allow-mixed"),
+            allows_mixed,
             sections,
         })
     }

@@ -74,7 +74,8 @@ fn av1_comes_with_its_descriptor_where_long_extensions_are_allowed() {
     let vp9 = answer_in(&mixed, Profile::Laptop, &all_sources(), &[VideoCodec::Vp9]).expect("answers");
     assert_eq!(slots_take(&vp9), [None], "AV1 alone needs it");
     // Firefox sends it and reads it not.
-    let firefox = FIREFOX_ALL.replacen("a=msid-semantic", "a=extmap-allow-mixed\r\na=msid-semantic", 1);
+    // Firefox allows both forms in each section, and not for the session.
+    let firefox = FIREFOX_ALL;
     let firefox = av1(&firefox);
     assert_eq!(
         (firefox.media.extensions.dependency, slots_take(&firefox)),
@@ -90,4 +91,32 @@ fn av1_comes_with_its_descriptor_where_long_extensions_are_allowed() {
             .sdp
             .contains("extmap-allow-mixed")
     );
+}
+
+/// RFC 5761 §4: with the marker bit they would be taken for RTCP, and no picture would ever end.
+#[test]
+fn payload_types_that_look_like_rtcp_are_not_agreed_upon() {
+    let renumbered = |media: &str, from: u8, to: u8| {
+        let list = |pt: u8| media.replace(&format!("{from}"), &format!("{pt}"));
+        CHROMIUM
+            .replace(media, &list(to))
+            .replace(&format!(":{from} "), &format!(":{to} "))
+            .replace(&format!("apt={from}"), &format!("apt={to}"))
+    };
+    let videos = |offer: &str| {
+        let media = answer_all(offer).expect("answers").media;
+        let slots = media
+            .slots
+            .into_iter()
+            .filter(|s| s.slot.kind == MediaKind::Video);
+        slots.flat_map(|slot| slot.payloads).collect::<Vec<_>>()
+    };
+    let types = |media, rtx| {
+        let codec = Codec::Vp8;
+        [PayloadType { codec, media, rtx }].repeat(videos(CHROMIUM).len())
+    };
+    assert_eq!(videos(CHROMIUM), types(96, Some(97)));
+    assert_eq!(videos(&renumbered("SAVPF 96 97", 97, 64)), types(96, None));
+    assert_eq!(videos(&renumbered("SAVPF 96 97", 97, 63)), types(96, Some(63)));
+    assert_eq!(videos(&renumbered("SAVPF 96 97", 96, 95)), []);
 }
