@@ -2,9 +2,11 @@
 //!
 //! The endpoint of `rtc-dtls` is keyed by one constant address, so that address moves never touch it. Before it stands
 //! the front ([`super::dtls_front`]); beside it this file keeps the time between repeats of our flight: the endpoint
-//! allows seven and then gives up, so they are spread over some five seconds instead of one.
+//! allows seven and then gives up, so they are spread over some five seconds instead of one. A client that asks again
+//! is answered at any time (RFC 6347 §4.2.4), from a copy of that flight: it may have been away for longer.
 
 use std::{
+    collections::VecDeque,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -37,6 +39,9 @@ const FLIGHT_INTERVAL: Duration = Duration::from_millis(100);
 /// Milliseconds added to [`FLIGHT_INTERVAL`] before the first to seventh repeat: quick on a lossy line, patient on a
 /// satellite one.
 const REPEAT_PAUSES_MS: [u64; 7] = [0, 0, 100, 300, 700, 1_100, 1_700];
+
+/// Datagrams of our flight that are kept for a client that asks again: it has two or three. Overflow: those are sent again by time alone.
+const FLIGHT_DATAGRAMS_MAX: usize = 4;
 
 /// Largest DTLS datagram we send, in bytes.
 const MTU: usize = 1_200;
@@ -148,8 +153,11 @@ pub(super) struct Dtls {
     phase: Phase,
     /// How often our flight was sent again.
     repeats: usize,
-    /// A datagram of our own making, sent before those of the endpoint.
-    refusal: Option<Vec<u8>>,
+    /// Our flight as it went out first, during the handshake, and when it went out last.
+    flight: Vec<Vec<u8>>,
+    flown: Option<Instant>,
+    /// Datagrams that are sent before those of the endpoint: a refusal, or the flight once more.
+    own: VecDeque<Vec<u8>>,
 }
 
 impl Dtls {
@@ -161,7 +169,9 @@ impl Dtls {
             front: Front::default(),
             phase: Phase::Waiting,
             repeats: 0,
-            refusal: None,
+            flight: Vec::new(),
+            flown: None,
+            own: VecDeque::new(),
         }
     }
 
@@ -178,7 +188,11 @@ impl Dtls {
         if matches!(self.phase, Phase::Over) {
             return Err(DtlsRefused::Over);
         }
-        let passed = self.front.handle(datagram)?;
+        let passed = self.front.handle(datagram);
+        if self.front.take_asked() {
+            self.fly_again(now);
+        }
+        let passed = passed?;
         if passed.bytes.is_empty() {
             return Ok(None); // a piece of something
         }
@@ -191,7 +205,19 @@ impl Dtls {
         let events = self
             .endpoint
             .read(now, CLIENT, None, BytesMut::from(passed.bytes.as_slice()));
+        if self.front.greeted() {
+            self.flown.get_or_insert(now);
+        }
         Ok(self.handle_events(events))
+    }
+
+    /// The client has not heard our flight: it goes out once more, unless it did a moment ago. What the client has it drops by its number.
+    fn fly_again(&mut self, now: Instant) {
+        let rests = |since: Instant| now.saturating_duration_since(since) >= FLIGHT_INTERVAL;
+        if matches!(self.phase, Phase::Handshaking(_)) && self.flown.is_some_and(rests) {
+            self.flown = Some(now);
+            self.own.extend(self.flight.iter().cloned());
+        }
     }
 
     /// Chooses the profile by the first ClientHello. False: none of ours is offered.
@@ -204,7 +230,7 @@ impl Dtls {
             .iter()
             .find(|(profile, _)| offered.contains(&profile.dtls()));
         let Some((profile, config)) = config else {
-            self.refusal = Some(HANDSHAKE_FAILURE.to_vec());
+            self.own.push_back(HANDSHAKE_FAILURE.to_vec());
             return false;
         };
         self.endpoint.set_server_config(Some(config.clone()));
@@ -256,6 +282,7 @@ impl Dtls {
             Some(contexts) if agreed => {
                 self.phase = Phase::Connected(profile);
                 self.front.set_connected();
+                self.flight = Vec::new();
                 DtlsEvent::Connected(Box::new(contexts))
             }
             _ => self.lost(LostReason::Handshake),
@@ -277,11 +304,15 @@ impl Dtls {
 
     /// The next datagram to send.
     pub(super) fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.refusal.take().or_else(|| {
-            self.endpoint
-                .poll_transmit()
-                .map(|transmit| transmit.message.to_vec())
-        })
+        if let Some(own) = self.own.pop_front() {
+            return Some(own);
+        }
+        let datagram = self.endpoint.poll_transmit()?.message.to_vec();
+        let is_flight = self.front.greeted() && matches!(self.phase, Phase::Handshaking(_));
+        if is_flight && self.repeats == 0 && self.flight.len() < FLIGHT_DATAGRAMS_MAX {
+            self.flight.push(datagram.clone());
+        }
+        Some(datagram)
     }
 
     /// When our flight is sent again. The endpoint re-arms its timer for a HelloVerifyRequest too, but sends nothing.
@@ -299,6 +330,7 @@ impl Dtls {
             return None;
         }
         self.repeats += 1;
+        self.flown = Some(now);
         match self.endpoint.handle_timeout(CLIENT, now) {
             Ok(()) => None,
             Err(_) => Some(self.lost(LostReason::Handshake)),

@@ -4,7 +4,7 @@
 //! `rtc-dtls` 0.21 as a server has faults that this closes from outside:
 //! - any handshake record stops the timer that re-sends ServerHello..Done, and a repeated ClientHello yields nothing
 //!   else: one lost datagram, and the join is dead. So after the ClientHello with the cookie was handed over, every later
-//!   one is dropped and the timer stays armed;
+//!   one is kept from it and the timer stays armed; that the client asks again is told ([`Front::take_asked`]);
 //! - fragments that a client cuts anew when it repeats them never fit together, and a long chain of them overflows the
 //!   stack. So fragments are put together here, in a map of bytes, whatever their overlap and order, and the endpoint is
 //!   handed one whole record;
@@ -144,6 +144,8 @@ pub(super) struct Front {
     partial: BTreeMap<u16, Partial>,
     /// The ClientHello with the cookie was handed over.
     greeted: bool,
+    /// It came once more: the client has not heard our answer.
+    asked: bool,
     /// The handshake has ended.
     connected: bool,
     budget: DtlsBudget,
@@ -153,6 +155,11 @@ impl Front {
     /// The ClientHello with the cookie was handed over: from now on the endpoint re-sends its flight by time.
     pub(super) fn greeted(&self) -> bool {
         self.greeted
+    }
+
+    /// Whether the client asked once more for what answers its ClientHello with the cookie, since the last call.
+    pub(super) fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.asked)
     }
 
     /// The handshake has ended: nothing is reassembled any more.
@@ -183,7 +190,10 @@ impl Front {
         match (record.epoch, record.content, self.connected) {
             // A client that missed our last flight repeats its own, in which Finished is authentic: that alone counts.
             (0, HANDSHAKE, false) => return self.handle_handshake(record, passed),
-            (0, CHANGE_CIPHER_SPEC, false) => self.budget.take_early_record(record.bytes.len())?,
+            // Any other body is a decoding error to the endpoint, which ends the handshake.
+            (0, CHANGE_CIPHER_SPEC, false) if record.body == [1] => {
+                self.budget.take_early_record(record.bytes.len())?;
+            }
             (1, HANDSHAKE, _) if record.body.len() > FINISHED_BYTES_MAX => {
                 return Err(DtlsRefused::Fragments);
             }
@@ -228,7 +238,12 @@ impl Front {
         if fragment.number >= MESSAGES_MAX || fragment.length > MESSAGE_BYTES_MAX {
             return Err(DtlsRefused::Fragments);
         }
-        if is_hello != (fragment.number < 2) || (is_hello && self.greeted) {
+        if is_hello != (fragment.number < 2) {
+            return Err(DtlsRefused::Useless);
+        }
+        if is_hello && self.greeted {
+            // It may come in pieces: its beginning counts.
+            self.asked |= fragment.number == 1 && fragment.offset == 0;
             return Err(DtlsRefused::Useless);
         }
         let whole = if fragment.is_whole() {

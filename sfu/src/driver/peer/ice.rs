@@ -176,8 +176,11 @@ impl Ice {
     }
 
     /// ICE restart: the former credentials stay good until the first valid check with the new ones.
+    ///
+    /// If there are former ones still, nobody ever used those that are replaced: the answer may have been lost.
     pub(super) fn restart(&mut self, credentials: IceCredentials) {
-        self.former = Some(std::mem::replace(&mut self.current, credentials));
+        let replaced = std::mem::replace(&mut self.current, credentials);
+        self.former.get_or_insert(replaced);
     }
 
     /// Where packets go now.

@@ -232,9 +232,13 @@ impl Peer {
         if !self.ice.is_validated(path) {
             return Err(DtlsRefused::Unverified);
         }
-        let event = self.dtls.handle(now, datagram)?;
+        // Of no use or not: a client that repeats itself by another path has lost the former one, and hears nothing there.
         self.dtls_path = Some(path);
-        self.handle_dtls_event(event);
+        let event = self.dtls.handle(now, datagram);
+        if event.is_err() {
+            self.drain_dtls();
+        }
+        self.handle_dtls_event(event?);
         Ok(())
     }
 
@@ -264,6 +268,8 @@ impl Peer {
     /// Tells the client goodbye, for a shutdown. Drain [`Peer::poll_transmit`] and drop the peer.
     pub fn close(&mut self, now: Instant) {
         self.dtls.close(now);
+        // Media may have moved since the handshake, and where that was is not tried any more.
+        self.dtls_path = self.ice.selected();
         self.drain_dtls();
         self.end();
     }

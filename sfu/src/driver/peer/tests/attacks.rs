@@ -134,6 +134,23 @@ fn plaintext_alerts_close_nothing() {
     assert_eq!(call.events, [PeerEvent::Connected]);
 }
 
+/// One that the endpoint cannot read would end the handshake.
+#[test]
+fn changes_of_cipher_that_are_none_close_nothing() {
+    let mut call = Call::new(1, 0.0, 1_200);
+    call.check(path(1));
+    for i in 0..20 {
+        for body in [&[][..], &[2], &[1, 1]] {
+            let datagram = record(20, 0, 5_000 + i, body);
+            let result = call.peer.handle_dtls(call.now, path(1), &datagram);
+            assert_eq!(result, Err(DtlsRefused::Useless));
+        }
+        call.step();
+    }
+    call.run(Duration::from_millis(300));
+    assert_eq!(call.events, [PeerEvent::Connected]);
+}
+
 /// H7: records of the next epoch wait for keys; few of them.
 #[test]
 fn early_records_are_bounded() {

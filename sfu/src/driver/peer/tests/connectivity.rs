@@ -148,6 +148,23 @@ fn after_a_restart_both_credentials_are_good_until_the_first_check_with_the_new_
     assert!(ice.is_validated(path(1)), "the old path stays until consent ends");
 }
 
+/// The answer to the first restart is lost, the path comes back, and goes again.
+#[test]
+fn a_restart_that_nobody_used_does_not_take_the_credentials_in_use() {
+    let now = Instant::now();
+    let (mut ice, used) = ice(now);
+    ice.restart(credentials(2));
+    ice.restart(credentials(3));
+    let mut tries = |credentials: &IceCredentials| {
+        let request = check(credentials, credentials.password(), &[]);
+        ice.handle_request(now, path(1), &request).map(|_| ())
+    };
+    assert_eq!(tries(&used), Ok(()));
+    assert_eq!(tries(&credentials(2)), Err(StunRefused::Username));
+    assert_eq!(tries(&credentials(3)), Ok(()));
+    assert_eq!(tries(&used), Err(StunRefused::Username));
+}
+
 #[test]
 fn before_media_packets_follow_the_nomination_and_then_the_media() {
     let now = Instant::now();

@@ -153,6 +153,61 @@ fn a_client_without_a_profile_of_ours_is_told_and_lost() {
     }
 }
 
+fn sent(peer: &mut Peer) -> Vec<Transmit> {
+    std::iter::from_fn(|| peer.poll_transmit()).collect()
+}
+
+/// A client on the move: it hears nothing for longer than our flight is repeated by itself, and asks again by another path.
+#[test]
+fn a_client_that_asks_again_is_answered_where_it_is_however_late() {
+    let mut call = Call::new(1, 0.0, SPLIT_MTU);
+    call.check(path(1));
+    let hello = loop {
+        let asked: Vec<_> = std::iter::from_fn(|| call.client.poll_transmit()).collect();
+        for datagram in &asked {
+            let _ = call.peer.handle_dtls(call.now, path(1), datagram);
+        }
+        let answer = sent(&mut call.peer);
+        let is_verify = |sent: &&Transmit| sent.bytes[13] == 3; // HelloVerifyRequest
+        match answer.iter().find(is_verify) {
+            Some(verify) => call.client.handle(call.now, &verify.bytes),
+            None => break asked, // what answers the ClientHello with the cookie is lost
+        }
+    };
+    let end = call.now + Duration::from_secs(10);
+    while call.now < end {
+        call.now += Duration::from_millis(100);
+        call.peer.handle_timeout(call.now);
+        sent(&mut call.peer);
+    }
+    call.check(path(2));
+    let asks = |call: &mut Call| {
+        for datagram in &hello {
+            let asked = call.peer.handle_dtls(call.now, path(2), datagram);
+            assert_eq!(asked, Err(DtlsRefused::Useless));
+        }
+        sent(&mut call.peer)
+    };
+    let flight = asks(&mut call);
+    assert!(!flight.is_empty() && flight.iter().all(|sent| sent.path == path(2)));
+    assert!(asks(&mut call).is_empty(), "it has just been sent");
+    call.now += Duration::from_millis(100);
+    assert!(asks(&mut call) == flight);
+    for _ in 0..2 {
+        for transmit in &flight {
+            call.client.handle(call.now, &transmit.bytes);
+        }
+    }
+    while let Some(datagram) = call.client.poll_transmit() {
+        let _ = call.peer.handle_dtls(call.now, path(2), &datagram);
+    }
+    for transmit in sent(&mut call.peer) {
+        call.client.handle(call.now, &transmit.bytes);
+    }
+    assert!(call.both_are_connected());
+    assert!(call.peer.dtls.profile().is_some());
+}
+
 #[test]
 fn a_certificate_that_the_offer_does_not_name_gets_no_keys() {
     let mut call = Call::new(1, 0.0, 1_200);
@@ -190,6 +245,21 @@ fn a_client_is_told_when_the_node_closes() {
     call.peer.close(call.now);
     call.run(Duration::from_millis(50));
     assert!(call.client.closed);
+}
+
+#[test]
+fn the_goodbye_goes_where_media_goes() {
+    let mut call = Call::connected(1);
+    call.check(path(2));
+    let (sealer, _) = call.client.contexts.as_mut().expect("connected");
+    let mut packet = [0; 64];
+    packet[..12].copy_from_slice(&[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9]);
+    let length = sealer.seal_rtp(&mut packet, 20).expect("room");
+    let opened = call.peer.open_rtp(call.now, path(2), &mut packet[..length]);
+    assert_eq!(opened, Ok(20));
+    call.peer.close(call.now);
+    let goodbye = sent(&mut call.peer);
+    assert!(!goodbye.is_empty() && goodbye.iter().all(|sent| sent.path == path(2)));
 }
 
 #[test]
