@@ -40,7 +40,7 @@ pub(crate) struct End {
     incoming: mpsc::Receiver<Parcel>,
     /// Where those of `incoming` go back to.
     back: mpsc::Sender<Parcel>,
-    /// To be handed over at the end of the turn.
+    /// To be handed over with the next [`Self::flush`].
     filling: Parcel,
     /// Bytes of payload in it.
     filled: usize,
@@ -80,7 +80,7 @@ impl End {
         }
     }
 
-    /// Adds a batch to what is handed over at the end of the turn. The number of packets that found no place.
+    /// Adds a batch to what is handed over with the next [`Self::flush`]. The number of packets that found no place.
     pub(crate) fn add(&mut self, room: RoomTag, batch: CascadeBatch, spares: &mut Vec<CascadeBatch>) -> u64 {
         if self.filling.len() < BATCHES_MAX && self.filled + batch.bytes() <= PARCEL_BYTES_MAX {
             self.filled += batch.bytes();

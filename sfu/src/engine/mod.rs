@@ -18,8 +18,8 @@
 //! 9. **Every list has a limit** and a sentence for what happens at it.
 //!
 //! # Shape
-//! One mutation, then drain: call one `handle*`, then [`room::Room::poll_output`] until `None`, then ask
-//! [`room::Room::poll_timeout`].
+//! One mutation or a batch of RTP packets, then drain: [`room::Room::poll_forwards`] and [`room::Room::poll_output`], with links also
+//! [`room::Room::poll_cascade`], then ask [`room::Room::poll_timeout`].
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod ahead;

@@ -29,7 +29,7 @@ pub enum Offered {
 }
 
 impl Offered {
-    /// A packet that is not sent on purpose. `in_stretch`: it has no number, because those behind it are moved up.
+    /// A packet that is not sent on purpose. `in_stretch`: it has no number, because those behind it are moved down.
     pub(super) fn thinned(in_stretch: bool) -> Self {
         if in_stretch {
             Self::NotShown

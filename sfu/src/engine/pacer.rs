@@ -5,7 +5,7 @@
 //! nothing waits at all: a packet that finds no queue and a budget passes straight through.
 //!
 //! Several packets at a time are welcome (they leave in one system call), a standing queue is not: the queue is
-//! at most [`DRAIN`] long, faster than the way carries if it must, and pictures are refused at their beginning while it is
+//! at most [`DRAIN`] long ([`DRAIN_SHARED`] behind a shared line), faster than the way carries if it must, and pictures are refused at their beginning while it is
 //! longer than [`QUEUE_MAX`]. Within a class packets keep their order, and a stream stays in the class it waits in, for
 //! a stream is sealed in the order of its numbers.
 
@@ -73,7 +73,7 @@ pub enum Headroom {
     Full,
     /// Packets wait in the line: what is sent faster than the line takes is dropped there, or waits before the voices.
     Queued,
-    /// The same on a long path, where it takes half a minute to find again what one such burst lost.
+    /// As [`Self::Full`] on a long path, where it takes half a minute to find again what one such burst lost.
     FullLong,
 }
 
@@ -102,7 +102,7 @@ const LONG_FROM: Bitrate = Bitrate::mbps(1);
 /// What takes no longer than that at the rate of the estimate goes out also where it is not wanted any more: a picture of which so little is
 /// left had better be whole.
 const SOON_GONE: Duration = Duration::from_millis(100);
-/// Behind a line that is planned for it takes longer: all points of a site change their picture in one moment, and what one of them sends
+/// Behind a line that is planned for, or was found to be shared, it takes longer: all points of a site change their picture in one moment, and what one of them sends
 /// faster then is the others' queue.
 const DRAIN_SHARED: Duration = Duration::from_millis(600);
 /// That much fits in any case: the key frame of a thumbnail.

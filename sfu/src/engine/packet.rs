@@ -90,7 +90,7 @@ pub struct StreamOrigin {
     pub rtx_sequence: u16,
     /// Added to all RTP times.
     pub timestamp: u32,
-    /// First VP8 picture id (15 bits) and TL0PICIDX.
+    /// First picture id (15 bits), and frame number of AV1.
     pub picture_id: u16,
     /// First TL0PICIDX.
     pub tl0_pic_idx: u8,

@@ -28,9 +28,9 @@ pub enum Cause {
     Policy,
     /// The node has no time for more.
     Node,
-    /// Below 160 kb/s: voices only.
+    /// The way has room for voices and for no picture.
     VoicesOnly,
-    /// Below 64 kb/s, or little more: one voice only.
+    /// Below 160 kb/s: one voice only.
     OneVoice,
 }
 

@@ -6,7 +6,8 @@
 //! # Guarantees
 //! - What endpoints behind a line get, and what they send, is never more than the line's budget, whatever was before; only
 //!   sound that is sent upward counts whatever there is, and what was given downward before may breathe by what the line allows.
-//! - What a receiver gets is never more than its estimate and the policy allow, but the first voice.
+//! - What a receiver gets is never more than its estimate and the policy allow, but the first voice; and what
+//!   was given before may outgrow an estimate that nothing limited yet, by [`Receiver::breath`].
 //! - Whatever is less than wanted has a [`Shortfall`](super::shortfall::Shortfall).
 //! - The same problem and the same former allocation give the same answer; an answer handed back at the same time gives
 //!   itself.

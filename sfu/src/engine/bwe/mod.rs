@@ -1,7 +1,7 @@
 //! How much the way to one endpoint takes: an estimate from the feedback of everything that is sent to it.
 //!
-//! [`Estimator`] gives each outgoing packet its transport-wide number when it is sent, so the loss of a publisher's own
-//! uplink never appears here. From what the receiver tells it takes the acknowledged rate ([`acked`]), what passes
+//! [`Estimator`] gives outgoing packets their transport-wide numbers when they are sent, all of them or on a calm way few
+//! ([`samples`]), so the loss of a publisher's own uplink never appears here. From what the receiver tells it takes the acknowledged rate ([`acked`]), what passes
 //! while the line is busy ([`busy`]), whether a queue grows ([`delay`], [`queue`]), whether packets are lost because of it or just so
 //! ([`loss`]), and from these ([`decide`]) the rate ([`rate`]); where more is wanted it asks for probes ([`probe`]). `docs/estimation.md` tells the whole of it.
 //!
@@ -259,7 +259,8 @@ impl Estimator {
         }
     }
 
-    /// The receiver allows no more than that, for ten seconds; it says so again each second.
+    /// The receiver allows no more than that, for ten seconds; it says so again each second. Counts only for receivers without
+    /// transport-wide feedback.
     pub fn handle_remb(&mut self, now: Instant, rate: Bitrate) {
         let at = self.tick(now);
         self.sent_rate.add(at, 0);

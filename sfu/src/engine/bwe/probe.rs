@@ -46,7 +46,7 @@ const FASTER_MAX: f64 = 2.0;
 const FULL_BELOW: f64 = 0.9;
 /// Then so much of what arrived is used.
 const FULL_USE: f64 = 0.9;
-/// Multiples of the start with which an estimate begins, sent without waiting for the first result.
+/// Multiples of the estimate at first, sent without waiting for the first result.
 const FIRST: [f64; 2] = [3.0, 6.0];
 /// Multiple of the estimate later.
 const STEP: f64 = 2.0;

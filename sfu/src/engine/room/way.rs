@@ -324,7 +324,7 @@ impl Way {
         }
     }
 
-    /// Its part of a line that is planned for; none if it has none.
+    /// Its part of a line that it shares; none if it has none.
     pub(super) fn set_share(&mut self, now: Instant, share: Option<Share>) {
         self.share = share;
         self.pacer.set_share(now, share.map(|share| share.pace));
