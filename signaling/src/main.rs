@@ -182,10 +182,14 @@ async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
     } else {
         NodePlace::Process(std::env::current_exe()?)
     };
-    let server = tokio::select! {
-        server = serve::start(config, place) => server?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let Some(server) = serve::start_until(config, place, stop).await? else {
+        return Ok(());
     };
     announce(args, config, &server);
     tokio::select! {

@@ -72,12 +72,15 @@ impl Serving {
 
     /// SIGTERM, and the end of both processes.
     async fn stop(mut self) {
-        let pid = self.child.id().expect("runs").to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(told.expect("a program").success());
+        signal("-TERM", self.child.id().expect("runs"));
         let ended = tokio::time::timeout(common::PATIENCE, self.child.wait()).await;
         assert!(ended.expect("in time").expect("waited").success());
     }
+}
+
+fn signal(which: &str, pid: u32) {
+    let told = Command::new("kill").args([which, &pid.to_string()]).status();
+    assert!(told.expect("a program").success());
 }
 
 #[tokio::test]
@@ -119,6 +122,35 @@ async fn ready_json_is_for_scripts_and_a_second_server_is_refused() {
     serving.stop().await;
     let log = fs::read_to_string(data.path().join("serve.log")).expect("read");
     assert!(!log.contains("the media node is away"), "{log}");
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_ends_with_the_service() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut serving = Serving::start(data.path(), "info").await;
+    let node = serving.ready["node_pid"].as_u64().expect("a process");
+    signal("-STOP", node.try_into().expect("a number"));
+    serving.child.kill().await.expect("killed");
+    // The next one says how many places it has, and then waits for the node's answer until it is told to end.
+    let mut command = tokio::process::Command::from(with_few_files(data.path(), 256));
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    let mut next = command
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("started");
+    let mut lines = BufReader::new(next.stderr.take().expect("piped")).lines();
+    loop {
+        let line = lines.next_line().await.expect("readable");
+        if line.expect("it goes on").contains("places=") {
+            break;
+        }
+    }
+    signal("-TERM", next.id().expect("runs"));
+    let ended = tokio::time::timeout(common::PATIENCE, next.wait()).await;
+    assert!(ended.expect("in time").expect("waited").success());
+    let socket = std::os::unix::net::UnixStream::connect(data.path().join("node.sock"));
+    assert!(socket.is_err(), "the node has ended");
 }
 
 #[test]

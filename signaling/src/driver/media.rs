@@ -125,7 +125,13 @@ impl Link {
             let connected = tokio::select! {
                 connected = connect_after(pause(failures), place, metrics) => connected,
                 () = refuse_all(calls, meetings) => return,
-                _ = &mut stop => return,
+                told = &mut stop => {
+                    // Without a word the start of this process failed, and the node of a former one goes on.
+                    if let (Ok(()), Place::Process(child)) = (told, &*place) {
+                        child.end().await;
+                    }
+                    return;
+                }
             };
             let (client, mut events, welcome) = match connected {
                 Ok(connected) => connected,
@@ -245,11 +251,18 @@ async fn shut_down(client: &Client, pid: u32) {
         let _ = client.call(Command::Shutdown).await;
         client.closed().await;
     };
-    if timeout(REPLY_TIME_MAX, ended).await.is_ok() || pid == std::process::id() {
+    if timeout(REPLY_TIME_MAX, ended).await.is_err() {
+        // The connection is still open: the process is the one that said this number.
+        kill(pid);
+    }
+}
+
+/// A node in this process ends with it.
+fn kill(pid: u32) {
+    if pid == std::process::id() {
         return;
     }
     tracing::warn!(pid, "the media node does not end when asked and is killed");
-    // The connection is still open: the process is the one that said this number.
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // It may end at this very moment.
         let _ = kill_process(pid, Signal::KILL);

@@ -92,6 +92,19 @@ pub enum NodePlace {
 /// # Errors
 /// A port is taken, a file cannot be used, the node does not start; each in words for people.
 pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> {
+    let server = start_until(config, place, std::future::pending()).await?;
+    Ok(server.expect("nobody stops it"))
+}
+
+/// The same, unless `stop` comes while the node is waited for: then the node ends, and there is no server.
+///
+/// # Errors
+/// See [`start`].
+pub async fn start_until(
+    config: &Config,
+    place: NodePlace,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<Option<Server>> {
     let room = files::room()?;
     make_data(&config.data)?;
     let lock = lock(&config.data)?;
@@ -117,10 +130,17 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
         looks: looks_receiver,
         metrics: counters.clone(),
     };
-    let (stop_link, stop) = oneshot::channel();
-    let link = tokio::spawn(link.run(stop));
+    let (stop_link, link_stops) = oneshot::channel();
+    let link = tokio::spawn(link.run(link_stops));
     // Nobody is let in before the node's seats are known: who resumes finds the seat.
-    let (pid, media) = node_up(&mut media_status).await?;
+    let (pid, media) = tokio::select! {
+        up = node_up(&mut media_status) => up?,
+        () = stop => {
+            let _ = stop_link.send(());
+            let _ = link.await;
+            return Ok(None);
+        }
+    };
 
     let tls = files.is_some();
     let app = App::from(Shared {
@@ -145,7 +165,7 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
     let private = listen_private(private, counters, shown, private_handle.clone())?;
 
     let http = format!("{}://{}", if tls { "https" } else { "http" }, reachable(listen));
-    Ok(Server {
+    Ok(Some(Server {
         public_url: config.http.public_url.clone().unwrap_or_else(|| http.clone()),
         http,
         metrics: format!("http://{private_listen}/metrics"),
@@ -158,7 +178,7 @@ pub async fn start(config: &Config, place: NodePlace) -> anyhow::Result<Server> 
         stop_link,
         link,
         _lock: lock,
-    })
+    }))
 }
 
 /// A topology that cannot be read, or that has no ways from the node to the sites, refuses to start. Without one there

@@ -5,7 +5,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -14,9 +14,9 @@ use sfu::driver::{
     client::{self, Client, ConnectError, Events, Welcome},
     config::NodeConfig,
 };
-use tokio::time::timeout;
+use tokio::{io::AsyncReadExt, net::UnixStream, time::timeout};
 
-use super::REPLY_TIME_MAX;
+use super::{REPLY_TIME_MAX, kill, shut_down};
 use crate::driver::{config::LogConfig, metrics::Metrics};
 
 /// Tells the node's allocator (glibc's, mallopt(3); others do not ask) to map whatever is at least so long, and to keep all else in one place for all threads. Histories
@@ -117,6 +117,34 @@ async fn greet(socket: &Path) -> Result<Connected, NoNode> {
     }
 }
 
+/// A process that was started and has not opened its socket yet. Nobody else would find it, so it ends with whoever waits for it.
+struct Starting(Option<tokio::process::Child>);
+
+impl Starting {
+    async fn ended(&mut self) -> io::Result<ExitStatus> {
+        match &mut self.0 {
+            Some(process) => process.wait().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// It is reaped whenever it ends, so that a crashed node leaves no zombie.
+    fn let_go(mut self) {
+        if let Some(mut process) = self.0.take() {
+            tokio::spawn(async move { process.wait().await });
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.0 {
+            // It may have ended by itself.
+            let _ = process.start_kill();
+        }
+    }
+}
+
 impl Child {
     /// Connects to the node that is there, or starts one.
     pub(super) async fn connect(&self, metrics: &Metrics) -> Result<Connected, NoNode> {
@@ -124,23 +152,49 @@ impl Child {
             Err(NoNode::Connect(ConnectError::Io(_))) => {}
             done => return done,
         }
-        let mut process = self.start()?;
+        let mut starting = Starting(Some(self.start()?));
         metrics.node_starts.inc();
         let started = tokio::time::Instant::now();
         loop {
             match greet(&self.socket).await {
-                Err(NoNode::Connect(ConnectError::Io(_))) if started.elapsed() < START_TIME_MAX => {}
+                Err(NoNode::Connect(ConnectError::Io(error))) if started.elapsed() >= START_TIME_MAX => {
+                    return Err(ConnectError::Io(error).into());
+                }
+                Err(NoNode::Connect(ConnectError::Io(_))) => {}
                 done => {
-                    // Reaped whenever it ends, so that a crashed node leaves no zombie.
-                    tokio::spawn(async move { process.wait().await });
+                    starting.let_go();
                     return done;
                 }
             }
             tokio::select! {
-                status = process.wait() => return Err(NoNode::Ended(self.last_words(status?))),
+                status = starting.ended() => return Err(NoNode::Ended(self.last_words(status?))),
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
         }
+    }
+
+    /// Ends the node that has the socket open, whether it answers or not.
+    pub(super) async fn end(&self) {
+        match greet(&self.socket).await {
+            // The events are held: a connection whose events nobody takes ends before the node does.
+            Ok((client, _events, welcome)) => shut_down(&client, welcome.pid).await,
+            Err(NoNode::Silent) => self.kill_owner().await,
+            Err(_) => {}
+        }
+    }
+
+    /// Kills the process whose socket it is, as the kernel says: as long as the socket takes connections that process lives, so the number is no other's.
+    async fn kill_owner(&self) {
+        let Ok(mut stream) = UnixStream::connect(&self.socket).await else {
+            return;
+        };
+        let owner = stream.peer_cred().ok().and_then(|owner| owner.pid());
+        let Some(pid) = owner.and_then(|pid| u32::try_from(pid).ok()) else {
+            return;
+        };
+        kill(pid);
+        // The connection ends with the process.
+        let _ = timeout(REPLY_TIME_MAX, stream.read(&mut [0])).await;
     }
 
     fn log(&self) -> PathBuf {
@@ -148,7 +202,7 @@ impl Child {
     }
 
     /// What a node that ended at once wrote last: its reason.
-    fn last_words(&self, status: std::process::ExitStatus) -> String {
+    fn last_words(&self, status: ExitStatus) -> String {
         let read = || -> io::Result<Vec<u8>> {
             let mut file = fs::File::open(self.log())?;
             let end = file.metadata()?.len();
@@ -210,5 +264,20 @@ mod tests {
         let path = socket_path(&deep).expect("replaced");
         assert!(path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX);
         assert_eq!(socket_path(&deep).expect("again"), path);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_not_opened_its_socket_ends_with_whoever_waits_for_it() {
+        let mut process = tokio::process::Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let (stdin, mut stdout) = (process.stdin.take(), process.stdout.take().expect("piped"));
+        drop(Starting(Some(process)));
+        let mut text = String::new();
+        let ended = timeout(2 * START_TIME_MAX, stdout.read_to_string(&mut text)).await;
+        assert!(ended.is_ok(), "its standard input is still open");
+        drop(stdin);
     }
 }
