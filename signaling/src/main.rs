@@ -188,13 +188,18 @@ async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    let Some(server) = serve::start_until(config, place, stop).await? else {
+    let Some(mut server) = serve::start_until(config, place, stop).await? else {
         return Ok(());
     };
     announce(args, config, &server);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        part = server.broken() => {
+            // The node goes on, and pages take their seats again with the next process.
+            tracing::error!(part, "a part of the server has ended");
+            anyhow::bail!("{part} has ended; start diemcau again");
+        }
     }
     eprintln!("diemcau stops");
     let ended = tokio::select! {

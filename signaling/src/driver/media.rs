@@ -111,7 +111,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Keeps the link up until `stop` is told; then the node is ended cleanly. Returns when it has ended.
+    /// Keeps the link up until `stop` is told; then the node is ended. Returns when it has ended. Where `stop` is dropped without a word this process failed, and
+    /// the node goes on for the next one.
     pub async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         let mut failures = 0;
         loop {
@@ -126,7 +127,6 @@ impl Link {
                 connected = connect_after(pause(failures), place, metrics) => connected,
                 () = refuse_all(calls, meetings) => return,
                 told = &mut stop => {
-                    // Without a word the start of this process failed, and the node of a former one goes on.
                     if let (Ok(()), Place::Process(child)) = (told, &*place) {
                         child.end().await;
                     }
@@ -142,13 +142,15 @@ impl Link {
                 }
             };
             let (pid, since) = (welcome.pid, tokio::time::Instant::now());
-            let ended = tokio::select! {
-                () = self.converse(&client, &mut events, welcome) => false,
-                _ = &mut stop => true,
+            let stopped = tokio::select! {
+                () = self.converse(&client, &mut events, welcome) => None,
+                told = &mut stop => Some(told),
             };
             self.status.send_replace(Status::Down);
-            if ended {
-                shut_down(&client, pid).await;
+            if let Some(told) = stopped {
+                if told.is_ok() {
+                    shut_down(&client, pid).await;
+                }
                 return;
             }
             tracing::warn!("the media node is away");

@@ -7,7 +7,10 @@ use std::{
 };
 
 use sfu::control::{Command, ControlError, Event, Network, Reply, RoomId, RoomPolicy, RoomSnapshot};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
@@ -114,14 +117,14 @@ pub enum News {
 /// The door to the task.
 pub type Sender = mpsc::Sender<Message>;
 
-/// Starts the task with the rooms of the configuration, how fast they let people in, and the lines that meetings share.
+/// Starts the task, which ends only with the process, with the rooms of the configuration, how fast they let people in, and the lines that meetings share.
 pub fn start(
     (rooms, pace): (&[RoomConfig], Pace),
     (network, line_names): (Network, LineNames),
     keys: Arc<Keys>,
     calls: media::Calls,
     metrics: Arc<Metrics>,
-) -> Sender {
+) -> (Sender, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE_LEN);
     let rooms = rooms.iter().map(|room| {
         let policy = RoomPolicy {
@@ -147,8 +150,7 @@ pub fn start(
         metrics,
         outcomes: Vec::new(),
     };
-    tokio::spawn(task.run(receiver));
-    sender
+    (sender, tokio::spawn(task.run(receiver)))
 }
 
 struct Task {

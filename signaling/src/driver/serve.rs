@@ -73,6 +73,7 @@ pub struct Server {
     handles: Vec<Handle<SocketAddr>>,
     listeners: Vec<JoinHandle<std::io::Result<()>>>,
     meetings: meeting_task::Sender,
+    meeting_task: JoinHandle<()>,
     stop_link: oneshot::Sender<()>,
     link: JoinHandle<()>,
     _lock: fs::File,
@@ -120,7 +121,7 @@ pub async fn start_until(
     let (looks, looks_receiver) = node_look::looks();
     let (status, mut media_status) = watch::channel(Status::Down);
     let rooms = (&config.rooms[..], config.joins.pace());
-    let meetings = meeting_task::start(rooms, network, keys.clone(), calls, counters.clone());
+    let (meetings, meeting_task) = meeting_task::start(rooms, network, keys.clone(), calls, counters.clone());
     let place = place_of(config, place)?;
     let link = Link {
         place,
@@ -175,6 +176,7 @@ pub async fn start_until(
         handles: vec![public_handle, private_handle],
         listeners: vec![public, private],
         meetings,
+        meeting_task,
         stop_link,
         link,
         _lock: lock,
@@ -271,6 +273,11 @@ impl Server {
         self.keys.sign_room(&token).into()
     }
 
+    /// Waits until a part that nobody can do without has ended: which. The others go on and serve nobody.
+    pub async fn broken(&mut self) -> &'static str {
+        first_ended(&mut self.meeting_task, &mut self.link).await
+    }
+
     /// Ends everything in order: sessions are told, listeners close, the node ends.
     pub async fn stop(self) {
         let (done, told) = oneshot::channel();
@@ -289,6 +296,15 @@ impl Server {
         // The link may have ended by itself only with a panic, which its task shows.
         let _ = self.stop_link.send(());
         let _ = self.link.await;
+    }
+}
+
+/// The link follows the meetings when those end, so they come first.
+async fn first_ended(meetings: &mut JoinHandle<()>, link: &mut JoinHandle<()>) -> &'static str {
+    tokio::select! {
+        biased;
+        _ = meetings => "the task of the meetings",
+        _ = link => "the link to the media node",
     }
 }
 
@@ -391,4 +407,19 @@ fn limit<E>(builder: &mut hyper_util::server::conn::auto::Builder<E>) {
         .timer(hyper_util::rt::TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(64 * 1024);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_told() {
+        let forever = || tokio::spawn(std::future::pending());
+        let broken = || tokio::spawn(async { panic!("as a test") });
+        let told = first_ended(&mut broken(), &mut forever()).await;
+        assert_eq!(told, "the task of the meetings");
+        let told = first_ended(&mut forever(), &mut broken()).await;
+        assert_eq!(told, "the link to the media node");
+    }
 }

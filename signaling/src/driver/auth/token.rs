@@ -30,7 +30,7 @@ const ISSUER: &str = "diemcau";
 const ROOM_AUDIENCE: &str = "diemcau:room";
 const RESUME_AUDIENCE: &str = "diemcau:resume";
 
-/// Longest `sub` in bytes.
+/// Longest `sub` in bytes; control characters are refused.
 const SUBJECT_BYTES_MAX: usize = 128;
 
 /// What a room token says.
@@ -133,7 +133,9 @@ impl Keys {
             _ => None,
         };
         let life = claims.exp.checked_sub(claims.nbf).ok_or(TokenError::Bad)?;
-        if claims.sub.len() > SUBJECT_BYTES_MAX || life > LIFE_SECONDS_MAX {
+        // In JSON a control character takes six bytes, and a resume token has to hold it too.
+        let sub_fits = claims.sub.len() <= SUBJECT_BYTES_MAX && !claims.sub.chars().any(char::is_control);
+        if !sub_fits || life > LIFE_SECONDS_MAX {
             return Err(TokenError::Bad);
         }
         let person = Person {
@@ -279,7 +281,7 @@ mod tests {
     fn claims_that_are_wrong_or_missing_make_a_token_bad() {
         let keys = keys();
         assert!(keys.read_room(&signed(&keys, &claims()), NOW).is_ok());
-        let changes: [(&str, Value); 16] = [
+        let changes: [(&str, Value); 17] = [
             ("iss", json!("other")),
             ("aud", json!("diemcau:resume")),
             ("aud", json!(["x"])),
@@ -296,6 +298,7 @@ mod tests {
             ("site", json!("UPPER")),
             ("name", json!("a\u{202E}b")),
             ("sub", json!("x".repeat(129))),
+            ("sub", json!("a\u{1}b")),
         ];
         for (claim, value) in changes {
             let mut changed = claims();
@@ -384,5 +387,32 @@ mod tests {
             keys.read_resume(&signed(&keys, &claims()), NOW),
             Err(TokenError::Bad)
         );
+    }
+
+    #[test]
+    fn the_longest_claims_fit_into_a_resume_token() {
+        let keys = keys();
+        let mut longest = claims();
+        longest["room"] = json!("r".repeat(64));
+        longest["site"] = json!("s".repeat(96));
+        for sub in [
+            "\"".repeat(SUBJECT_BYTES_MAX),
+            "\u{1F3DB}".repeat(SUBJECT_BYTES_MAX / 4),
+        ] {
+            longest["sub"] = json!(sub);
+            let RoomToken { room, person, .. } = keys.read_room(&signed(&keys, &longest), NOW).expect("good");
+            for name in ["\\".repeat(64), "\u{1F3DB}".repeat(64)] {
+                let claim = Claim {
+                    room: room.clone(),
+                    seat: SeatId::try_from("f".repeat(32)).expect("a seat"),
+                    number: PointNumber::try_from((1 << 30) - 1).expect("a number"),
+                    subject: person.subject.clone(),
+                    name: DisplayName::try_from(name).expect("a name"),
+                    site: person.site.clone(),
+                    role: Role::Secretary,
+                };
+                assert_eq!(keys.read_resume(&keys.sign_resume(&claim, NOW), NOW), Ok(claim));
+            }
+        }
     }
 }
