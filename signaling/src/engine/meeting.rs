@@ -212,7 +212,7 @@ impl Meeting {
             Input::NodeUp { room } => self.reconcile(now, room),
             Input::NodeDown => self.node_down(),
             Input::NodeReply { op, result } => self.node_reply(op, result),
-            Input::NodeEvent(event) => self.node_event(event),
+            Input::NodeEvent(event) => self.node_event(now, event),
         }
         self.aim_players();
     }

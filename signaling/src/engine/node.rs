@@ -112,9 +112,9 @@ impl Meeting {
         }
     }
 
-    pub(super) fn node_event(&mut self, event: Event) {
+    pub(super) fn node_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Media { seat, state, .. } => self.media_event(&seat, state),
+            Event::Media { seat, state, .. } => self.media_event(now, &seat, state),
             Event::Slots { seat, changes, .. } => {
                 let Some(known) = self.seats.get_mut(&seat) else {
                     return;
@@ -139,7 +139,7 @@ impl Meeting {
         }
     }
 
-    fn media_event(&mut self, seat_id: &SeatId, state: MediaState) {
+    fn media_event(&mut self, now: Instant, seat_id: &SeatId, state: MediaState) {
         // While new media is being asked for, the end of the old one is no news.
         if state == MediaState::Lost && self.joining.values().any(|joining| joining.seat == *seat_id) {
             return;
@@ -156,7 +156,11 @@ impl Meeting {
         let (number, session) = (seat.number, seat.session);
         match state {
             MediaState::Connected => seat.media = true,
-            MediaState::Lost => seat.lose_media(),
+            MediaState::Lost => {
+                seat.lose_media();
+                // A page whose session went long ago has its time from the end of its media on.
+                seat.away_since = seat.session.is_none().then_some(now);
+            }
         }
         if let Some(session) = session {
             self.send(session, ServerMessage::Media { state });
@@ -221,7 +225,7 @@ impl Meeting {
         }
         self.reconciled = true;
         for seat in missing {
-            self.media_event(&seat, MediaState::Lost);
+            self.media_event(now, &seat, MediaState::Lost);
         }
         self.reconcile_floor(floor, is_first);
         // What changed while nobody was told.

@@ -94,7 +94,7 @@ pub(super) struct Seat {
     pub(super) subject: String,
     /// Who sits on it now.
     pub(super) session: Option<SessionId>,
-    /// Since when nobody does.
+    /// Since when nobody does; after the end of its media, since then.
     pub(super) away_since: Option<Instant>,
     /// Sources that have a place in the offer.
     pub(super) sources: BTreeSet<SourceKind>,
