@@ -222,6 +222,7 @@ impl World {
             session,
             version: signaling::protocol::VERSION,
             person,
+            expired: false,
             claim,
         });
     }

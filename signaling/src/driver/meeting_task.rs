@@ -56,6 +56,8 @@ pub enum Message {
         room: RoomId,
         /// Whose.
         person: Person,
+        /// The token is past its end.
+        expired: bool,
         /// Its resume token, if it brought one: the seat it claims, or why not.
         claim: Option<Result<Box<Claim>, ErrorCode>>,
         /// How to tell it something.
@@ -213,6 +215,7 @@ impl Task {
                 version,
                 room,
                 person,
+                expired,
                 claim,
                 outbox,
             } => {
@@ -233,6 +236,7 @@ impl Task {
                         session,
                         version,
                         person,
+                        expired,
                         claim,
                     },
                 );

@@ -272,7 +272,7 @@ impl<'a> Session<'a> {
         let now = auth::unix_now();
         let claim = resume.map(|resume| self.app.keys.read_resume(&resume, now));
         let read = self.app.keys.read_room(token, now).and_then(|read| {
-            // The life of a room token limits the first connection only.
+            // Past its end a room token opens a session for a seat that is there, and the meeting gives no other.
             let resumes = matches!(&claim, Some(Ok(claim)) if claim.room == read.room && claim.subject == read.person.subject);
             if read.is_expired(now) && !resumes {
                 Err(auth::TokenError::Expired)
@@ -280,7 +280,7 @@ impl<'a> Session<'a> {
                 Ok(read)
             }
         });
-        let RoomToken { room, person, .. } = match read {
+        let read = match read {
             Ok(read) => read,
             Err(error) => {
                 let code = ErrorCode::from(error);
@@ -292,6 +292,8 @@ impl<'a> Session<'a> {
                 return Some(close(CloseCode::BadToken, Some(code)));
             }
         };
+        let expired = read.is_expired(now);
+        let RoomToken { room, person, .. } = read;
         let claim = claim.map(|read| read.map(Box::new).map_err(ErrorCode::from));
         self.entered = true;
         let outbox = self.outbox.clone();
@@ -300,6 +302,7 @@ impl<'a> Session<'a> {
             version,
             room,
             person,
+            expired,
             claim,
             outbox,
         })

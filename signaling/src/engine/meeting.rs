@@ -16,7 +16,7 @@ use super::{
     network::LineNames,
     quality::Pages,
     roster::Roster,
-    seat::{Claim, Joining, Person, Seat},
+    seat::{Claim, GivenUp, Joining, Person, Seat},
     whip::{Ask, AskerId, ByHttp},
 };
 use crate::protocol::{
@@ -40,6 +40,8 @@ pub enum Input {
         version: u16,
         /// Whose.
         person: Person,
+        /// Its room token is past its end: beside its own seat it gets none.
+        expired: bool,
         /// Its resume token, if it brought one: the seat it claims, or why not.
         claim: Option<Result<Box<Claim>, ErrorCode>>,
     },
@@ -133,6 +135,7 @@ pub struct Meeting {
     pub(super) line_names: LineNames,
     pub(super) roster: Roster,
     pub(super) seats: BTreeMap<SeatId, Seat>,
+    given_up: GivenUp,
     pub(super) sessions: BTreeMap<SessionId, Session>,
     /// The highest number ever given: numbers are never used again.
     pub(super) number_max: u32,
@@ -155,6 +158,8 @@ pub struct Meeting {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) person: Person,
+    /// Its room token opens no new seat.
+    pub(super) expired: bool,
     pub(super) seat: Option<SeatId>,
 }
 
@@ -168,6 +173,7 @@ impl Meeting {
             line_names,
             roster: Roster::default(),
             seats: BTreeMap::new(),
+            given_up: GivenUp::default(),
             sessions: BTreeMap::new(),
             number_max: 0,
             speaker: None,
@@ -199,8 +205,9 @@ impl Meeting {
                 session,
                 version,
                 person,
+                expired,
                 claim,
-            } => self.enter(session, version, person, claim),
+            } => self.enter(session, version, (person, expired), claim),
             Input::Ask { session, request } => {
                 let id = request.id();
                 if let Err(code) = self.ask(now, session, request) {
@@ -226,7 +233,7 @@ impl Meeting {
             .map(|(id, _)| id.clone())
             .collect();
         for seat in due {
-            self.release(&seat);
+            self.give_up(seat);
         }
         self.tell_pages(now);
         self.aim_players();
@@ -254,7 +261,7 @@ impl Meeting {
         &mut self,
         session: SessionId,
         version: u16,
-        person: Person,
+        (person, expired): (Person, bool),
         claim: Option<Result<Box<Claim>, ErrorCode>>,
     ) {
         let welcome = ServerMessage::Welcome {
@@ -270,7 +277,12 @@ impl Meeting {
             points: u16::try_from(self.roster.len()).unwrap_or(u16::MAX),
             video: (version >= VERSION_WITH_VIDEO).then(|| VideoRules::of(&self.policy)),
         };
-        self.sessions.insert(session, Session { person, seat: None });
+        let known = Session {
+            person,
+            expired,
+            seat: None,
+        };
+        self.sessions.insert(session, known);
         self.send(session, welcome);
         let Some(claim) = claim else { return };
         if let Err(code) = claim.and_then(|claim| self.resume(session, *claim)) {
@@ -280,7 +292,7 @@ impl Meeting {
 
     /// Takes a seat again, also one that was given up or that a restarted signaling does not know.
     fn resume(&mut self, session: SessionId, claim: Claim) -> Result<(), ErrorCode> {
-        let person = &self.sessions.get(&session).ok_or(ErrorCode::State)?.person;
+        let Session { person, expired, .. } = self.sessions.get(&session).ok_or(ErrorCode::State)?;
         if claim.room != self.id || claim.subject != person.subject {
             return Err(ErrorCode::BadToken);
         }
@@ -289,6 +301,8 @@ impl Meeting {
                 return Err(ErrorCode::BadToken);
             }
             Some(_) => {}
+            // Who is in stays in; who was not is let in by a room token alone.
+            None if *expired && self.given_up.has(&claim.seat) => return Err(ErrorCode::TokenExpired),
             None => self.remake(&claim)?,
         }
         let seat = self.seats.get_mut(&claim.seat).expect("known or just made");
@@ -398,6 +412,12 @@ impl Meeting {
     pub(super) fn drop_session(&mut self, session: SessionId) {
         self.sessions.remove(&session);
         self.restarting.retain(|_, (asking, _)| *asking != session);
+    }
+
+    /// Ends a seat for good: its person left, or was away for too long.
+    pub(super) fn give_up(&mut self, seat: SeatId) {
+        self.release(&seat);
+        self.given_up.add(seat);
     }
 
     /// Ends a seat here and in the node.

@@ -59,6 +59,7 @@ impl Meeting {
                 let number = self.seats.get(&seat).ok_or(ErrorCode::Internal)?.number;
                 (seat, number)
             }
+            None if known.expired => return Err(ErrorCode::TokenExpired),
             None => {
                 admission::decide(person.role, self.taken(), &self.policy)?;
                 let number = PointNumber::try_from(self.number_max + 1).map_err(|_| ErrorCode::RoomFull)?;
@@ -192,7 +193,7 @@ impl Meeting {
     fn leave(&mut self, session: SessionId) {
         self.abandon_join(session);
         if let Some(seat) = self.sessions.get(&session).and_then(|known| known.seat.clone()) {
-            self.release(&seat);
+            self.give_up(seat);
         }
         self.drop_session(session);
         self.push(Effect::Close {

@@ -1,7 +1,7 @@
 //! Seats: who a session is, what it may claim again later, and what the node keeps for us.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Instant,
 };
 
@@ -139,6 +139,26 @@ impl Seat {
         self.shown.clear();
         self.quality = None;
         self.order = None;
+    }
+}
+
+/// Most seats of a room that are known as given up. Overflow: the first is forgotten, whose resume token ends first.
+const GIVEN_UP_MAX: usize = 4_096;
+
+/// Seats that were given up: only a room token opens them again.
+#[derive(Debug, Default)]
+pub(super) struct GivenUp(VecDeque<SeatId>);
+
+impl GivenUp {
+    pub(super) fn add(&mut self, seat: SeatId) {
+        if self.0.len() >= GIVEN_UP_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(seat);
+    }
+
+    pub(super) fn has(&self, seat: &SeatId) -> bool {
+        self.0.contains(seat)
     }
 }
 
