@@ -305,8 +305,13 @@ impl Meeting {
             None if *expired && self.given_up.has(&claim.seat) => return Err(ErrorCode::TokenExpired),
             None => self.remake(&claim)?,
         }
+        let former = self.seats.get(&claim.seat).and_then(|seat| seat.session);
+        if let Some(former) = former {
+            // The seat's media from now on is what the former session asked for, and its answer comes to nobody.
+            self.abandon_join(former);
+        }
         let seat = self.seats.get_mut(&claim.seat).expect("known or just made");
-        let former = seat.session.replace(session);
+        seat.session = Some(session);
         seat.away_since = None;
         let media = if seat.media {
             ResumedMedia::Kept
