@@ -217,8 +217,8 @@ impl Meeting {
             Input::Http { asker, ask } => self.ask_http(asker, ask),
             Input::Gone { session } => self.gone(now, session),
             Input::NodeUp { room } => self.reconcile(now, room),
-            Input::NodeDown => self.node_down(),
-            Input::NodeReply { op, result } => self.node_reply(op, result),
+            Input::NodeDown => self.node_down(now),
+            Input::NodeReply { op, result } => self.node_reply(now, op, result),
             Input::NodeEvent(event) => self.node_event(now, event),
         }
         self.aim_players();

@@ -10,28 +10,19 @@ use sfu::{
 use super::{
     effect::{Effect, Grant, Op},
     meeting::Meeting,
-    seat::{Claim, Joining, Seat, SeatNote},
+    seat::{Claim, Joining, Meanwhile, Seat, SeatNote},
 };
 use crate::protocol::{CloseCode, ErrorCode, Point, ServerMessage};
 
 impl Meeting {
-    pub(super) fn node_reply(&mut self, op: Op, result: Result<Reply, ControlError>) {
+    pub(super) fn node_reply(&mut self, now: Instant, op: Op, result: Result<Reply, ControlError>) {
         if self.http_reply(op, &result) {
             return;
         }
         if let Some(joining) = self.joining.remove(&op) {
             match result {
                 Ok(Reply::Joined { answer, slots, .. }) => self.joined(joining, answer, slots),
-                other => {
-                    let code = refusal(&other);
-                    self.send(
-                        joining.session,
-                        ServerMessage::Error {
-                            id: Some(joining.request),
-                            code,
-                        },
-                    );
-                }
+                other => self.not_joined(now, joining, refusal(&other)),
             }
         } else if let Some((session, id)) = self.restarting.remove(&op) {
             let message = match result {
@@ -53,6 +44,7 @@ impl Meeting {
             point,
             asked,
             sources,
+            ..
         } = joining;
         let Some(subject) = self.subject(session) else {
             return;
@@ -112,6 +104,26 @@ impl Meeting {
         }
     }
 
+    /// Nothing came of a join: a seat that was there has the media it had, and what was kept back of that.
+    fn not_joined(&mut self, now: Instant, joining: Joining, code: ErrorCode) {
+        let Joining {
+            session,
+            request,
+            seat,
+            meanwhile: Meanwhile { said, lost },
+            ..
+        } = joining;
+        let id = Some(request);
+        self.send(session, ServerMessage::Error { id, code });
+        for (source, on) in said {
+            // Sources that only the new media would have had are none.
+            let _ = self.publish(session, source, on);
+        }
+        if lost {
+            self.media_event(now, &seat, MediaState::Lost);
+        }
+    }
+
     pub(super) fn node_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Media { seat, state, .. } => self.media_event(now, &seat, state),
@@ -140,8 +152,12 @@ impl Meeting {
     }
 
     fn media_event(&mut self, now: Instant, seat_id: &SeatId, state: MediaState) {
-        // While new media is being asked for, the end of the old one is no news.
-        if state == MediaState::Lost && self.joining.values().any(|joining| joining.seat == *seat_id) {
+        let mut joining = self.joining.values_mut();
+        if state == MediaState::Lost
+            && let Some(joining) = joining.find(|joining| joining.seat == *seat_id)
+        {
+            // While new media is being asked for, the end of the old one is no news, unless there is no new one.
+            joining.meanwhile.lost = true;
             return;
         }
         if self.player_media(seat_id, state) {
@@ -171,16 +187,10 @@ impl Meeting {
         self.broadcast(delta, None);
     }
 
-    pub(super) fn node_down(&mut self) {
+    pub(super) fn node_down(&mut self, now: Instant) {
         let code = ErrorCode::Unavailable;
         for (_, joining) in std::mem::take(&mut self.joining) {
-            self.send(
-                joining.session,
-                ServerMessage::Error {
-                    id: Some(joining.request),
-                    code,
-                },
-            );
+            self.not_joined(now, joining, code);
         }
         for (_, (session, id)) in std::mem::take(&mut self.restarting) {
             self.send(session, ServerMessage::Error { id: Some(id), code });
@@ -190,7 +200,7 @@ impl Meeting {
 
     /// Makes both sides' ideas of the room equal; running it again changes nothing more.
     pub(super) fn reconcile(&mut self, now: Instant, room: Option<RoomSnapshot>) {
-        self.node_down();
+        self.node_down(now);
         self.command(Command::OpenRoom {
             room: self.id.clone(),
             policy: self.policy.clone(),

@@ -12,7 +12,7 @@ use super::{
     effect::{Effect, SessionId},
     meeting::{Meeting, Request},
     permissions::{Action, may},
-    seat::{Joining, SeatNote},
+    seat::{Joining, Meanwhile, SeatNote},
 };
 use crate::{
     names::Role,
@@ -113,6 +113,7 @@ impl Meeting {
                 point,
                 asked: published,
                 sources,
+                meanwhile: Meanwhile::default(),
             },
         );
         Ok(())
@@ -157,7 +158,12 @@ impl Meeting {
         Ok(())
     }
 
-    fn publish(&mut self, session: SessionId, source: SourceKind, on: bool) -> Result<(), ErrorCode> {
+    pub(super) fn publish(
+        &mut self,
+        session: SessionId,
+        source: SourceKind,
+        on: bool,
+    ) -> Result<(), ErrorCode> {
         let role = self.sessions.get(&session).ok_or(ErrorCode::State)?.person.role;
         if let Some(joining) = self
             .joining

@@ -172,6 +172,16 @@ pub(super) struct Joining {
     pub(super) sources: BTreeSet<SourceKind>,
     /// Sources that the node was told are on; those of `point` may have changed since.
     pub(super) asked: BTreeSet<SourceKind>,
+    pub(super) meanwhile: Meanwhile,
+}
+
+/// What happened while a join was asked: news of the seat's former media, should nothing come of the join.
+#[derive(Debug, Default)]
+pub(super) struct Meanwhile {
+    /// Sources that went on or off.
+    pub(super) said: BTreeMap<SourceKind, bool>,
+    /// It has ended.
+    pub(super) lost: bool,
 }
 
 impl Joining {
@@ -180,6 +190,7 @@ impl Joining {
         if on && !may(role, Action::Publish) || !self.sources.contains(&source) {
             return Err(ErrorCode::State);
         }
+        self.meanwhile.said.insert(source, on);
         if on {
             self.point.published.insert(source);
         } else {
