@@ -164,12 +164,14 @@ impl Front {
         }
     }
 
-    /// What a shard says of a seat counts while the seat is there with that endpoint; of the loudest points the first shard of the room speaks.
+    /// What a shard says of a seat counts while the seat is there with that endpoint.
     fn handle_event(&mut self, (shard, of): (ShardIndex, Option<EndpointId>), event: Event) {
         let is_its = match &event {
-            Event::Speaker { room, .. } => {
-                let placed = self.rooms.find(room);
-                placed.is_ok_and(|placed| placed.shards().first() == Some(&shard))
+            Event::Speaker { room, number } => {
+                if let Ok(placed) = self.rooms.find_mut(room) {
+                    placed.set_speaker(shard, *number);
+                }
+                return self.tell_speaker(room);
             }
             Event::Media { room, seat, .. }
             | Event::Slots { room, seat, .. }
@@ -193,15 +195,25 @@ impl Front {
 
     /// A shard failed: everybody on it has lost their media, and another takes its place.
     fn replace(&mut self, shard: ShardIndex) {
+        let rooms = self.rooms.on_shard(shard);
         for (room, seat) in self.rooms.take_shard(shard) {
             let state = MediaState::Lost;
             self.events.push_back(Event::Media { room, seat, state });
         }
+        // The one that takes its place tells only what changes, and begins with nobody.
+        rooms.iter().for_each(|room| self.tell_speaker(room));
         self.count();
         self.counters.bury(shard);
         self.networked.remove(&shard);
         self.linked.retain(|&(a, b)| a != shard && b != shard);
         self.shards.restart(shard);
+    }
+
+    fn tell_speaker(&mut self, room: &RoomId) {
+        if let Ok(placed) = self.rooms.find(room) {
+            let (room, number) = (room.clone(), placed.speaker());
+            self.events.push_back(Event::Speaker { room, number });
+        }
     }
 
     /// Tells how many are there now.

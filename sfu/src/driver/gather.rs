@@ -12,9 +12,9 @@ use crate::{
 pub(crate) fn snapshot(rooms: &Rooms, told: Vec<RoomSnapshot>) -> Vec<RoomSnapshot> {
     let mut halves: BTreeMap<RoomId, (Option<PointNumber>, Vec<SeatSnapshot>)> = BTreeMap::new();
     for snapshot in told {
-        // Shards are asked in their order, and the first of a room speaks of the loudest.
-        let half = halves.entry(snapshot.room);
-        let (_, seats) = half.or_insert((snapshot.speaker, Vec::new()));
+        // Shards are asked in their order, and the first of a room that hears somebody speaks of the loudest.
+        let (speaker, seats) = halves.entry(snapshot.room).or_default();
+        *speaker = speaker.or(snapshot.speaker);
         seats.extend(snapshot.seats);
     }
     let whole = rooms.iter().map(|(room, placed)| {

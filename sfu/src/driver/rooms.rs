@@ -35,6 +35,8 @@ pub(crate) struct Placed {
     shards: Vec<ShardIndex>,
     /// Pairs of these that were told of each other, the lower one first.
     linked: BTreeSet<(ShardIndex, ShardIndex)>,
+    /// Who is loudest, as each of these told last. Nobody is not in it.
+    speakers: BTreeMap<ShardIndex, PointNumber>,
     seats: BTreeMap<SeatId, Seat>,
 }
 
@@ -77,6 +79,7 @@ impl Rooms {
             number_max: 0,
             shards: Vec::new(),
             linked: BTreeSet::new(),
+            speakers: BTreeMap::new(),
             seats: BTreeMap::new(),
         };
         self.tags = self.tags.wrapping_add(1);
@@ -223,7 +226,10 @@ impl Rooms {
             let before = placed.seats.len() as u32;
             placed.seats.retain(|id, seat| seat.shard != shard || has(id));
             match snapshot {
-                Some(_) => placed.open_at(shard),
+                Some(snapshot) => {
+                    placed.open_at(shard);
+                    placed.set_speaker(shard, snapshot.speaker);
+                }
                 None => placed.closed_at(shard),
             }
             if let Some(snapshot) = snapshot {
@@ -256,6 +262,16 @@ impl Rooms {
             }
         }
         behind
+    }
+
+    /// Rooms that a shard has open.
+    pub(crate) fn on_shard(&self, shard: ShardIndex) -> Vec<RoomId> {
+        let has = |(_, placed): &(&RoomId, &Placed)| placed.shards.contains(&shard);
+        self.rooms
+            .iter()
+            .filter(has)
+            .map(|(room, _)| room.clone())
+            .collect()
     }
 
     /// All rooms, in the order of their names.
@@ -298,8 +314,9 @@ impl Placed {
         self.apart(shard);
     }
 
-    /// A shard has made it anew: none of the others is known there.
+    /// A shard has made it anew: none of the others is known there, and it has heard nobody.
     pub(crate) fn apart(&mut self, shard: ShardIndex) {
+        self.speakers.remove(&shard);
         self.linked.retain(|&(a, b)| a != shard && b != shard);
     }
 
@@ -312,6 +329,20 @@ impl Placed {
     /// Two shards were told of each other.
     pub(crate) fn linked(&mut self, a: ShardIndex, b: ShardIndex) {
         self.linked.insert(pair(a, b));
+    }
+
+    /// A shard that has it open tells who is loudest.
+    pub(crate) fn set_speaker(&mut self, shard: ShardIndex, number: Option<PointNumber>) {
+        match number.filter(|_| self.shards.contains(&shard)) {
+            Some(number) => drop(self.speakers.insert(shard, number)),
+            None => drop(self.speakers.remove(&shard)),
+        }
+    }
+
+    /// Who is loudest, by the first of its shards that hears somebody: each tells only what changes, so one whose half of the room failed
+    /// must not silence those that go on.
+    pub(crate) fn speaker(&self) -> Option<PointNumber> {
+        self.speakers.values().next().copied()
     }
 
     /// How many of its seats are on a shard.
@@ -443,6 +474,37 @@ mod tests {
         rooms.take_shard(A);
         rooms.find_mut(&room("x")).expect("open").open_at(A);
         assert_eq!(apart(&rooms, B), [A], "one of them failed");
+    }
+
+    #[test]
+    fn who_speaks_is_told_by_the_first_shard_that_hears_somebody() {
+        let mut rooms = two();
+        let placed = |rooms: &mut Rooms, told: &[(ShardIndex, Option<u32>)]| {
+            let placed = rooms.find_mut(&room("x")).expect("open");
+            for &(shard, of) in told {
+                placed.set_speaker(shard, of.map(number));
+            }
+            placed.speaker().map(PointNumber::get)
+        };
+        let nowhere = ShardIndex(7);
+        for (told, expected) in [
+            (&[(nowhere, Some(9))][..], None),
+            (&[(B, Some(2))], Some(2)),
+            (&[(A, Some(1))], Some(1)),
+            (&[(A, None)], Some(2)),
+            (&[(A, Some(1)), (B, None)], Some(1)),
+            (&[(B, Some(1))], Some(1)),
+        ] {
+            assert_eq!(placed(&mut rooms, told), expected, "{told:?}");
+        }
+        assert_eq!(
+            (rooms.on_shard(A), rooms.on_shard(nowhere)),
+            (vec![room("x")], vec![])
+        );
+        rooms.take_shard(A);
+        assert_eq!(placed(&mut rooms, &[]), Some(1), "the other half goes on");
+        rooms.take_shard(B);
+        assert_eq!(placed(&mut rooms, &[]), None);
     }
 
     #[test]

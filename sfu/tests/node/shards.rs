@@ -205,6 +205,11 @@ async fn a_shard_that_fails_takes_its_own_peers_only_and_they_come_back() {
 
     faults.send(0).await.expect("the node lives");
     told(&mut events, "sang", "an", MediaState::Lost).await;
+    let nobody = Event::Speaker {
+        room: id("sang"),
+        number: None,
+    };
+    while events.next().await.expect("the node lives") != nobody {}
     see(&mut binh, &mut chi, &mut frame, 10).await;
     assert!(!binh.closed && !chi.closed);
 

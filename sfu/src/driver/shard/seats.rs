@@ -207,6 +207,8 @@ impl Shard {
             self.events
                 .tell(Some(endpoint), Event::Media { room, seat, state });
         }
+        let (room, number) = (entry.id, None);
+        self.events.tell(None, Event::Speaker { room, number });
     }
 
     /// Tells a client that its association is over.
