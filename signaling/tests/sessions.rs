@@ -95,6 +95,34 @@ async fn after_a_restart_of_signaling_seats_are_as_they_were() {
     let _ = client.0.close(None).await;
 }
 
+#[tokio::test]
+async fn rooms_that_are_configured_no_longer_are_closed_before_others_are_opened() {
+    let bench = Bench::start().await;
+    let opens = |name: &'static str| {
+        move |command: &Command| match command {
+            Command::OpenRoom { room, .. } if room.as_str() == name => Some(()),
+            _ => None,
+        }
+    };
+    bench.node.until(opens("small")).await;
+    {
+        let mut told = bench.node.told.lock().await;
+        let mut former = told.rooms["demo"].clone();
+        former.room = "former".to_owned().try_into().expect("a room id");
+        told.rooms.insert("former".into(), former);
+        told.commands.clear();
+    }
+    let bench = killed_and_started_again(bench).await;
+    bench.node.until(opens("demo")).await;
+    let told = bench.node.told.lock().await;
+    let closed = told
+        .commands
+        .iter()
+        .take_while(|command| opens("demo")(command).is_none())
+        .any(|command| matches!(command, Command::CloseRoom { room } if room.as_str() == "former"));
+    assert!(closed, "{:?}", told.commands);
+}
+
 async fn seat_of(bench: &Bench, index: usize) -> SeatId {
     bench.node.told.lock().await.rooms["demo"].seats[index]
         .seat

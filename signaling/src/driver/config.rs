@@ -240,6 +240,16 @@ pub enum SettingsError {
         "configuration: room {0}: ids are unique, titles at most 200 bytes, points_max 1 to 1,000, players_max up to 1,000, at most 500 rooms"
     )]
     Room(String),
+    /// The node would refuse the last of them.
+    #[error(
+        "configuration: media.rooms_max is {rooms_max}, but there are {rooms} rooms (one of them is demo, unless demo = false)"
+    )]
+    RoomsMax {
+        /// Configured, and demo.
+        rooms: usize,
+        /// As set.
+        rooms_max: u32,
+    },
     /// A room's codecs.
     #[error("configuration: room {0}: video names one to four of vp8, h264, vp9 and av1, each once")]
     Video(String),
@@ -346,6 +356,10 @@ impl Config {
             if codecs.is_empty() || codecs.len() != room.video.len() {
                 return Err(SettingsError::Video(room.id.to_string()));
             }
+        }
+        let (rooms, rooms_max) = (self.rooms.len(), self.media.rooms_max);
+        if rooms > rooms_max as usize {
+            return Err(SettingsError::RoomsMax { rooms, rooms_max });
         }
         let paces = 1..=JOINS_MAX;
         if !paces.contains(&self.joins.per_second) || !paces.contains(&self.joins.burst) {
@@ -464,6 +478,25 @@ mod tests {
         }
         let typo = [("DIEMCAU__HTTP__LISTN", "127.0.0.1:2")];
         assert!(read("", &typo, &Overrides::default()).is_err());
+    }
+
+    #[test]
+    fn a_node_takes_all_rooms_or_none_is_opened() {
+        let rooms = |max: u32, demo: bool| {
+            let toml = format!(
+                "demo = {demo}\n[media]\nrooms_max = {max}\n[[rooms]]\nid = 'a'\n[[rooms]]\nid = 'b'\n"
+            );
+            let config = read(&toml, &[], &Overrides::default());
+            config
+                .map(|config| config.rooms.len())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!((rooms(3, true), rooms(2, false)), (Ok(3), Ok(2)));
+        let told = rooms(2, true).expect_err("demo is one too many");
+        assert!(
+            told.contains("media.rooms_max is 2, but there are 3 rooms"),
+            "{told}"
+        );
     }
 
     #[test]

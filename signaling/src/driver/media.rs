@@ -200,6 +200,10 @@ impl Link {
                 },
                 call = self.calls.recv() => {
                     let Some(call) = call else { return };
+                    let opens = match &call.command {
+                        Command::OpenRoom { room, .. } => Some(room.clone()),
+                        _ => None,
+                    };
                     let result = match timeout(REPLY_TIME_MAX, client.call(call.command)).await {
                         Ok(Ok(reply)) => Ok(reply),
                         Ok(Err(CallError::Refused(error))) => Err(error),
@@ -211,8 +215,11 @@ impl Link {
                     }
                     match (call.waits, result) {
                         (Some((room, op)), result) => self.tell(News::Reply { room, op, result }).await,
-                        // The seat may have ended while the command was on its way.
-                        (None, Err(error)) => tracing::debug!(%error, "the media node refused a command"),
+                        (None, Err(error)) => match opens {
+                            Some(room) => tracing::error!(%room, %error, "the media node refused a room: nobody can join it"),
+                            // The seat may have ended while the command was on its way.
+                            None => tracing::debug!(%error, "the media node refused a command"),
+                        },
                         (None, Ok(_)) => {}
                     }
                 }

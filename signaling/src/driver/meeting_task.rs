@@ -383,14 +383,17 @@ impl Task {
                 self.call(None, Command::SetNetwork { network });
                 let mut known: BTreeMap<RoomId, RoomSnapshot> =
                     rooms.into_iter().map(|room| (room.room.clone(), room)).collect();
+                let is_gone = |room: &&RoomId| !self.rooms.contains_key(*room);
+                let gone: Vec<RoomId> = known.keys().filter(is_gone).cloned().collect();
+                // Before others take their places.
+                for room in gone {
+                    tracing::info!(%room, "a room that is no longer configured is closed");
+                    self.call(None, Command::CloseRoom { room });
+                }
                 let ours: Vec<RoomId> = self.rooms.keys().cloned().collect();
                 for room in ours {
                     let snapshot = known.remove(&room);
                     self.tell(now, &room, Input::NodeUp { room: snapshot });
-                }
-                for room in known.into_keys() {
-                    tracing::info!(%room, "a room that is no longer configured is closed");
-                    self.call(None, Command::CloseRoom { room });
                 }
             }
             News::Down => {
