@@ -238,12 +238,14 @@ async fn node_up(status: &mut watch::Receiver<Status>) -> anyhow::Result<(u32, V
 /// One server for one data folder: two would take the node from each other without end. The lock ends with the
 /// process, however that ends.
 fn lock(data: &Path) -> anyhow::Result<fs::File> {
+    let path = data.join("serve.lock");
     let file = fs::OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(data.join("serve.lock"))?;
+        .open(&path)
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => bail!(

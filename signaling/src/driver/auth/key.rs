@@ -50,28 +50,27 @@ impl Keys {
     /// See [`KeyError`]. A damaged key is never replaced: all tokens given out would be void.
     pub fn load_or_create(data: &Path) -> Result<Self, KeyError> {
         let path = data.join(FILE);
-        match fs::read_to_string(&path) {
-            Ok(pem) => {
-                if fs::metadata(&path)?.permissions().mode() & 0o077 != 0 {
-                    return Err(KeyError::Open);
-                }
-                let key = SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::Format)?;
-                Self::of(&key)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        match Self::load(&path) {
+            Err(KeyError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 let key = SigningKey::from_bytes(&rand::random());
                 let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Format)?;
-                let mut file = fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&path)?;
-                file.write_all(pem.as_bytes())?;
-                file.sync_all()?;
-                Self::of(&key)
+                match put(&path, pem.as_bytes()) {
+                    Ok(()) => Self::of(&key),
+                    // Another process made one in the same moment.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::load(&path),
+                    Err(error) => Err(error.into()),
+                }
             }
-            Err(error) => Err(error.into()),
+            read => read,
         }
+    }
+
+    fn load(path: &Path) -> Result<Self, KeyError> {
+        let pem = fs::read_to_string(path)?;
+        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+            return Err(KeyError::Open);
+        }
+        Self::of(&SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::Format)?)
     }
 
     /// Whether a data folder has a key.
@@ -90,6 +89,25 @@ impl Keys {
     }
 }
 
+/// Puts a whole file there, or none: half a key would be refused at every start. Nothing that is there is replaced.
+fn put(path: &Path, text: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));
+    let put = write(&fresh, text).and_then(|()| fs::hard_link(&fresh, path));
+    // What is left of one that could not be written is in nobody's way.
+    let _ = fs::remove_file(&fresh);
+    put
+}
+
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +124,20 @@ mod tests {
         );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
         assert!(matches!(Keys::load_or_create(data.path()), Err(KeyError::Open)));
+    }
+
+    #[test]
+    fn a_file_is_put_there_whole_and_replaces_none() {
+        let data = tempfile::tempdir().expect("a folder");
+        let path = data.path().join(FILE);
+        put(&path, b"first").expect("put");
+        let again = put(&path, b"second").expect_err("there is one");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).expect("read"), b"first");
+        let files = fs::read_dir(data.path()).expect("a folder").count();
+        assert_eq!(files, 1, "nothing is left beside it");
+        // A folder that takes no file has none afterwards.
+        assert!(put(&data.path().join("none").join(FILE), b"third").is_err());
     }
 
     #[test]
