@@ -197,6 +197,7 @@ impl World {
                 self.waiting.clear();
                 self.tell(Input::NodeUp {
                     room: Some(self.snapshot()),
+                    etag: 1,
                 });
             }
             Step::Wait(seconds) => {

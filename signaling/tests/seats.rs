@@ -49,7 +49,7 @@ impl Bench {
             waiting: Vec::new(),
             commands: Vec::new(),
         };
-        bench.tell(Input::NodeUp { room: None });
+        bench.tell(Input::NodeUp { room: None, etag: 1 });
         bench
     }
 

@@ -321,11 +321,13 @@ async fn candidates_and_restarts_are_for_the_session_they_name() {
     assert_eq!(restarted.header("content-type"), Some(SDPFRAG.1));
     assert_eq!(restarted.body, "a=ice-lite\r\n");
     assert_eq!(patch(&location, Some("\"2\""), FRAGMENT).await.status, 204);
+    let restarted = patch(&location, Some("\"*\""), FRAGMENT).await;
+    assert_eq!((restarted.status, restarted.header("etag")), (200, Some("\"3\"")));
     let other = location.replace("/whip/", "/whep/");
     let nobody = format!("/whip/demo/session/{}", "0".repeat(32));
     for (location, etag, body, expected) in [
         (&location, Some("\"1\""), FRAGMENT, (412, "precondition_failed")),
-        (&location, Some("W/\"2\""), FRAGMENT, (412, "precondition_failed")),
+        (&location, Some("W/\"3\""), FRAGMENT, (412, "precondition_failed")),
         (&location, None, FRAGMENT, (428, "precondition_required")),
         (&location, Some("*"), "v=0", (400, "bad_sdp")),
         (&other, Some("*"), FRAGMENT, (404, "unknown_session")),
@@ -356,7 +358,7 @@ async fn candidates_and_restarts_are_for_the_session_they_name() {
     let kinds = bench.node.told.lock().await;
     let restarts = kinds.commands.iter();
     let restarts = restarts.filter(|command| matches!(command, Command::RestartIce { .. }));
-    assert_eq!(restarts.count(), 1);
+    assert_eq!(restarts.count(), 2);
 }
 
 #[tokio::test]
@@ -398,6 +400,18 @@ async fn sessions_outlive_signaling() {
         2,
         "and once more by the new one"
     );
+    // Nobody knows their ETags any more, so one of before is none of theirs.
+    let token = bench.token("demo");
+    let patch = async |location: &str, etag: &str| {
+        let headers = [("if-match", etag), SDPFRAG];
+        ask(&bench, ("PATCH", location), &token, &headers, FRAGMENT).await
+    };
+    for location in [&player, &camera] {
+        assert_eq!(patch(location, "\"1\"").await.status, 412, "{location}");
+        let restarted = patch(location, "*").await;
+        let etag = restarted.header("etag").expect("a new one").to_owned();
+        assert_eq!(patch(location, &etag).await.status, 204, "{location}");
+    }
     for location in [&player, &camera] {
         assert_eq!(delete(&bench, location).await.status, 200, "{location}");
     }

@@ -392,8 +392,11 @@ impl Task {
                 }
                 let ours: Vec<RoomId> = self.rooms.keys().cloned().collect();
                 for room in ours {
-                    let snapshot = known.remove(&room);
-                    self.tell(now, &room, Input::NodeUp { room: snapshot });
+                    let up = Input::NodeUp {
+                        room: known.remove(&room),
+                        etag: rand::random(),
+                    };
+                    self.tell(now, &room, up);
                 }
             }
             News::Down => {

@@ -68,6 +68,8 @@ pub enum Input {
     NodeUp {
         /// From its snapshot.
         room: Option<RoomSnapshot>,
+        /// Random: the first ETag of sessions by HTTP that a former signaling made. Nobody knows theirs any more, so it must be none that a client still has.
+        etag: u32,
     },
     /// The node is away; replies that are not here do not come.
     NodeDown,
@@ -216,7 +218,10 @@ impl Meeting {
             }
             Input::Http { asker, ask } => self.ask_http(asker, ask),
             Input::Gone { session } => self.gone(now, session),
-            Input::NodeUp { room } => self.reconcile(now, room),
+            Input::NodeUp { room, etag } => {
+                self.by_http.etag = etag;
+                self.reconcile(now, room);
+            }
             Input::NodeDown => self.node_down(now),
             Input::NodeReply { op, result } => self.node_reply(now, op, result),
             Input::NodeEvent(event) => self.node_event(now, event),

@@ -330,7 +330,7 @@ impl Meeting {
         };
         self.number_max = self.number_max.max(entry.number.get());
         let mut seat = Seat::new(entry.number, note.subject);
-        seat.whip = note.whip.then_some(1);
+        seat.whip = note.whip.then_some(self.by_http.etag);
         seat.away_since = Some(now).filter(|_| !note.whip);
         seat.sources = note.sources;
         seat.media = true;

@@ -140,7 +140,7 @@ impl Meeting {
             number: entry.number,
             subject: note.subject,
             played: note.plays,
-            etag: 1,
+            etag: self.by_http.etag,
             aim: None,
         };
         self.by_http.players.insert(entry.seat.clone(), player);

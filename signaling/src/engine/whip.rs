@@ -144,6 +144,8 @@ impl From<ErrorCode> for Refusal {
 pub(super) struct ByHttp {
     pub(super) players: BTreeMap<SeatId, Player>,
     pub(super) asked: BTreeMap<Op, (AskerId, Asked)>,
+    /// What the ETags of sessions begin with that a former signaling made.
+    pub(super) etag: u32,
     /// Who was on the stage last.
     pub(super) stage: Option<PointNumber>,
     /// What the players were last aimed by: sequence of the roster, speaker, floor. None: a player is new.
@@ -351,7 +353,7 @@ impl Meeting {
                 Ok(created(answer))
             }
             (Asked::Restart(key), Ok(Reply::Restarted { answer })) => self.etag(&key).map(|etag| {
-                *etag += 1;
+                *etag = etag.wrapping_add(1);
                 Answer::Restarted {
                     fragment: answer.clone(),
                     etag: *etag,

@@ -271,7 +271,8 @@ async fn restart(
         let fragment = body(request, FRAGMENT).await.map_err(Refused::of_fragment)?;
         sdpfrag::parse(&fragment).ok_or(Refused::BadFragment)?;
         let patch = match matched.as_bytes() {
-            b"*" => Ask::Restart { key, fragment },
+            // The example of RFC 9725 §4.3.3 has it in quotes, and no ETag of ours is called so.
+            b"*" | br#""*""# => Ask::Restart { key, fragment },
             etags => {
                 let etags = etags_of(etags);
                 Ask::Trickle { key, etags }
