@@ -44,6 +44,7 @@ enum Step {
     Media(u8, bool),
     NodeDown,
     NodeUp,
+    NodeAgain,
     Wait(u8),
 }
 
@@ -65,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (session, any::<bool>()).prop_map(|(s, up)| Step::Media(s, up)),
         1 => Just(Step::NodeDown),
         1 => Just(Step::NodeUp),
+        1 => Just(Step::NodeAgain),
         1 => (0..90_u8).prop_map(Step::Wait),
     ]
 }
@@ -200,6 +202,9 @@ impl World {
                     etag: 1,
                 });
             }
+            Step::NodeAgain => self.tell(Input::NodeAgain {
+                room: Some(self.snapshot()),
+            }),
             Step::Wait(seconds) => {
                 self.now += Duration::from_secs(seconds.into());
                 self.meeting.handle_timeout(self.now);

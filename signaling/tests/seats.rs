@@ -6,8 +6,11 @@ use std::{
 };
 
 use sfu::{
-    control::{Command, ControlError, Event, MediaState, Reply, RoomId, RoomPolicy, SeatId},
-    engine::id::SourceKind,
+    control::{
+        Command, ControlError, Event, MediaState, Reply, RoomId, RoomPolicy, RoomSnapshot, SeatId,
+        SeatSnapshot,
+    },
+    engine::id::{PointNumber, SourceKind},
 };
 use signaling::{
     engine::{
@@ -216,6 +219,70 @@ fn a_token_past_its_end_keeps_a_seat_and_gets_none() {
         let good = bench.enter(false, Some(&claim));
         assert_eq!((bench.refused(good), bench.meeting.points()), (vec![], 1));
     }
+}
+
+#[test]
+fn commands_that_were_lost_are_given_again_and_who_joins_goes_on() {
+    let (mut bench, session, claim) = Bench::with_a_point();
+    let seated = |claim: &Claim, published: &[SourceKind]| SeatSnapshot {
+        seat: claim.seat.clone(),
+        number: claim.number,
+        seat_note: String::new(),
+        published: published.to_vec(),
+        connected: true,
+        slots: Vec::new(),
+    };
+    let nobodys = SeatSnapshot {
+        seat: SeatId::try_from("left".to_owned()).expect("an id"),
+        number: PointNumber::try_from(9).expect("a number"),
+        ..seated(&claim, &[])
+    };
+    let newcomer = bench.enter(false, None);
+    bench.join(newcomer);
+    bench.commands.clear();
+    let snapshot = RoomSnapshot {
+        room: room(),
+        policy: RoomPolicy::default(),
+        number_max: 9,
+        floor: None,
+        speaker: None,
+        seats: vec![seated(&claim, &[SourceKind::Mic]), nobodys.clone()],
+    };
+    bench.tell(Input::NodeAgain { room: Some(snapshot) });
+    let off = Command::SetPublished {
+        room: room(),
+        seat: claim.seat.clone(),
+        source: SourceKind::Mic,
+        on: false,
+    };
+    let view = Command::SetView {
+        room: room(),
+        seat: claim.seat.clone(),
+        wants: Vec::new(),
+    };
+    let leave = Command::Leave {
+        room: room(),
+        seat: nobodys.seat,
+    };
+    for lost in [off, view, leave] {
+        assert!(
+            bench.commands.contains(&lost),
+            "{lost:?} is not in {:?}",
+            bench.commands
+        );
+    }
+    assert_eq!(bench.refused(newcomer), []);
+    bench.answer(true);
+    assert_eq!(bench.meeting.points(), 2);
+
+    // New media of a seat that has some: what the node has of it is the former one's, or is told with the answer.
+    bench.join(session);
+    bench.tell(Input::NodeAgain { room: None });
+    bench.answer(true);
+    let lost = ServerMessage::Media {
+        state: MediaState::Lost,
+    };
+    assert!(!bench.was_told(session, &lost));
 }
 
 #[test]

@@ -8,11 +8,15 @@ mod child;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use sfu::{
-    control::{Command, ControlError, Reply, RoomId},
+    control::{Command, ControlError, Event, Reply, RoomId, RoomSnapshot},
     driver::client::{self, CallError, Client, Events, Welcome},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{
+        Notify,
+        mpsc::{self, error::TrySendError},
+        oneshot, watch,
+    },
     time::timeout,
 };
 
@@ -21,7 +25,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub use self::child::{Child, NodeSettings, socket_path};
 use self::child::{Connected, NoNode};
 use super::{
-    meeting_task::{Message, News, Sender},
+    meeting_task::{Message, Sender},
     metrics::Metrics,
     node_look::{Look, metrics_of},
 };
@@ -55,7 +59,60 @@ pub struct Call {
 }
 
 /// The door to the link.
-pub type Calls = mpsc::Sender<Call>;
+#[derive(Debug, Clone)]
+pub struct Calls {
+    queue: mpsc::Sender<Call>,
+    missed: Arc<Notify>,
+}
+
+impl Calls {
+    /// Puts a command into the queue.
+    ///
+    /// # Errors
+    /// It is full, and the command is given back. One that nobody waits for makes the link take a snapshot when it is through with the others.
+    pub fn send(&self, call: Call) -> Result<(), Call> {
+        let sent = self.queue.try_send(call).map_err(TrySendError::into_inner);
+        if let Err(Call { waits: None, .. }) = &sent {
+            self.missed.notify_one();
+        }
+        sent
+    }
+}
+
+/// The link's end of the queue.
+#[derive(Debug)]
+pub struct Called {
+    queue: mpsc::Receiver<Call>,
+    missed: Arc<Notify>,
+}
+
+/// What the link to the node reports.
+#[derive(Debug)]
+pub enum News {
+    /// It is there; all it knows.
+    Up {
+        /// Of its snapshot.
+        rooms: Vec<RoomSnapshot>,
+    },
+    /// Commands were lost on the way to it, and nothing else: all it knows by now.
+    Again {
+        /// Of its snapshot.
+        rooms: Vec<RoomSnapshot>,
+    },
+    /// It is away.
+    Down,
+    /// A reply.
+    Reply {
+        /// Where it goes.
+        room: RoomId,
+        /// Of which command.
+        op: Op,
+        /// What came of it.
+        result: Result<Reply, ControlError>,
+    },
+    /// Something happened in it.
+    Event(Event),
+}
 
 /// How the node is, for readiness and start-up text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -89,8 +146,18 @@ pub enum Place {
 }
 
 /// Both ends of the queue of commands.
-pub fn calls() -> (Calls, mpsc::Receiver<Call>) {
-    mpsc::channel(CALLS_LEN)
+pub fn calls() -> (Calls, Called) {
+    let (sender, receiver) = mpsc::channel(CALLS_LEN);
+    let missed = Arc::<Notify>::default();
+    let calls = Calls {
+        queue: sender,
+        missed: missed.clone(),
+    };
+    let called = Called {
+        queue: receiver,
+        missed,
+    };
+    (calls, called)
 }
 
 /// What the link needs.
@@ -99,7 +166,7 @@ pub struct Link {
     /// Where the node runs.
     pub place: Place,
     /// Commands to carry.
-    pub calls: mpsc::Receiver<Call>,
+    pub calls: Called,
     /// Who is told.
     pub meetings: Sender,
     /// Who else looks.
@@ -170,7 +237,7 @@ impl Link {
     /// One connection from its snapshot to its end.
     async fn converse(&mut self, client: &Client, events: &mut Events, welcome: Welcome) {
         // What was wanted of the former connection is known to the meetings; the snapshot decides.
-        while let Ok(call) = self.calls.try_recv() {
+        while let Ok(call) = self.calls.queue.try_recv() {
             refuse(&self.meetings, call).await;
         }
         let Ok(Ok(Reply::Snapshot { rooms })) = timeout(REPLY_TIME_MAX, client.call(Command::Snapshot)).await
@@ -198,7 +265,7 @@ impl Link {
                     Some(event) => self.tell(News::Event(event)).await,
                     None => return,
                 },
-                call = self.calls.recv() => {
+                call = self.calls.queue.recv() => {
                     let Some(call) = call else { return };
                     let opens = match &call.command {
                         Command::OpenRoom { room, .. } => Some(room.clone()),
@@ -223,11 +290,33 @@ impl Link {
                         (None, Ok(_)) => {}
                     }
                 }
+                () = self.calls.missed.notified(), if self.calls.queue.is_empty() => {
+                    if !self.calls.queue.is_empty() {
+                        // They came in the same moment, and go first.
+                        self.calls.missed.notify_one();
+                    } else if !self.compare(client, events).await {
+                        return;
+                    }
+                }
                 Some(look) = self.looks.recv() => if !look.take(client).await { return },
                 // A node that is stopped keeps its socket open and says nothing.
                 _ = signs.tick() => if metrics_of(client).await.is_none() { return },
             }
         }
+    }
+
+    /// Commands were lost on the way to the node. False if it is gone.
+    async fn compare(&self, client: &Client, events: &mut Events) -> bool {
+        let asked = timeout(REPLY_TIME_MAX, client.call(Command::Snapshot)).await;
+        let Ok(Ok(Reply::Snapshot { rooms })) = asked else {
+            return false;
+        };
+        while let Some(event) = events.try_next() {
+            self.tell(News::Event(event)).await;
+        }
+        tracing::warn!("the media node did not keep up and is told again what was lost");
+        self.tell(News::Again { rooms }).await;
+        true
     }
 
     async fn tell(&self, news: News) {
@@ -237,8 +326,8 @@ impl Link {
 }
 
 /// While there is no node, whoever waits for it is told. Ends with the process.
-async fn refuse_all(calls: &mut mpsc::Receiver<Call>, meetings: &Sender) {
-    while let Some(call) = calls.recv().await {
+async fn refuse_all(calls: &mut Called, meetings: &Sender) {
+    while let Some(call) = calls.queue.recv().await {
         refuse(meetings, call).await;
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use sfu::control::{Command, ControlError, Event, Network, Reply, RoomId, RoomPolicy, RoomSnapshot};
+use sfu::control::{Command, ControlError, Network, RoomId, RoomPolicy, RoomSnapshot};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::{
     auth::{self, Keys},
     config::RoomConfig,
-    media::{self, Call},
+    media::{self, Call, News},
     metrics::Metrics,
     outbox::Outbox,
 };
@@ -91,29 +91,6 @@ pub enum Message {
         /// Told.
         done: oneshot::Sender<()>,
     },
-}
-
-/// What the link to the node reports.
-#[derive(Debug)]
-pub enum News {
-    /// It is there; all it knows.
-    Up {
-        /// Of its snapshot.
-        rooms: Vec<RoomSnapshot>,
-    },
-    /// It is away.
-    Down,
-    /// A reply.
-    Reply {
-        /// Where it goes.
-        room: RoomId,
-        /// Of which command.
-        op: Op,
-        /// What came of it.
-        result: Result<Reply, ControlError>,
-    },
-    /// Something happened in it.
-    Event(Event),
 }
 
 /// The door to the task.
@@ -377,28 +354,11 @@ impl Task {
 
     fn news(&mut self, now: Instant, news: News) {
         match news {
-            News::Up { rooms } => {
-                // First of all: points that join find their lines.
-                let network = self.network.clone();
-                self.call(None, Command::SetNetwork { network });
-                let mut known: BTreeMap<RoomId, RoomSnapshot> =
-                    rooms.into_iter().map(|room| (room.room.clone(), room)).collect();
-                let is_gone = |room: &&RoomId| !self.rooms.contains_key(*room);
-                let gone: Vec<RoomId> = known.keys().filter(is_gone).cloned().collect();
-                // Before others take their places.
-                for room in gone {
-                    tracing::info!(%room, "a room that is no longer configured is closed");
-                    self.call(None, Command::CloseRoom { room });
-                }
-                let ours: Vec<RoomId> = self.rooms.keys().cloned().collect();
-                for room in ours {
-                    let up = Input::NodeUp {
-                        room: known.remove(&room),
-                        etag: rand::random(),
-                    };
-                    self.tell(now, &room, up);
-                }
-            }
+            News::Up { rooms } => self.reconcile(now, rooms, |room| Input::NodeUp {
+                room,
+                etag: rand::random(),
+            }),
+            News::Again { rooms } => self.reconcile(now, rooms, |room| Input::NodeAgain { room }),
             News::Down => {
                 let ours: Vec<RoomId> = self.rooms.keys().cloned().collect();
                 for room in ours {
@@ -410,6 +370,32 @@ impl Task {
                 let room = event.room().clone();
                 self.tell(now, &room, Input::NodeEvent(event));
             }
+        }
+    }
+
+    /// Every room is told what the node knows of it.
+    fn reconcile(
+        &mut self,
+        now: Instant,
+        rooms: Vec<RoomSnapshot>,
+        input: fn(Option<RoomSnapshot>) -> Input,
+    ) {
+        // First of all: points that join find their lines.
+        let network = self.network.clone();
+        self.call(None, Command::SetNetwork { network });
+        let mut known: BTreeMap<RoomId, RoomSnapshot> =
+            rooms.into_iter().map(|room| (room.room.clone(), room)).collect();
+        let is_gone = |room: &&RoomId| !self.rooms.contains_key(*room);
+        let gone: Vec<RoomId> = known.keys().filter(is_gone).cloned().collect();
+        // Before others take their places.
+        for room in gone {
+            tracing::info!(%room, "a room that is no longer configured is closed");
+            self.call(None, Command::CloseRoom { room });
+        }
+        let ours: Vec<RoomId> = self.rooms.keys().cloned().collect();
+        for room in ours {
+            let snapshot = known.remove(&room);
+            self.tell(now, &room, input(snapshot));
         }
     }
 
@@ -471,11 +457,8 @@ impl Task {
     }
 
     fn call(&mut self, waits: Option<(RoomId, Op)>, command: Command) {
-        let call = Call { waits, command };
-        // Full: the node does not keep up. Whoever waits is told; the rest is set right by the next reconciliation.
-        if let Err(mpsc::error::TrySendError::Full(call) | mpsc::error::TrySendError::Closed(call)) =
-            self.calls.try_send(call)
-        {
+        // Full: the node does not keep up. Whoever waits is told; the rest is set right by the next snapshot, which the link takes for it.
+        if let Err(call) = self.calls.send(Call { waits, command }) {
             self.metrics.commands_dropped.inc();
             if let Some((room, op)) = call.waits {
                 let result = Err(ControlError::Unavailable);

@@ -71,6 +71,11 @@ pub enum Input {
         /// Random: the first ETag of sessions by HTTP that a former signaling made. Nobody knows theirs any more, so it must be none that a client still has.
         etag: u32,
     },
+    /// Commands to the node were lost, and no reply or event: what it knows of this room, if anything.
+    NodeAgain {
+        /// From its snapshot.
+        room: Option<RoomSnapshot>,
+    },
     /// The node is away; replies that are not here do not come.
     NodeDown,
     /// The reply to a command.
@@ -222,6 +227,7 @@ impl Meeting {
                 self.by_http.etag = etag;
                 self.reconcile(now, room);
             }
+            Input::NodeAgain { room } => self.reconcile_again(now, room),
             Input::NodeDown => self.node_down(now),
             Input::NodeReply { op, result } => self.node_reply(now, op, result),
             Input::NodeEvent(event) => self.node_event(now, event),

@@ -198,9 +198,24 @@ impl Meeting {
         self.http_node_down();
     }
 
-    /// Makes both sides' ideas of the room equal; running it again changes nothing more.
+    /// After one side was away.
     pub(super) fn reconcile(&mut self, now: Instant, room: Option<RoomSnapshot>) {
         self.node_down(now);
+        self.make_equal(now, room);
+    }
+
+    /// While both are there: every reply that came before the snapshot is known, and who waits for one goes on waiting.
+    pub(super) fn reconcile_again(&mut self, now: Instant, mut room: Option<RoomSnapshot>) {
+        if let Some(room) = &mut room {
+            // Of a join that was given up: nobody has the answer that its media goes with.
+            let is_nobodys = |seat: &SeatId| self.seats.get(seat).is_some_and(|seat| !seat.media);
+            room.seats.retain(|entry| !is_nobodys(&entry.seat));
+        }
+        self.make_equal(now, room);
+    }
+
+    /// Makes both sides' ideas of the room equal; running it again changes nothing more.
+    fn make_equal(&mut self, now: Instant, room: Option<RoomSnapshot>) {
         self.command(Command::OpenRoom {
             room: self.id.clone(),
             policy: self.policy.clone(),
@@ -244,6 +259,10 @@ impl Meeting {
 
     /// A seat of ours: the node is right about media, we about what is published and wanted.
     fn reconcile_known(&mut self, entry: SeatSnapshot) {
+        if self.joining.values().any(|joining| joining.seat == entry.seat) {
+            // New media is asked for and is told everything by itself.
+            return;
+        }
         let seat = self.seats.get_mut(&entry.seat).expect("asked by the caller");
         if seat.number != entry.number {
             self.command(Command::Leave {
@@ -255,7 +274,8 @@ impl Meeting {
         seat.media = true;
         seat.shown = entry.slots.iter().map(|change| (change.slot, *change)).collect();
         let (number, session, sources) = (seat.number, seat.session, seat.sources.clone());
-        let wants = seat.view.clone();
+        // What a page wanted of a former signaling is known to the node alone.
+        let view = Some(seat.view.clone()).filter(|view| seat.slots.is_some() || !view.is_empty());
         if let Some(session) = session {
             self.send(session, ServerMessage::Slots { slots: entry.slots });
         }
@@ -276,7 +296,7 @@ impl Meeting {
                 });
             }
         }
-        if !wants.is_empty() {
+        if let Some(wants) = view {
             self.command(Command::SetView {
                 room: self.id.clone(),
                 seat: entry.seat,
