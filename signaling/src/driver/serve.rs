@@ -74,8 +74,7 @@ pub struct Server {
     listeners: Vec<JoinHandle<std::io::Result<()>>>,
     meetings: meeting_task::Sender,
     meeting_task: JoinHandle<()>,
-    stop_link: oneshot::Sender<()>,
-    link: JoinHandle<()>,
+    linked: Linked,
     _lock: fs::File,
 }
 
@@ -111,76 +110,152 @@ pub async fn start_until(
     let lock = lock(&config.data)?;
     let keys = Arc::new(Keys::load_or_create(&config.data)?);
     let network = read_network(config)?;
-    let files = tls_files(config)?;
-    let listener = bind(config.http.listen)?;
-    let private = bind(config.metrics.listen.context("completed by the configuration")?)?;
-    let (listen, private_listen) = (listener.local_addr()?, private.local_addr()?);
-
-    let counters = Arc::new(Metrics::new());
-    let (calls, calls_receiver) = media::calls();
+    let doors = Doors {
+        files: tls_files(config)?,
+        public: bind(config.http.listen)?,
+        private: bind(config.metrics.listen.context("completed by the configuration")?)?,
+        room,
+    };
+    let metrics = Arc::new(Metrics::new());
+    let (calls, called) = media::calls();
     let (looks, looks_receiver) = node_look::looks();
-    let (status, mut media_status) = watch::channel(Status::Down);
+    let (status, media_status) = watch::channel(Status::Down);
     let rooms = (&config.rooms[..], config.joins.pace());
-    let (meetings, meeting_task) = meeting_task::start(rooms, network, keys.clone(), calls, counters.clone());
-    let place = place_of(config, place)?;
+    let (meetings, meeting_task) = meeting_task::start(rooms, network, keys.clone(), calls, metrics.clone());
     let link = Link {
-        place,
-        calls: calls_receiver,
+        place: place_of(config, place)?,
+        calls: called,
         meetings: meetings.clone(),
         status,
         looks: looks_receiver,
-        metrics: counters.clone(),
+        metrics: metrics.clone(),
     };
-    let (stop_link, link_stops) = oneshot::channel();
-    let link = tokio::spawn(link.run(link_stops));
-    // Nobody is let in before the node's seats are known: who resumes finds the seat.
-    let (pid, media) = tokio::select! {
-        up = node_up(&mut media_status) => up?,
-        () = stop => {
-            let _ = stop_link.send(());
-            let _ = link.await;
-            return Ok(None);
-        }
-    };
-
-    let tls = files.is_some();
-    let app = App::from(Shared {
+    let linked = Linked::start(link);
+    let behind = Behind {
         meetings: meetings.clone(),
         keys: keys.clone(),
+        looks,
+        metrics: metrics.clone(),
+    };
+    let opened = tokio::select! {
+        opened = open(config, doors, behind, media_status) => opened.map(Some),
+        () = stop => Ok(None),
+    };
+    match opened {
+        Ok(Some(opened)) => Ok(Some(Server {
+            public_url: config
+                .http
+                .public_url
+                .clone()
+                .unwrap_or_else(|| opened.http.clone()),
+            http: opened.http,
+            metrics: opened.metrics,
+            node_pid: opened.node_pid,
+            media: opened.media,
+            keys,
+            handles: opened.handles.into(),
+            listeners: opened.listeners.into(),
+            meetings,
+            meeting_task,
+            linked,
+            _lock: lock,
+        })),
+        not_opened => {
+            // Where this server cannot start the node of a former one goes on.
+            if not_opened.is_ok() || metrics.node_starts.get() > 0 {
+                linked.end().await;
+            }
+            not_opened.map(|_| None)
+        }
+    }
+}
+
+/// The link to the node, and how to end it.
+#[derive(Debug)]
+struct Linked {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Linked {
+    fn start(link: Link) -> Self {
+        let (stop, stops) = oneshot::channel();
+        let task = tokio::spawn(link.run(stops));
+        Self { stop, task }
+    }
+
+    /// The node ends with it.
+    async fn end(self) {
+        // It may have ended by itself only with a panic, which its task shows.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+/// Where clients come in.
+struct Doors {
+    public: std::net::TcpListener,
+    private: std::net::TcpListener,
+    files: Option<Files>,
+    room: files::Room,
+}
+
+/// What they come to.
+struct Behind {
+    meetings: meeting_task::Sender,
+    keys: Arc<Keys>,
+    looks: node_look::Looks,
+    metrics: Arc<Metrics>,
+}
+
+/// Doors that are open.
+struct Opened {
+    http: String,
+    metrics: String,
+    node_pid: u32,
+    media: Vec<SocketAddr>,
+    handles: [Handle<SocketAddr>; 2],
+    listeners: [JoinHandle<std::io::Result<()>>; 2],
+}
+
+/// Nobody is let in before the node's seats are known: who resumes finds the seat.
+async fn open(
+    config: &Config,
+    doors: Doors,
+    behind: Behind,
+    mut media: watch::Receiver<Status>,
+) -> anyhow::Result<Opened> {
+    let (node_pid, media_addresses) = node_up(&mut media).await?;
+    let (listen, private_listen) = (doors.public.local_addr()?, doors.private.local_addr()?);
+    let tls = doors.files.is_some();
+    let app = App::from(Shared {
+        meetings: behind.meetings,
+        keys: behind.keys,
         origins: Origins::new(&config.http.origins, listen, tls),
-        media: media_status,
-        metrics: counters.clone(),
+        media,
+        metrics: behind.metrics.clone(),
         tls,
-        places: Places::new(room.sessions),
+        places: Places::new(doors.room.sessions),
         whip_rate: http::whip::limiter(),
     });
-    let (public_handle, private_handle) = (Handle::new(), Handle::new());
-    let connections = Connections::new(room.connections, counters.clone());
+    let handles = [Handle::new(), Handle::new()];
+    let connections = Connections::new(doors.room.connections, behind.metrics.clone());
     let router = http::router(app);
-    let public = listen_public(listener, files, connections, router, public_handle.clone()).await?;
+    let public = listen_public(doors.public, doors.files, connections, router, handles[0].clone()).await?;
     let shown = Shown {
-        metrics: counters.clone(),
-        looks,
+        metrics: behind.metrics.clone(),
+        looks: behind.looks,
         rooms: config.metrics.debug.unwrap_or(private_listen.ip().is_loopback()),
     };
-    let private = listen_private(private, counters, shown, private_handle.clone())?;
-
-    let http = format!("{}://{}", if tls { "https" } else { "http" }, reachable(listen));
-    Ok(Some(Server {
-        public_url: config.http.public_url.clone().unwrap_or_else(|| http.clone()),
-        http,
+    let private = listen_private(doors.private, behind.metrics, shown, handles[1].clone())?;
+    Ok(Opened {
+        http: format!("{}://{}", if tls { "https" } else { "http" }, reachable(listen)),
         metrics: format!("http://{private_listen}/metrics"),
-        node_pid: pid,
-        media,
-        keys,
-        handles: vec![public_handle, private_handle],
-        listeners: vec![public, private],
-        meetings,
-        meeting_task,
-        stop_link,
-        link,
-        _lock: lock,
-    }))
+        node_pid,
+        media: media_addresses,
+        handles,
+        listeners: [public, private],
+    })
 }
 
 /// A topology that cannot be read, or that has no ways from the node to the sites, refuses to start. Without one there
@@ -277,7 +352,7 @@ impl Server {
 
     /// Waits until a part that nobody can do without has ended: which. The others go on and serve nobody.
     pub async fn broken(&mut self) -> &'static str {
-        first_ended(&mut self.meeting_task, &mut self.link).await
+        first_ended(&mut self.meeting_task, &mut self.linked.task).await
     }
 
     /// Ends everything in order: sessions are told, listeners close, the node ends.
@@ -295,9 +370,7 @@ impl Server {
                 tracing::warn!(%error, "a listener ended badly");
             }
         }
-        // The link may have ended by itself only with a panic, which its task shows.
-        let _ = self.stop_link.send(());
-        let _ = self.link.await;
+        self.linked.end().await;
     }
 }
 
