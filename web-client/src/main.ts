@@ -3,7 +3,8 @@
 import './styles/tokens.css';
 import './styles/base.css';
 import { mount } from 'svelte';
-import { keepTab, loadTab } from './driver/storage';
+import { loadTab } from './driver/storage';
+import { openTab } from './driver/tab';
 import { startLanguage } from './i18n/index.svelte';
 import { connect, socketUrl, type Profile } from './sdk';
 import { createStore, type Store } from './store.svelte';
@@ -22,15 +23,13 @@ if (target !== null) mount(App, { target, props: { store, problem: store === nul
 function open(): Store | null {
   if (problem() !== null) return null;
   const room = roomOf(location);
-  const kept = loadTab(room);
-  const token = tokenOf(location) ?? kept?.token ?? '';
-  const seat = kept?.token === token ? kept.seat : null;
-  keepTab(room, { token, seat });
+  const token = tokenOf(location) ?? loadTab(room)?.token ?? '';
+  const tab = openTab(room, token);
   const profile: Profile = Math.min(screen.width, screen.height) < 600 ? 'phone' : 'laptop';
   const meeting = connect(socketUrl(location), token, {
     profile,
-    seat,
-    keep: (next) => keepTab(room, { token, seat: next }),
+    seat: tab.seat,
+    keep: tab.keep,
   });
   const opened = createStore(meeting, profile);
   expose(opened);

@@ -19,6 +19,13 @@ describe('when', () => {
     expect(poll(r, 210)).toEqual([wish(309)]);
     expect(poll(r, 1_000)).toBeNull();
   });
+  it('a page that begins in the background asks for nothing until it is shown', () => {
+    const r = newViewRequest('none');
+    want(r, 0, [wish(180)], true);
+    expect(poll(r, 10_000)).toBeNull();
+    look(r, 20_000, 'all');
+    expect(poll(r, 20_000)).toEqual([wish(180)]);
+  });
   it('a turned page does not wait', () => {
     const r = told(wish(180));
     want(r, 10, [wish(360)], true);

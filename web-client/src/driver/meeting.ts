@@ -9,7 +9,7 @@ import { takesRed } from './codecs';
 import { createConnection, type Connection } from './connection';
 import { createElements } from './elements';
 import { createNaming } from './naming';
-import { watchPage } from './page';
+import { seenNow, watchPage } from './page';
 import { openSocket, type Socket } from './socket';
 import { watchStats } from './stats';
 
@@ -75,7 +75,7 @@ export function createMeeting(url: string, token: string, options: Options): Mee
   const session = newSession(Math.random);
   const listeners = new Map<keyof Events, Set<(value: never) => void>>();
   const tracks = new Map<Kind, MediaStreamTrack>();
-  const view = newViewRequest();
+  const view = newViewRequest(seenNow());
   const inputs: Input[] = [];
   let running = false;
   let socket: Socket | null = null;

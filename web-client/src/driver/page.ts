@@ -14,7 +14,7 @@ export function watchPage(told: { seen(seen: Seen): void; online(): void }): () 
   };
 }
 
-function seenNow(): Seen {
+export function seenNow(): Seen {
   if (document.visibilityState !== 'hidden') return 'all';
   return (document as { pictureInPictureElement?: Element | null }).pictureInPictureElement ? 'stage' : 'none';
 }

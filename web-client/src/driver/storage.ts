@@ -3,6 +3,7 @@
 import { PROFILES, type Profile } from '../engine/protocol';
 import type { Seat } from '../engine/session';
 import { isObject } from '../engine/shape';
+import type { TabSession } from '../engine/tab';
 
 export function remember(key: string, value: string): void {
   try {
@@ -37,17 +38,11 @@ export function recallHere(key: string): string {
   }
 }
 
-/** What a tab keeps of one room: its token, and its seat while it is in. */
-export interface TabSession {
-  token: string;
-  seat: Seat | null;
-}
-
 export function loadTab(room: string): TabSession | null {
   try {
     const value: unknown = JSON.parse(sessionStorage.getItem(`${PREFIX}tab.${room}`) ?? 'null');
     if (!isObject(value) || typeof value['token'] !== 'string') return null;
-    return { token: value['token'], seat: seatOf(value['seat']) };
+    return { token: value['token'], seat: seatOf(value['seat']), at: typeof value['at'] === 'number' ? value['at'] : 0 };
   } catch {
     return null;
   }

@@ -16,7 +16,8 @@ export interface ViewRequest {
   dueAt: number | null;
 }
 
-export const newViewRequest = (): ViewRequest => ({ wanted: [], seen: 'all', eased: false, heights: new Map(), sent: '[]', dueAt: null });
+/** `seen` at the start: a page may begin in the background. */
+export const newViewRequest = (seen: Seen = 'all'): ViewRequest => ({ wanted: [], seen, eased: false, heights: new Map(), sent: '[]', dueAt: null });
 
 /** The layout wants these pictures. `turned`: a person turned the page or pinned, and waits for it. */
 export function want(r: ViewRequest, now: number, wanted: readonly Wish[], turned: boolean): void {
