@@ -4,6 +4,8 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   plugins: [svelte()],
+  // Tests draw components as a browser does; without this they get Svelte's server side.
+  ...(process.env['VITEST'] === undefined ? {} : { resolve: { conditions: ['browser'] } }),
   build: {
     // Chrome and Edge 109 (the last on Windows 7), Safari 15.4, Firefox 117.
     target: 'es2020',

@@ -1,12 +1,13 @@
 // What the view reads and does. It decides nothing: it holds what the SDK and the layout say in a form that Svelte can follow.
 import { newAnnouncer, note, take, type Announcement } from './engine/announce';
 import { arrange, keepOrder, type Area, type Layout, type Stage } from './engine/layout';
-import { VIDEO_SLOTS, type SlotQuality } from './engine/protocol';
+import { VIDEO_SLOTS, type Role, type SlotQuality } from './engine/protocol';
 import { lineGrade, newSettling, reasonOf, settle, withheld, type Reason } from './engine/quality';
 import { leads, maySpeak } from './engine/roster';
 import { cutOf, newSteady, steady, type Cut } from './engine/sending';
 import { askScreen, canShare, createDevices, displayName, kindOf, pointOf, sourceOf } from './sdk';
 import type { ClientStats, DevicesState, Figures, Grade, InputKind, Meeting, Point, Profile, SendOrder, State } from './sdk';
+import { untrack } from 'svelte';
 import { SvelteMap } from 'svelte/reactivity';
 import { recall, remember } from './driver/storage';
 import { keepAwake } from './driver/wake';
@@ -18,6 +19,7 @@ export function createStore(meeting: Meeting, profile: Profile) {
   let points = $state.raw<ReadonlyMap<number, Point>>(new Map());
   let speaker = $state<number | null>(null);
   let floor = $state<number | null>(null);
+  let role = $state<Role | null>(null);
   let figures = $state.raw<Figures | null>(null);
   let stats = $state.raw<ClientStats | null>(null);
   let quality = $state.raw<ReadonlyMap<string, SlotQuality>>(new Map());
@@ -45,6 +47,10 @@ export function createStore(meeting: Meeting, profile: Profile) {
   const number = $derived('number' in session ? session.number : null);
   const own = $derived(number === null ? undefined : points.get(number));
   const inside = $derived(session.at === 'in' || session.at === 'reconnecting');
+  /** The server forwards what this person sends. Until it has said so it is taken for granted. */
+  const mayPublish = $derived(role === null || maySpeak({ role }));
+  /** Who only listens is asked for no device. Where the server is out of reach nobody waits for its word. */
+  const mayOpen = $derived(role === null ? isLate(session) : mayPublish);
   /** A pinned point, else the newest screen. */
   const stage = $derived.by((): Stage | null => {
     if (pinned !== null && points.has(pinned)) return { number: pinned, kind: 'camera' };
@@ -62,7 +68,7 @@ export function createStore(meeting: Meeting, profile: Profile) {
     const live = inside || session.at === 'joining';
     for (const kind of ['mic', 'camera'] as const) {
       const { wanted, track } = input[kind];
-      const on = live && wanted ? track : null;
+      const on = live && wanted && mayPublish ? track : null;
       if (sent.get(kind) === on) continue;
       sent.set(kind, on);
       meeting.send(kind, on);
@@ -93,6 +99,11 @@ export function createStore(meeting: Meeting, profile: Profile) {
   const stop = [
     meeting.on('state', (state) => {
       session = state;
+      const told = 'welcome' in state ? state.welcome?.role : undefined;
+      if (told !== undefined && told !== role) {
+        role = told;
+        if (!mayPublish) silence();
+      }
       const isIn = state.at === 'in' || state.at === 'reconnecting';
       if (isIn && since === null) {
         since = Date.now();
@@ -127,6 +138,9 @@ export function createStore(meeting: Meeting, profile: Profile) {
         turned = false;
       });
       $effect(() => meeting.setOutput(input.speaker));
+      $effect(() => {
+        if (mayOpen) untrack(() => void devices.open());
+      });
     }),
   ];
 
@@ -152,6 +166,11 @@ export function createStore(meeting: Meeting, profile: Profile) {
     order = [];
   }
 
+  function silence(): void {
+    devices.release();
+    stopSharing();
+  }
+
   function stopSharing(): void {
     for (const track of sharing?.getTracks() ?? []) track.stop();
     if (sharing === null) return;
@@ -168,6 +187,8 @@ export function createStore(meeting: Meeting, profile: Profile) {
     get stage() { return stage; },
     get speaker() { return speaker; },
     get floor() { return floor; },
+    /** False: this person sees and hears only. */
+    get mayPublish() { return mayPublish; },
     /** This person gives the floor and takes it. */
     get leads() { return own !== undefined && leads(own); },
     get figures() { return figures; },
@@ -204,7 +225,7 @@ export function createStore(meeting: Meeting, profile: Profile) {
     setArea(next: Area) {
       if (next.width !== area.width || next.height !== area.height || next.density !== area.density) area = next;
     },
-    openDevices: () => devices.open(),
+    retryDevices: () => devices.open(),
     choose: devices.choose,
     /** False if the name cannot be used. */
     join(raw: string, listenOnly: boolean): boolean {
@@ -212,21 +233,24 @@ export function createStore(meeting: Meeting, profile: Profile) {
       if (name === null) return false;
       remember('name', name);
       if (listenOnly) devices.mute();
-      else void devices.open();
+      else if (mayOpen) void devices.open();
       meeting.join(name);
       return true;
     },
     leave: () => meeting.leave(),
     again() {
       meeting.again();
-      void devices.open();
+      if (mayOpen) void devices.open();
     },
-    toggle: (kind: InputKind) => devices.want(kind, !input[kind].wanted),
+    toggle(kind: InputKind) {
+      if (mayPublish) devices.want(kind, !input[kind].wanted);
+    },
     retry(kind: InputKind) {
       devices.want(kind, true);
     },
     async toggleShare() {
       if (sharing !== null) return stopSharing();
+      if (!mayPublish) return;
       const stream = await askScreen();
       const [video] = stream?.getVideoTracks() ?? [];
       if (stream === null || video === undefined) return;
@@ -272,4 +296,8 @@ export function createStore(meeting: Meeting, profile: Profile) {
       meeting.close();
     },
   };
+}
+
+function isLate(session: State): boolean {
+  return session.at === 'joining' ? session.waits === 'link' : 'late' in session && session.late;
 }

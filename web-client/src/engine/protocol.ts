@@ -15,6 +15,7 @@ export const VIDEO_SLOTS: Readonly<Record<Profile, number>> = { phone: 8, laptop
 export const AUDIO_SLOTS = 6;
 
 const ROLES = ['chair', 'secretary', 'delegate', 'observer', 'guest', 'operator', 'admin'] as const;
+export type Role = (typeof ROLES)[number];
 
 export const ERROR_CODES = [
   'bad_message', 'rate_limited', 'bad_token', 'token_expired', 'unknown_room', 'room_full', 'bad_name', 'bad_sdp', 'state',

@@ -1,10 +1,10 @@
 // Who is in the room: a snapshot, then numbered changes. A change out of turn is a gap, and a gap means that the page must resume.
-import type { Point, Server } from './protocol';
+import type { Point, Role, Server } from './protocol';
 
 /** Chair and secretary lead the meeting: they give the floor and take it. */
 export const leads = ({ role }: Point): boolean => role === 'chair' || role === 'secretary';
 /** Observers see and hear only. */
-export const maySpeak = ({ role }: Point): boolean => role !== 'observer';
+export const maySpeak = ({ role }: { role: Role }): boolean => role !== 'observer';
 
 export interface Roster {
   /** By number; iteration follows the numbers, which is the order of arrival. */

@@ -34,6 +34,7 @@ export const en = {
   joining_place: 'You are number {n} in line; please keep this page open.',
   listen_only: 'Listen only',
   listen_only_hint: 'Join with camera and microphone off',
+  watch_only: 'Listen and watch only',
   preview_off: 'Camera is off',
   preview_asking: 'The browser will ask to use camera and microphone. Please choose “Allow”.',
   preview_starting: 'Starting the camera…',

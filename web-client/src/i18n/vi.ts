@@ -33,6 +33,7 @@ export const vi = {
   joining_place: 'Bạn ở vị trí thứ {n} trong hàng chờ, xin giữ trang này mở.',
   listen_only: 'Chỉ nghe',
   listen_only_hint: 'Vào họp không bật camera và micro',
+  watch_only: 'Chỉ nghe và xem',
   preview_off: 'Camera đang tắt',
   preview_asking: 'Trình duyệt sẽ hỏi quyền dùng camera và micro. Xin bấm «Cho phép».',
   preview_starting: 'Đang mở camera…',

@@ -1,0 +1,81 @@
+// @vitest-environment happy-dom
+import { flushSync, mount, unmount } from 'svelte';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createStore, type Store } from '../src/store.svelte';
+import Controls from '../src/view/parts/Controls.svelte';
+import { fakeMedia, fakeMeeting, point, settle, welcomed, type FakeMedia, type FakeMeeting } from './scene';
+import type { Role } from '../src/engine/protocol';
+
+let meeting: FakeMeeting;
+let media: FakeMedia;
+let store: Store;
+
+beforeEach(() => {
+  localStorage.clear();
+  sessionStorage.clear();
+  media = fakeMedia();
+  meeting = fakeMeeting();
+  store = createStore(meeting, 'laptop');
+});
+afterEach(() => {
+  store.close();
+  document.body.replaceChildren();
+});
+
+const ready = async (role: Role = 'delegate'): Promise<void> => {
+  meeting.to({ at: 'ready', welcome: welcomed(role), refused: null, late: false });
+  flushSync();
+  await settle();
+};
+const enter = async (role: Role = 'delegate'): Promise<void> => {
+  await ready(role);
+  store.join('An', false);
+  await settle();
+  meeting.to({ at: 'in', welcome: welcomed(role), number: 7 });
+  meeting.meet(point(7, [], role));
+  flushSync();
+  await settle();
+};
+
+describe('who sees and hears only', () => {
+  it('is asked for no device and sends nothing', async () => {
+    await enter('observer');
+    store.toggle('mic');
+    await store.toggleShare();
+    await settle();
+    expect(media.asked).toEqual([]);
+    expect(meeting.send).not.toHaveBeenCalled();
+  });
+  it('is told so in place of the switches', async () => {
+    await enter('observer');
+    const view = mount(Controls, { target: document.body, props: { store, openSettings: () => undefined } });
+    expect(document.querySelector('[data-testid=watch-only]')?.textContent).toBe('Chỉ nghe và xem');
+    for (const button of ['mic', 'camera', 'share']) expect(document.querySelector(`[data-testid=${button}]`), button).toBeNull();
+    await unmount(view);
+  });
+  it('is let go of devices that were opened before the server said so', async () => {
+    meeting.to({ at: 'connecting', welcome: null, late: true });
+    flushSync();
+    await settle();
+    expect(store.input.mic.track).not.toBeNull();
+    await ready('observer');
+    expect(store.input.mic.track).toBeNull();
+  });
+});
+
+describe('devices', () => {
+  it('are asked for as soon as the server has said who this is', async () => {
+    flushSync();
+    expect(media.asked).toEqual([]);
+    await ready();
+    expect(media.asked.length).toBe(1);
+    await enter();
+    expect(meeting.send).toHaveBeenCalledWith('mic', store.input.mic.track);
+  });
+  it('wait no longer than two seconds for a server that is out of reach', async () => {
+    meeting.to({ at: 'connecting', welcome: null, late: true });
+    flushSync();
+    await settle();
+    expect(media.asked.length).toBe(1);
+  });
+});
