@@ -31,7 +31,7 @@ function open(): Store | null {
     seat: tab.seat,
     keep: tab.keep,
   });
-  const opened = createStore(meeting, profile);
+  const opened = createStore(meeting, profile, tab);
   expose(opened);
   return opened;
 }

@@ -5,6 +5,7 @@ import { VIDEO_SLOTS, type Role, type SlotQuality } from './engine/protocol';
 import { lineGrade, newSettling, reasonOf, settle, withheld, type Reason } from './engine/quality';
 import { leads, maySpeak } from './engine/roster';
 import { cutOf, newSteady, steady, type Cut } from './engine/sending';
+import { firstName } from './engine/tab';
 import { askScreen, canShare, createDevices, displayName, kindOf, pointOf, sourceOf } from './sdk';
 import type { ClientStats, DevicesState, Figures, Grade, InputKind, Meeting, Point, Profile, SendOrder, State } from './sdk';
 import { untrack } from 'svelte';
@@ -14,7 +15,13 @@ import { keepAwake } from './driver/wake';
 
 export type Store = ReturnType<typeof createStore>;
 
-export function createStore(meeting: Meeting, profile: Profile) {
+/** Keeps the name that was typed in this tab. */
+export interface NameKeeper {
+  readonly name: string;
+  keepName(name: string): void;
+}
+
+export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper) {
   let session = $state.raw<State>(meeting.state);
   let points = $state.raw<ReadonlyMap<number, Point>>(new Map());
   let speaker = $state<number | null>(null);
@@ -209,7 +216,8 @@ export function createStore(meeting: Meeting, profile: Profile) {
     get since() { return since; },
     get alone() { return order.length === 0; },
     canShare: canShare(),
-    savedName: recall('name'),
+    /** The name to begin with; `invited` is the invitation's, null while it is not known. */
+    firstName: (invited: string | null): string => firstName(tab.name, invited, recall('name')),
     meeting,
     painted,
 
@@ -232,6 +240,7 @@ export function createStore(meeting: Meeting, profile: Profile) {
       const name = displayName(raw);
       if (name === null) return false;
       remember('name', name);
+      tab.keepName(name);
       if (listenOnly) devices.mute();
       else if (mayOpen) void devices.open();
       meeting.join(name);

@@ -9,13 +9,15 @@ import type { Role } from '../src/engine/protocol';
 let meeting: FakeMeeting;
 let media: FakeMedia;
 let store: Store;
+let typed: string;
 
 beforeEach(() => {
   localStorage.clear();
   sessionStorage.clear();
   media = fakeMedia();
   meeting = fakeMeeting();
-  store = createStore(meeting, 'laptop');
+  typed = '';
+  store = createStore(meeting, 'laptop', { get name() { return typed; }, keepName: (name) => void (typed = name) });
 });
 afterEach(() => {
   store.close();
@@ -61,6 +63,13 @@ describe('who sees and hears only', () => {
     await ready('observer');
     expect(store.input.mic.track).toBeNull();
   });
+});
+
+it('the name typed is there again after the meeting, before the invitation’s', async () => {
+  localStorage.setItem('diemcau.name', 'Người trước');
+  expect(store.firstName('UBND xã Bình Liêu')).toBe('UBND xã Bình Liêu');
+  await enter();
+  expect(store.firstName('UBND xã Bình Liêu')).toBe('An');
 });
 
 describe('devices', () => {

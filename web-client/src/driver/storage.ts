@@ -42,7 +42,8 @@ export function loadTab(room: string): TabSession | null {
   try {
     const value: unknown = JSON.parse(sessionStorage.getItem(`${PREFIX}tab.${room}`) ?? 'null');
     if (!isObject(value) || typeof value['token'] !== 'string') return null;
-    return { token: value['token'], seat: seatOf(value['seat']), at: typeof value['at'] === 'number' ? value['at'] : 0 };
+    const { token, seat, name, at } = value;
+    return { token, seat: seatOf(seat), name: typeof name === 'string' ? name.slice(0, 512) : '', at: typeof at === 'number' ? at : 0 };
   } catch {
     return null;
   }
