@@ -1,6 +1,6 @@
 // What the view reads and does. It decides nothing: it holds what the SDK and the layout say in a form that Svelte can follow.
 import { newAnnouncer, note, take, type Announcement } from './engine/announce';
-import { arrange, keepOrder, type Area, type Layout, type Stage } from './engine/layout';
+import { arrange, keepOrder, keepScreens, type Area, type Layout, type Stage } from './engine/layout';
 import { VIDEO_SLOTS, type Role, type SlotQuality } from './engine/protocol';
 import { lineGrade, newSettling, reasonOf, settle, withheld, type Reason } from './engine/quality';
 import { leads, maySpeak } from './engine/roster';
@@ -41,6 +41,7 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
   let announced = $state.raw<readonly Announcement[]>([]);
   let since = $state<number | null>(null);
   let order = $state.raw<readonly number[]>([]);
+  let screens = $state.raw<readonly number[]>([]);
   const painted = new SvelteMap<string, number | null>();
   let held: ReadonlyMap<number, string> = new Map();
   let turned = false;
@@ -61,8 +62,8 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
   /** A pinned point, else the newest screen. */
   const stage = $derived.by((): Stage | null => {
     if (pinned !== null && points.has(pinned)) return { number: pinned, kind: 'camera' };
-    const screen = [...points.values()].filter((p) => p.number !== number && p.published.includes('screen')).at(-1);
-    return screen === undefined ? null : { number: screen.number, kind: 'screen' };
+    const screen = screens.filter((n) => n !== number).at(-1);
+    return screen === undefined ? null : { number: screen, kind: 'screen' };
   });
   const layout = $derived.by((): Layout => {
     const cameras = new Set([...points.values()].filter((p) => p.published.includes('camera')).map((p) => p.number));
@@ -126,6 +127,7 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
       points = roster.points;
       const own = 'number' in meeting.state ? meeting.state.number : null;
       order = keepOrder(order, new Set([...points.keys()].filter((n) => n !== own)));
+      screens = keepScreens(screens, new Set([...points.values()].filter((p) => p.published.includes('screen')).map((p) => p.number)));
       if (change !== null && change.kind !== 'changed' && change.point.number !== own) note(announcer, performance.now(), change.kind, change.point.name);
       // An old picture must not come back with the camera: it shows again with its first new frame.
       for (const [slot, source] of painted) if (source !== null && !points.get(pointOf(source))?.published.includes(kindOf(source))) meeting.forget(slot);
@@ -171,6 +173,7 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
     speaker = null;
     page = 0;
     order = [];
+    screens = [];
   }
 
   function silence(): void {

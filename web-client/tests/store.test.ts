@@ -72,6 +72,26 @@ it('the name typed is there again after the meeting, before the invitation’s',
   expect(store.firstName('UBND xã Bình Liêu')).toBe('An');
 });
 
+describe('the stage', () => {
+  it('shows the screen that was shared last, not the one of the highest number, and never one’s own', async () => {
+    await enter();
+    const others = (...sharing: number[]): void => {
+      meeting.meet(...[3, 7, 9].map((n) => point(n, sharing.includes(n) ? ['screen'] : [])));
+      flushSync();
+    };
+    others(9);
+    others(9, 3);
+    expect(store.stage).toEqual({ number: 3, kind: 'screen' });
+    others(9, 3, 7);
+    expect(store.stage?.number).toBe(3);
+    others(9, 7);
+    expect(store.stage?.number).toBe(9);
+    meeting.to({ at: 'left', why: 'self' });
+    flushSync();
+    expect(store.stage).toBeNull();
+  });
+});
+
 describe('devices', () => {
   it('are asked for as soon as the server has said who this is', async () => {
     flushSync();

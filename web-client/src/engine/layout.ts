@@ -112,6 +112,12 @@ export function keepOrder(order: readonly number[], present: ReadonlySet<number>
   return next;
 }
 
+/** Who shares a screen, in the order in which they began: who goes on keeps the place, who is new comes last. */
+export function keepScreens(screens: readonly number[], sharing: ReadonlySet<number>): number[] {
+  const kept = screens.filter((number) => sharing.has(number));
+  return [...kept, ...[...sharing].filter((number) => !kept.includes(number))];
+}
+
 export interface Box {
   x: number;
   y: number;
