@@ -50,6 +50,10 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     speaker: recall('speaker-device'),
   };
   let released = false;
+  /** The choices that gave something, as they are remembered. */
+  const proven = { mic: state.mic.chosen, camera: state.camera.chosen };
+  /** Choices of one kind are tried one after the other: a phone has one camera at a time. */
+  const tries = { mic: Promise.resolve(), camera: Promise.resolve() };
 
   const update = (patch: Partial<DevicesState>): void => {
     state = { ...state, ...patch };
@@ -69,19 +73,28 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     track.onended = () => {
       if (state[kind].track !== track) return;
       set(kind, { track: null, problem: 'none' });
-      if (state[kind].wanted) void ask([kind], false);
+      if (state[kind].wanted) void ask([kind]);
     };
     set(kind, { track, problem: null, asking: false });
   }
 
   /** One question to the person for both kinds; if both together fail, each for itself. */
-  async function ask(kinds: readonly InputKind[], exact: boolean): Promise<void> {
+  async function ask(kinds: readonly InputKind[]): Promise<void> {
     if (kinds.length === 0) return;
-    const media = (navigator as { mediaDevices?: MediaDevices }).mediaDevices;
-    if (media === undefined) {
-      for (const kind of kinds) set(kind, { problem: 'insecure' });
+    const problem = await take(kinds, false);
+    if (problem !== null && problem !== 'insecure' && kinds.length > 1) {
+      // Refused together may mean that one of them is: a blocked camera must not cost the microphone.
+      for (const kind of kinds) await ask([kind]);
       return;
     }
+    if (problem !== null) for (const kind of kinds) set(kind, { asking: false, problem });
+    await list();
+  }
+
+  /** Asks the browser and keeps what it gives; answers why it gives nothing. */
+  async function take(kinds: readonly InputKind[], exact: boolean): Promise<Problem | null> {
+    const media = (navigator as { mediaDevices?: MediaDevices }).mediaDevices;
+    if (media === undefined) return 'insecure';
     for (const kind of kinds) set(kind, { asking: true });
     const constraint = (kind: InputKind): MediaTrackConstraints => {
       const id = state[kind].chosen;
@@ -93,16 +106,34 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
         ...(kinds.includes('camera') ? { video: constraint('camera') } : {}),
       });
       for (const track of stream.getTracks()) keep(track.kind === 'audio' ? 'mic' : 'camera', track);
+      return null;
     } catch (error) {
-      const problem = problemOf(error);
-      // Refused together may mean that one of them is: a blocked camera must not cost the microphone.
-      if (kinds.length > 1) {
-        for (const kind of kinds) await ask([kind], false);
-        return;
-      }
-      for (const kind of kinds) set(kind, { asking: false, problem });
+      return problemOf(error);
     }
-    await list();
+  }
+
+  /** Tries a device that was chosen. One that gives nothing is not left standing: the former one is asked for once more. */
+  async function change(kind: InputKind, id: string): Promise<void> {
+    // Another one was chosen since.
+    if (state[kind].chosen !== id) return;
+    const { wanted, track } = state[kind];
+    // It is off: it shows what it is when it is switched on.
+    if (!wanted && track === null) return prove(kind, id);
+    // A phone opens no second camera while the first is open.
+    if (kind === 'camera') track?.stop();
+    const problem = await take([kind], true);
+    if (problem === null) prove(kind, id);
+    else set(kind, { asking: false });
+    if (problem === null || state[kind].chosen !== id) return list();
+    set(kind, { chosen: proven[kind] });
+    if (state[kind].track?.readyState === 'live') return list();
+    set(kind, { track: null });
+    if (!released && state[kind].wanted) await ask([kind]);
+  }
+
+  function prove(kind: InputKind, id: string): void {
+    proven[kind] = id;
+    remember(`${kind}-device`, id);
   }
 
   /** `again`: a device was plugged in or out, so that one that was missing may be asked for once more. */
@@ -120,7 +151,7 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     const returned = (['mic', 'camera'] as const).filter(
       (kind) => state[kind].wanted && state[kind].problem === 'none' && !state[kind].asking && (kind === 'mic' ? mics : cameras).length > 0,
     );
-    if (again && returned.length > 0) await ask(returned, false);
+    if (again && returned.length > 0) await ask(returned);
   }
 
   function release(): void {
@@ -140,24 +171,26 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     },
     async open() {
       released = false;
-      await ask((['mic', 'camera'] as const).filter((kind) => state[kind].wanted && state[kind].track === null && !state[kind].asking), false);
+      await ask((['mic', 'camera'] as const).filter((kind) => state[kind].wanted && state[kind].track === null && !state[kind].asking));
     },
     want(kind, on) {
       remember(kind, on ? 'on' : 'off');
       rememberHere(kind, on ? 'on' : 'off');
       released = false;
       set(kind, { wanted: on });
-      if (on && state[kind].track === null && !state[kind].asking) void ask([kind], false);
+      if (on && state[kind].track === null && !state[kind].asking) void ask([kind]);
       if (!on && kind === 'camera') {
         state.camera.track?.stop();
         set('camera', { track: null, problem: null });
       }
     },
     choose(kind, id) {
-      remember(`${kind}-device`, id);
-      if (kind === 'speaker') return update({ speaker: id });
+      if (kind === 'speaker') {
+        remember('speaker-device', id);
+        return update({ speaker: id });
+      }
       set(kind, { chosen: id });
-      if (state[kind].wanted || state[kind].track !== null) void ask([kind], true);
+      tries[kind] = tries[kind].then(() => change(kind, id));
     },
     mute() {
       for (const kind of ['mic', 'camera'] as const) {
