@@ -90,7 +90,9 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
       const got = quality.get(slot);
       return got === undefined ? [] : [{ quality: got, wanted }];
     });
-    return lineGrade(figures?.grade ?? 0, pictures, cut);
+    // What was measured last says nothing of a path that is gone.
+    const away = session.at === 'reconnecting' && session.what === 'media';
+    return lineGrade(away ? 0 : (figures?.grade ?? 0), pictures, cut);
   }
 
   const cutting = newSteady<Cut>();

@@ -152,7 +152,15 @@ describe('the link', () => {
     drop();
     expect(at()).toBe('in');
     now += 2_000;
-    expect(at()).toBe('reconnecting');
+    expect(stateOf(s, now)).toMatchObject({ at: 'reconnecting', what: 'link' });
+  });
+  it('is gone together with the media: nobody is told that sound and pictures go on', () => {
+    drop();
+    media('disconnected');
+    now += 2_000;
+    expect(stateOf(s, now)).toMatchObject({ at: 'reconnecting', what: 'media' });
+    media('connected');
+    expect(stateOf(s, now)).toMatchObject({ at: 'reconnecting', what: 'link' });
   });
   it('comes back with the resume token and the media is untouched', () => {
     drop();

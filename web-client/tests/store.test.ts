@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { flushSync, mount, unmount } from 'svelte';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createStore, type Store } from '../src/store.svelte';
 import Controls from '../src/view/parts/Controls.svelte';
 import { fakeMedia, fakeMeeting, point, settle, welcomed, type FakeMedia, type FakeMeeting } from './scene';
@@ -90,6 +90,26 @@ describe('the stage', () => {
     flushSync();
     expect(store.stage).toBeNull();
   });
+});
+
+it('the line has no grade while sound and pictures are away', async () => {
+  vi.useFakeTimers();
+  const timed = createStore(meeting, 'laptop', { name: '', keepName: () => undefined });
+  try {
+    meeting.say('figures', { rttMs: 5, lossIn: 0, lossOut: 0, kbpsIn: 900, kbpsOut: 900, roomOutKbps: null, voiceDelayMs: 40, framesIn: 15, slots: new Map(), grade: 4 });
+    meeting.to({ at: 'in', welcome: null, number: 7 });
+    vi.advanceTimersByTime(1_000);
+    expect(timed.grade).toBe(4);
+    meeting.to({ at: 'reconnecting', welcome: null, number: 7, what: 'media' });
+    vi.advanceTimersByTime(1_000);
+    expect(timed.grade).toBe(0);
+    meeting.to({ at: 'reconnecting', welcome: null, number: 7, what: 'link' });
+    vi.advanceTimersByTime(1_000);
+    expect(timed.grade).toBe(4);
+  } finally {
+    timed.close();
+    vi.useRealTimers();
+  }
 });
 
 describe('devices', () => {

@@ -160,7 +160,8 @@ export function stateOf(s: Session, now: number): State {
     return { at: 'joining', welcome: s.welcome, waits, place };
   }
   const settling = c.state === 'accepted' && !c.wasConnected && c.renewals === 0;
-  const trouble: Trouble | null = late || !s.seat ? 'link' : c.state === 'connected' || settling ? null : 'media';
+  // Media first: whoever hears and sees nothing must not be told that sound and pictures go on.
+  const trouble: Trouble | null = c.state !== 'connected' && !settling ? 'media' : late || !s.seat ? 'link' : null;
   if (trouble !== null) return { at: 'reconnecting', welcome: s.welcome, number: s.number, what: trouble };
   return { at: 'in', welcome: s.welcome, number: s.number };
 }
