@@ -259,9 +259,6 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
     toggle(kind: InputKind) {
       if (mayPublish) devices.want(kind, !input[kind].wanted);
     },
-    retry(kind: InputKind) {
-      devices.want(kind, true);
-    },
     async toggleShare() {
       if (sharing !== null) return stopSharing();
       if (!mayPublish) return;

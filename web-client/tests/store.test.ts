@@ -3,6 +3,7 @@ import { flushSync, mount, unmount } from 'svelte';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createStore, type Store } from '../src/store.svelte';
 import Controls from '../src/view/parts/Controls.svelte';
+import SwitchButton from '../src/view/parts/SwitchButton.svelte';
 import { fakeMedia, fakeMeeting, point, settle, welcomed, type FakeMedia, type FakeMeeting } from './scene';
 import type { Role } from '../src/engine/protocol';
 
@@ -110,6 +111,18 @@ it('the line has no grade while sound and pictures are away', async () => {
     timed.close();
     vi.useRealTimers();
   }
+});
+
+it('a switch turns a microphone off that was refused: no trouble is told any more, and it stays off', async () => {
+  media.ask = () => Promise.reject(new DOMException('no', 'NotAllowedError'));
+  await enter();
+  const view = mount(SwitchButton, { target: document.body, props: { kind: 'mic', store } });
+  expect(store.input.mic).toMatchObject({ wanted: true, problem: 'denied' });
+  document.querySelector('button')?.click();
+  flushSync();
+  expect(store.input.mic).toMatchObject({ wanted: false, problem: null });
+  expect(localStorage.getItem('diemcau.mic')).toBe('off');
+  await unmount(view);
 });
 
 describe('devices', () => {

@@ -177,11 +177,11 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
       remember(kind, on ? 'on' : 'off');
       rememberHere(kind, on ? 'on' : 'off');
       released = false;
-      set(kind, { wanted: on });
+      set(kind, on ? { wanted: on } : { wanted: on, problem: null });
       if (on && state[kind].track === null && !state[kind].asking) void ask([kind]);
       if (!on && kind === 'camera') {
         state.camera.track?.stop();
-        set('camera', { track: null, problem: null });
+        set('camera', { track: null });
       }
     },
     choose(kind, id) {
