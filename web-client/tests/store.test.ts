@@ -125,6 +125,16 @@ it('a switch turns a microphone off that was refused: no trouble is told any mor
   await unmount(view);
 });
 
+it('the keys of the meeting are named where they work', async () => {
+  await enter();
+  const first = mount(SwitchButton, { target: document.body, props: { kind: 'mic', store, compact: true } });
+  expect(document.querySelector('button')?.title).toBe('Tắt mic');
+  await unmount(first);
+  const meeting = mount(Controls, { target: document.body, props: { store, openSettings: () => undefined } });
+  expect(document.querySelector<HTMLElement>('[data-testid=mic]')?.title).toBe('Tắt mic (Ctrl+D)');
+  await unmount(meeting);
+});
+
 describe('devices', () => {
   it('are asked for as soon as the server has said who this is', async () => {
     flushSync();
