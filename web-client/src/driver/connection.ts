@@ -6,7 +6,7 @@ import { AUDIO_SLOTS, VIDEO_SLOTS, type Kind, type Profile, type Sources, type V
 import type { SendOrder } from '../engine/session';
 import { cameraOf, screenOf, type Sending } from '../engine/video';
 import { preferAudio, preferVideo, skillsOf } from './codecs';
-import { adapted, createTuner, offNow } from './sender';
+import { adapted, createFeed, createTuner, offNow } from './sender';
 
 export interface Connection {
   readonly pc: RTCPeerConnection;
@@ -49,6 +49,7 @@ export function createConnection(
     preferVideo(pc.addTransceiver('video', { direction: 'recvonly' }), [...new Set<VideoCodec>(['vp8', ...rules.codecs])]);
   }
 
+  const feeds = new Map([...senders].map(([kind, { sender }]) => [kind, createFeed(sender)]));
   const receivers = new Map<string, RTCRtpReceiver>();
   const slotsByMid = new Map<string, string>();
   const camera = (senders.get('camera') as RTCRtpTransceiver).sender;
@@ -92,10 +93,7 @@ export function createConnection(
     if (voice.ms !== voice.set) void inTurn(setVoice);
   }
   const setTrack = (kind: Kind, track: MediaStreamTrack | null): void => {
-    const sender = senders.get(kind)?.sender;
-    if (sender === undefined || sender.track === track) return;
-    // Rejects only if the connection is closed or the kind differs: then there is nothing to send to.
-    sender.replaceTrack(track).catch(() => undefined);
+    feeds.get(kind)?.(track);
   };
   for (const [kind, track] of tracks) setTrack(kind, track);
 

@@ -35,6 +35,20 @@ export function createTuner(sender: RTCRtpSender, preference: RTCDegradationPref
   };
 }
 
+/**
+ * Sets the track of a sender; null sends nothing. It goes by what was asked for last: the sender's own track changes only when the browser
+ * is done, and two quick switches would leave it with the first.
+ */
+export function createFeed(sender: Pick<RTCRtpSender, 'replaceTrack'>): (track: MediaStreamTrack | null) => void {
+  let asked: MediaStreamTrack | null = null;
+  return (track) => {
+    if (track === asked) return;
+    asked = track;
+    // Rejects only if the connection is closed or the kind differs: then there is nothing to send to.
+    sender.replaceTrack(track).catch(() => undefined);
+  };
+}
+
 async function write(
   sender: RTCRtpSender, layers: readonly LayerOrder[], preference: RTCDegradationPreference, spatial: number,
 ): Promise<void> {
