@@ -1,6 +1,6 @@
-// How loud a microphone is, for the eye: 0 to 1, twelve times a second.
+// How loud a microphone is, for the eye: 0 to 1, twelve times a second; null while the browser does not let the page listen.
 
-export function watchLevel(track: MediaStreamTrack, told: (level: number) => void): () => void {
+export function watchLevel(track: MediaStreamTrack, told: (level: number | null) => void): () => void {
   const context = new AudioContext();
   const source = context.createMediaStreamSource(new MediaStream([track]));
   const analyser = context.createAnalyser();
@@ -13,6 +13,7 @@ export function watchLevel(track: MediaStreamTrack, told: (level: number) => voi
   addEventListener('keydown', wake);
   let shown = 0;
   const timer = setInterval(() => {
+    if (context.state !== 'running') return told(null);
     analyser.getFloatTimeDomainData(samples);
     let sum = 0;
     for (const sample of samples) sum += sample * sample;

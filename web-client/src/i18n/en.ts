@@ -40,6 +40,7 @@ export const en = {
   preview_starting: 'Starting the camera…',
   level: 'Microphone level',
   level_off: 'Microphone is off',
+  level_asleep: 'Click the page to try the microphone',
   level_none: 'no sound heard',
   level_low: 'a little quiet',
   level_good: 'heard well',

@@ -39,6 +39,7 @@ export const vi = {
   preview_starting: 'Đang mở camera…',
   level: 'Mức micro',
   level_off: 'Micro đang tắt',
+  level_asleep: 'Bấm vào trang để thử micro',
   level_none: 'chưa nghe thấy tiếng',
   level_low: 'hơi nhỏ',
   level_good: 'nghe rõ',
