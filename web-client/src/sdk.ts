@@ -4,7 +4,7 @@
 //   meeting.on('state', (state) => …);
 //   meeting.join('UBND phường Hồng Gai');
 export { createMeeting as connect, type Events, type Meeting, type Options } from './driver/meeting';
-export { askScreen, canShare, createDevices, type Choice, type Devices, type DevicesState, type InputKind, type InputState, type Problem } from './driver/devices';
+export { askScreen, canShare, createDevices, isOn, type Choice, type Devices, type DevicesState, type InputKind, type InputState, type Problem } from './driver/devices';
 export { playTest, watchLevel } from './driver/meter';
 export { socketUrl } from './driver/socket';
 export {

@@ -6,7 +6,7 @@ import { lineGrade, newSettling, reasonOf, settle, withheld, type Reason } from 
 import { leads, maySpeak } from './engine/roster';
 import { cutOf, newSteady, steady, type Cut } from './engine/sending';
 import { firstName } from './engine/tab';
-import { askScreen, canShare, createDevices, displayName, kindOf, pointOf, sourceOf } from './sdk';
+import { askScreen, canShare, createDevices, displayName, isOn, kindOf, pointOf, sourceOf } from './sdk';
 import type { ClientStats, DevicesState, Figures, Grade, InputKind, Meeting, Point, Profile, SendOrder, State } from './sdk';
 import { untrack } from 'svelte';
 import { SvelteMap } from 'svelte/reactivity';
@@ -75,8 +75,7 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
   function publish(): void {
     const live = inside || session.at === 'joining';
     for (const kind of ['mic', 'camera'] as const) {
-      const { wanted, track } = input[kind];
-      const on = live && wanted && mayPublish ? track : null;
+      const on = live && mayPublish && isOn(input[kind]) ? input[kind].track : null;
       if (sent.get(kind) === on) continue;
       sent.set(kind, on);
       meeting.send(kind, on);

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createDevices, type Devices, type InputKind } from '../src/driver/devices';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createDevices, isOn, type Devices, type InputKind } from '../src/driver/devices';
 import { fakeMedia, fakeTrack, settle, type FakeMedia, type FakeTrack } from './scene';
 
 let media: FakeMedia;
@@ -16,6 +16,7 @@ const idOf = (wanted: MediaStreamConstraints['video']): string => {
 };
 
 beforeEach(async () => {
+  vi.useFakeTimers();
   localStorage.clear();
   sessionStorage.clear();
   [given, broken] = [[], new Set()];
@@ -30,7 +31,10 @@ beforeEach(async () => {
   devices = createDevices(() => undefined);
   await devices.open();
 });
-afterEach(() => devices.close());
+afterEach(() => {
+  devices.close();
+  vi.useRealTimers();
+});
 
 const remembered = (kind: InputKind): string | null => localStorage.getItem(`diemcau.${kind}-device`);
 const choose = async (kind: InputKind, id: string): Promise<void> => {
@@ -84,5 +88,55 @@ describe('a device that is chosen', () => {
     await settle();
     expect(devices.state.camera).toMatchObject({ chosen: 'C', problem: null, track: { label: 'C' } });
     expect(given.filter(({ kind, readyState }) => kind === 'video' && readyState === 'live').map(({ label }) => label)).toEqual(['C']);
+  });
+});
+
+describe('a microphone that the system holds back', () => {
+  /** Every track that is given from now on is held back too, until it is let go. */
+  const hold = async (): Promise<void> => {
+    const ask = media.ask;
+    media.ask = async (wanted) => {
+      const tracks = await ask(wanted);
+      for (const track of tracks) track.muted = true;
+      return tracks;
+    };
+    (devices.state.mic.track as FakeTrack).muted = true;
+    await vi.advanceTimersByTimeAsync(5_000);
+  };
+  const show = (state: string): void => void Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+  afterEach(() => show('visible'));
+
+  it('is asked for once more, then no longer called on, until it is free again', async () => {
+    await hold();
+    expect(media.asked.length).toBe(2);
+    expect(isOn(devices.state.mic)).toBe(true);
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(media.asked.length).toBe(2);
+    expect(devices.state.mic.problem).toBe('busy');
+    expect(isOn(devices.state.mic)).toBe(false);
+    (devices.state.mic.track as FakeTrack).muted = false;
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(isOn(devices.state.mic)).toBe(true);
+  });
+  it('for a moment only is nobody’s concern', async () => {
+    (devices.state.mic.track as FakeTrack).muted = true;
+    await vi.advanceTimersByTimeAsync(2_000);
+    (devices.state.mic.track as FakeTrack).muted = false;
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(media.asked.length).toBe(1);
+  });
+  it('while the page is hidden is not asked for', async () => {
+    show('hidden');
+    await hold();
+    expect(media.asked.length).toBe(1);
+  });
+  it('is asked for when the person tries again', async () => {
+    await hold();
+    await vi.advanceTimersByTimeAsync(30_000);
+    await devices.open();
+    expect(media.asked.length).toBe(3);
+    // What comes is held back like the one before.
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(devices.state.mic.problem).toBe('busy');
   });
 });

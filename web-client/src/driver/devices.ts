@@ -1,9 +1,10 @@
 // Cameras, microphones and speakers: what there is, what was chosen, why one does not work. Nothing here ever holds up joining: a device
 // that is still being asked for simply comes later.
+import { newHeld, renew, watch } from '../engine/held';
 import { recall, recallHere, remember, rememberHere } from './storage';
 
 export type InputKind = 'mic' | 'camera';
-/** Why a device gives nothing: refused by the person or system, none there, used by another program, page not secure, anything else. */
+/** Why a device gives nothing: refused by the person or system, none there, used by another program or held back, page not secure, anything else. */
 export type Problem = 'denied' | 'none' | 'busy' | 'insecure' | 'other';
 
 export interface Choice {
@@ -20,6 +21,9 @@ export interface InputState {
   choices: readonly Choice[];
   chosen: string;
 }
+
+/** It is wanted and gives something. */
+export const isOn = ({ wanted, track, problem }: InputState): boolean => wanted && track !== null && problem === null;
 
 export interface DevicesState {
   mic: InputState;
@@ -50,6 +54,7 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     speaker: recall('speaker-device'),
   };
   let released = false;
+  const held = { mic: newHeld(), camera: newHeld() };
   /** The choices that gave something, as they are remembered. */
   const proven = { mic: state.mic.chosen, camera: state.camera.chosen };
   /** Choices of one kind are tried one after the other: a phone has one camera at a time. */
@@ -75,6 +80,7 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
       set(kind, { track: null, problem: 'none' });
       if (state[kind].wanted) void ask([kind]);
     };
+    renew(held[kind]);
     set(kind, { track, problem: null, asking: false });
   }
 
@@ -131,6 +137,18 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     if (!released && state[kind].wanted) await ask([kind]);
   }
 
+  function lookAtTracks(): void {
+    const seen = document.visibilityState !== 'hidden';
+    for (const kind of ['mic', 'camera'] as const) {
+      const { wanted, track, asking } = state[kind];
+      if (asking) continue;
+      const next = watch(held[kind], performance.now(), wanted && track?.muted === true, seen);
+      if (next === 'ask') void ask([kind]);
+      else if (next === 'hold') set(kind, { problem: 'busy' });
+      else if (next === 'free' && track !== null) set(kind, { problem: null });
+    }
+  }
+
   function prove(kind: InputKind, id: string): void {
     proven[kind] = id;
     remember(`${kind}-device`, id);
@@ -162,6 +180,7 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     }
   }
 
+  const looking = setInterval(lookAtTracks, LOOK_MS);
   const refresh = (): void => void list(true);
   (navigator as { mediaDevices?: MediaDevices }).mediaDevices?.addEventListener('devicechange', refresh);
 
@@ -171,7 +190,7 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     },
     async open() {
       released = false;
-      await ask((['mic', 'camera'] as const).filter((kind) => state[kind].wanted && state[kind].track === null && !state[kind].asking));
+      await ask((['mic', 'camera'] as const).filter((kind) => state[kind].wanted && !isOn(state[kind]) && !state[kind].asking));
     },
     want(kind, on) {
       remember(kind, on ? 'on' : 'off');
@@ -201,6 +220,7 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     },
     release,
     close() {
+      clearInterval(looking);
       release();
       (navigator as { mediaDevices?: MediaDevices }).mediaDevices?.removeEventListener('devicechange', refresh);
     },
@@ -244,4 +264,5 @@ const PROBLEMS: Readonly<Record<string, Problem>> = {
 };
 const MIC: MediaTrackConstraints = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 const CAMERA: MediaTrackConstraints = { width: { ideal: 1_280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } };
+const LOOK_MS = 1_000;
 const NOTHING: InputState = { wanted: true, asking: false, track: null, problem: null, choices: [], chosen: '' };
