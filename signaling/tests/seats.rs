@@ -15,7 +15,7 @@ use sfu::{
 use signaling::{
     engine::{
         effect::{Effect, Grant, Op, SessionId},
-        meeting::{AWAY_MAX, Input, Meeting, Request},
+        meeting::{AWAY_MAX, Input, Meeting, RETURN_MAX, Request},
         network::LineNames,
         seat::{Claim, Person},
     },
@@ -202,12 +202,23 @@ fn a_token_past_its_end_keeps_a_seat_and_gets_none() {
     anew.answer(true);
     assert_eq!(anew.meeting.points(), 1);
 
+    // The line was away, not the person.
+    let (mut bench, session, claim) = Bench::with_a_point();
+    bench.media(&claim.seat, MediaState::Lost);
+    bench.tell(Input::Gone { session });
+    bench.wait(AWAY_MAX);
+    bench.wait(RETURN_MAX - SECOND);
+    assert_eq!(bench.meeting.points(), 0);
+    let again = bench.enter(true, Some(&claim));
+    assert_eq!((bench.refused(again), bench.meeting.points()), (vec![], 1));
+
     // Who left, or was away for too long, has not.
     let leaves = |bench: &mut Bench, session| bench.ask(session, Request::Leave);
     let is_away = |bench: &mut Bench, session| {
         bench.media(&claim.seat, MediaState::Lost);
         bench.tell(Input::Gone { session });
         bench.wait(AWAY_MAX);
+        bench.wait(RETURN_MAX);
     };
     for ends in [&leaves as &dyn Fn(&mut Bench, SessionId), &is_away] {
         let (mut bench, session, claim) = Bench::with_a_point();

@@ -29,6 +29,10 @@ const VERSION_WITH_VIDEO: u16 = 2;
 /// How long a seat is kept for somebody whose session and media are both gone. Then it is given up.
 pub const AWAY_MAX: Duration = Duration::from_secs(60);
 
+/// How long after that who was in may come back without a room token that is good: rain takes a satellite's line away for half an hour, and the
+/// token of a long meeting may have ended meanwhile.
+pub const RETURN_MAX: Duration = Duration::from_secs(1_800);
+
 /// Something a meeting is told.
 #[derive(Debug)]
 pub enum Input {
@@ -214,7 +218,7 @@ impl Meeting {
                 person,
                 expired,
                 claim,
-            } => self.enter(session, version, (person, expired), claim),
+            } => self.enter(now, session, version, (person, expired), claim),
             Input::Ask { session, request } => {
                 let id = request.id();
                 if let Err(code) = self.ask(now, session, request) {
@@ -244,7 +248,7 @@ impl Meeting {
             .map(|(id, _)| id.clone())
             .collect();
         for seat in due {
-            self.give_up(seat);
+            self.give_up(seat, now + RETURN_MAX);
         }
         self.tell_pages(now);
         self.aim_players();
@@ -270,6 +274,7 @@ impl Meeting {
 
     fn enter(
         &mut self,
+        now: Instant,
         session: SessionId,
         version: u16,
         (person, expired): (Person, bool),
@@ -296,13 +301,13 @@ impl Meeting {
         self.sessions.insert(session, known);
         self.send(session, welcome);
         let Some(claim) = claim else { return };
-        if let Err(code) = claim.and_then(|claim| self.resume(session, *claim)) {
+        if let Err(code) = claim.and_then(|claim| self.resume(now, session, *claim)) {
             self.send(session, ServerMessage::Error { id: None, code });
         }
     }
 
     /// Takes a seat again, also one that was given up or that a restarted signaling does not know.
-    fn resume(&mut self, session: SessionId, claim: Claim) -> Result<(), ErrorCode> {
+    fn resume(&mut self, now: Instant, session: SessionId, claim: Claim) -> Result<(), ErrorCode> {
         let Session { person, expired, .. } = self.sessions.get(&session).ok_or(ErrorCode::State)?;
         if claim.room != self.id || claim.subject != person.subject {
             return Err(ErrorCode::BadToken);
@@ -312,8 +317,10 @@ impl Meeting {
                 return Err(ErrorCode::BadToken);
             }
             Some(_) => {}
-            // Who is in stays in; who was not is let in by a room token alone.
-            None if *expired && self.given_up.has(&claim.seat) => return Err(ErrorCode::TokenExpired),
+            // Who is in stays in, also where the line was away for a while; who left is let in by a room token alone.
+            None if *expired && self.given_up.is_over(&claim.seat, now) => {
+                return Err(ErrorCode::TokenExpired);
+            }
             None => self.remake(&claim)?,
         }
         let former = self.seats.get(&claim.seat).and_then(|seat| seat.session);
@@ -430,10 +437,10 @@ impl Meeting {
         self.restarting.retain(|_, (asking, _)| *asking != session);
     }
 
-    /// Ends a seat for good: its person left, or was away for too long.
-    pub(super) fn give_up(&mut self, seat: SeatId) {
+    /// Ends a seat: its person left, or was away for too long. From `over` on only a room token opens it again.
+    pub(super) fn give_up(&mut self, seat: SeatId, over: Instant) {
         self.release(&seat);
-        self.given_up.add(seat);
+        self.given_up.add(seat, over);
     }
 
     /// Ends a seat here and in the node.

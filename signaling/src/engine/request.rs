@@ -42,7 +42,7 @@ impl Meeting {
             Request::TakeFloor { .. } => self.take_floor(session),
             Request::Stats(stats) => self.stats(now, session, stats),
             Request::Leave => {
-                self.leave(session);
+                self.leave(now, session);
                 Ok(())
             }
         }
@@ -196,10 +196,10 @@ impl Meeting {
         Ok(())
     }
 
-    fn leave(&mut self, session: SessionId) {
+    fn leave(&mut self, now: Instant, session: SessionId) {
         self.abandon_join(session);
         if let Some(seat) = self.sessions.get(&session).and_then(|known| known.seat.clone()) {
-            self.give_up(seat);
+            self.give_up(seat, now);
         }
         self.drop_session(session);
         self.push(Effect::Close {

@@ -145,20 +145,22 @@ impl Seat {
 /// Most seats of a room that are known as given up. Overflow: the first is forgotten, whose resume token ends first.
 const GIVEN_UP_MAX: usize = 4_096;
 
-/// Seats that were given up: only a room token opens them again.
+/// Seats that were given up, and from when on only a room token opens them again.
 #[derive(Debug, Default)]
-pub(super) struct GivenUp(VecDeque<SeatId>);
+pub(super) struct GivenUp(VecDeque<(SeatId, Instant)>);
 
 impl GivenUp {
-    pub(super) fn add(&mut self, seat: SeatId) {
+    pub(super) fn add(&mut self, seat: SeatId, over: Instant) {
         if self.0.len() >= GIVEN_UP_MAX {
             self.0.pop_front();
         }
-        self.0.push_back(seat);
+        self.0.push_back((seat, over));
     }
 
-    pub(super) fn has(&self, seat: &SeatId) -> bool {
-        self.0.contains(seat)
+    /// A seat may have been taken again and given up once more: the last time counts.
+    pub(super) fn is_over(&self, seat: &SeatId, now: Instant) -> bool {
+        let last = self.0.iter().rev().find(|(given_up, _)| given_up == seat);
+        last.is_some_and(|&(_, over)| over <= now)
     }
 }
 
