@@ -129,6 +129,8 @@ pub(crate) struct MediaReport {
     pub(crate) running_gap_us: Option<u64>,
     /// Packets that the kernel did not take.
     pub(crate) not_sent: u64,
+    /// Datagrams that its socket had no room for.
+    pub(crate) dropped: Option<u64>,
 }
 
 /// The bot's handle on its media: the connection's chain owns the other end, hence the lock (taken once per packet,

@@ -52,10 +52,12 @@ pub(crate) struct Summary {
     pub(crate) first_key_frame_ms_p99: Option<f64>,
     /// The greatest latency.
     pub(crate) latency_ms_max: Option<f64>,
-    /// Numbers that did not come the first time, but for those that the tester's own sockets had no room for.
+    /// Numbers that did not come the first time, of points whose sockets had room for all. Null if the tester did not send everything.
     pub(crate) packets_lost_in_node: Option<u64>,
-    /// Datagrams that the tester's own sockets had no room for: it is too slow, not the node.
+    /// Datagrams that the tester's own sockets had no room for, a run of them as one: it is too slow, not the node.
     pub(crate) packets_dropped_by_tester: Option<u64>,
+    /// Packets of lean points that the tester's kernel did not take.
+    pub(crate) packets_not_sent_by_tester: Option<u64>,
     /// Datagrams that the node's own sockets had no room for since it began: what came in too fast for it. Known on the loopback.
     pub(crate) packets_dropped_before_node: Option<u64>,
     /// Packets that the node did not send because the kernel had no room, by its own count.
@@ -146,7 +148,9 @@ impl PointReport {
         self.key_frame_requests = media.key_frame_requests;
         self.first_packet_us = media.first_packet_us.map(|at| at.saturating_sub(opened_us));
         self.first_key = media.first_key;
-        self.gaps = media.gaps;
+        // Of a run of packets that finds no room the kernel counts one: how many of the gaps are its own nobody knows.
+        let is_deaf = media.dropped.is_some_and(|drops| drops > 0);
+        self.gaps = media.gaps.map(|gaps| if is_deaf { 0 } else { gaps });
         self.freezes = media.freezes;
         self.longest_gap_us = media.longest_gap_us;
         self.running = media.running;
@@ -222,6 +226,7 @@ impl Report {
         let all = self.histograms();
         let received = self.received();
         let sum = |of: fn(&PointReport) -> u64| -> u64 { self.reports.iter().map(of).sum() };
+        let not_sent = sum(|report| report.not_sent);
         let cpu: f64 = self.server.cpu_seconds.iter().sum();
         let watched = !self.server.cpu_seconds.is_empty() && self.seconds > 0.0;
         let heard = self.heard.filter(|&heard| heard > 0);
@@ -246,9 +251,9 @@ impl Report {
             first_key_frame_ms_p99: all.first_key.quantile_ms(0.99),
             packets_lost_in_node: self
                 .known(|report| report.gaps)
-                .zip(self.tester_drops)
-                .map(|(gaps, drops)| gaps.saturating_sub(drops)),
+                .filter(|_| self.tester_drops.is_some() && not_sent == 0),
             packets_dropped_by_tester: self.tester_drops,
+            packets_not_sent_by_tester: self.heard.map(|_| not_sent),
             packets_dropped_before_node: self.node_drops,
             packets_not_sent_by_node: self.server.told_full,
             packets_repaired: received.repaired,
@@ -467,6 +472,7 @@ mod tests {
             "packets_lost_in_node",
             "packets_dropped_by_tester",
             "packets_dropped_before_node",
+            "packets_not_sent_by_tester",
             "freezes",
             "rejoins",
             "picture_gap_ms_max",
@@ -494,10 +500,38 @@ mod tests {
         let summary = lean.summary();
         assert_eq!(
             (summary.packets_lost_in_node, summary.freezes),
-            (Some(4), Some(0))
+            (Some(5), Some(0))
         );
         assert_eq!(summary.standing_streams, Some(2));
         assert_eq!(summary.standing_picture_gap_ms_max, Some(90.0));
+    }
+
+    #[test]
+    fn the_node_is_blamed_for_gaps_only_where_the_tester_sent_and_heard_everything() {
+        let point = |gaps, dropped| {
+            let mut point = PointReport::default();
+            let media = MediaReport {
+                gaps: Some(gaps),
+                dropped,
+                ..MediaReport::default()
+            };
+            point.take(media, 0);
+            point
+        };
+        let mut report = Report {
+            reports: vec![point(3, Some(0)), point(64, Some(1)), point(2, None)],
+            heard: Some(9),
+            tester_drops: Some(1),
+            ..Report::default()
+        };
+        let summary = report.summary();
+        assert_eq!(summary.packets_lost_in_node, Some(5));
+        assert_eq!(summary.packets_dropped_by_tester, Some(1));
+        assert_eq!(summary.packets_not_sent_by_tester, Some(0));
+        report.reports[2].not_sent = 1;
+        let summary = report.summary();
+        assert_eq!(summary.packets_lost_in_node, None, "what was not sent is no loss");
+        assert_eq!(summary.packets_not_sent_by_tester, Some(1));
     }
 
     #[test]

@@ -94,6 +94,9 @@ pub(crate) async fn play(
     session.point.stop_sending();
     until(&mut phase, Phase::Leaving).await;
     report.take(session.point.finish().await, opened_us);
+    if entry.plays && report.first_packet_us.is_none() {
+        report.failure.get_or_insert_with(|| "nothing came".to_owned());
+    }
     session.point.close();
     if let Some(location) = session.location {
         // A server that does not end it sees the goodbye of DTLS.
@@ -145,6 +148,7 @@ async fn join(scenario: &Scenario, entry: &Entry, index: u32, shared: &Shared) -
     )?;
     if entry.plays {
         point.want(vec!["v0".to_owned()], shared.clock.now().us);
+        point.expect("v0".to_owned());
     }
     let state = path.wait_for(|&path| path != Path::Opening).await;
     ensure!(

@@ -155,7 +155,7 @@ impl SlotCheck {
 
     /// Gives up what is too old and compares names. To be called every few ten milliseconds.
     pub(crate) fn handle_timeout(&mut self, now_us: u64, ours: &dyn Fn(u32) -> bool) {
-        self.give_up(Some(now_us), ours);
+        self.give_up(now_us, ours);
         self.compare_names(now_us.saturating_sub(NAME_US));
     }
 
@@ -182,14 +182,15 @@ impl SlotCheck {
         due
     }
 
-    /// The end: what is still missing is lost, and what has no name though its time for that is over gets none.
+    /// The end: what is missing for too long is lost, and what has no name though its time for that is over gets none. What may still be
+    /// on its way is nobody's fault.
     pub(crate) fn finish(&mut self, now_us: u64, ours: &dyn Fn(u32) -> bool) {
-        self.give_up(None, ours);
+        self.give_up(now_us, ours);
         self.note_latencies(false, Vec::new());
         self.compare_names(now_us.saturating_sub(NAME_US));
     }
 
-    fn give_up(&mut self, now_us: Option<u64>, ours: &dyn Fn(u32) -> bool) {
+    fn give_up(&mut self, now_us: u64, ours: &dyn Fn(u32) -> bool) {
         let lost = self.order.as_mut().map_or(0, |order| order.give_up(now_us));
         if lost > 0 {
             self.counts.lost += lost;

@@ -55,12 +55,11 @@ impl Order {
         (sequence.abs_diff(self.highest) <= JUMP_MAX).then_some(sequence)
     }
 
-    /// Gives up what is missing for too long, or everything; how many those were.
-    pub(super) fn give_up(&mut self, now_us: Option<u64>) -> u64 {
+    /// Gives up what is missing for too long; how many those were.
+    pub(super) fn give_up(&mut self, now_us: u64) -> u64 {
         let before = self.missing.len();
-        self.missing.retain(|_, missing| {
-            now_us.is_some_and(|now_us| now_us.saturating_sub(missing.since_us) < REPAIR_US)
-        });
+        self.missing
+            .retain(|_, missing| now_us.saturating_sub(missing.since_us) < REPAIR_US);
         (before - self.missing.len()) as u64
     }
 

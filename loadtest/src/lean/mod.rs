@@ -8,6 +8,7 @@ mod batch;
 mod egress;
 mod feedback;
 mod latency;
+mod motion;
 mod pattern;
 mod point;
 mod running;
@@ -18,8 +19,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -182,6 +183,9 @@ pub(crate) struct LeanPoint {
     credentials: Credentials,
     local: SocketAddr,
     path: watch::Receiver<Path>,
+    /// Datagrams that its socket had no room for, once it is judged or closed; nothing where the kernel does not tell.
+    dropped: OnceLock<Option<u64>>,
+    is_closed: AtomicBool,
 }
 
 impl LeanPoint {
@@ -206,6 +210,8 @@ impl LeanPoint {
             credentials: Credentials::random(rng),
             local,
             path,
+            dropped: OnceLock::new(),
+            is_closed: AtomicBool::new(false),
         })
     }
 
@@ -260,12 +266,15 @@ impl LeanPoint {
 
     /// What comes from now on is measured. `standing`: others come from now on, and what runs here may not feel it.
     pub(crate) fn measure(&self, standing: bool) {
-        self.with(move |point, clock| point.measure(standing.then(|| clock.now().us)));
+        self.with(move |point, clock| point.measure(clock.now().us, standing));
     }
 
     /// Something else is wanted in these slots.
     pub(crate) fn switch(&self, slots: Vec<String>) {
-        self.with(move |point, _| slots.iter().for_each(|slot| point.switch(slot)));
+        self.with(move |point, clock| {
+            let now_us = clock.now().us;
+            slots.iter().for_each(|slot| point.switch(slot, now_us));
+        });
     }
 
     pub(crate) fn stop_sending(&self) {
@@ -290,7 +299,12 @@ impl LeanPoint {
     }
 
     pub(crate) fn announce(&self, slot: String, source: u32, time: u32) {
-        self.with(move |point, _| point.announce(&slot, source, time));
+        self.with(move |point, clock| point.announce(&slot, (source, time), clock.now().us));
+    }
+
+    /// A picture is to come in that slot, and nobody will announce it.
+    pub(crate) fn expect(&self, slot: String) {
+        self.with(move |point, clock| point.expect(&slot, clock.now().us));
     }
 
     /// Nothing is shown in that slot now.
@@ -309,15 +323,20 @@ impl LeanPoint {
         self.with(move |point, clock| {
             let _ = tell.send(point.finish(clock.now()));
         });
-        told.await.unwrap_or_default()
+        let mut report = told.await.unwrap_or_default();
+        report.dropped = self.dropped();
+        report
     }
 
     /// Says goodbye and gives the socket up.
     pub(crate) fn close(&self) {
+        if self.is_closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.with(|point, clock| point.close(clock.now().instant));
-        let port = self.local.port();
-        if self.lean.lock_ports().remove(&port)
-            && let Some(drops) = process::dropped(&BTreeSet::from([port]))
+        let dropped = self.dropped();
+        if self.lean.lock_ports().remove(&self.local.port())
+            && let Some(drops) = dropped
         {
             let mut all = self.lean.dropped.lock().unwrap_or_else(PoisonError::into_inner);
             *all.get_or_insert(0) += drops;
@@ -325,8 +344,21 @@ impl LeanPoint {
         self.lean.tell(Work::Remove(self.place));
     }
 
+    fn dropped(&self) -> Option<u64> {
+        let port = self.local.port();
+        *self
+            .dropped
+            .get_or_init(|| process::dropped(&BTreeSet::from([port])))
+    }
+
     fn with(&self, act: impl FnOnce(&mut Point, &Clock) + Send + 'static) {
         self.lean.tell(Work::With(self.place, Box::new(act)));
+    }
+}
+
+impl Drop for LeanPoint {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

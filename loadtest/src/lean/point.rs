@@ -200,13 +200,13 @@ impl Point {
         }
     }
 
-    /// What comes from now on is measured; of a point that stands here, since when others come.
-    pub(super) fn measure(&mut self, storm_us: Option<u64>) {
+    /// What comes from now on is measured. `standing`: others come from now on, and what runs here may not feel it.
+    pub(super) fn measure(&mut self, now_us: u64, standing: bool) {
         self.latency = Histogram::default();
         for tally in self.slots.iter_mut().filter_map(Slot::tally) {
-            tally.measure();
-            if let Some(storm_us) = storm_us {
-                tally.running.begin(storm_us);
+            tally.motion.measure(now_us);
+            if standing {
+                tally.running.begin(now_us);
             }
         }
     }
@@ -214,7 +214,7 @@ impl Point {
     pub(super) fn stop_sending(&mut self, now_us: u64) {
         self.sending = false;
         for tally in self.slots.iter_mut().filter_map(Slot::tally) {
-            tally.running.end(now_us);
+            tally.end(now_us);
         }
     }
 
@@ -233,18 +233,25 @@ impl Point {
         }
     }
 
-    /// Something else is wanted in that slot.
-    pub(super) fn switch(&mut self, slot: &str) {
+    /// A picture is to come in that slot, and nobody will announce it.
+    pub(super) fn expect(&mut self, slot: &str, now_us: u64) {
         if let Some(Judge::Headers(tally)) = self.judge(slot) {
-            tally.running.switch();
+            tally.motion.expect(now_us);
+        }
+    }
+
+    /// Something else is wanted in that slot.
+    pub(super) fn switch(&mut self, slot: &str, now_us: u64) {
+        if let Some(Judge::Headers(tally)) = self.judge(slot) {
+            tally.switch(now_us);
         }
     }
 
     /// A slot message.
-    pub(super) fn announce(&mut self, slot: &str, source: u32, time: u32) {
+    pub(super) fn announce(&mut self, slot: &str, (source, time): (u32, u32), now_us: u64) {
         match self.judge(slot) {
             Some(Judge::Whole(check)) => check.announce(source, time),
-            Some(Judge::Headers(tally)) => tally.announce(source),
+            Some(Judge::Headers(tally)) => tally.announce(source, now_us),
             None => {}
         }
     }
@@ -283,7 +290,8 @@ impl Point {
         for slot in &mut self.slots {
             match &mut slot.judge {
                 Judge::Headers(tally) => {
-                    tally.give_up(None);
+                    tally.give_up(now.us);
+                    tally.end(now.us);
                     if tally.counts.lost > 0 {
                         let (lost, all) = (tally.counts.lost, tally.counts.packets);
                         report
@@ -293,9 +301,9 @@ impl Point {
                     report.received.add(&tally.counts);
                     gaps += tally.gaps;
                     if tally.is_of_pictures() {
-                        *report.freezes.get_or_insert(0) += tally.freezes;
+                        *report.freezes.get_or_insert(0) += tally.motion.freezes;
                     }
-                    report.longest_gap_us = report.longest_gap_us.max(tally.longest_gap_us);
+                    report.longest_gap_us = report.longest_gap_us.max(tally.motion.longest_gap_us);
                     let gap_us = tally.running.longest_gap_us();
                     report.running += u64::from(gap_us.is_some());
                     report.running_gap_us = report.running_gap_us.max(gap_us);
@@ -386,7 +394,7 @@ impl Point {
         let ours = |point| self.ours.contains(point);
         for slot in &mut self.slots {
             match &mut slot.judge {
-                Judge::Headers(tally) => tally.give_up(Some(now.us)),
+                Judge::Headers(tally) => tally.give_up(now.us),
                 Judge::Whole(check) => check.handle_timeout(now.us, &ours),
             }
         }

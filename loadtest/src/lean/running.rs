@@ -9,7 +9,7 @@ const STEADY_US: u64 = 100_000;
 /// So many of them in a row.
 const STEADY_PICTURES: u32 = 10;
 /// A stream that shows nothing for this long at the end stands still. Below it, its sender may only have ended a little earlier.
-const OPEN_US: u64 = 250_000;
+pub(super) const OPEN_US: u64 = 250_000;
 
 /// How the picture of one slot runs.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::running::Running;
+use super::{motion::Motion, running::Running};
 use crate::check::{SlotCounts, SlotKind, Violation};
 
 /// A number that has not come after this long is lost.
@@ -17,8 +17,6 @@ const NACKS_MAX: u8 = 10;
 const JUMP_MAX: u64 = 3_000;
 /// Pause between two requests for a key frame.
 const PLI_PAUSE_US: u64 = 500_000;
-/// A picture stands still when it is this much later than the mean, or three times as late (W3C webrtc-stats, `freezeCount`).
-const FREEZE_US: u64 = 150_000;
 
 /// The header of a packet that may still be sealed.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +47,12 @@ pub(super) struct Tally {
     kind: SlotKind,
     greatest: Option<u64>,
     missing: BTreeMap<u64, Missing>,
+    /// The picture on show began with this number: no decoder waits for one before it.
+    from: u64,
+    /// Frames that came whole behind a hole: a decoder has them and waits.
+    held: u64,
+    /// Number of the packet that is looked at for a key frame.
+    looked: u64,
     source: Option<u32>,
     /// The next packet begins a frame.
     at_start: bool,
@@ -58,8 +62,6 @@ pub(super) struct Tally {
     is_whole: bool,
     needs_key: bool,
     last_pli_us: u64,
-    last_frame_us: Option<u64>,
-    mean_frame_us: u64,
     /// Since when the slot is wanted, and whether its first key frame has come.
     wanted_us: Option<u64>,
     shown: bool,
@@ -75,12 +77,23 @@ pub(super) struct Tally {
     pub(super) counts: SlotCounts,
     /// Numbers that did not come the first time.
     pub(super) gaps: u64,
-    pub(super) freezes: u64,
-    /// Longest time between two frames of one source.
-    pub(super) longest_gap_us: u64,
+    /// How the picture moves.
+    pub(super) motion: Motion,
     /// How the picture runs through a storm.
     pub(super) running: Running,
     loss: Loss,
+}
+
+/// Where a number belongs.
+enum Place {
+    /// Behind all that came.
+    Next,
+    /// Into a hole: the packet was overtaken.
+    Late(u64),
+    /// It came before, or nobody waits for it any more.
+    Known,
+    /// It is of another stream.
+    Elsewhere,
 }
 
 #[derive(Debug)]
@@ -113,14 +126,15 @@ impl Tally {
             kind,
             greatest: None,
             missing: BTreeMap::new(),
+            from: 0,
+            held: 0,
+            looked: 0,
             source: None,
             at_start: true,
             unit_time: None,
             is_whole: false,
             needs_key: kind == SlotKind::Picture,
             last_pli_us: 0,
-            last_frame_us: None,
-            mean_frame_us: 0,
             wanted_us: None,
             shown: false,
             until_look: 0,
@@ -130,8 +144,7 @@ impl Tally {
             certain_us: None,
             counts: SlotCounts::default(),
             gaps: 0,
-            freezes: 0,
-            longest_gap_us: 0,
+            motion: Motion::default(),
             running: Running::default(),
             loss: Loss::default(),
         }
@@ -144,24 +157,31 @@ impl Tally {
 
     /// A packet of the slot's stream. What else is wanted of it.
     pub(super) fn handle(&mut self, heading: Heading) -> Look {
-        let Some(fresh) = self.number(heading.sequence, heading.at_us) else {
-            self.counts.violations[Violation::Jump as usize] += 1;
-            self.greatest = None;
-            self.missing.clear();
-            return Look::No;
-        };
-        if !fresh {
-            return Look::No;
+        let before = self.greatest;
+        match self.number(heading.sequence, heading.at_us) {
+            Place::Next => {}
+            Place::Known => return Look::No,
+            Place::Late(number) => {
+                self.gaps -= 1;
+                self.loss.received += 1;
+                return self.fill(number, heading.marker, heading.at_us);
+            }
+            Place::Elsewhere => {
+                self.counts.violations[Violation::Jump as usize] += 1;
+                (self.greatest, self.from, self.held) = (None, 0, 0);
+                self.missing.clear();
+                return Look::No;
+            }
+        }
+        if self.counts.packets == 0 {
+            // The key frame that every picture begins with may be the next packet.
+            self.last_pli_us = heading.at_us;
         }
         self.counts.packets += 1;
         self.loss.received += 1;
+        self.looked = self.greatest.unwrap_or_default();
         if heading.source != self.source {
-            self.counts.switches += u64::from(self.source.is_some());
-            self.source = heading.source;
-            self.settled_us = heading.at_us + SETTLE_US;
-            self.needs_key = self.kind == SlotKind::Picture;
-            self.last_frame_us = None;
-            self.running.switch();
+            self.change_source(heading, before);
         }
         let ends = heading.marker || self.kind == SlotKind::Voice;
         // A picture that was cut short has no end: the time tells that the next has begun.
@@ -185,49 +205,89 @@ impl Tally {
         }
     }
 
-    /// A packet came as a repair, under its own number.
-    pub(super) fn handle_repair(&mut self, sequence: u16, at_us: u64) {
+    fn change_source(&mut self, heading: Heading, before: Option<u64>) {
+        self.counts.switches += u64::from(self.source.is_some());
+        self.source = heading.source;
+        self.settled_us = heading.at_us + SETTLE_US;
+        self.needs_key = self.kind == SlotKind::Picture;
+        self.last_pli_us = heading.at_us;
+        // What is missing right before it may be its own.
+        (self.from, self.held) = (before.map_or(0, |before| before + 1), 0);
+        self.motion.begin(heading.at_us);
+        self.running.switch();
+    }
+
+    /// A packet came as a repair, under its own number. What else is wanted of it.
+    pub(super) fn handle_repair(&mut self, sequence: u16, marker: bool, at_us: u64) -> Look {
         let Some(number) = self.greatest.map(|greatest| nearest(greatest, sequence)) else {
-            return;
+            return Look::No;
         };
-        if self.missing.remove(&number).is_some() {
-            self.counts.packets += 1;
-            self.counts.repaired += 1;
-            if self.missing.is_empty() && !self.needs_key {
-                // What waited for it can be shown now.
-                self.running.go_on(at_us);
-            }
+        if self.missing.remove(&number).is_none() {
+            return Look::No;
         }
+        self.counts.repaired += 1;
+        self.fill(number, marker, at_us)
+    }
+
+    /// A number that was missed came after all.
+    fn fill(&mut self, number: u64, marker: bool, at_us: u64) -> Look {
+        self.counts.packets += 1;
+        let ends = marker || self.kind == SlotKind::Voice;
+        self.counts.units += u64::from(ends);
+        self.held += u64::from(ends && self.kind == SlotKind::Picture);
+        if self.needs_key {
+            (self.looked, self.is_whole) = (number, false);
+            return Look::Key;
+        }
+        if self.settle(at_us) {
+            // What waited for it can be shown now.
+            self.running.go_on(at_us);
+        }
+        Look::No
     }
 
     /// A key frame begins in the packet that was asked about. If it is the first of the slot: how long it was wanted.
     pub(super) fn tell_key(&mut self, at_us: u64) -> Option<u64> {
-        self.needs_key = false;
-        if std::mem::take(&mut self.is_whole) {
-            self.counts.undecodable -= 1;
-            self.last_frame_us = Some(at_us);
+        let is_newest = self.greatest == Some(self.looked);
+        if is_newest {
+            // What waited is older and shown no more, but for the key frame itself if it is whole.
+            let whole = u64::from(std::mem::take(&mut self.is_whole));
+            self.counts.undecodable = self.counts.undecodable + self.held - whole;
+            self.held = whole;
+        }
+        (self.needs_key, self.from) = (false, self.looked);
+        if self.settle(at_us) && !is_newest {
+            self.running.go_on(at_us);
         }
         let wanted = self.wanted_us.filter(|_| !self.shown)?;
         self.shown = true;
         Some(at_us.saturating_sub(wanted))
     }
 
-    /// Puts a number in its place; whether it is new. Nothing: it is of another stream.
-    fn number(&mut self, sequence: u16, at_us: u64) -> Option<bool> {
+    /// None begins there.
+    pub(super) fn tell_no_key(&mut self, at_us: u64) {
+        self.settle(at_us);
+    }
+
+    /// Puts a number in its place.
+    fn number(&mut self, sequence: u16, at_us: u64) -> Place {
         let Some(greatest) = self.greatest else {
             // Far from zero, so that a number before the first is a number too.
             let first = (1 << 32) | u64::from(sequence);
             self.greatest = Some(first);
             (self.loss.first, self.loss.received) = (first, 0);
             (self.loss.told_expected, self.loss.told_received) = (0, 0);
-            return Some(true);
+            return Place::Next;
         };
         let number = nearest(greatest, sequence);
         if number.abs_diff(greatest) > JUMP_MAX {
-            return None;
+            return Place::Elsewhere;
         }
         if number <= greatest {
-            return Some(self.missing.remove(&number).is_some());
+            return match self.missing.remove(&number) {
+                Some(_) => Place::Late(number),
+                None => Place::Known,
+            };
         }
         for hole in greatest + 1..number {
             self.gaps += 1;
@@ -241,7 +301,7 @@ impl Tally {
             );
         }
         self.greatest = Some(number);
-        Some(true)
+        Place::Next
     }
 
     /// The packet that was looked at was so long on its way.
@@ -256,21 +316,28 @@ impl Tally {
 
     /// A picture of that layer, of a stream that ran before a storm, is whole: it is shown, unless something before it is missing.
     pub(super) fn tell_layer(&mut self, layer: Option<u8>, at_us: u64) {
-        if self.missing.is_empty() && !self.needs_key {
+        if !self.is_held_up() && !self.needs_key {
             self.running.show(layer, at_us);
         }
     }
 
-    /// The slot shows that source, or will at once.
-    pub(super) fn announce(&mut self, source: u32) {
+    /// The slot shows that source from then on, or will at once.
+    pub(super) fn announce(&mut self, source: u32, at_us: u64) {
         if self.source.is_some_and(|shown| shown != source) {
             self.running.switch();
         }
+        self.motion.expect(at_us);
+    }
+
+    /// Something else is wanted here.
+    pub(super) fn switch(&mut self, now_us: u64) {
+        self.motion.switch(now_us);
+        self.running.switch();
     }
 
     /// Nothing is shown here now.
     pub(super) fn empty(&mut self) {
-        self.last_frame_us = None;
+        self.motion.empty();
         self.running.pause();
     }
 
@@ -286,31 +353,39 @@ impl Tally {
         if self.kind == SlotKind::Voice {
             return;
         }
+        self.held += 1;
+        self.settle(at_us);
+    }
+
+    /// Whether a decoder waits for something that is missing.
+    fn is_held_up(&self) -> bool {
+        self.missing.range(self.from..).next().is_some()
+    }
+
+    /// Judges what came whole, once nothing is missing before it. Whether something is shown.
+    fn settle(&mut self, at_us: u64) -> bool {
+        if self.held == 0 || self.is_held_up() {
+            return false;
+        }
+        let held = std::mem::take(&mut self.held);
         if self.needs_key {
-            self.counts.undecodable += 1;
-            return;
+            self.counts.undecodable += held;
+            return false;
         }
-        if let Some(last) = self.last_frame_us.replace(at_us) {
-            let passed = at_us.saturating_sub(last);
-            self.longest_gap_us = self.longest_gap_us.max(passed);
+        if let Some(passed) = self.motion.show(at_us) {
             self.running.approach(passed, at_us);
-            let mean = self.mean_frame_us;
-            self.freezes += u64::from(mean > 0 && passed > (3 * mean).max(mean + FREEZE_US));
-            self.mean_frame_us = if mean == 0 {
-                passed
-            } else {
-                (29 * mean + passed) / 30
-            };
         }
+        true
     }
 
     pub(super) fn is_of_pictures(&self) -> bool {
         self.kind == SlotKind::Picture
     }
 
-    /// Forgets how pictures moved before.
-    pub(super) fn measure(&mut self) {
-        (self.freezes, self.longest_gap_us) = (0, 0);
+    /// Pictures are judged no more: their senders end.
+    pub(super) fn end(&mut self, now_us: u64) {
+        self.motion.end(now_us);
+        self.running.end(now_us);
     }
 
     /// Whether it waits for something.
@@ -318,14 +393,18 @@ impl Tally {
         !self.missing.is_empty() || (self.needs_key && self.greatest.is_some())
     }
 
-    /// Gives up what is too old, or everything.
-    pub(super) fn give_up(&mut self, now_us: Option<u64>) {
-        let before = self.missing.len();
-        self.missing
-            .retain(|_, missing| now_us.is_some_and(|now| now.saturating_sub(missing.since_us) < REPAIR_US));
-        let lost = (before - self.missing.len()) as u64;
-        self.counts.lost += lost;
-        self.needs_key |= lost > 0 && self.kind == SlotKind::Picture && now_us.is_some();
+    /// Gives up what is too old.
+    pub(super) fn give_up(&mut self, now_us: u64) {
+        let is_old = |missing: &Missing| now_us.saturating_sub(missing.since_us) >= REPAIR_US;
+        let (before, from) = (self.missing.len(), self.from);
+        let mut breaks = false;
+        self.missing.retain(|&number, missing| {
+            breaks |= is_old(missing) && number >= from;
+            !is_old(missing)
+        });
+        self.counts.lost += (before - self.missing.len()) as u64;
+        self.needs_key |= breaks && self.kind == SlotKind::Picture;
+        self.settle(now_us);
     }
 
     /// Numbers to ask for now.
@@ -344,11 +423,6 @@ impl Tally {
         let due = self.needs_key
             && self.counts.packets > 0
             && now_us.saturating_sub(self.last_pli_us) >= PLI_PAUSE_US;
-        if due && self.last_pli_us == 0 {
-            // The key frame that every picture begins with may be the next packet.
-            self.last_pli_us = now_us;
-            return false;
-        }
         if due {
             self.last_pli_us = now_us;
         }
@@ -409,9 +483,11 @@ mod tests {
         tally.poll_nacks(3, &mut asked);
         tally.poll_nacks(3, &mut asked);
         assert_eq!(asked, [65_535, 0], "each once within the pause");
-        tally.handle_repair(65_535, 3);
-        tally.handle_repair(65_535, 3);
-        tally.give_up(Some(2 + REPAIR_US));
+        tally.handle_repair(65_535, false, 3);
+        tally.handle_repair(65_535, false, 3);
+        tally.give_up(1 + REPAIR_US);
+        assert_eq!(tally.counts.lost, 0, "whoever leaves now waited too short for it");
+        tally.give_up(2 + REPAIR_US);
         let counts = &tally.counts;
         assert_eq!(
             (counts.packets, counts.repaired, counts.lost, tally.gaps),
@@ -435,8 +511,8 @@ mod tests {
         for sequence in [10, 12, 11, 11, 12] {
             tally.handle(heading(sequence, false, 0));
         }
-        tally.give_up(None);
-        assert_eq!((tally.counts.packets, tally.counts.lost, tally.gaps), (3, 0, 1));
+        tally.give_up(REPAIR_US);
+        assert_eq!((tally.counts.packets, tally.counts.lost, tally.gaps), (3, 0, 0));
         tally.handle(heading(20_000, false, 0));
         assert_eq!(tally.counts.errors(), 1, "a jump");
     }
@@ -452,17 +528,120 @@ mod tests {
             }
             at_us += 40_000;
         }
-        assert_eq!(tally.freezes, 0);
+        assert_eq!(tally.motion.freezes, 0);
         tally.handle(heading(10, true, at_us + 400_000));
-        assert_eq!(tally.freezes, 1);
+        assert_eq!(tally.motion.freezes, 1);
         let other = Heading {
             source: Some(9),
             ..heading(11, true, at_us + 900_000)
         };
         assert_eq!(tally.handle(other), Look::Key);
-        assert_eq!((tally.freezes, tally.counts.switches), (1, 1));
+        assert_eq!((tally.motion.freezes, tally.counts.switches), (1, 1));
         assert!(!tally.poll_key_frame_request(at_us + 900_000));
         assert!(tally.poll_key_frame_request(at_us + 1_500_000));
+    }
+
+    /// A picture of one packet each 40 ms, shown up to that number.
+    fn shown_to(last: u16) -> Tally {
+        let mut tally = Tally::new(SlotKind::Picture);
+        for sequence in 0..=last {
+            if tally.handle(heading(sequence, true, at(sequence))) == Look::Key {
+                tally.tell_key(at(sequence));
+            }
+        }
+        tally
+    }
+
+    fn at(sequence: u16) -> u64 {
+        1_000_000 + u64::from(sequence) * 40_000
+    }
+
+    #[test]
+    fn a_decoder_stands_still_until_what_is_missing_comes() {
+        type Fill = fn(&mut Tally, u64);
+        let repair: Fill = |tally, at_us| {
+            tally.handle_repair(10, true, at_us);
+        };
+        let overtaken: Fill = |tally, at_us| {
+            tally.handle(heading(10, true, at_us));
+        };
+        for (fill, after_us, expected) in [
+            (repair, 300_000, (1, 380_000)),
+            (overtaken, 300_000, (1, 380_000)),
+            (repair, 40_000, (0, 120_000)),
+            (overtaken, 5_000, (0, 85_000)),
+        ] {
+            let mut tally = shown_to(9);
+            let frames = (0..)
+                .map(|frame| 11 + frame)
+                .take_while(|&frame| at(frame) < at(11) + after_us);
+            for frame in frames {
+                tally.handle(heading(frame, true, at(frame)));
+            }
+            fill(&mut tally, at(11) + after_us);
+            let motion = &tally.motion;
+            assert_eq!((motion.freezes, motion.longest_gap_us), expected, "{after_us}");
+            assert_eq!(tally.counts.undecodable, 0);
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_loss_cannot_be_decoded_and_a_key_frame_waits_for_nothing_before_it() {
+        let mut tally = shown_to(9);
+        (11..14).for_each(|frame| {
+            tally.handle(heading(frame, true, at(frame)));
+        });
+        tally.give_up(at(11) + REPAIR_US);
+        assert_eq!((tally.counts.undecodable, tally.counts.lost), (3, 1));
+        // One more is missing when the key frame comes: it was before it.
+        assert_eq!(tally.handle(heading(41, true, at(41))), Look::Key);
+        tally.tell_key(at(41));
+        assert_eq!(tally.motion.longest_gap_us, at(41) - at(9));
+        tally.handle(heading(42, true, at(42)));
+        tally.give_up(at(42) + REPAIR_US);
+        tally.handle(heading(43, true, at(43)));
+        assert_eq!(tally.counts.undecodable, 3);
+        assert_eq!(tally.motion.freezes, 1);
+    }
+
+    #[test]
+    fn a_key_frame_whose_first_packet_comes_late_is_seen() {
+        for repair in [true, false] {
+            let mut tally = shown_to(9);
+            tally.want(0);
+            let of_other = |sequence: u16| Heading {
+                source: Some(9),
+                time: 77,
+                ..heading(sequence, sequence == 12, at(sequence))
+            };
+            // Its last two packets overtake the first.
+            assert_eq!(tally.handle(of_other(11)), Look::Key);
+            tally.tell_no_key(at(11));
+            tally.handle(of_other(12));
+            let late = match repair {
+                true => tally.handle_repair(10, false, at(13)),
+                false => tally.handle(Heading {
+                    at_us: at(13),
+                    ..of_other(10)
+                }),
+            };
+            assert_eq!(late, Look::Key, "{repair}");
+            tally.tell_key(at(13));
+            assert_eq!(tally.handle(heading(13, true, at(13))), Look::Key, "another");
+            assert_eq!((tally.counts.undecodable, tally.gaps), (1, u64::from(repair)));
+        }
+    }
+
+    #[test]
+    fn the_first_request_for_a_key_frame_waits_for_the_first_packet_and_later_ones_do_not() {
+        let mut begins = Tally::new(SlotKind::Picture);
+        begins.handle(heading(0, true, 40_000));
+        assert!(!begins.poll_key_frame_request(40_000 + PLI_PAUSE_US - 1));
+        assert!(begins.poll_key_frame_request(40_000 + PLI_PAUSE_US));
+        let mut broken = shown_to(9);
+        broken.handle(heading(11, true, at(11)));
+        broken.give_up(at(11) + REPAIR_US);
+        assert!(broken.poll_key_frame_request(at(11) + REPAIR_US));
     }
 
     #[test]
@@ -530,9 +709,9 @@ mod tests {
         // One is lost on its way: what comes behind it waits for it.
         assert_eq!(shown(&mut tally, 15), Some(40_000));
         assert_eq!(shown(&mut tally, 16), Some(40_000));
-        tally.handle_repair(14, at_us(16) + 5_000);
+        tally.handle_repair(14, true, at_us(16) + 5_000);
         assert_eq!(tally.running.longest_gap_us(), Some(125_000));
-        tally.announce(9);
+        tally.announce(9, at_us(16));
         assert_eq!(
             tally.handle(heading(17, true, at_us(17))),
             Look::No,

@@ -92,6 +92,9 @@ impl Report {
                 "lost at first",
                 format!("{gaps} in the node, {drops} in the tester's sockets; {before} before the node"),
             );
+            if let Some(count) = summary.packets_not_sent_by_tester.filter(|&count| count > 0) {
+                row("not sent by the tester", count.to_string());
+            }
             if let Some(full) = self.server.told_full {
                 row("not sent by the node", full.to_string());
             }

@@ -16,7 +16,7 @@ use crate::{
     lean::{
         batch::Batch,
         egress::{Egress, Way, give},
-        tally::{Heading, Look},
+        tally::{Heading, Look, Tally},
         transport::Transport,
     },
     media::{read_descriptor, unmark_frame},
@@ -164,8 +164,15 @@ impl Point {
             }
             Judge::Headers(tally) if repair => {
                 // RFC 4588: the original number, then the original payload. Less is padding that probes the path.
-                if let [high, low, _, ..] = *payload {
-                    tally.handle_repair(u16::from_be_bytes([high, low]), heading.at_us);
+                let [high, low, original @ ..] = payload else {
+                    return;
+                };
+                let number = u16::from_be_bytes([*high, *low]);
+                if !original.is_empty()
+                    && tally.handle_repair(number, heading.marker, heading.at_us) == Look::Key
+                    && let Some(us) = tell_start(tally, original, heading)
+                {
+                    self.first_key.record(us);
                 }
             }
             Judge::Headers(tally) if matches!(look, Look::Latency | Look::Layer) => {
@@ -176,15 +183,8 @@ impl Point {
                 tally.tell_layer(mark.map(|mark| mark.clip), heading.at_us);
             }
             Judge::Headers(tally) => {
-                let begins = read_descriptor(payload)
-                    .is_some_and(|(descriptor, frame)| descriptor.start && is_key_frame(frame));
-                if begins && let Some(us) = tally.tell_key(heading.at_us) {
+                if let Some(us) = tell_start(tally, payload, heading) {
                     self.first_key.record(us);
-                }
-                if begins && heading.marker {
-                    // The whole picture: nobody looks at it once more for its layer.
-                    let mark = unmark_frame(payload).map(|(_, mark)| mark);
-                    tally.tell_layer(mark.map(|mark| mark.clip), heading.at_us);
                 }
             }
         }
@@ -239,6 +239,23 @@ impl Point {
             None => {}
         }
     }
+}
+
+/// Tells whether a key frame begins in the packet that was asked about. If it is the first of the slot: how long it was wanted.
+fn tell_start(tally: &mut Tally, payload: &[u8], heading: Heading) -> Option<u64> {
+    let begins =
+        read_descriptor(payload).is_some_and(|(descriptor, frame)| descriptor.start && is_key_frame(frame));
+    if !begins {
+        tally.tell_no_key(heading.at_us);
+        return None;
+    }
+    let wanted = tally.tell_key(heading.at_us);
+    if heading.marker {
+        // The whole picture: nobody looks at it once more for its layer.
+        let mark = unmark_frame(payload).map(|(_, mark)| mark);
+        tally.tell_layer(mark.map(|mark| mark.clip), heading.at_us);
+    }
+    wanted
 }
 
 fn micros(time: Duration) -> u64 {
