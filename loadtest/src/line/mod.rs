@@ -135,6 +135,8 @@ fn steps(args: &LineArgs) -> anyhow::Result<Vec<Step>> {
             None => read(name)?,
         };
         steps = parse_script(&text).with_context(|| name.clone())?;
+        // What is given as arguments holds for good, and not until the profile says something else.
+        steps = without(steps, &args.settings.0);
     }
     let given = args.settings.0.iter().map(|command| Step {
         at: Duration::ZERO,
@@ -155,6 +157,25 @@ fn steps(args: &LineArgs) -> anyhow::Result<Vec<Step>> {
         steps.extend(parse_script(&read(file)?).with_context(|| file.clone())?);
     }
     Ok(steps)
+}
+
+/// Steps without the settings that are given for the same direction.
+fn without(steps: Vec<Step>, given: &[Command]) -> Vec<Step> {
+    let is_given = |side: &Direction, setting: &Setting| {
+        let commands = given.iter().filter(|command| command.sides.contains(side));
+        let mut settings = commands.flat_map(|command| &command.settings);
+        settings.any(|given| given.is_of_same_key(setting))
+    };
+    let left = steps.iter().flat_map(|step| {
+        SIDES[1..].iter().filter_map(move |&(_, sides)| {
+            let concerned = sides.iter().find(|side| step.command.sides.contains(side))?;
+            let settings = step.command.settings.iter().copied();
+            let settings = settings.filter(|setting| !is_given(concerned, setting)).collect();
+            let command = Command { sides, settings };
+            Some(Step { at: step.at, command })
+        })
+    });
+    left.collect()
 }
 
 fn two_names(text: &str) -> Result<(String, String), &'static str> {
@@ -250,6 +271,37 @@ mod tests {
         };
         assert_eq!(rate(Direction::Up, &mut line), Some(900));
         assert_eq!(rate(Direction::Down, &mut line), Some(300));
+    }
+
+    #[test]
+    fn a_setting_that_is_given_outlives_the_steps_of_a_profile_and_not_those_of_a_script() {
+        let (minute, second) = (Duration::from_secs(75), Duration::from_secs(1));
+        let script = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(script.path(), "70 both rate=700\n").expect("written");
+        let script = script.path().to_str().expect("a name");
+        let common = [
+            "line",
+            "--listen",
+            "127.0.0.1:0",
+            "--to",
+            "127.0.0.1:9",
+            "--profile",
+            "microwave",
+        ];
+        for (words, up, down) in [
+            (&[][..], 2_000, 2_000),
+            (&["--rate", "1500"], 1_500, 1_500),
+            (&["--up-rate", "1500"], 1_500, 2_000),
+            (&["--loss", "0.1"], 2_000, 2_000),
+            (&["--rate", "1500", "--script", script], 700, 700),
+        ] {
+            let args = parse(&[&common[..], words].concat()).expect("good arguments");
+            let began = Instant::now();
+            let mut line = LineState::<()>::new(began, 1, steps(&args).expect("a known profile"));
+            line.handle_timeout(began + minute);
+            let rates = Direction::BOTH.map(|side| line.take_report(side, second).rate_kbps);
+            assert_eq!(rates, [Some(up), Some(down)], "{words:?}");
+        }
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl Setting {
         ),
     ];
 
+    /// Whether both say something of the same figure.
+    pub(crate) fn is_of_same_key(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
     /// Reads the value of a key.
     pub(crate) fn parse(key: &str, value: &str) -> anyhow::Result<Self> {
         let ms = || number(value, 60_000.0).map(|ms| Duration::from_secs_f64(ms / 1_000.0));
