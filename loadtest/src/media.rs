@@ -116,16 +116,16 @@ pub(crate) fn unmark_sound(payload: &[u8]) -> Option<(u8, &[u8], Mark)> {
     (usize::from(*padding) == MARK_BYTES && toc & 3 == 3).then_some((toc & !3, frame, mark))
 }
 
-/// The VP8 payload descriptor as libwebrtc sends it with temporal layers off: 15-bit picture id, TL0PICIDX, TID 0.
+/// What a VP8 payload descriptor says (RFC 7741 section 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Vp8Descriptor {
     /// First packet of the frame (S with partition 0).
     pub(crate) start: bool,
-    pub(crate) picture_id: u16,
-    pub(crate) tl0_picture: u8,
+    pub(crate) picture_id: Option<u16>,
+    pub(crate) tl0_picture: Option<u8>,
 }
 
-/// Length of the descriptor that [`cut`] writes.
+/// Length of the descriptor that [`cut`] writes, as libwebrtc does with temporal layers off: 15-bit picture id, TL0PICIDX, TID 0.
 const DESCRIPTOR_BYTES: usize = 6;
 
 /// Cuts a frame into payloads of nearly equal length, descriptor first.
@@ -151,38 +151,33 @@ pub(crate) fn cut(frame: &Bytes, picture_id: u16, tl0_picture: u8) -> Vec<Bytes>
         .collect()
 }
 
-/// Reads a VP8 descriptor of any form (RFC 7741 section 4.2) that has picture id and TL0PICIDX, and what follows it.
+/// Reads a VP8 descriptor of any form (RFC 7741 section 4.2), and what follows it.
 pub(crate) fn read_descriptor(payload: &[u8]) -> Option<(Vp8Descriptor, &[u8])> {
-    let (&first, rest) = payload.split_first()?;
-    let start = first & 0x10 != 0 && first & 0x0f == 0;
-    if first & 0x80 == 0 {
-        return None;
-    }
-    let (&flags, rest) = rest.split_first()?;
-    if flags & 0b1100_0000 != 0b1100_0000 {
-        return None;
-    }
-    let (&id, rest) = rest.split_first()?;
-    let (picture_id, rest) = if id & 0x80 == 0 {
-        (u16::from(id), rest)
-    } else {
-        let (&low, rest) = rest.split_first()?;
-        (u16::from(id & 0x7f) << 8 | u16::from(low), rest)
+    let (&first, mut rest) = payload.split_first()?;
+    let mut next = || {
+        let (&byte, behind) = rest.split_first()?;
+        rest = behind;
+        Some(byte)
     };
-    let (&tl0_picture, rest) = rest.split_first()?;
-    let rest = if flags & 0b0011_0000 != 0 {
-        rest.get(1..)?
-    } else {
-        rest
-    };
-    Some((
-        Vp8Descriptor {
-            start,
-            picture_id,
-            tl0_picture,
+    let flags = if first & 0x80 == 0 { 0 } else { next()? };
+    let picture_id = match flags & 0x80 {
+        0 => None,
+        _ => match next()? {
+            short if short & 0x80 == 0 => Some(u16::from(short)),
+            high => Some(u16::from_be_bytes([high & 0x7f, next()?])),
         },
-        rest,
-    ))
+    };
+    let tl0_picture = if flags & 0x40 == 0 { None } else { Some(next()?) };
+    if flags & 0b0011_0000 != 0 {
+        next()?; // T or K: TID and KEYIDX
+    }
+    let descriptor = Vp8Descriptor {
+        // S, with partition 0.
+        start: first & 0x10 != 0 && first & 0x07 == 0,
+        picture_id,
+        tl0_picture,
+    };
+    Some((descriptor, rest))
 }
 
 #[cfg(test)]
@@ -221,8 +216,8 @@ mod tests {
                         descriptor,
                         Vp8Descriptor {
                             start: i == 0,
-                            picture_id: 0x7fff,
-                            tl0_picture: 255
+                            picture_id: Some(0x7fff),
+                            tl0_picture: Some(255)
                         }
                     );
                     unit.extend_from_slice(data);
@@ -241,6 +236,39 @@ mod tests {
                 (toc, frame, back),
                 (sound.payload[0], &sound.payload[1..], mark())
             );
+        }
+    }
+
+    #[test]
+    fn a_descriptor_of_any_form_is_read() {
+        let read = |bytes: &[u8]| {
+            let (descriptor, rest) = read_descriptor(bytes)?;
+            let Vp8Descriptor {
+                start,
+                picture_id,
+                tl0_picture,
+            } = descriptor;
+            Some((start, picture_id, tl0_picture, rest.len()))
+        };
+        for (bytes, expected) in [
+            (&[0x10, 9][..], Some((true, None, None, 1))),
+            (&[0x00, 9], Some((false, None, None, 1))),
+            (&[0x11, 9], Some((false, None, None, 1))),
+            (&[0x90, 0x00, 9], Some((true, None, None, 1))),
+            (&[0x90, 0x80, 0x05, 9], Some((true, Some(5), None, 1))),
+            (&[0x90, 0x80, 0x85, 0x01, 9], Some((true, Some(0x501), None, 1))),
+            (&[0x90, 0x40, 7, 9], Some((true, None, Some(7), 1))),
+            (&[0x90, 0x20, 0x40, 9], Some((true, None, None, 1))),
+            (&[0x90, 0x10, 3, 9], Some((true, None, None, 1))),
+            (
+                &[0x90, 0xf0, 0xff, 0xff, 7, 0x43, 9],
+                Some((true, Some(0x7fff), Some(7), 1)),
+            ),
+            (&[0x90, 0xc0, 0x85], None),
+            (&[0x90], None),
+            (&[], None),
+        ] {
+            assert_eq!(read(bytes), expected, "{bytes:02x?}");
         }
     }
 

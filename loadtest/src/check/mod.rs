@@ -63,6 +63,8 @@ pub(crate) struct SlotCheck {
     /// A decoder could go on: nothing was lost since the last key frame.
     decodable: bool,
     last_pli_us: u64,
+    /// Its pictures have no numbers.
+    is_blind: bool,
     names: Names,
     counts: SlotCounts,
     latency: Histogram,
@@ -103,6 +105,7 @@ impl SlotCheck {
             hole: false,
             decodable: true,
             last_pli_us: 0,
+            is_blind: false,
             names: Names::default(),
             counts: SlotCounts::default(),
             latency: Histogram::default(),
@@ -115,6 +118,10 @@ impl SlotCheck {
     pub(crate) fn with_fps(mut self, fps: u32) -> Self {
         self.stretch = Stretch::new(fps);
         self
+    }
+
+    pub(crate) fn is_of_pictures(&self) -> bool {
+        self.kind == SlotKind::Picture
     }
 
     /// What it received so far.
@@ -230,8 +237,11 @@ impl SlotCheck {
                 format!("no VP8 descriptor at {}", packet.time)
             });
         };
+        let Some((picture_id, tl0_picture)) = descriptor.picture_id.zip(descriptor.tl0_picture) else {
+            return self.go_blind();
+        };
         if let Some(frame) = &self.frame
-            && (descriptor.start || frame.time != packet.time || frame.picture_id != descriptor.picture_id)
+            && (descriptor.start || frame.time != packet.time || frame.picture_id != picture_id)
         {
             let (time, picture) = (frame.time, (frame.picture_id, frame.tl0_picture));
             self.frame = None;
@@ -262,8 +272,8 @@ impl SlotCheck {
             self.frame = Some(Frame {
                 time: packet.time,
                 csrc: packet.csrc,
-                picture_id: descriptor.picture_id,
-                tl0_picture: descriptor.tl0_picture,
+                picture_id,
+                tl0_picture,
                 unit: BytesMut::new(),
                 arrivals_us: Vec::new(),
             });
@@ -277,6 +287,16 @@ impl SlotCheck {
             && let Some(frame) = self.frame.take()
         {
             self.judge_frame(frame, packet.at_us, ours);
+        }
+    }
+
+    /// Without the numbers of pictures nothing can be said of frames: that is told, once.
+    fn go_blind(&mut self) {
+        if !std::mem::replace(&mut self.is_blind, true) {
+            self.violate(Violation::Picture, || {
+                "no picture id or no TL0PICIDX in the VP8 descriptors: these pictures cannot be checked"
+                    .to_owned()
+            });
         }
     }
 

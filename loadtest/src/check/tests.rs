@@ -249,6 +249,20 @@ fn time_that_goes_back_or_leaves_its_pace() {
 }
 
 #[test]
+fn pictures_without_numbers_are_told_of_once_and_are_not_torn() {
+    let bare = frames(3).into_iter().map(|packet| {
+        let (descriptor, data) = read_descriptor(&packet.payload).unwrap();
+        let first = if descriptor.start { 0x10 } else { 0 };
+        let payload = [&[first], data].concat().into();
+        Arrived { payload, ..packet }
+    });
+    let check = judge(SlotKind::Picture, bare);
+    assert_only(&check, Violation::Picture);
+    assert_eq!(check.counts().errors(), 1);
+    assert!(check.log()[0].contains("no picture id"));
+}
+
+#[test]
 fn an_invented_gap_of_picture_ids() {
     let mut slot = Slot::new();
     let packets = (0..10).flat_map(|index| {
@@ -269,7 +283,7 @@ fn frames_that_are_not_whole() {
     packets[end].marker = false;
     assert!(judge(SlotKind::Picture, packets).counts().seen(Violation::Torn) > 0);
     let mut packets = frames(3);
-    packets[0].payload = Bytes::from_static(&[0x10, 1]);
+    packets[0].payload = Bytes::from_static(&[0x90]);
     assert!(judge(SlotKind::Picture, packets).counts().seen(Violation::Torn) > 0);
 }
 

@@ -26,7 +26,7 @@ use crate::{
     media_path::{MediaReport, OurPoints},
     peer::Path,
     report::Histogram,
-    sender::{Now, Sender},
+    sender::{Now, PT_RTX, Sender},
 };
 
 /// The SSRC that feedback comes from.
@@ -67,6 +67,15 @@ pub(super) enum Judge {
     Whole(Box<SlotCheck>),
 }
 
+impl Judge {
+    fn is_of_pictures(&self) -> bool {
+        match self {
+            Self::Headers(tally) => tally.is_of_pictures(),
+            Self::Whole(check) => check.is_of_pictures(),
+        }
+    }
+}
+
 impl Slot {
     pub(super) fn new(
         name: String,
@@ -77,7 +86,7 @@ impl Slot {
     ) -> Self {
         let judge = match whole {
             Some(fps) => Judge::Whole(Box::new(SlotCheck::new(kind).with_fps(fps))),
-            None => Judge::Headers(Box::new(Tally::new(kind))),
+            None => Judge::Headers(Box::new(Tally::new(kind, rtx_ssrc.is_some()))),
         };
         Self {
             name,
@@ -173,18 +182,27 @@ impl Point {
     pub(super) fn open(&mut self, transport: Transport, transport_id: Option<u8>, slots: Vec<Slot>) {
         self.transport = Some(transport);
         self.transport_id = transport_id;
-        self.by_ssrc = slots
-            .iter()
-            .enumerate()
-            .flat_map(|(at, slot)| {
-                let repairs = slot.rtx_ssrc.map(|rtx| (rtx, at, true));
-                [Some((slot.ssrc, at, false)), repairs]
-            })
-            .flatten()
-            .collect();
-        self.by_ssrc.sort_unstable();
+        self.by_ssrc = by_ssrc(&slots);
         self.slots = slots;
         self.judging = true;
+    }
+
+    /// A stream that no line of the answer named: the first of its kind is the only slot's, or its repairs.
+    fn bind(&mut self, ssrc: u32, payload_type: u8) {
+        let [slot] = &mut self.slots[..] else {
+            return;
+        };
+        match (payload_type == PT_RTX, &mut slot.judge) {
+            (false, _) if slot.ssrc == 0 => slot.ssrc = ssrc,
+            (true, judge) if slot.rtx_ssrc.is_none() && judge.is_of_pictures() => {
+                slot.rtx_ssrc = Some(ssrc);
+                if let Judge::Headers(tally) = judge {
+                    tally.part_repairs();
+                }
+            }
+            _ => return,
+        }
+        self.by_ssrc = by_ssrc(&self.slots);
     }
 
     /// Begins to send.
@@ -406,5 +424,58 @@ impl Point {
             transport.close(now);
         }
         self.flush_handshake();
+    }
+}
+
+/// Place of each slot, and whether it is its repairs, by SSRC.
+fn by_ssrc(slots: &[Slot]) -> Vec<(u32, usize, bool)> {
+    let streams = slots.iter().enumerate().flat_map(|(at, slot)| {
+        let media = Some((slot.ssrc, at, false)).filter(|&(ssrc, ..)| ssrc != 0);
+        media.into_iter().chain(slot.rtx_ssrc.map(|rtx| (rtx, at, true)))
+    });
+    let mut by_ssrc: Vec<_> = streams.collect();
+    by_ssrc.sort_unstable();
+    by_ssrc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{lean::tally::Heading, sender::PT_VP8};
+
+    #[test]
+    fn the_first_stream_of_each_kind_is_the_slot_that_no_answer_named_and_its_repairs() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (mut point, _path) = Point::new(local, true, OurPoints::default(), Instant::now()).unwrap();
+        point.slots = vec![Slot::new("v0".to_owned(), 0, None, SlotKind::Picture, None)];
+        for (ssrc, payload_type) in [(8, PT_RTX), (7, PT_VP8), (9, PT_VP8), (10, PT_RTX)] {
+            point.bind(ssrc, payload_type);
+        }
+        assert_eq!(point.by_ssrc, [(7, 0, false), (8, 0, true)]);
+        assert_eq!((point.slots[0].ssrc, point.slots[0].rtx_ssrc), (7, Some(8)));
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_whether_or_not_repairs_have_a_stream_of_their_own() {
+        for (kind, asked) in [(SlotKind::Picture, 1), (SlotKind::Voice, 0)] {
+            let clock = crate::media_path::Clock::new();
+            let local = SocketAddr::from(([127, 0, 0, 1], 0));
+            let (mut point, _path) =
+                Point::new(local, true, OurPoints::default(), clock.now().instant).unwrap();
+            point.judging = true;
+            point.slots = vec![Slot::new("s".to_owned(), 7, None, kind, None)];
+            for sequence in [1, 3] {
+                let heading = Heading {
+                    sequence,
+                    time: 0,
+                    marker: false,
+                    source: None,
+                    at_us: 1,
+                };
+                point.slots[0].tally().unwrap().handle(heading);
+            }
+            point.ask(clock.now(), &mut Egress::new());
+            assert_eq!(point.nacks, asked, "{kind:?}");
+        }
     }
 }

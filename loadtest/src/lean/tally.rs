@@ -45,6 +45,8 @@ pub(super) enum Look {
 #[derive(Debug)]
 pub(super) struct Tally {
     kind: SlotKind,
+    /// Repairs come in a stream of their own; else what was asked for comes under its number like any other.
+    parted: bool,
     greatest: Option<u64>,
     missing: BTreeMap<u64, Missing>,
     /// The picture on show began with this number: no decoder waits for one before it.
@@ -88,8 +90,8 @@ pub(super) struct Tally {
 enum Place {
     /// Behind all that came.
     Next,
-    /// Into a hole: the packet was overtaken.
-    Late(u64),
+    /// Into a hole, with that number; whether it was asked for.
+    Late(u64, bool),
     /// It came before, or nobody waits for it any more.
     Known,
     /// It is of another stream.
@@ -120,10 +122,11 @@ const HASTY_TICKS: u32 = 450;
 const SETTLE_US: u64 = 2_000_000;
 
 impl Tally {
-    /// A slot that nothing came in.
-    pub(super) fn new(kind: SlotKind) -> Self {
+    /// A slot that nothing came in. `parted`: repairs come in a stream of their own.
+    pub(super) fn new(kind: SlotKind, parted: bool) -> Self {
         Self {
             kind,
+            parted,
             greatest: None,
             missing: BTreeMap::new(),
             from: 0,
@@ -150,6 +153,11 @@ impl Tally {
         }
     }
 
+    /// A stream of repairs was found.
+    pub(super) fn part_repairs(&mut self) {
+        self.parted = true;
+    }
+
     /// Somebody wants a picture here, since then.
     pub(super) fn want(&mut self, since_us: u64) {
         self.wanted_us.get_or_insert(since_us);
@@ -161,8 +169,11 @@ impl Tally {
         match self.number(heading.sequence, heading.at_us) {
             Place::Next => {}
             Place::Known => return Look::No,
-            Place::Late(number) => {
-                self.gaps -= 1;
+            Place::Late(number, asked) => {
+                // What nobody asked for was overtaken by others on its way, and no loss.
+                let repaired = asked && !self.parted && self.kind == SlotKind::Picture;
+                self.counts.repaired += u64::from(repaired);
+                self.gaps -= u64::from(!repaired);
                 self.loss.received += 1;
                 return self.fill(number, heading.marker, heading.at_us);
             }
@@ -285,7 +296,7 @@ impl Tally {
         }
         if number <= greatest {
             return match self.missing.remove(&number) {
-                Some(_) => Place::Late(number),
+                Some(missing) => Place::Late(number, missing.nacks > 0),
                 None => Place::Known,
             };
         }
@@ -475,7 +486,7 @@ mod tests {
 
     #[test]
     fn a_hole_is_asked_for_repaired_or_lost() {
-        let mut tally = Tally::new(SlotKind::Picture);
+        let mut tally = Tally::new(SlotKind::Picture, true);
         assert_eq!(tally.handle(heading(65_534, false, 1)), Look::Key);
         assert_eq!(tally.tell_key(1), None, "nobody wanted it");
         tally.handle(heading(1, true, 2));
@@ -507,7 +518,7 @@ mod tests {
 
     #[test]
     fn what_comes_late_is_no_loss_and_what_comes_twice_counts_once() {
-        let mut tally = Tally::new(SlotKind::Voice);
+        let mut tally = Tally::new(SlotKind::Voice, true);
         for sequence in [10, 12, 11, 11, 12] {
             tally.handle(heading(sequence, false, 0));
         }
@@ -519,7 +530,7 @@ mod tests {
 
     #[test]
     fn a_still_picture_is_a_freeze_and_a_new_source_begins_with_a_key_frame() {
-        let mut tally = Tally::new(SlotKind::Picture);
+        let mut tally = Tally::new(SlotKind::Picture, true);
         tally.want(0);
         let mut at_us = 40_000;
         for sequence in 0..10 {
@@ -543,7 +554,7 @@ mod tests {
 
     /// A picture of one packet each 40 ms, shown up to that number.
     fn shown_to(last: u16) -> Tally {
-        let mut tally = Tally::new(SlotKind::Picture);
+        let mut tally = Tally::new(SlotKind::Picture, true);
         for sequence in 0..=last {
             if tally.handle(heading(sequence, true, at(sequence))) == Look::Key {
                 tally.tell_key(at(sequence));
@@ -582,6 +593,25 @@ mod tests {
             let motion = &tally.motion;
             assert_eq!((motion.freezes, motion.longest_gap_us), expected, "{after_us}");
             assert_eq!(tally.counts.undecodable, 0);
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_is_a_repair_where_repairs_have_no_stream_of_their_own() {
+        for (parted, asks, expected) in [
+            (true, true, (0, 0)),
+            (true, false, (0, 0)),
+            (false, true, (1, 1)),
+            (false, false, (0, 0)),
+        ] {
+            let mut tally = Tally::new(SlotKind::Picture, parted);
+            tally.handle(heading(1, true, 1));
+            tally.handle(heading(3, true, 1));
+            if asks {
+                tally.poll_nacks(1, &mut Vec::new());
+            }
+            tally.handle(heading(2, true, 2));
+            assert_eq!((tally.counts.repaired, tally.gaps), expected, "{parted} {asks}");
         }
     }
 
@@ -634,7 +664,7 @@ mod tests {
 
     #[test]
     fn the_first_request_for_a_key_frame_waits_for_the_first_packet_and_later_ones_do_not() {
-        let mut begins = Tally::new(SlotKind::Picture);
+        let mut begins = Tally::new(SlotKind::Picture, true);
         begins.handle(heading(0, true, 40_000));
         assert!(!begins.poll_key_frame_request(40_000 + PLI_PAUSE_US - 1));
         assert!(begins.poll_key_frame_request(40_000 + PLI_PAUSE_US));
@@ -646,7 +676,7 @@ mod tests {
 
     #[test]
     fn a_source_that_takes_over_amid_a_picture_begins_with_its_key_frame() {
-        let mut tally = Tally::new(SlotKind::Picture);
+        let mut tally = Tally::new(SlotKind::Picture, true);
         tally.handle(heading(0, true, 1));
         assert_eq!(tally.counts.undecodable, 1, "as long as nothing is known of it");
         tally.tell_key(1);
@@ -669,7 +699,7 @@ mod tests {
 
     #[test]
     fn the_latency_of_what_was_kept_does_not_count() {
-        let mut tally = Tally::new(SlotKind::Picture);
+        let mut tally = Tally::new(SlotKind::Picture, true);
         let at_us = 2 * SETTLE_US;
         tally.handle(heading(0, true, 1));
         tally.tell_key(1);
@@ -689,7 +719,7 @@ mod tests {
 
     #[test]
     fn in_a_storm_each_picture_that_can_be_shown_is_looked_at_for_its_layer() {
-        let mut tally = Tally::new(SlotKind::Picture);
+        let mut tally = Tally::new(SlotKind::Picture, true);
         let at_us = |sequence: u16| 3 * SETTLE_US + u64::from(sequence) * 40_000;
         for sequence in 0..12 {
             if tally.handle(heading(sequence, true, at_us(sequence))) == Look::Key {
@@ -721,7 +751,7 @@ mod tests {
 
     #[test]
     fn one_packet_in_sixteen_tells_its_latency() {
-        let mut tally = Tally::new(SlotKind::Voice);
+        let mut tally = Tally::new(SlotKind::Voice, true);
         let looks = (0..320).filter(|&n| tally.handle(heading(n, false, SETTLE_US + 1)) == Look::Latency);
         assert_eq!(looks.count(), 0, "the slot has just begun");
         let looks =

@@ -20,7 +20,7 @@ use crate::{
         transport::Transport,
     },
     media::{read_descriptor, unmark_frame},
-    sender::{Now, PT_RTX},
+    sender::Now,
 };
 
 impl Point {
@@ -110,17 +110,11 @@ impl Point {
             at_us: now.us,
         };
         datagram[0] = flags;
-        if self
-            .by_ssrc
-            .first()
-            .is_some_and(|&(named, at, _)| named == 0 && at == 0)
-            && payload_type != PT_RTX
-        {
-            // The answer named no stream: it is the first that comes.
-            self.by_ssrc = vec![(ssrc, 0, false)];
-            self.slots[0].ssrc = ssrc;
+        let mut found = self.by_ssrc.binary_search_by_key(&ssrc, |&(ssrc, ..)| ssrc);
+        if found.is_err() && self.slots.len() == 1 {
+            self.bind(ssrc, payload_type);
+            found = self.by_ssrc.binary_search_by_key(&ssrc, |&(ssrc, ..)| ssrc);
         }
-        let found = self.by_ssrc.binary_search_by_key(&ssrc, |&(ssrc, ..)| ssrc);
         let Some(&(_, at, repair)) = found.ok().and_then(|found| self.by_ssrc.get(found)) else {
             return;
         };

@@ -35,7 +35,7 @@ impl Point {
             };
             let mut builder = Builder::new(&mut compound, COMPOUND_MAX);
             // Voices are not repaired. What does not fit is asked for at the next look.
-            if slot.rtx_ssrc.is_some() && !missing.is_empty() {
+            if slot.judge.is_of_pictures() && !missing.is_empty() {
                 self.nacks += u64::from(builder.nack(OWN_SSRC, slot.ssrc, &missing).is_ok());
             }
             if key {
