@@ -153,10 +153,11 @@ impl Scenario {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn scenario() -> Scenario {
+    /// Five points of which three send.
+    pub(crate) fn scenario() -> Scenario {
         Scenario {
             url: "http://127.0.0.1:8080".parse().unwrap(),
             trust: None,

@@ -1,5 +1,7 @@
 //! Points that come by WHIP (RFC 9725) or WHEP, to any server: one HTTP request with an offer, one to end.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail, ensure};
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::watch;
@@ -37,12 +39,10 @@ impl Entry {
     }
 }
 
-/// A session on its way.
-struct Session {
-    point: LeanPoint,
-    /// What ends it.
-    location: Option<Address>,
-}
+/// Longest wait for the end of a session: less than a point has for leaving.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Times that an offer is sent on.
+const REDIRECTS_MAX: u32 = 3;
 
 /// Plays one point to its end. Lets `settled` go when it has come in or failed to.
 pub(crate) async fn play(
@@ -55,11 +55,14 @@ pub(crate) async fn play(
 ) -> PointReport {
     let mut report = PointReport::default();
     let opened_us = shared.clock.now().us;
-    let joined = tokio::time::timeout(STEP_TIMEOUT, join(scenario, entry, index, shared)).await;
-    let session = match joined.context("it took too long").and_then(|joined| joined) {
-        Ok(session) => session,
+    let mut location = None;
+    let joining = join(scenario, entry, index, shared, &mut location);
+    let joined = tokio::time::timeout(STEP_TIMEOUT, joining).await;
+    let point = match joined.context("it took too long").and_then(|joined| joined) {
+        Ok(point) => point,
         Err(error) => {
             report.failure = Some(format!("did not come in: {error:#}"));
+            end(scenario, index, location).await;
             return report;
         }
     };
@@ -67,7 +70,7 @@ pub(crate) async fn play(
     report.join_us = Some(us);
     report.joins.record(us);
     drop(settled);
-    let mut path = session.point.path();
+    let mut path = point.path();
     let mut steps = phase.clone();
     let mut next = Some(Phase::Meeting);
     loop {
@@ -75,11 +78,11 @@ pub(crate) async fn play(
             () = until(&mut steps, next.unwrap_or(Phase::Draining)), if next.is_some() => {
                 next = match next {
                     Some(Phase::Meeting) => {
-                        session.point.grow();
+                        point.grow();
                         Some(Phase::Measured)
                     }
                     _ => {
-                        session.point.measure(false);
+                        point.measure(false);
                         None
                     }
                 };
@@ -91,27 +94,38 @@ pub(crate) async fn play(
             () = until(&mut phase, Phase::Draining) => break,
         }
     }
-    session.point.stop_sending();
+    point.stop_sending();
     until(&mut phase, Phase::Leaving).await;
-    report.take(session.point.finish().await, opened_us);
+    report.take(point.finish().await, opened_us);
     if entry.plays && report.first_packet_us.is_none() {
         report.failure.get_or_insert_with(|| "nothing came".to_owned());
     }
-    session.point.close();
-    if let Some(location) = session.location {
-        // A server that does not end it sees the goodbye of DTLS.
-        let headers: [(&str, &str); 1] = [("Authorization", &bearer(scenario))];
-        let _ = http::request("DELETE", &location, &headers, "", scenario.trust.as_ref()).await;
-    }
+    point.close();
+    end(scenario, index, location).await;
     report
 }
 
-fn bearer(scenario: &Scenario) -> String {
-    format!("Bearer {}", scenario.token(0))
+/// Ends the session that is there. A server that does not do it in time sees the goodbye of DTLS.
+async fn end(scenario: &Scenario, index: u32, location: Option<Address>) {
+    if let Some(location) = location {
+        let headers: [(&str, &str); 1] = [("Authorization", &bearer(scenario, index))];
+        let ended = http::request("DELETE", &location, &headers, "", scenario.trust.as_ref());
+        let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
+    }
 }
 
-/// Offers, takes the answer, and waits for the path.
-async fn join(scenario: &Scenario, entry: &Entry, index: u32, shared: &Shared) -> anyhow::Result<Session> {
+fn bearer(scenario: &Scenario, index: u32) -> String {
+    format!("Bearer {}", scenario.token(index))
+}
+
+/// Offers, takes the answer, and waits for the path. What ends the session goes into `location`, whether or not the path opens.
+async fn join(
+    scenario: &Scenario,
+    entry: &Entry,
+    index: u32,
+    shared: &Shared,
+    location: &mut Option<Address>,
+) -> anyhow::Result<LeanPoint> {
     let Sends::Pattern(plan) = scenario.sends else {
         bail!("only patterns are sent by WHIP")
     };
@@ -127,17 +141,11 @@ async fn join(scenario: &Scenario, entry: &Entry, index: u32, shared: &Shared) -
         voices: usize::from(entry.plays && plan.sound),
         pictures: usize::from(entry.plays && !plan.sound),
     });
-    let headers = [
-        ("Authorization", bearer(scenario)),
-        ("Content-Type", "application/sdp".to_owned()),
-    ];
-    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let answer = http::request("POST", &endpoint, &headers, &offer, scenario.trust.as_ref()).await?;
+    let (answer, endpoint) = ask(scenario, index, endpoint, &offer).await?;
     ensure!(answer.status == 201, "the server says {}", answer.status);
-    let location = match answer.header("location") {
-        Some(location) => session(&endpoint, location)?,
-        None => None,
-    };
+    if let Some(named) = answer.header("location") {
+        *location = refer(&endpoint, named).context("the session's address")?;
+    }
     let sections = sdp::sections(&answer.body);
     let mut path = point.path();
     point.open(
@@ -173,7 +181,30 @@ async fn join(scenario: &Scenario, entry: &Entry, index: u32, shared: &Shared) -
         let pattern = Pattern::new(plan, outgoing, shared.clock.now(), &mut rng);
         point.start(Source::Pattern(Box::new(pattern)));
     }
-    Ok(Session { point, location })
+    Ok(point)
+}
+
+/// Makes the offer, where the server sends it on to if need be (RFC 9725 section 4.6: 307 and 308). Its answer, and who gave it.
+async fn ask(
+    scenario: &Scenario,
+    index: u32,
+    mut endpoint: Address,
+    offer: &str,
+) -> anyhow::Result<(http::Answer, Address)> {
+    let bearer = bearer(scenario, index);
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/sdp"),
+    ];
+    for _ in 0..=REDIRECTS_MAX {
+        let answer = http::request("POST", &endpoint, &headers, offer, scenario.trust.as_ref()).await?;
+        let (307 | 308, Some(other)) = (answer.status, answer.header("location")) else {
+            return Ok((answer, endpoint));
+        };
+        let other = refer(&endpoint, other).context("where the server sends on to")?;
+        endpoint = other.context("the server sends on from https to http")?;
+    }
+    bail!("the server sends on more than {REDIRECTS_MAX} times")
 }
 
 /// The slot of a player: its stream's SSRC, where the answer names it; else the first that comes is it.
@@ -194,15 +225,24 @@ fn slots(answer: &str, sound: bool, plays: bool) -> Vec<SlotLines> {
     }]
 }
 
-/// What ends the session that a `Location` names. Nothing where the token would leave TLS for it.
-fn session(endpoint: &Address, location: &str) -> anyhow::Result<Option<Address>> {
-    let session = endpoint.refer(location).context("the session's address")?;
-    Ok(Some(session).filter(|session| session.is_secure || !endpoint.is_secure))
+/// Whom a `Location` names. Nothing where the token would leave TLS for it.
+fn refer(endpoint: &Address, location: &str) -> anyhow::Result<Option<Address>> {
+    let named = endpoint.refer(location)?;
+    Ok(Some(named).filter(|named| named.is_secure || !endpoint.is_secure))
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
     use super::*;
+    use crate::{
+        lean::{Lean, PatternPlan},
+        media_path::{Clock, OurPoints},
+    };
 
     #[test]
     fn receivers_share_the_streams() {
@@ -218,7 +258,7 @@ mod tests {
     #[test]
     fn a_session_is_ended_where_it_is_but_never_without_the_tls_that_it_began_in() {
         let session = |endpoint: &str, location: &str| {
-            let found = session(&endpoint.parse().unwrap(), location).unwrap();
+            let found = refer(&endpoint.parse().unwrap(), location).unwrap();
             found.map(|found| format!("{}{}", found.origin(), found.path))
         };
         let found = |text: &str| Some(text.to_owned());
@@ -226,5 +266,102 @@ mod tests {
         assert_eq!(session("http://a:1/whip/x", "http://b/s"), found("http://b/s"));
         assert_eq!(session("https://a/whip/x", "s/1"), found("https://a/whip/s/1"));
         assert_eq!(session("https://a/whip/x", "http://a/s/1"), None);
+    }
+
+    /// Answers each request with the next of these; what was asked, by its first line and token.
+    async fn serve(listener: TcpListener, answers: &[&str]) -> Vec<String> {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut text = String::new();
+            let mut bytes = [0; 4_096];
+            while !text.contains("\r\n\r\n") {
+                let length = stream.read(&mut bytes).await.unwrap();
+                text.push_str(std::str::from_utf8(&bytes[..length]).unwrap());
+            }
+            let words = |start: &str| {
+                text.lines()
+                    .find(|line| line.starts_with(start))
+                    .map(str::to_owned)
+            };
+            let first = text.lines().next().unwrap_or_default();
+            asked.push(format!("{first} {}", words("Authorization").unwrap_or_default()));
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        asked
+    }
+
+    async fn listen() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/whip/x", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    fn scenario() -> Scenario {
+        Scenario {
+            tokens: vec!["a".to_owned(), "b".to_owned()],
+            sends: Sends::Pattern(PatternPlan {
+                rate: 1,
+                bytes: 200,
+                frame: 1,
+                sound: true,
+                even: true,
+                sizes: crate::lean::Sizes::Equal,
+            }),
+            ..crate::scenario::tests::scenario()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_offer_follows_where_it_is_sent_with_the_token_of_its_seat_but_not_for_ever() {
+        let on = "HTTP/1.1 307 On\r\nLocation: /other\r\n\r\n";
+        let made = "HTTP/1.1 201 Created\r\nLocation: s/1\r\n\r\n";
+        for (answers, status) in [
+            (&[made][..], Some(201)),
+            (&[on, on, on, made], Some(201)),
+            (&[on, "HTTP/1.1 503 Later\r\n\r\n"], Some(503)),
+            (&[on, on, on, on], None),
+            (&["HTTP/1.1 302 Found\r\nLocation: /other\r\n\r\n"], Some(302)),
+        ] {
+            let (listener, url) = listen().await;
+            let scenario = scenario();
+            let asking = ask(&scenario, 1, url.parse().unwrap(), "v=0");
+            let (asked, answer) = tokio::join!(serve(listener, answers), asking);
+            assert_eq!(answer.ok().map(|(answer, _)| answer.status), status);
+            assert!(
+                asked
+                    .iter()
+                    .all(|line| line.starts_with("POST /") && line.ends_with("Bearer b"))
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_path_cannot_open_is_ended() {
+        let (listener, url) = listen().await;
+        let scenario = scenario();
+        let (clock, ours) = (Clock::new(), OurPoints::default());
+        let lean = Lean::start(clock, ours.clone()).unwrap();
+        let shared = Shared {
+            clock,
+            ours,
+            lean: Some(lean.clone()),
+        };
+        let entry = Entry {
+            url,
+            streams: 1,
+            plays: false,
+        };
+        let (_phase, phases) = watch::channel(Phase::Joining);
+        let made = "HTTP/1.1 201 Created\r\nLocation: /s/1\r\n\r\nno answer";
+        let answers = [made, "HTTP/1.1 200 OK\r\n\r\n"];
+        let playing = play(&scenario, &entry, 0, &shared, phases, None);
+        let (asked, report) = tokio::join!(serve(listener, &answers), playing);
+        assert!(report.failure.is_some());
+        assert!(
+            asked[1].starts_with("DELETE /s/1 ") && asked[1].ends_with("Bearer a"),
+            "{asked:?}"
+        );
+        assert!(!lean.has_sockets(), "its socket is given up");
     }
 }

@@ -154,6 +154,12 @@ impl Lean {
         process::dropped(&nodes)
     }
 
+    /// Whether a point has its socket still.
+    #[cfg(test)]
+    pub(crate) fn has_sockets(&self) -> bool {
+        !self.lock_ports().is_empty()
+    }
+
     fn lock_ports(&self) -> MutexGuard<'_, BTreeSet<u16>> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
