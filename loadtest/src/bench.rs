@@ -189,8 +189,9 @@ impl Case {
             Goal::Packet(_) | Goal::Idle(_) | Goal::Growth(_) => String::new(),
             Goal::Latency { .. } => format!(
                 "\n    at {:.0} packets a second to each receiver",
+                // A sender hears all but himself: senders and receivers together hear each sender once less than there are points.
                 summary.packets_forwarded_per_second.unwrap_or_default()
-                    / f64::from(self.points - self.senders)
+                    / f64::from(self.points.saturating_sub(1).max(1))
             ),
             Goal::Meeting { .. } | Goal::Storm { .. } | Goal::Flat { .. } => format!(
                 "\n    {} of {} joined; join p50 {} p99 {} max {}; first key frame p50 {} p99 {}; {:.0} kB per point, {:.0} beside histories; {} undecodable, {} freezes{}; {:?}",

@@ -102,7 +102,7 @@ impl Course {
         let (joining, heard_joining) = (scenario.watched.look().await, self.heard());
         let others = scenario.points.saturating_sub(scenario.standing);
         self.join(others, scenario.join_pause).await;
-        let (joined, heard_joined) = (scenario.watched.look().await, self.heard());
+        let (joined, heard_joined) = (scenario.watched.look_last().await, self.heard());
         self.sleep(scenario.hold).await;
         self.raise(Phase::Meeting);
         self.warm().await;
@@ -112,7 +112,7 @@ impl Course {
         let rss_kb = self.meet().await;
         let ended_us = self.shared.clock.now().us;
         let (seconds, heard) = (began.elapsed().as_secs_f64(), self.heard());
-        let last = scenario.watched.look().await;
+        let last = scenario.watched.look_last().await;
         self.raise(Phase::Draining);
         tokio::time::sleep(DRAIN).await;
         let lean = self.shared.lean.as_ref();
@@ -127,6 +127,7 @@ impl Course {
         let reports = gather(std::mem::take(&mut self.points)).await;
         let spent = joined.since(&joining).cpu_seconds;
         let join_cpu = spent.into_iter().reduce(|all, each| all + each);
+        let newcomers = joined_of(reports.get(scenario.standing as usize..).unwrap_or_default());
         Report {
             points: scenario.points,
             standing: scenario.standing,
@@ -135,11 +136,11 @@ impl Course {
             server: last.since(&first),
             heard: came(heard_first, heard),
             join_heard: came(heard_joining, heard_joined)
-                .filter(|_| others > 0)
-                .map(|packets| packets as f64 / f64::from(others)),
+                .zip(newcomers)
+                .map(|(packets, newcomers)| packets as f64 / newcomers),
             join_cpu: join_cpu
-                .filter(|_| others > 0)
-                .map(|spent| spent / f64::from(others)),
+                .zip(newcomers)
+                .map(|(spent, newcomers)| spent / newcomers),
             rss_kb_grown: grown(&before, &last),
             rss_kb,
             latency_course,
@@ -160,7 +161,7 @@ impl Course {
     /// Lets so many more points join, and waits until each has or has failed to.
     async fn join(&mut self, count: u32, pause: Duration) {
         let (settled_sender, mut settled) = mpsc::channel(count.max(1) as usize);
-        let first = self.points.len() as u32;
+        let (began, first) = (Instant::now(), self.points.len() as u32);
         for index in first..first + count {
             let point = live(
                 self.scenario.clone(),
@@ -170,7 +171,8 @@ impl Course {
                 settled_sender.clone(),
             );
             self.points.push(tokio::spawn(point));
-            if !pause.is_zero() && self.sleep(pause).await {
+            // Each by its own time and not by a wait of its own: waits end a little late, and that would add up.
+            if self.sleep_until(began + pause * (index + 1 - first)).await {
                 break;
             }
         }
@@ -205,13 +207,13 @@ impl Course {
             Instant::now() + scenario.meeting,
             (scenario.meeting / SAMPLES).max(SAMPLE_PAUSE_MIN),
         );
-        let mut samples = Vec::new();
+        let mut samples = Some(Vec::new());
         loop {
             let rest = end.saturating_duration_since(Instant::now());
             if rest.is_zero() || self.sleep(rest.min(pause)).await {
-                return samples;
+                return samples.unwrap_or_default();
             }
-            samples.extend(scenario.watched.rss_kb());
+            samples = sampled(samples, scenario.watched.rss_kb());
         }
     }
 
@@ -222,16 +224,37 @@ impl Course {
 
     /// Waits; whether it was told to stop.
     async fn sleep(&mut self, time: Duration) -> bool {
+        self.sleep_until(Instant::now() + time).await
+    }
+
+    /// Waits until then, and not at all if that is over; whether it was told to stop.
+    async fn sleep_until(&mut self, end: Instant) -> bool {
+        if end <= Instant::now() {
+            return *self.stop.borrow();
+        }
         tokio::select! {
-            () = tokio::time::sleep(time) => false,
+            () = tokio::time::sleep_until(end) => false,
             _ = self.stop.wait_for(|&stop| stop) => true,
         }
     }
 }
 
+/// Samples with one more; nothing for good once a process was not there to be seen: the rest would be those of others.
+fn sampled(samples: Option<Vec<u64>>, sample: Option<u64>) -> Option<Vec<u64>> {
+    let (mut samples, sample) = samples.zip(sample)?;
+    samples.push(sample);
+    Some(samples)
+}
+
 /// Packets between two looks.
 fn came(first: Option<u64>, last: Option<u64>) -> Option<u64> {
     Some(last? - first?)
+}
+
+/// How many of these joined; nothing if nobody did.
+fn joined_of(reports: &[PointReport]) -> Option<f64> {
+    let joined = reports.iter().filter(|report| report.join_us.is_some());
+    Some(joined.count() as f64).filter(|&joined| joined > 0.0)
 }
 
 fn grown(before: &Look, last: &Look) -> Option<u64> {
@@ -303,5 +326,29 @@ fn failed(failure: String) -> PointReport {
     PointReport {
         failure: Some(failure),
         ..PointReport::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_was_not_there_once_has_no_samples() {
+        let course = |looks: &[Option<u64>]| looks.iter().copied().fold(Some(Vec::new()), sampled);
+        assert_eq!(course(&[Some(5), Some(6)]), Some(vec![5, 6]));
+        assert_eq!(course(&[Some(5), None, Some(6)]), None);
+    }
+
+    #[test]
+    fn what_joins_cost_is_shared_by_those_who_joined() {
+        let joined = |us: u64| PointReport {
+            join_us: Some(us),
+            ..PointReport::default()
+        };
+        let failed = || failed(String::new());
+        assert_eq!(joined_of(&[joined(1), failed(), joined(2)]), Some(2.0));
+        assert_eq!(joined_of(&[failed()]), None);
+        assert_eq!(joined_of(&[]), None);
     }
 }

@@ -212,12 +212,8 @@ async fn run(plan: Plan, slo: &Slo, mut telling: Telling) -> anyhow::Result<bool
         let report = course::run(scenario, stopped.clone()).await;
         let summary = report.summary();
         let mut broken = slo.broken(&serde_json::to_value(&summary)?);
-        if let Some(percent) = summary.server_rss_growth_percent.filter(|_| plan.flat)
-            && percent > FLAT_PERCENT
-        {
-            broken.push(format!(
-                "the server's memory grew by {percent} %, at most {FLAT_PERCENT} % is flat"
-            ));
+        if plan.flat {
+            broken.extend(not_flat(&summary));
         }
         let step = Step {
             step: &name,
@@ -231,6 +227,20 @@ async fn run(plan: Plan, slo: &Slo, mut telling: Telling) -> anyhow::Result<bool
         }
     }
     Ok(well)
+}
+
+/// Why the server's memory cannot be said to have stayed flat.
+fn not_flat(summary: &Summary) -> Option<String> {
+    match summary.server_rss_growth_percent {
+        None => Some(
+            "the server's memory was not measured: that needs --pid, alive to the end, and 60 samples, one a second at most"
+                .to_owned(),
+        ),
+        Some(percent) if percent > FLAT_PERCENT => Some(format!(
+            "the server's memory grew by {percent} %, at most {FLAT_PERCENT} % is flat"
+        )),
+        Some(_) => None,
+    }
 }
 
 /// What a step is about to do, in a line: some take minutes before they tell anything.
@@ -451,6 +461,19 @@ mod tests {
         );
         let room = plan_of(&["room", "--token", "t"]).unwrap();
         assert_eq!((room.steps[0].0.as_str(), rate(&room.steps[0].1)), ("room", None));
+    }
+
+    #[test]
+    fn memory_that_nobody_measured_is_not_flat() {
+        let told = |percent| {
+            not_flat(&Summary {
+                server_rss_growth_percent: percent,
+                ..Report::default().summary()
+            })
+        };
+        assert_eq!(told(Some(FLAT_PERCENT)), None);
+        assert!(told(Some(FLAT_PERCENT + 0.1)).is_some_and(|words| words.contains("grew")));
+        assert!(told(None).is_some_and(|words| words.contains("not measured")));
     }
 
     #[test]

@@ -57,18 +57,37 @@ impl Watched {
         each.sum::<Option<u64>>().filter(|_| !self.pids.is_empty())
     }
 
-    /// Looks now. What cannot be seen is nothing, and not zero.
+    /// Looks at the beginning of a span. What cannot be seen is nothing, and not zero.
     pub(crate) async fn look(&self) -> Look {
-        let cpu = self.pids.iter().map(|&pid| process::cpu(pid));
-        let counters = match &self.metrics {
-            Some(listener) => fetch(listener).await.unwrap_or_default(),
-            None => BTreeMap::new(),
-        };
+        let counters = self.counters().await;
         Look {
-            cpu: cpu.collect(),
+            counters,
+            ..self.look_at_processes()
+        }
+    }
+
+    /// Looks at the end of a span: as at its beginning, what it costs to be asked for counters lies outside.
+    pub(crate) async fn look_last(&self) -> Look {
+        let processes = self.look_at_processes();
+        Look {
+            counters: self.counters().await,
+            ..processes
+        }
+    }
+
+    fn look_at_processes(&self) -> Look {
+        Look {
+            cpu: self.pids.iter().map(|&pid| process::cpu(pid)).collect(),
             rss_kb: self.rss_kb(),
             own_cpu: process::cpu(std::process::id()),
-            counters,
+            counters: BTreeMap::new(),
+        }
+    }
+
+    async fn counters(&self) -> BTreeMap<String, f64> {
+        match &self.metrics {
+            Some(listener) => fetch(listener).await.unwrap_or_default(),
+            None => BTreeMap::new(),
         }
     }
 }
