@@ -10,6 +10,8 @@ const BEGIN_US: u64 = 2_000_000;
 /// The frames of one slot that could be shown.
 #[derive(Debug, Default)]
 pub(super) struct Motion {
+    /// A picture is to be here: a slot that shows nothing stands still only then.
+    is_wanted: bool,
     /// When the last frame of this source was shown.
     last_us: Option<u64>,
     /// Since when a picture is due that showed no frame yet.
@@ -44,9 +46,12 @@ impl Motion {
         Some(passed)
     }
 
-    /// A picture is due, if none is shown.
+    /// A picture is to be here from now on.
     pub(super) fn expect(&mut self, at_us: u64) {
-        if self.last_us.is_none() {
+        if !std::mem::replace(&mut self.is_wanted, true) {
+            // What came before was on its way when the slot became empty.
+            self.begin(at_us);
+        } else if self.last_us.is_none() {
             self.due_us.get_or_insert(at_us);
         }
     }
@@ -58,6 +63,7 @@ impl Motion {
 
     /// Nothing is shown, and nothing is due.
     pub(super) fn empty(&mut self) {
+        self.is_wanted = false;
         (self.last_us, self.due_us) = (None, None);
     }
 
@@ -86,7 +92,7 @@ impl Motion {
     fn close(&mut self, now_us: u64, least_us: u64) -> bool {
         let shown = self.last_us.map(|last| (last, least_us));
         let due = self.due_us.map(|due| (due, BEGIN_US));
-        let Some((since_us, least_us)) = shown.or(due) else {
+        let Some((since_us, least_us)) = shown.or(due).filter(|_| self.is_wanted) else {
             return false;
         };
         let open_us = now_us.saturating_sub(since_us);
@@ -110,11 +116,12 @@ mod tests {
 
     const FRAME_US: u64 = 40_000;
 
-    /// A picture of ten frames, the last at zero and a second.
+    /// A picture of ten frames, the last after a second.
     fn moving() -> Motion {
         let mut motion = Motion::default();
-        (0..10).for_each(|back| {
-            motion.show(1_000_000 - (9 - back) * FRAME_US);
+        motion.expect(0);
+        (0..10).for_each(|frame| {
+            motion.show(1_000_000 - (9 - frame) * FRAME_US);
         });
         motion
     }
@@ -170,6 +177,17 @@ mod tests {
             motion.empty();
         };
         assert_eq!(ended(&emptied), (0, FRAME_US));
+        let overtaken = |motion: &mut Motion| {
+            emptied(motion);
+            motion.show(1_010_000);
+        };
+        assert_eq!(ended(&overtaken), (0, FRAME_US), "it was on its way");
+        let again = |motion: &mut Motion| {
+            overtaken(motion);
+            motion.expect(5_000_000);
+            motion.show(5_300_000);
+        };
+        assert_eq!(ended(&again), (1, 4_700_000), "what it was empty is no gap");
         let another = |motion: &mut Motion| {
             *motion = moving();
             motion.begin(9_500_000);

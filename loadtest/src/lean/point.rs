@@ -254,7 +254,7 @@ impl Point {
     /// A picture is to come in that slot, and nobody will announce it.
     pub(super) fn expect(&mut self, slot: &str, now_us: u64) {
         if let Some(Judge::Headers(tally)) = self.judge(slot) {
-            tally.motion.expect(now_us);
+            tally.expect(now_us);
         }
     }
 

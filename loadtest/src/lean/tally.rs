@@ -224,7 +224,9 @@ impl Tally {
         self.last_pli_us = heading.at_us;
         // What is missing right before it may be its own.
         (self.from, self.held) = (before.map_or(0, |before| before + 1), 0);
-        self.motion.begin(heading.at_us);
+        if self.kind == SlotKind::Picture {
+            self.motion.begin(heading.at_us);
+        }
         self.running.switch();
     }
 
@@ -337,7 +339,14 @@ impl Tally {
         if self.source.is_some_and(|shown| shown != source) {
             self.running.switch();
         }
-        self.motion.expect(at_us);
+        self.expect(at_us);
+    }
+
+    /// A picture is to be here from now on.
+    pub(super) fn expect(&mut self, at_us: u64) {
+        if self.kind == SlotKind::Picture {
+            self.motion.expect(at_us);
+        }
     }
 
     /// Something else is wanted here.
@@ -514,6 +523,15 @@ mod tests {
             Some((102, 2, 0x1_0002)),
             "two of five, the repair aside"
         );
+    }
+
+    #[test]
+    fn voices_do_not_stand_still() {
+        let mut tally = Tally::new(SlotKind::Voice, false);
+        tally.announce(5, 1);
+        tally.handle(heading(1, true, 2));
+        tally.end(90_000_000);
+        assert_eq!((tally.motion.freezes, tally.motion.longest_gap_us), (0, 0));
     }
 
     #[test]

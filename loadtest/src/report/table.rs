@@ -121,6 +121,13 @@ impl Report {
                 .collect();
             row("slots by height", mix.join(", "));
         }
+        self.rows_of_server(summary, row);
+        let cores = summary.tester_cpu_cores;
+        let cores = cores.map_or("-".to_owned(), |cores| format!("{cores:.2} cores"));
+        row("tester CPU", cores);
+    }
+
+    fn rows_of_server(&self, summary: &Summary, row: &mut dyn FnMut(&str, String)) {
         if let Some(cores) = summary.server_cpu_cores {
             let each = self.server.cpu_seconds.iter();
             let each: Vec<String> = each.map(|s| format!("{:.2}", s / self.seconds)).collect();
@@ -146,9 +153,6 @@ impl Report {
         if let Some(run) = summary.gso_run_mean {
             row("packets in a run", format!("{run:.2}"));
         }
-        let cores = summary.tester_cpu_cores;
-        let cores = cores.map_or("-".to_owned(), |cores| format!("{cores:.2} cores"));
-        row("tester CPU", cores);
     }
 }
 
