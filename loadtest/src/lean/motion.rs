@@ -16,6 +16,8 @@ pub(super) struct Motion {
     last_us: Option<u64>,
     /// Since when a picture is due that showed no frame yet.
     due_us: Option<u64>,
+    /// When something else was wanted last: for a while the picture may be about to change.
+    switched_us: Option<u64>,
     mean_us: u64,
     /// Nothing more is judged.
     is_over: bool,
@@ -72,6 +74,7 @@ impl Motion {
         if self.close(now_us, BEGIN_US) {
             self.begin(now_us);
         }
+        self.switched_us = Some(now_us);
     }
 
     /// Forgets how the picture moved before.
@@ -83,7 +86,10 @@ impl Motion {
     /// Nothing more is judged: what stands still has done so until now.
     pub(super) fn end(&mut self, now_us: u64) {
         if !self.is_over {
-            self.close(now_us, OPEN_US);
+            let changes = self
+                .switched_us
+                .is_some_and(|switched| now_us.saturating_sub(switched) < BEGIN_US);
+            self.close(now_us, if changes { BEGIN_US } else { OPEN_US });
             self.is_over = true;
         }
     }
@@ -203,6 +209,10 @@ mod tests {
         dead.show(5_100_000);
         dead.end(5_140_000);
         assert_eq!((dead.freezes, dead.longest_gap_us), (1, 4_000_000));
+        let mut changing = moving();
+        changing.switch(1_020_000);
+        changing.end(2_900_000);
+        assert_eq!(changing.freezes, 0, "the next is on its way");
         let mut slow = moving();
         slow.switch(1_900_000);
         assert_eq!(slow.freezes, 0);

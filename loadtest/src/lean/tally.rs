@@ -337,7 +337,7 @@ impl Tally {
     /// The slot shows that source from then on, or will at once.
     pub(super) fn announce(&mut self, source: u32, at_us: u64) {
         if self.source.is_some_and(|shown| shown != source) {
-            self.running.switch();
+            self.switch(at_us);
         }
         self.expect(at_us);
     }
