@@ -5,12 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Turns of a busy shard begin at least so far apart ...
-const LEAST: Duration = Duration::from_micros(500);
-/// ... and at most: what a packet may wait for others.
-const MOST: Duration = Duration::from_millis(1);
-/// Between them as far as this many times the work of one: a shard that has much to do gathers more.
-const SHARE: u32 = 2;
+/// Turns of a busy shard begin at least so far apart: what a packet may wait for others. A shard whose turns take longer never rests.
+const APART: Duration = Duration::from_micros(300);
 
 /// When turns began, and how far they are to be apart.
 #[derive(Debug, Default)]
@@ -24,14 +20,13 @@ impl Window {
     pub(super) fn begin(&mut self, now: Instant) {
         let before = self.began.replace(now);
         let apart = before.map_or(Duration::MAX, |before| now.saturating_duration_since(before));
-        self.is_busy = apart < if self.is_busy { 2 * MOST } else { 2 * LEAST };
+        self.is_busy = apart < 2 * APART;
     }
 
     /// The turn is over: for how long datagrams may gather before the next; none when that may come at once.
     pub(super) fn rest(&self, now: Instant) -> Option<Duration> {
         let work = now.saturating_duration_since(self.began.filter(|_| self.is_busy)?);
-        let apart = (work * SHARE).clamp(LEAST, MOST);
-        apart.checked_sub(work).filter(|rest| !rest.is_zero())
+        APART.checked_sub(work).filter(|rest| !rest.is_zero())
     }
 }
 
@@ -48,14 +43,13 @@ mod tests {
         for (at, work, rest) in [
             (0, 100, None), // the first
             (5_000, 100, None),
-            (6_000, 100, None),
-            (6_999, 100, Some(400)), // behind the one before: at least half a millisecond apart
-            (7_499, 400, Some(400)),
-            (8_299, 800, Some(200)), // at most a millisecond
-            (9_299, 1_000, None),
-            (10_299, 4_000, None), // it has more to do than it can gather
-            (14_299, 100, None),   // and then not
-            (20_000, 100, None),
+            (5_600, 100, None),
+            (6_199, 100, Some(200)), // behind the one before
+            (6_499, 299, Some(1)),
+            (6_799, 300, None), // it has as much to do as it can gather
+            (7_099, 500, None),
+            (7_599, 20, Some(280)),
+            (9_000, 100, None), // and then not
         ] {
             window.begin(start + us(at));
             assert_eq!(window.rest(start + us(at + work)), rest.map(us), "{at}");
