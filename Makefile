@@ -96,7 +96,7 @@ plots: ## draws the estimate over the traces for docs/estimation.md
 	for trace in mobile microwave; do $(CARGO) run --quiet --locked --package testkit --bin sim-plot -- tests/traces/$$trace.csv > docs/plots/estimate-$$trace.svg || exit 1; done
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (600); needs cargo-fuzz and a nightly compiler
-	cd tests/fuzz && for target in $$(cargo +nightly fuzz list --fuzz-dir .); do \
+	cd tests/fuzz && targets=$$(cargo +nightly fuzz list --fuzz-dir .) && test -n "$$targets" && for target in $$targets; do \
 	  cargo +nightly fuzz run --fuzz-dir . $$target -- -max_total_time=$(or $(FUZZ_SECONDS),600) -rss_limit_mb=512 || exit 1; done
 
 clean:
