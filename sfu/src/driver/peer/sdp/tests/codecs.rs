@@ -76,7 +76,7 @@ fn av1_comes_with_its_descriptor_where_long_extensions_are_allowed() {
     // Firefox sends it and reads it not.
     // Firefox allows both forms in each section, and not for the session.
     let firefox = FIREFOX_ALL;
-    let firefox = av1(&firefox);
+    let firefox = av1(firefox);
     assert_eq!(
         (firefox.media.extensions.dependency, slots_take(&firefox)),
         (Some(8), vec![None])
