@@ -11,12 +11,15 @@ import { join, openPage, output, startChromium, startServer, target, until } fro
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const sizes = [{ width: 1366, height: 768 }, { width: 360, height: 640 }];
 const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
-let server, browser, other, chairToken;
+let server, browser, other;
+const tokens = {};
 
 before(async () => {
   server = await startServer();
-  const { stdout } = await promisify(execFile)(path.join(target, 'diemcau'), ['token', '--data', server.data, '--room', 'demo', '--role', 'chair']);
-  chairToken = stdout.trim();
+  for (const role of ['chair', 'observer']) {
+    const { stdout } = await promisify(execFile)(path.join(target, 'diemcau'), ['token', '--data', server.data, '--room', 'demo', '--role', role]);
+    tokens[role] = stdout.trim();
+  }
   browser = await startChromium();
   other = await openPage(browser, server.join_url, { viewport: { width: 500, height: 400 } });
   await join(other, 'UBND đặc khu Cô Tô');
@@ -108,18 +111,41 @@ async function giveFloor(page, language, name) {
   await both((n) => n === null);
 }
 
+/** The first page of somebody in that role. */
+async function openAs(role, { language, theme, size }) {
+  const url = new URL(`${server.http}/p/demo`);
+  url.searchParams.set('lang', language);
+  url.hash = `k=${tokens[role]}`;
+  const page = await openPage(browser, url.href, { viewport: size, init: catchSocket });
+  await page.emulateMedia({ colorScheme: theme });
+  await page.getByTestId('join-button').waitFor({ state: 'visible' });
+  assert.equal(await page.evaluate(() => document.documentElement.lang), language);
+  return page;
+}
+
+/** Who sees and hears only is told so before and in the meeting, and finds no switch that would send nothing. */
+async function observe(page, language, name) {
+  const told = page.getByTestId('watch-only').getByText({ vi: 'Chỉ nghe và xem', en: 'Listen and watch only' }[language]);
+  const bare = async () => {
+    await told.waitFor({ state: 'visible' });
+    for (const id of ['mic', 'camera', 'share']) assert.equal(await page.getByTestId(id).count(), 0, id);
+  };
+  await bare();
+  await look(page, `observer-prejoin-${name}`);
+  await join(page, 'Sở Y tế');
+  await until('the other picture', () => page.evaluate(() => document.querySelector('[data-testid=tile][data-seen=true]') !== null), Boolean, 20);
+  await bare();
+  await look(page, `observer-meeting-${name}`);
+  await page.getByTestId('leave').click();
+  await page.getByTestId('rejoin').waitFor({ state: 'visible' });
+}
+
 for (const language of ['vi', 'en']) {
   for (const theme of ['light', 'dark']) {
     for (const size of sizes) {
       const name = `${language}-${theme}-${size.width}x${size.height}`;
       test(`pages in ${name}`, async () => {
-        const url = new URL(`${server.http}/p/demo`);
-        url.searchParams.set('lang', language);
-        url.hash = `k=${chairToken}`;
-        const page = await openPage(browser, url.href, { viewport: size, init: catchSocket });
-        await page.emulateMedia({ colorScheme: theme });
-        await page.getByTestId('join-button').waitFor({ state: 'visible' });
-        assert.equal(await page.evaluate(() => document.documentElement.lang), language);
+        const page = await openAs('chair', { language, theme, size });
         await look(page, `prejoin-${name}`);
         await join(page, 'UBND phường Hồng Gai');
         await until('the other picture', () => page.evaluate(() => document.querySelector('[data-testid=tile][data-seen=true]') !== null), Boolean, 20);
@@ -129,6 +155,12 @@ for (const language of ['vi', 'en']) {
         await page.getByTestId('leave').click();
         await page.getByTestId('rejoin').waitFor({ state: 'visible' });
         await look(page, `left-${name}`);
+        assert.deepEqual(page.problems, []);
+        await page.context().close();
+      });
+      test(`an observer in ${name}`, async () => {
+        const page = await openAs('observer', { language, theme, size });
+        await observe(page, language, name);
         assert.deepEqual(page.problems, []);
         await page.context().close();
       });
