@@ -1,12 +1,10 @@
 // Forged handshakes from another port during a meeting: nobody falls out, nothing is lost.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { startServer, target } from './harness.mjs';
+import { bounded, startLoad, startServer, until } from './harness.mjs';
 
 let server;
 before(async () => { server = await startServer(); });
@@ -55,13 +53,14 @@ async function spray(packets, media) {
   return sentCount;
 }
 
-test('sprays of ClientHellos and of 30,000 fragments leave a meeting of five untouched', async (t) => {
-  const load = spawn(process.env.DIEMCAU_LOAD ?? path.join(target, 'diemcau-load'),
-    ['--url', server.http, '--token', server.token, '--points', '5', '--seconds', '20', '--json', '-'], { stdio: ['ignore', 'pipe', 'inherit'] });
+test('sprays of ClientHellos and of 30,000 fragments leave a meeting of five untouched', bounded, async (t) => {
+  const { child: load } = startLoad(['--url', server.http, '--token', server.token, '--points', '5', '--seconds', '20', '--json', '-'],
+    { stdio: ['ignore', 'pipe', 'inherit'] });
   let text = '';
   load.stdout.on('data', (chunk) => { text += chunk; });
-  const ended = once(load, 'exit');
-  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  const ended = once(load, 'close');
+  const connected = async () => Number(/^diemcau_handshakes_total\{result="connected"\} (\d+)/m.exec(await (await fetch(server.metrics)).text())?.[1] ?? 0);
+  await until('all five are there', connected, (n) => n === 5);
   const everyFirstByte = Array.from({ length: 256 }, (_, byte) => Buffer.concat([Buffer.from([byte]), randomBytes(60)]));
   const hellos = await spray(Array.from({ length: 2_000 }, clientHello), server.media);
   const fragments = await spray(Array.from({ length: 30_000 }, (_, i) => fragment(i, 6)), server.media);

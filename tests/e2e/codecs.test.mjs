@@ -1,12 +1,11 @@
 // Rooms that send H.264, VP9 and AV1: real browsers meet in each, and small tiles get smaller layers than large ones.
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import os from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { after, before, test } from 'node:test';
-import { join, openPage, received, sent, startChromium, startFirefox, startServer, target, until } from './harness.mjs';
+import { bounded, diemcau, join, makeFolder, openPage, received, sent, startChromium, startFirefox, startServer, until } from './harness.mjs';
 
 // A room for ten sends VP9 and AV1 in scalable layers, a larger one as simulcast.
 const rooms = [
@@ -18,7 +17,7 @@ const rooms = [
 let folder, server, browser, firefox;
 
 before(async () => {
-  folder = await mkdtemp(path.join(os.tmpdir(), 'diemcau-e2e-codecs-'));
+  folder = await makeFolder();
   const config = path.join(folder, 'config.toml');
   await writeFile(config, rooms.map(({ id, codec, points_max }) =>
     `[[rooms]]\nid = "${id}"\npoints_max = ${points_max}\nvideo = ["${codec.toLowerCase()}"]\n`).join('\n'));
@@ -30,12 +29,11 @@ after(async () => {
   await firefox?.close();
   await browser?.close();
   await server?.stop();
-  if (folder) await rm(folder, { recursive: true, force: true });
 });
 
 /** The link into a room, as `diemcau token` gives it. */
 async function linkTo(room) {
-  const { stdout } = await promisify(execFile)(process.env.DIEMCAU ?? path.join(target, 'diemcau'),
+  const { stdout } = await promisify(execFile)(diemcau,
     ['token', '--data', folder, '--config', path.join(folder, 'config.toml'), '--room', room]);
   const token = stdout.match(/[\w-]+\.[\w-]+\.[\w-]+/)[0];
   return `${server.http}/p/${room}#k=${token}`;
@@ -52,7 +50,7 @@ async function picture(page) {
 }
 
 for (const { id, codec, encodings } of rooms) {
-  test(`${id}: pictures in ${codec}, a smaller layer for a smaller tile`, async (t) => {
+  test(`${id}: pictures in ${codec}, a smaller layer for a smaller tile`, bounded, async (t) => {
     const url = await linkTo(id);
     const opened = [];
     const open = async (viewport, name, button) => {

@@ -1,10 +1,10 @@
 // Against libwebrtc as it is: two pages that call each other directly over a line, then two in a room of ours with the same line between the
 // node and the viewer. A report, no test: `make compare`. RATES=1500,3000 (kb/s), SPAN=60 (seconds), RUNS=1.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { freePort } from './behind.mjs';
-import { join, median, openPage, output, ownAddress, startChromium, startServer, until, watchPage } from './harness.mjs';
+import { join, makeFolder, median, openPage, output, ownAddress, startChromium, startServer, until, watchPage } from './harness.mjs';
 import { openLine, throughLine } from './line.mjs';
 import { pointsOf } from './room.mjs';
 import { writeScene } from './scene.mjs';
@@ -16,8 +16,7 @@ const runs = Number(process.env.RUNS ?? 1);
 const settled = Math.min(15, seconds / 4);
 const settings = (rate) => ['--rate', String(rate), '--delay-ms', '20', '--queue-ms', '300'];
 
-const folder = await mkdtemp(path.join(os.tmpdir(), 'diemcau-compare-'));
-const camera = path.join(folder, 'scene.y4m');
+const camera = path.join(await makeFolder(), 'scene.y4m');
 await writeScene(camera);
 
 /** One look a second; a look that fails is none. `held`: for how long this program did not get a processor in that second, in ms. */
@@ -164,5 +163,4 @@ try {
 } finally {
   await writeFile(path.join(output, 'direct.json'), JSON.stringify(results));
   await browser.close();
-  await rm(folder, { recursive: true, force: true });
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { join, openPage, output, received, startChromium, startFirefox, startServer, until } from './harness.mjs';
+import { bounded, join, openPage, output, received, startChromium, startFirefox, startServer, until } from './harness.mjs';
 
 let server, chromium, firefox, pages, fox;
 
@@ -26,7 +26,7 @@ after(async () => {
 
 const foxReceives = () => received(fox);
 
-test('Firefox decodes both others at 10 frames/s or more and they decode Firefox', async (t) => {
+test('Firefox decodes both others at 10 frames/s or more and they decode Firefox', bounded, async (t) => {
   const pictures = async () => (await foxReceives()).filter((s) => s.kind === 'video' && s.frames > 0);
   await until('two pictures in Firefox', pictures, (s) => s.length >= 2, 30);
   for (const page of pages) await until('two pictures', () => received(page), (s) => s.filter((x) => x.kind === 'video' && x.frames > 0).length >= 2, 30);

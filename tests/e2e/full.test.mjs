@@ -1,7 +1,7 @@
 // Every place of the server is taken: a page that is refused with 503 stays away as long as `Retry-After` says, and comes in when there is a place.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { openPage, startChromium, startServer, until } from './harness.mjs';
+import { bounded, openPage, startChromium, startServer, until } from './harness.mjs';
 
 // With so few open files a server has ten places, the fewest it starts with.
 const FILES = 120;
@@ -49,7 +49,7 @@ function note() {
   };
 }
 
-test('a page that finds no place stays away as long as the server says, and is let in afterwards', async () => {
+test('a page that finds no place stays away as long as the server says, and is let in afterwards', bounded, async () => {
   const others = await openPage(browser, server.join_url);
   const count = await others.evaluate(take, new URL(server.join_url).hash.slice(3));
   assert.ok(count > 0 && count <= PLACES, `${count} places`);

@@ -1,7 +1,8 @@
 // Starts the real server and real browsers for a test, and tells what the pages see.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, mkdir, rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdtemp, mkdir } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import os from 'node:os';
 import path from 'node:path';
@@ -11,7 +12,9 @@ import puppeteer from 'puppeteer-core';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const root = path.resolve(here, '../..');
-export const target = path.join(process.env.CARGO_TARGET_DIR ?? path.join(root, 'target'), 'debug');
+const target = path.join(process.env.CARGO_TARGET_DIR ?? path.join(root, 'target'), 'debug');
+export const diemcau = process.env.DIEMCAU ?? path.join(target, 'diemcau');
+const diemcauLoad = process.env.DIEMCAU_LOAD ?? path.join(target, 'diemcau-load');
 export const output = path.join(here, 'output');
 await mkdir(output, { recursive: true });
 
@@ -19,29 +22,79 @@ await mkdir(output, { recursive: true });
 export const ownAddress = Object.values(os.networkInterfaces()).flat()
   .find((a) => a.family === 'IPv4' && !a.internal)?.address ?? '127.0.0.1';
 
+/** For each test's options: it ends, and fails, also when it hangs. Those after it are played. */
+export const bounded = { timeout: 120_000 };
+
+// What lives on when this process ends, however it ends: programs by their number with the signal that ends them, and folders.
+const programs = new Map();
+const folders = new Set();
+process.on('exit', () => {
+  for (const [pid, signal] of programs) { try { process.kill(pid, signal); } catch { /* it has ended */ } }
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+// Browsers are ended by what started them, as this process exits. Left to itself that waits for them, and this process for good.
+for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.once(signal, () => process.exit(code));
+
+/** A folder that is there as long as this process. */
+export async function makeFolder() {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'diemcau-e2e-'));
+  folders.add(folder);
+  return folder;
+}
+
+/** A program that ends with this process. `end` asks it to with a signal; one that does not listen is killed, and that is a fault. */
+function start(program, args, options, signal) {
+  const child = spawn(program, args, options);
+  if (child.pid !== undefined) programs.set(child.pid, signal);
+  const exited = once(child, 'exit').finally(() => programs.delete(child.pid));
+  const end = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    const timer = setTimeout(() => child.kill('SIGKILL'), END_MS);
+    const [, by] = await exited;
+    clearTimeout(timer);
+    if (by === 'SIGKILL') throw new Error(`${path.basename(program)} was killed: it did not end within ${END_MS / 1000} s of ${signal}`);
+  };
+  return { child, exited, end };
+}
+
+const END_MS = 15_000;
+
+/** `diemcau-load` with these arguments. */
+export const startLoad = (args, options) => start(diemcauLoad, args, options, 'SIGINT');
+
+/** The first line that a program prints; it fails if it ends before, or says nothing for 30 s. */
+export async function firstLine(lines, exited) {
+  const first = await within(30, 'the first line of a program', Promise.race([once(lines, 'line'), exited.then(() => null)]));
+  if (first === null) throw new Error('a program ended before it was ready');
+  return first[0];
+}
+
 /** One running `diemcau serve` with a data folder of its own. `files`: no more may it have open. */
 export async function startServer({ data, args = [], env = {}, files } = {}) {
-  const folder = data ?? (await mkdtemp(path.join(os.tmpdir(), 'diemcau-e2e-')));
-  const program = process.env.DIEMCAU ?? path.join(target, 'diemcau');
-  const [command, before] = files === undefined ? [program, []] : ['sh', ['-c', `ulimit -n ${files} && exec "$0" "$@"`, program]];
-  const child = spawn(command,
+  const folder = data ?? (await makeFolder());
+  const [command, before] = files === undefined ? [diemcau, []] : ['sh', ['-c', `ulimit -n ${files} && exec "$0" "$@"`, diemcau]];
+  const { child, exited, end } = start(command,
     [...before, 'serve', ...(args.includes('--listen') ? [] : ['--listen', '127.0.0.1:0']), '--data', folder, '--ready-json', ...args],
-    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } }, 'SIGTERM');
   const log = [];
   child.stderr.on('data', (chunk) => { log.push(String(chunk)); if (log.length > 2000) log.shift(); });
-  const exited = once(child, 'exit');
-  const lines = createInterface({ input: child.stdout });
-  const first = await Promise.race([once(lines, 'line').then(([line]) => line), exited.then(() => null)]);
-  if (first === null) throw new Error(`server ended before it was ready:\n${log.join('')}`);
+  const first = await firstLine(createInterface({ input: child.stdout }), exited).catch((error) => { throw new Error(`${error.message}:\n${log.join('')}`); });
   const ready = JSON.parse(first);
   return {
     ...ready, data: folder, pid: child.pid, log, exited,
-    /** Clean stop of both processes; forgets the data folder unless it was given. */
+    /** Clean stop of both processes. */
     async stop() {
-      if (child.exitCode === null && child.signalCode === null) { child.kill('SIGTERM'); await exited; }
-      if (!data) await rm(folder, { recursive: true, force: true });
+      programs.set(ready.node_pid, 'SIGKILL'); // it lives on where the other crashed, or does not listen
+      await end();
+      if (child.exitCode === 0) programs.delete(ready.node_pid);
     },
-    async kill() { child.kill('SIGKILL'); await exited; },
+    /** As a crash would end it: its node lives on. */
+    async kill() {
+      programs.set(ready.node_pid, 'SIGKILL');
+      child.kill('SIGKILL');
+      await exited;
+    },
   };
 }
 
@@ -118,11 +171,18 @@ export async function join(page, name, button = 'join-button') {
   await page.getByTestId('leave').waitFor({ state: 'visible', timeout: 20_000 });
 }
 
-/** Polls until the condition holds; the wait is bounded and the last value is shown when it does not. */
+/** What a promise brings, if it does so in time. */
+export async function within(seconds, what, promise) {
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error(`${what}: no answer within ${seconds} s`)), seconds * 1000); });
+  try { return await Promise.race([promise, late]); } finally { clearTimeout(timer); }
+}
+
+/** Polls until the condition holds; the wait is bounded and the last value is shown when it does not. A page that hangs answers never. */
 export async function until(what, read, holds, seconds = 20) {
   const end = Date.now() + seconds * 1000;
   for (;;) {
-    const value = await read();
+    const value = await within(seconds + 5, what, read());
     if (holds(value)) return value;
     if (Date.now() > end) throw new Error(`${what}: still ${JSON.stringify(value)} after ${seconds} s`);
     await new Promise((resolve) => setTimeout(resolve, 100));

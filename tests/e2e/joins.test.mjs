@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startServerBehind } from './behind.mjs';
-import { join, median, openPage, startChromium, until } from './harness.mjs';
+import { bounded, join, median, openPage, startChromium, until } from './harness.mjs';
 import { isDtls } from './path.mjs';
 
 let server, path, browser;
@@ -45,7 +45,7 @@ function stopwatch() {
 
 const small = { viewport: { width: 640, height: 480 }, init: stopwatch };
 
-test('click to first remote frame', async (t) => {
+test('click to first remote frame', bounded, async (t) => {
   const host = await openPage(browser, server.join_url, small);
   await join(host, 'Chủ trì');
   const times = [];
@@ -64,7 +64,7 @@ test('click to first remote frame', async (t) => {
   assert.equal(times.length, 11);
 });
 
-test('50 joins while 10 % of the handshake is lost each way', async (t) => {
+test('50 joins while 10 % of the handshake is lost each way', bounded, async (t) => {
   path.loss = 0.1;
   const times = [];
   for (let i = 0; i < 50; i += 1) {

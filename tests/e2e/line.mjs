@@ -1,26 +1,18 @@
 // A bad line for real browsers (`diemcau-load line`), told by its standard input, and how a page is led through it.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { ownAddress, target } from './harness.mjs';
+import { firstLine, ownAddress, startLoad } from './harness.mjs';
 
 /** A line between `listen` and `to`, `settings` as the program takes them. `reports` has what it did, second by second. */
 export async function openLine(listen, to, settings) {
-  const child = spawn(process.env.DIEMCAU_LOAD ?? path.join(target, 'diemcau-load'),
-    ['line', '--listen', `${ownAddress}:${listen}`, '--to', to, '--seed', '7', ...settings],
+  const { child, exited, end } = startLoad(['line', '--listen', `${ownAddress}:${listen}`, '--to', to, '--seed', '7', ...settings],
     { stdio: ['pipe', 'pipe', 'inherit'] });
-  const line = {
-    reports: [],
-    say: (words) => child.stdin.write(`${words}\n`),
-    async close() { child.kill('SIGINT'); await once(child, 'exit'); },
-  };
+  const line = { reports: [], say: (words) => child.stdin.write(`${words}\n`), close: end };
   const lines = createInterface({ input: child.stdout });
   lines.on('line', (text) => {
     const report = JSON.parse(text);
     if (report.down) line.reports.push({ at: Date.now(), up: report.up, down: report.down });
   });
-  await once(lines, 'line');
+  await firstLine(lines, exited);
   return line;
 }
 

@@ -1,7 +1,7 @@
 // A pinned picture and its voice stay together, also over switches.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { join, openPage, startChromium, startServer, until, useSmallCamera } from './harness.mjs';
+import { bounded, join, openPage, startChromium, startServer, until, useSmallCamera } from './harness.mjs';
 
 const names = ['Hạ Long', 'Cẩm Phả'];
 let server, browser, viewer;
@@ -33,7 +33,7 @@ const skew = () => viewer.evaluate(async () => {
   return times.audio && times.video ? times.audio - times.video : null;
 });
 
-test('voice and picture of the pinned point differ by 80 ms at most, before and 2 s after each of ten switches', async (t) => {
+test('voice and picture of the pinned point differ by 80 ms at most, before and 2 s after each of ten switches', bounded, async (t) => {
   const seen = [];
   for (let i = 0; i <= 10; i += 1) {
     const tile = viewer.locator(`[data-testid=tile][data-name^="${names[i % 2]}"]`).first();

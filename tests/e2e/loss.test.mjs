@@ -1,7 +1,7 @@
 // Real browsers over a path that loses 5 % in each direction, with and without repair.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { join, openPage, received, sent, startChromium, until } from './harness.mjs';
+import { bounded, join, openPage, received, sent, startChromium, until } from './harness.mjs';
 import { isMedia } from './path.mjs';
 import { startServerBehind } from './behind.mjs';
 
@@ -61,10 +61,10 @@ async function decodedShare(t, init) {
 }
 
 // The goal is 95 %, held in virtual time for every seed; here the encoders share two cores with it all, and the figure is reported.
-test('5 % loss each way with simulcast leaves a moving picture', async (t) => {
+test('5 % loss each way with simulcast leaves a moving picture', bounded, async (t) => {
   assert.ok((await decodedShare(t)) >= 0.9);
 });
 
-test('the same path without NACK shows that the test can fail', async (t) => {
+test('the same path without NACK shows that the test can fail', bounded, async (t) => {
   assert.ok((await decodedShare(t, withoutRepair)) < 0.8);
 });

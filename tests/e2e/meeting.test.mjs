@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { join, openPage, output, received, startChromium, startDoomedChromium, startServer, tiles, until } from './harness.mjs';
+import { bounded, join, openPage, output, received, startChromium, startDoomedChromium, startServer, tiles, until } from './harness.mjs';
 
 const names = ['UBND phường Hồng Gai', 'UBND đặc khu Cô Tô', 'UBND xã Bình Liêu'];
 const seconds = Number(process.env.E2E_SECONDS ?? 60);
@@ -29,7 +29,7 @@ const pictures = async (page) => (await received(page)).filter((s) => s.kind ===
 const others = (index) => names.filter((_, i) => i !== index).sort();
 const shownNames = async (page) => (await tiles(page)).filter((t) => t.source).map((t) => t.name).sort();
 
-test(`each page decodes the two others at 10 frames/s or more for ${seconds} s, and hears them`, async (t) => {
+test(`each page decodes the two others at 10 frames/s or more for ${seconds} s, and hears them`, { timeout: seconds * 1000 + bounded.timeout }, async (t) => {
   for (const page of pages) await until('two pictures', () => pictures(page), (s) => s.length >= 2, 30);
   const first = await Promise.all(pages.map(received));
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
@@ -50,7 +50,7 @@ test(`each page decodes the two others at 10 frames/s or more for ${seconds} s, 
   await pages[0].screenshot({ path: path.join(output, 'meeting-1366x768.png') });
 });
 
-test('whoever pins by a key stays at the button of that point', async () => {
+test('whoever pins by a key stays at the button of that point', bounded, async () => {
   const [page] = pages;
   const point = () => page.evaluate(() => document.activeElement?.dataset?.pins ?? '');
   await page.getByTestId('pin').first().focus();
@@ -62,7 +62,7 @@ test('whoever pins by a key stays at the button of that point', async () => {
   }
 });
 
-test('when all are muted nobody is shown as the one who speaks', async () => {
+test('when all are muted nobody is shown as the one who speaks', bounded, async () => {
   // Whoever speaks has no tile on the own page.
   const speaking = async () => (await Promise.all(pages.map(tiles))).flat().filter((t) => t.speaking).length;
   await until('somebody speaks', speaking, (n) => n > 0, 20);
@@ -71,7 +71,7 @@ test('when all are muted nobody is shown as the one who speaks', async () => {
   for (const page of pages) await page.getByTestId('mic').click();
 });
 
-test('a reload brings the same person back to the same seat', async () => {
+test('a reload brings the same person back to the same seat', bounded, async () => {
   const seat = () => pages[1].evaluate(() => globalThis.diemcau.state.number);
   const number = await seat();
   assert.ok(number > 0);
@@ -83,7 +83,7 @@ test('a reload brings the same person back to the same seat', async () => {
   await until('seen by the others under the same name', shown, (n) => n.join() === others(0).join(), 20);
 });
 
-test('a page that is killed disturbs nobody', async () => {
+test('a page that is killed disturbs nobody', bounded, async () => {
   const before = (await pictures(pages[0])).find((s) => s.frames > 0);
   await doomed.kill();
   const frames = async () => (await pictures(pages[0])).map((s) => s.frames).reduce((a, b) => a + b, 0);
@@ -94,7 +94,7 @@ test('a page that is killed disturbs nobody', async () => {
     () => pages[0].evaluate(() => globalThis.diemcau.state.points.filter((p) => p.connected).length), (n) => n === 2, 45);
 });
 
-test('signaling killed in mid-meeting: pictures and sound go on, pages resume by themselves', async (t) => {
+test('signaling killed in mid-meeting: pictures and sound go on, pages resume by themselves', bounded, async (t) => {
   const two = pages.slice(0, 2);
   const total = async (page) => {
     const streams = await received(page);
@@ -123,7 +123,7 @@ test('signaling killed in mid-meeting: pictures and sound go on, pages resume by
   }
 });
 
-test('the node killed in mid-meeting: it is started again and the pages come back to their seats', async (t) => {
+test('the node killed in mid-meeting: it is started again and the pages come back to their seats', bounded, async (t) => {
   const two = pages.slice(0, 2);
   const numbers = () => Promise.all(two.map((page) => page.evaluate(() => globalThis.diemcau.state.number)));
   const before = await numbers();

@@ -1,7 +1,7 @@
 // No frame is ever shown under another point's name, also when the socket is late or dead.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { join, openPage, startChromium, startFirefox, startServer, until } from './harness.mjs';
+import { bounded, join, openPage, startChromium, startFirefox, startServer, until } from './harness.mjs';
 
 const people = [{ name: 'Đỏ', colour: [220, 20, 20] }, { name: 'Lục', colour: [20, 160, 20] }, { name: 'Lam', colour: [20, 20, 220] }];
 let server, browser, firefox, senders;
@@ -139,14 +139,14 @@ for (const browserName of ['Chromium', 'Firefox']) {
   const roundsLate = 6;
   const wrongMax = browserName === 'Firefox' ? roundsLate : 0;
 
-  test(`${browserName}: names follow the pictures`, async (t) => {
+  test(`${browserName}: names follow the pictures`, bounded, async (t) => {
     const viewer = viewers[browserName];
     await until('all three colours', () => viewer.evaluate(() => Object.keys(__seen.colours).length), (n) => n === 3, 30);
     await pinEachInTurn(viewer, 6);
     assert.deepEqual(await result(t, viewer, 'socket in time'), []);
   });
 
-  test(`${browserName}: names follow the pictures when the socket is two seconds late`, async (t) => {
+  test(`${browserName}: names follow the pictures when the socket is two seconds late`, bounded, async (t) => {
     const viewer = viewers[browserName];
     await viewer.evaluate(() => { globalThis.__lateMs = 2_000; });
     await pinEachInTurn(viewer, roundsLate);
@@ -156,7 +156,7 @@ for (const browserName of ['Chromium', 'Firefox']) {
     await viewer.evaluate(() => { globalThis.__lateMs = 0; });
   });
 
-  test(`${browserName}: no name is wrong when the socket is dead`, async (t) => {
+  test(`${browserName}: no name is wrong when the socket is dead`, bounded, async (t) => {
     const viewer = viewers[browserName];
     const before = (await viewer.evaluate(() => __seen.wrong)).length;
     await viewer.evaluate(() => { globalThis.__refuse = true; __socket.close(); });

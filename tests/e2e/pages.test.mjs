@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
-import { join, openPage, output, startChromium, startServer, target, until } from './harness.mjs';
+import { bounded, diemcau, join, openPage, output, startChromium, startServer, until } from './harness.mjs';
 
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const sizes = [{ width: 1366, height: 768 }, { width: 360, height: 640 }];
@@ -17,7 +17,7 @@ const tokens = {};
 before(async () => {
   server = await startServer();
   for (const role of ['chair', 'observer']) {
-    const { stdout } = await promisify(execFile)(path.join(target, 'diemcau'), ['token', '--data', server.data, '--room', 'demo', '--role', role]);
+    const { stdout } = await promisify(execFile)(diemcau, ['token', '--data', server.data, '--room', 'demo', '--role', role]);
     tokens[role] = stdout.trim();
   }
   browser = await startChromium();
@@ -144,7 +144,7 @@ for (const language of ['vi', 'en']) {
   for (const theme of ['light', 'dark']) {
     for (const size of sizes) {
       const name = `${language}-${theme}-${size.width}x${size.height}`;
-      test(`pages in ${name}`, async () => {
+      test(`pages in ${name}`, bounded, async () => {
         const page = await openAs('chair', { language, theme, size });
         await look(page, `prejoin-${name}`);
         await join(page, 'UBND phường Hồng Gai');
@@ -158,7 +158,7 @@ for (const language of ['vi', 'en']) {
         assert.deepEqual(page.problems, []);
         await page.context().close();
       });
-      test(`an observer in ${name}`, async () => {
+      test(`an observer in ${name}`, bounded, async () => {
         const page = await openAs('observer', { language, theme, size });
         await observe(page, language, name);
         assert.deepEqual(page.problems, []);
@@ -168,7 +168,7 @@ for (const language of ['vi', 'en']) {
   }
 }
 
-test('a page that is hidden asks for voices only, and for its pictures again when it is shown', async () => {
+test('a page that is hidden asks for voices only, and for its pictures again when it is shown', bounded, async () => {
   const page = await openPage(browser, server.join_url);
   await join(page, 'UBND phường Uông Bí');
   const frames = () => page.evaluate(() => globalThis.diemcau.figures?.framesIn ?? -1);
@@ -185,7 +185,7 @@ test('a page that is hidden asks for voices only, and for its pictures again whe
   await page.context().close();
 });
 
-test('a link that no longer holds says so', async () => {
+test('a link that no longer holds says so', bounded, async () => {
   const page = await openPage(browser, `${server.http}/p/demo#k=not-a-token`);
   const error = page.getByTestId('error');
   await error.waitFor({ state: 'visible' });

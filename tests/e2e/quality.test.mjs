@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { freePort } from './behind.mjs';
-import { join, openPage, output, ownAddress, received, startChromium, startServer, until } from './harness.mjs';
+import { bounded, join, openPage, output, ownAddress, received, startChromium, startServer, until } from './harness.mjs';
 import { openLine, throughLine } from './line.mjs';
 import { pointsOf } from './room.mjs';
 import { takeSeen, watchTiles } from './seen.mjs';
@@ -133,7 +133,7 @@ const holds = ({ down, up, concealed, still, weak, good }) => down !== null && d
 
 // Encoders, decoders and three pages share the processors with all else that runs. Where they starve for seconds, so do the pictures, and no
 // bound tells anything of the line: so there are three rounds, and the bounds of the goal must hold in one. Each is reported.
-test('1.5 Mb/s, then 300 kb/s, then 2.5 Mb/s: a smaller picture with its reason, and voices all the while', async (t) => {
+test('1.5 Mb/s, then 300 kb/s, then 2.5 Mb/s: a smaller picture with its reason, and voices all the while', { timeout: 2 * bounded.timeout }, async (t) => {
   const node = watchNode();
   const rounds = [];
   while (rounds.length < 3 && !rounds.some(({ figures }) => holds(figures))) {

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { openPage, output, startChromium, startServer, until } from './harness.mjs';
+import { bounded, openPage, output, startChromium, startServer, until } from './harness.mjs';
 
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
@@ -46,7 +46,7 @@ async function look(page, name) {
   assert.ok(wide <= 0, `${name} is ${wide} px wider than the window`);
 }
 
-test('a page in line says at which place it stands, and is let in when its turn comes', async () => {
+test('a page in line says at which place it stands, and is let in when its turn comes', bounded, async () => {
   const others = await openPage(browser, server.join_url);
   await others.evaluate(crowd, [new URL(server.join_url).hash.slice(3), CROWD]);
   const page = await openPage(browser, server.join_url);

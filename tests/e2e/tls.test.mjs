@@ -1,29 +1,27 @@
 // The way to other machines: a certificate of our own authority, the page over TLS on the machine's own address.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import https from 'node:https';
-import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
-import { join, ownAddress, received, startChromium, startServer, target, until, watchPage } from './harness.mjs';
+import { bounded, diemcau, join, makeFolder, ownAddress, received, startChromium, startServer, until, watchPage } from './harness.mjs';
 
 let data, server, browser;
 
 before(async () => {
-  data = await mkdtemp(path.join(os.tmpdir(), 'diemcau-tls-'));
-  await promisify(execFile)(process.env.DIEMCAU ?? path.join(target, 'diemcau'), ['cert', 'init', '--data', data, '--name', ownAddress]);
+  data = await makeFolder();
+  await promisify(execFile)(diemcau, ['cert', 'init', '--data', data, '--name', ownAddress]);
   server = await startServer({ data, args: ['--listen', `${ownAddress}:0`] });
   browser = await startChromium();
 });
 after(async () => {
   await browser?.close();
   await server?.stop();
-  await rm(data, { recursive: true, force: true });
 });
 
-test('the certificate is good for whoever trusts the authority, and for nobody else', async () => {
+test('the certificate is good for whoever trusts the authority, and for nobody else', bounded, async () => {
   const ca = await readFile(path.join(data, 'tls', 'ca.crt'));
   const status = (options) => new Promise((resolve, reject) => {
     https.get(`${server.http}/healthz`, options, (answer) => { answer.resume(); resolve(answer.statusCode); }).on('error', reject);
@@ -32,7 +30,7 @@ test('the certificate is good for whoever trusts the authority, and for nobody e
   await assert.rejects(status({}));
 });
 
-test('two pages meet over TLS on the address of the machine', async () => {
+test('two pages meet over TLS on the address of the machine', bounded, async () => {
   assert.match(server.join_url, /^https:/);
   const pages = [];
   for (const name of ['Hồng Gai', 'Cô Tô']) {

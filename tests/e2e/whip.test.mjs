@@ -1,7 +1,7 @@
 // Browsers without our page: one publishes by WHIP (RFC 9725), one plays by WHEP, and a person in the meeting sees the point as any other.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { join, openPage, received, startChromium, startServer, tiles, until } from './harness.mjs';
+import { bounded, join, openPage, received, startChromium, startServer, tiles, until } from './harness.mjs';
 
 let server, browser;
 
@@ -49,7 +49,7 @@ const most = async (page, kind, what) => Math.max(0, ...(await received(page)).f
 const frames = (page) => most(page, 'video', 'frames');
 const energy = (page) => most(page, 'audio', 'energy');
 
-test('a browser publishes by WHIP, another plays it by WHEP, and people in the meeting see and hear it', async () => {
+test('a browser publishes by WHIP, another plays it by WHEP, and people in the meeting see and hear it', bounded, async () => {
   const [camera, wall] = [await bare(), await bare()];
   assert.deepEqual(await post(camera, '/whip/demo?name=H%E1%BB%99i%20tr%C6%B0%E1%BB%9Dng', 'whip'), { status: 201 });
   assert.deepEqual(await post(wall, '/whep/demo/H%E1%BB%99i%20tr%C6%B0%E1%BB%9Dng', 'whep'), { status: 201 }, 'its name is there at once');
@@ -90,7 +90,7 @@ test('a browser publishes by WHIP, another plays it by WHEP, and people in the m
   await until('the camera is told', () => state(camera), (s) => s !== 'connected');
 });
 
-test('who is on the stage is played, and the wall is nobody', async () => {
+test('who is on the stage is played, and the wall is nobody', bounded, async () => {
   const [person, wall] = [await openPage(browser, server.join_url), await bare()];
   await join(person, 'Thư ký');
   assert.deepEqual(await post(wall, '/whep/demo/stage', 'whep'), { status: 201 });
