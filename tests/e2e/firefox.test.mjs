@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { bounded, join, openPage, output, received, startChromium, startFirefox, startServer, until } from './harness.mjs';
+import { assertSound, bounded, join, openPage, output, received, startChromium, startFirefox, startServer, undecoded, until } from './harness.mjs';
 
 let server, chromium, firefox, pages, fox;
 
@@ -42,5 +42,7 @@ test('Firefox decodes both others at 10 frames/s or more and they decode Firefox
     assert.ok(rates[1] >= 10, `${rates}`);
     assert.ok(voices >= 2, `${voices} voices`);
   }
+  for (const page of pages) await assertSound(page);
+  assert.equal(await undecoded(fox), 0);
   await fox.screenshot({ path: path.join(output, 'meeting-firefox.png') });
 });

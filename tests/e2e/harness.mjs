@@ -1,4 +1,5 @@
 // Starts the real server and real browsers for a test, and tells what the pages see.
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
@@ -162,6 +163,15 @@ export async function watchPage(page) {
   page.on('console', (message) => { if (message.type() === 'error') page.problems.push(message.text()); });
   await page.addInitScript(keepConnections);
   return page;
+}
+
+/** Messages of the server that the page could not read. */
+export const undecoded = (page) => page.evaluate(() => globalThis.diemcau.undecoded);
+
+/** Nothing went wrong in the page, and it could read all that the server said. */
+export async function assertSound(page) {
+  assert.deepEqual(page.problems, []);
+  assert.equal(await undecoded(page), 0, 'messages that could not be read');
 }
 
 /** Types a name and presses the one big button. Resolves when the meeting is on the screen. */
