@@ -1,7 +1,7 @@
 // No frame is ever shown under another point's name, also when the socket is late or dead.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { bounded, join, openPage, startChromium, startFirefox, startServer, until } from './harness.mjs';
+import { bounded, join, openPage, startChromium, startFirefox, startServer, undecoded, until } from './harness.mjs';
 
 const people = [{ name: 'Đỏ', colour: [220, 20, 20] }, { name: 'Lục', colour: [20, 160, 20] }, { name: 'Lam', colour: [20, 20, 220] }];
 let server, browser, firefox, senders;
@@ -29,11 +29,20 @@ function colouredCamera(colour) {
   };
 }
 
-/** A socket that can be made late or deaf. */
+/** A socket that can be made late or deaf. What is late keeps its order, also when the socket is in time again. */
 function slowSocket() {
   const Native = globalThis.WebSocket;
   globalThis.__lateMs = 0;
   globalThis.__refuse = false;
+  globalThis.__waiting = [];
+  globalThis.__heardLate = 0;
+  const hear = () => {
+    while (__waiting.length > 0 && __waiting[0].due <= performance.now() + 1) {
+      const { listener, event } = __waiting.shift();
+      if (JSON.parse(event.data).type === 'slots') globalThis.__heardLate += 1;
+      listener(event);
+    }
+  };
   globalThis.WebSocket = class extends Native {
     constructor(...args) {
       super(...args);
@@ -42,15 +51,20 @@ function slowSocket() {
     }
     addEventListener(type, listener, options) {
       if (type !== 'message') return super.addEventListener(type, listener, options);
-      return super.addEventListener(type, (event) => (globalThis.__lateMs ? setTimeout(() => listener(event), globalThis.__lateMs) : listener(event)), options);
+      return super.addEventListener(type, (event) => {
+        if (__lateMs === 0 && __waiting.length === 0) return listener(event);
+        __waiting.push({ due: Math.max(__waiting.at(-1)?.due ?? 0, performance.now() + __lateMs), listener, event });
+        setTimeout(hear, __waiting.at(-1).due - performance.now());
+      }, options);
     }
     set onmessage(listener) { this.addEventListener('message', listener); }
   };
 }
 
-/** Watches every painted frame of every tile: does its colour belong to the name beside it? */
+/** Watches every painted frame of every tile: does its colour belong to the name beside it? `__anew` forgets what was seen. */
 function watchFrames(palette) {
-  globalThis.__seen = { frames: 0, right: 0, unnamed: 0, passed: 0, wrong: [], colours: {} };
+  globalThis.__anew = () => { globalThis.__seen = { frames: 0, right: 0, unnamed: 0, passed: 0, wrong: [], colours: {}, onStage: {} }; };
+  __anew();
   const watched = new WeakSet();
   const canvas = document.createElement('canvas');
   [canvas.width, canvas.height] = [8, 8];
@@ -73,8 +87,10 @@ function watchFrames(palette) {
         __seen.frames += 1;
         __seen.colours[guess.name] = (__seen.colours[guess.name] ?? 0) + 1;
         if (!tile.dataset.name) __seen.unnamed += 1;
-        else if (tile.dataset.name.startsWith(guess.name)) __seen.right += 1;
-        else __seen.wrong.push(`${guess.name} as ${tile.dataset.name}`);
+        else if (tile.dataset.name.startsWith(guess.name)) {
+          __seen.right += 1;
+          if (tile.dataset.slot === 'v0') __seen.onStage[guess.name] = (__seen.onStage[guess.name] ?? 0) + 1;
+        } else __seen.wrong.push(`${guess.name} as ${tile.dataset.name}`);
       }, 0);
     };
     video.requestVideoFrameCallback(step);
@@ -124,14 +140,16 @@ async function pinEachInTurn(viewer, rounds) {
   }
 }
 
-/** How many frames were under a wrong name; the rest is reported. */
+const seenBy = (viewer) => viewer.evaluate(() => __seen);
+
+/** How many frames were under a wrong name since `__anew`; the rest is reported. */
 async function result(t, viewer, what) {
-  const seen = await viewer.evaluate(() => __seen);
-  t.diagnostic(`${what}: ${seen.frames} frames, ${seen.right} under their name, ${seen.unnamed} without a name, ${seen.wrong.length} wrong, ${seen.passed} passed over; ${JSON.stringify(seen.colours)}`);
+  const seen = await seenBy(viewer);
+  t.diagnostic(`${what}: ${seen.frames} frames, ${seen.right} under their name, ${seen.unnamed} without a name, ${seen.wrong.length} wrong, ${seen.passed} passed over; ${JSON.stringify(seen.colours)}, on the stage ${JSON.stringify(seen.onStage)}`);
   assert.ok(seen.right > 100, `${seen.right} frames under their name`);
   assert.ok(seen.unnamed < seen.right / 10, `${seen.unnamed} frames without a name`);
   assert.ok(seen.passed < seen.right / 5, `${seen.passed} frames passed over`);
-  return seen.wrong;
+  return seen;
 }
 
 for (const browserName of ['Chromium', 'Firefox']) {
@@ -141,32 +159,53 @@ for (const browserName of ['Chromium', 'Firefox']) {
 
   test(`${browserName}: names follow the pictures`, bounded, async (t) => {
     const viewer = viewers[browserName];
-    await until('all three colours', () => viewer.evaluate(() => Object.keys(__seen.colours).length), (n) => n === 3, 30);
+    await until('all three colours', () => seenBy(viewer), ({ colours }) => Object.keys(colours).length === 3, 30);
+    await viewer.evaluate(() => __anew());
     await pinEachInTurn(viewer, 6);
-    assert.deepEqual(await result(t, viewer, 'socket in time'), []);
+    const { wrong, onStage } = await result(t, viewer, 'socket in time');
+    assert.deepEqual(wrong, []);
+    assert.equal(Object.keys(onStage).length, people.length, 'each was on the stage');
   });
 
   test(`${browserName}: names follow the pictures when the socket is two seconds late`, bounded, async (t) => {
     const viewer = viewers[browserName];
-    await viewer.evaluate(() => { globalThis.__lateMs = 2_000; });
+    await viewer.evaluate(() => { globalThis.__lateMs = 2_000; __anew(); });
     await pinEachInTurn(viewer, roundsLate);
     await pause(2_500);
-    const wrong = await result(t, viewer, 'socket late by 2 s');
+    const heardLate = await viewer.evaluate(() => __heardLate);
+    assert.ok(heardLate >= roundsLate, `${heardLate} messages of slots were late, in ${roundsLate} rounds`);
+    const { wrong, onStage } = await result(t, viewer, 'socket late by 2 s');
     assert.ok(wrong.length <= wrongMax, wrong.join('; '));
+    assert.equal(Object.keys(onStage).length, people.length, 'each was on the stage');
     await viewer.evaluate(() => { globalThis.__lateMs = 0; });
+    await until('nothing is late any more', () => viewer.evaluate(() => __waiting.length), (n) => n === 0);
+    assert.equal(await undecoded(viewer), 0);
   });
 
   test(`${browserName}: no name is wrong when the socket is dead`, bounded, async (t) => {
     const viewer = viewers[browserName];
-    const before = (await viewer.evaluate(() => __seen.wrong)).length;
+    const phase = () => viewer.evaluate(() => globalThis.diemcau.state.phase);
+    const pictures = async () => (await seenBy(viewer)).colours[people[0].name] ?? 0;
     await viewer.evaluate(() => { globalThis.__refuse = true; __socket.close(); });
+    await until('the page has no socket', phase, (p) => p === 'reconnecting', 5);
+    await viewer.evaluate(() => __anew());
     // Meanwhile one point's camera goes off and on: its picture leaves the slot and comes back.
+    await until('pictures of a camera', pictures, (n) => n > 0);
     await senders[0].getByTestId('camera').click();
-    await pause(1_500);
+    let last = -1;
+    await until('none any more for a second', async () => {
+      const before = last;
+      last = await pictures();
+      await pause(1_000);
+      return last - before;
+    }, (more) => more === 0);
     await senders[0].getByTestId('camera').click();
-    await pause(2_000);
-    const wrong = await result(t, viewer, 'socket dead');
-    assert.ok(wrong.length - before <= (browserName === 'Firefox' ? 1 : 0), wrong.join('; '));
+    await until('pictures of it again', pictures, (n) => n >= last + 20);
+    const { wrong } = await result(t, viewer, 'socket dead');
+    assert.ok(wrong.length <= (browserName === 'Firefox' ? 1 : 0), wrong.join('; '));
+    assert.equal(await phase(), 'reconnecting', 'all the while');
     await viewer.evaluate(() => { globalThis.__refuse = false; });
+    await until('in the meeting again', phase, (p) => p === 'in', 30);
+    assert.equal(await undecoded(viewer), 0);
   });
 }
