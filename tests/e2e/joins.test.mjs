@@ -45,7 +45,7 @@ function stopwatch() {
 
 const small = { viewport: { width: 640, height: 480 }, init: stopwatch };
 
-test('click to first remote frame', bounded, async (t) => {
+test('click to first remote frame: within a second in the middle', bounded, async (t) => {
   const host = await openPage(browser, server.join_url, small);
   await join(host, 'Chủ trì');
   const times = [];
@@ -55,22 +55,24 @@ test('click to first remote frame', bounded, async (t) => {
     await page.waitForTimeout(500); // a person looks at the picture before the click
     await page.getByTestId('join-button').click();
     const watch = await until('a remote frame', () => page.evaluate(() => __watch), (w) => w.painted > 0, 20);
+    assert.ok(watch.clicked > 0 && watch.painted > watch.clicked, JSON.stringify(watch));
     times.push(watch.painted - watch.clicked);
     await page.getByTestId('leave').click();
     await page.context().close();
   }
   t.diagnostic(`click to first remote frame: median ${median(times).toFixed(0)} ms, all ${times.map((x) => x.toFixed(0)).join(' ')}`);
   await host.context().close();
-  assert.equal(times.length, 11);
+  assert.ok(median(times) <= 1_000, `${median(times)} ms`);
 });
 
-test('50 joins while 10 % of the handshake is lost each way', bounded, async (t) => {
+test('50 joins while 10 % of the handshake is lost each way: all but two within 2.5 s', bounded, async (t) => {
   path.loss = 0.1;
   const times = [];
   for (let i = 0; i < 50; i += 1) {
     const page = await openPage(browser, server.join_url, small);
     await join(page, `Điểm cầu ${i}`);
     const watch = await until('connected', () => page.evaluate(() => __watch), (w) => w.connected > 0, 20);
+    assert.ok(watch.offered > 0 && watch.connected > watch.offered, JSON.stringify(watch));
     times.push(watch.connected - watch.offered);
     await page.context().close();
   }
@@ -78,6 +80,7 @@ test('50 joins while 10 % of the handshake is lost each way', bounded, async (t)
   const late = times.filter((time) => time > 2_500);
   t.diagnostic(`offer to connected: median ${median(times).toFixed(0)} ms, worst ${Math.max(...times).toFixed(0)} ms, ` +
     `${times.length - late.length} of 50 within 2.5 s, ${path.dropped} datagrams lost`);
-  assert.equal(times.length, 50);
-  assert.ok(path.dropped > 0);
+  assert.ok(path.dropped >= 10, `${path.dropped} datagrams were lost`);
+  // One datagram of a flight may be lost again and again.
+  assert.ok(late.length <= 2, `${late}`);
 });

@@ -21,28 +21,36 @@ after(async () => {
   await server?.stop();
 });
 
-/** Voice minus picture of the stage pair, in ms; null while either says nothing. */
-const skew = () => viewer.evaluate(async () => {
+/** The stage pair: voice minus picture in ms (null while either says nothing), and whose voice and whose picture it is by their packets. */
+const stage = () => viewer.evaluate(async () => {
   const connection = globalThis.__connections.at(-1);
-  const first = (kind) => connection.getTransceivers().find((t) => t.direction === 'recvonly' && t.receiver.track.kind === kind).mid;
-  const mids = { audio: first('audio'), video: first('video') };
+  const first = (kind) => connection.getTransceivers().find((t) => t.direction === 'recvonly' && t.receiver.track.kind === kind);
+  const pair = { audio: first('audio'), video: first('video') };
+  const points = Object.values(pair).map(({ receiver }) => {
+    const [newest] = receiver.getContributingSources().sort((a, b) => b.timestamp - a.timestamp);
+    return newest === undefined ? null : Math.floor(newest.source / 4);
+  });
   const times = {};
   (await connection.getStats()).forEach((s) => {
-    if (s.type === 'inbound-rtp' && s.mid === mids[s.kind]) times[s.kind] = s.estimatedPlayoutTimestamp;
+    if (s.type === 'inbound-rtp' && s.mid === pair[s.kind].mid) times[s.kind] = s.estimatedPlayoutTimestamp;
   });
-  return times.audio && times.video ? times.audio - times.video : null;
+  return { points, skew: times.audio && times.video ? times.audio - times.video : null };
 });
 
 test('voice and picture of the pinned point differ by 80 ms at most, before and 2 s after each of ten switches', bounded, async (t) => {
   const seen = [];
   for (let i = 0; i <= 10; i += 1) {
-    const tile = viewer.locator(`[data-testid=tile][data-name^="${names[i % 2]}"]`).first();
-    await tile.hover().catch(() => {});
-    await tile.getByTestId('pin').click({ force: true });
+    const pin = viewer.locator(`[data-testid=tile][data-name^="${names[i % 2]}"]`).first().getByTestId('pin');
+    const number = Number(await pin.getAttribute('data-pins'));
+    await pin.click({ force: true });
+    const isOn = ({ points }) => points.every((point) => point === number);
+    await until(`voice and picture of ${names[i % 2]} on the stage`, stage, isOn, 10);
     await viewer.waitForTimeout(i === 0 ? 8_000 : 2_000);
     const samples = [];
     for (let n = 0; n < 5; n += 1) {
-      samples.push(await until('a skew', skew, (s) => s !== null, 10));
+      const { points, skew } = await until('a skew', stage, (s) => s.skew !== null, 10);
+      assert.ok(isOn({ points }), `${points} on the stage, ${number} is pinned`);
+      samples.push(skew);
       await viewer.waitForTimeout(200);
     }
     seen.push(samples.sort((a, b) => a - b)[2]);

@@ -90,6 +90,6 @@ test('a browser in the same room decodes every point of the load tester and hear
   const result = await load;
   t.diagnostic(`${rates.map((r) => r.toFixed(1)).join(', ')} frames/s, ${voices} voices; ${JSON.stringify(result)}`);
   assert.ok(rates.every((r) => r >= 10), `${rates}`);
-  assert.ok(voices >= 1);
+  assert.ok(voices >= 5, `${voices} voices`);
   assert.deepEqual([result.packets_lost_after_repair, result.continuity_errors], [0, 0]);
 });
