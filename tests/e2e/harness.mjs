@@ -31,7 +31,8 @@ const programs = new Map();
 const folders = new Set();
 process.on('exit', () => {
   for (const [pid, signal] of programs) { try { process.kill(pid, signal); } catch { /* it has ended */ } }
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  // Who was just killed may write for a moment.
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
 });
 // Browsers are ended by what started them, as this process exits. Left to itself that waits for them, and this process for good.
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.once(signal, () => process.exit(code));
@@ -121,13 +122,19 @@ export async function startDoomedChromium() {
 export async function startFirefox() {
   const firefox = await puppeteer.launch({
     browser: 'firefox', executablePath: '/usr/bin/firefox-esr', headless: true, defaultViewport: { width: 1366, height: 768 },
+    userDataDir: await makeFolder(), // its own would stay where this process has to end it
     extraPrefsFirefox: {
       'media.navigator.streams.fake': true, 'media.navigator.permission.disabled': true, 'media.getusermedia.insecure.enabled': true,
       'media.peerconnection.ice.obfuscate_host_addresses': false, 'media.autoplay.default': 0, 'media.autoplay.blocking_policy': 0,
     },
   });
+  const { pid } = firefox.process();
+  programs.set(pid, 'SIGKILL');
   return {
-    close: () => firefox.close(),
+    async close() {
+      await firefox.close();
+      programs.delete(pid);
+    },
     async join(url, name, { init, button = 'join-button' } = {}) {
       const page = await firefox.newPage();
       await page.evaluateOnNewDocument(keepConnections);
