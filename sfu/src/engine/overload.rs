@@ -10,6 +10,8 @@ use super::units::Bitrate;
 const HIGH: u16 = 900;
 /// ... and one below that has time to spare.
 const LOW: u16 = 700;
+/// One of less work is nothing to a room without a limit, unless the one before was too short.
+const TELLING: u16 = 600;
 /// So many seconds in a row must be too short: one may be a page flip or many who join.
 const SHORT: u8 = 2;
 /// And so many have time to spare before there is more again.
@@ -36,6 +38,11 @@ impl Overload {
     /// What a receiver may get at most; none while there is time for everything.
     pub(super) fn most(&self) -> Option<Bitrate> {
         self.most
+    }
+
+    /// Another second of so much work is news: it is busy, or ends what is counted.
+    pub(super) fn minds(&self, busy: u16) -> bool {
+        busy >= TELLING || self.most.is_some() || self.short > 0
     }
 
     /// Another second, of which `busy` thousandths were work. `greatest`: what the receiver that gets most gets. True if the limit is
@@ -75,7 +82,9 @@ mod tests {
         busy.iter()
             .map(|&busy| {
                 let greatest = Bitrate::kbps(limit(&overload).min(wanted));
-                overload.look(busy, greatest);
+                if overload.minds(busy) {
+                    overload.look(busy, greatest);
+                }
                 limit(&overload)
             })
             .collect()
@@ -84,6 +93,8 @@ mod tests {
     #[test]
     fn one_short_second_is_none() {
         assert_eq!(play(&[1_000, 899, 1_000, 500, 900, 0], 3_000), [u64::MAX; 6]);
+        let apart = [[950].as_slice(), &[300; 600], &[950]].concat();
+        assert_eq!(play(&apart, 3_000), [u64::MAX; 602], "ten minutes between them");
     }
 
     #[test]

@@ -97,10 +97,12 @@ fn node_busy(seed: u64) -> Vec<f64> {
     ]
 }
 
-/// A second is over, of which that share was work.
+/// A second is over, of which that share was work. The room is told as by a shard.
 fn tell(world: &mut World, work: f64) {
     let thousandths = (work.min(1.0) * 1_000.0) as u16;
-    world.room.handle(world.now, Input::Busy(thousandths));
+    if world.room.minds(thousandths) {
+        world.room.handle(world.now, Input::Busy(thousandths));
+    }
 }
 
 /// Bits a second towards all points since then.

@@ -16,9 +16,6 @@ const WINDOW: Duration = Duration::from_secs(4);
 /// Less than this, in thousandths of a core, is nothing: the looks themselves.
 const NOTHING: u16 = 5;
 
-/// A second of which less was work, in thousandths, is none that rooms must be told of.
-const TELLING: u16 = 600;
-
 /// How busy a shard is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Load {
@@ -81,10 +78,10 @@ impl Shard {
         let Some(busy) = self.load.look(now) else { return };
         let rooms: Vec<RoomKey> = self.rooms.keys().copied().collect();
         for key in rooms {
-            let before = self.rooms.get(&key).and_then(|entry| entry.room.overload());
-            if busy < TELLING && before.is_none() {
+            let Some(entry) = self.rooms.get(&key).filter(|entry| entry.room.minds(busy)) else {
                 continue;
-            }
+            };
+            let before = entry.room.overload();
             self.tell_room(key, |room| room.handle(now, Input::Busy(busy)));
             let Some(entry) = self.rooms.get(&key) else {
                 continue;

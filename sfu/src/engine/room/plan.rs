@@ -90,6 +90,11 @@ impl Room {
         }
     }
 
+    /// It has to be told of a second with so many thousandths of work.
+    pub fn minds(&self, busy: u16) -> bool {
+        self.plan.overload.minds(busy)
+    }
+
     /// What a receiver gets at most because the node has more to do than it can; none while it has time.
     pub fn overload(&self) -> Option<Bitrate> {
         self.plan.overload.most()
