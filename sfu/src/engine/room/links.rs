@@ -109,6 +109,11 @@ impl Cascade {
         }
     }
 
+    /// There is nobody to say anything to.
+    fn fall_silent(&mut self) {
+        (self.points_due, self.wants_due, self.figures_at) = (false, None, None);
+    }
+
     /// When something is due that nobody else causes.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let links = self.links.iter().filter_map(Link::poll_timeout).min();
@@ -142,6 +147,9 @@ impl Room {
         self.cascade.links.retain(|other| other.id != link);
         if self.cascade.links.len() == before {
             return;
+        }
+        if self.cascade.links.is_empty() {
+            self.cascade.fall_silent();
         }
         self.forget_link(now, link);
     }

@@ -367,6 +367,21 @@ fn a_link_that_is_cut_empties_slots_and_one_that_is_back_fills_them() {
 }
 
 #[test]
+fn a_half_whose_last_link_is_cut_has_nothing_left_to_say() {
+    let mut halves = Halves::new(&[&[1, 2], &[3, 4]]);
+    halves.view(1, &[want(0, camera(3), 360)]);
+    halves.run(15, |halves| halves.frames(&[1, 2, 3]));
+    let kit = &mut halves.kits[0];
+    kit.room.unlink(kit.now, LinkId(1));
+    kit.now += ms(600);
+    for _ in 0..10 {
+        kit.wake(kit.now);
+    }
+    let due = kit.room.poll_timeout();
+    assert!(due.is_none_or(|at| at > kit.now), "a deadline that has passed");
+}
+
+#[test]
 fn batches_that_are_lost_cost_pictures_but_nobody_and_nothing_that_is_wanted() {
     for lose_every in 3..=9 {
         let mut halves = Halves::new(&[&[1, 2], &[3, 4]]);
