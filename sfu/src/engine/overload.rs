@@ -53,8 +53,11 @@ impl Overload {
         self.spare = count(self.spare, busy < LOW);
         let former = self.most;
         if self.short >= SHORT {
-            let from = former.unwrap_or(greatest).min(greatest.max(LEAST));
-            self.most = Some(percent(from, DOWN_PERCENT).max(LEAST));
+            // Where nobody gets more than the least there is nothing to take away.
+            if former.is_some() || greatest > LEAST {
+                let from = former.unwrap_or(greatest).min(greatest.max(LEAST));
+                self.most = Some(percent(from, DOWN_PERCENT).max(LEAST));
+            }
             self.short = 0;
         } else if self.spare >= SPARE {
             let is_loose = |most: &Bitrate| greatest <= percent(*most, LOOSE_PERCENT);
@@ -110,7 +113,20 @@ mod tests {
     #[test]
     fn it_never_takes_the_voices_and_the_smallest_picture() {
         assert_eq!(play(&[1_000; 20], 3_000).last(), Some(&350));
-        assert_eq!(play(&[1_000; 4], 120).last(), Some(&350));
+    }
+
+    #[test]
+    fn a_room_where_there_is_nothing_to_take_away_has_no_limit_then_or_later() {
+        assert_eq!(play(&[1_000; 20], 350), [u64::MAX; 20]);
+        let mut overload = Overload::default();
+        for _ in 0..2 {
+            overload.look(1_000, Bitrate::kbps(120));
+        }
+        assert_eq!(overload.most(), None);
+        for _ in 0..100 {
+            overload.look(800, Bitrate::mbps(2));
+        }
+        assert_eq!(overload.most(), None, "nobody is held back by what was before");
     }
 
     #[test]
