@@ -18,6 +18,8 @@ use super::{
 
 /// Figures of sources are told so often while pictures arrive.
 const FIGURES_EVERY: Duration = Duration::from_millis(500);
+/// And so many times more when none arrive any longer: a batch may be lost, and the other half would take a dead layer for a living one.
+const FIGURES_AFTER: u8 = 3;
 /// What is wanted is worked out no more often than this.
 const WANTS_EVERY: Duration = Duration::from_millis(5);
 /// All links of a room.
@@ -33,6 +35,8 @@ pub(super) struct Cascade {
     wants_due: Option<Instant>,
     wanted_at: Option<Instant>,
     figures_at: Option<Instant>,
+    /// See [`FIGURES_AFTER`].
+    figures_left: u8,
     /// Whose voices cross.
     pub(super) voices: Voices,
     scratch: Vec<Want>,
@@ -106,6 +110,7 @@ impl Cascade {
     pub(super) fn figures_changed(&mut self, now: Instant) {
         if !self.links.is_empty() {
             self.figures_at = soonest(self.figures_at, Some(now));
+            self.figures_left = FIGURES_AFTER;
         }
     }
 
@@ -271,7 +276,9 @@ impl Room {
         }
         let here = self.endpoints.values().filter(|e| e.home.is_none());
         let is_live = here.flat_map(|e| &e.sources).any(Source::is_live);
-        self.cascade.figures_at = is_live.then(|| now + FIGURES_EVERY);
+        let left = self.cascade.figures_left.checked_sub(u8::from(!is_live));
+        self.cascade.figures_left = left.unwrap_or_default();
+        self.cascade.figures_at = left.map(|_| now + FIGURES_EVERY);
         self.cascade
             .links
             .iter_mut()

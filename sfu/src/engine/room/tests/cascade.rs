@@ -382,6 +382,43 @@ fn a_half_whose_last_link_is_cut_has_nothing_left_to_say() {
 }
 
 #[test]
+fn a_layer_dies_in_the_other_half_too_if_the_batch_that_says_so_is_lost() {
+    let mut halves = Halves::new(&[&[1, 2], &[3, 4]]);
+    halves.view(1, &[want(0, camera(3), 180)]);
+    halves.run(15, |halves| halves.frames(&[3]));
+    let lives = |halves: &Halves| {
+        let source = halves.kits[0].room.source(camera(3)).expect("it is told of");
+        source.offers(3).iter().any(|offer| offer.live)
+    };
+    assert!(lives(&halves));
+    let is_last = |batch: &CascadeBatch| {
+        let mut offers = batch.figures.iter().flat_map(|figure| figure.layers);
+        !batch.figures.is_empty() && offers.all(|offer| !offer.live)
+    };
+    let mut lost = 0;
+    // Half a second until they are dead, and one and a half.
+    for _ in 0..2_000 {
+        halves.now += ms(1);
+        halves.kits.iter_mut().for_each(|kit| kit.advance(1));
+        halves.kits[1].crossed.retain(|(_, batch)| {
+            let is_lost = lost == 0 && is_last(batch);
+            lost += u32::from(is_lost);
+            !is_lost
+        });
+        halves.exchange();
+    }
+    assert_eq!((lost, lives(&halves)), (1, false));
+    // And then neither says anything any more.
+    halves.advance(3_000);
+    assert!(
+        halves
+            .kits
+            .iter_mut()
+            .all(|kit| kit.room.cascade.poll_timeout().is_none())
+    );
+}
+
+#[test]
 fn batches_that_are_lost_cost_pictures_but_nobody_and_nothing_that_is_wanted() {
     for lose_every in 3..=9 {
         let mut halves = Halves::new(&[&[1, 2], &[3, 4]]);
