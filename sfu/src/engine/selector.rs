@@ -167,6 +167,13 @@ impl Selector {
         }
     }
 
+    /// There is no room for a picture that begins. One of what is shown that those behind it can do without is not wanted any more.
+    pub fn leave_out(&mut self, packet: LayerStream, time: RtpTime, picture: Option<&Picture>) {
+        if let Some(picture) = picture.filter(|_| self.shown == Some(packet)) {
+            self.thinning.leave_out(time, picture);
+        }
+    }
+
     /// A packet that a decoder can begin with was taken: a stretch begins.
     pub fn switched(&mut self, packet: LayerStream, time: RtpTime, picture: Option<&Picture>) {
         self.shown = Some(packet);

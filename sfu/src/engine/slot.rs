@@ -235,7 +235,7 @@ impl Slot {
     }
 
     /// A packet of a source that this slot may show, while too much waits before the endpoint. A picture that has begun
-    /// goes on, for its numbers are given; none begins.
+    /// goes on, for its numbers are given; none begins. One of the base layer is missed by all behind it: nothing is shown until a key frame.
     pub fn hold(&mut self, packet: &SourcePacket) -> Offered {
         // Of what is shown a picture begins that is newer than all before: a late one has its numbers reserved, and not
         // every codec tells where one begins.
@@ -248,10 +248,9 @@ impl Slot {
             return self.offer(packet);
         }
         let (original, starts) = (&packet.original, packet.starts());
-        let verdict = self
-            .selector
-            .judge(packet.of, starts, original.timestamp, original.video.as_ref());
-        match verdict {
+        let (time, picture) = (original.timestamp, original.video.as_ref());
+        self.selector.leave_out(packet.of, time, picture);
+        match self.selector.judge(packet.of, starts, time, picture) {
             Verdict::Foreign => Offered::Foreign,
             Verdict::Drop => Offered::NotShown,
             Verdict::Thin => Offered::thinned(self.rewriter.leave_out(packet.sequence, original)),

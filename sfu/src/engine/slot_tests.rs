@@ -240,6 +240,52 @@ fn pictures_left_out_while_too_much_waits_end_with_a_key_frame_that_is_told_agai
     assert_eq!(told, [(0, true), (8, true)]);
 }
 
+/// Pictures of 24 that pass where some begin while too much waits.
+fn passed_but(held: &[u64], disposable: bool) -> Vec<u64> {
+    let mut slot = slot();
+    slot.set_target(super::super::testing::base(), target(0, ALL_TEMPORAL));
+    let mut out = Vec::new();
+    for mut sent in send(0, &[2; 24], 1_000) {
+        let video = sent.packet.original.video.as_mut().expect("of a picture");
+        video.disposable = disposable && sent.temporal == 2;
+        let offered = if held.contains(&sent.picture) {
+            slot.hold(&sent.packet)
+        } else {
+            slot.offer(&sent.packet)
+        };
+        match offered {
+            Offered::Sent(numbered) | Offered::Switched(numbered) => out.push(Out {
+                sent,
+                numbered,
+                stretch: 1,
+            }),
+            other => assert_eq!(other, Offered::NotShown, "{}", sent.picture),
+        }
+        assert!(!slot.waits_for(source(), |_| Some(0)), "no key frame is needed");
+    }
+    for pair in out.windows(2) {
+        let (a, b) = (pair[0].numbered, pair[1].numbered);
+        assert_eq!(b.sequence.0 - a.sequence.0, 1, "no number is missing");
+        let step = ids(&b).0.wrapping_sub(ids(&a).0) & 0x7fff;
+        assert_eq!(step, u16::from(pair[0].sent.picture != pair[1].sent.picture));
+    }
+    if !disposable {
+        decodable(&out).expect("nothing that passed leans on what did not");
+    }
+    let mut pictures: Vec<u64> = out.iter().map(|o| o.sent.picture).collect();
+    pictures.dedup();
+    pictures
+}
+
+#[test]
+fn a_picture_of_a_higher_temporal_layer_that_finds_no_room_costs_no_key_frame() {
+    let without = |left: &[u64]| -> Vec<u64> { (0..24).filter(|picture| !left.contains(picture)).collect() };
+    assert_eq!(passed_but(&[5], false), without(&[5, 7]), "until the next sync");
+    assert_eq!(passed_but(&[5, 6, 7], false), without(&[5, 6, 7, 9, 11, 13, 15]));
+    assert_eq!(passed_but(&[14], false), without(&[14, 15, 17, 19, 21, 23]));
+    assert_eq!(passed_but(&[5], true), without(&[5]), "nothing leans on it");
+}
+
 #[test]
 fn a_lost_packet_keeps_its_number_and_comes_back_to_it() {
     let mut packets = send(0, &[2; 12], 1_000);

@@ -114,6 +114,28 @@ impl Thinning {
         judged.passes && spatial.layer <= judged.level.spatial
     }
 
+    /// A picture newer than all before begins and is left out, and with it its temporal layer until a decoder may step up again; it alone where nothing
+    /// leans on it. Without effect on one of the base layer that others lean on.
+    pub(super) fn leave_out(&mut self, time: RtpTime, picture: &Picture) {
+        // Who counts base pictures (VP8, VP9) marks where a decoder may step up. Of H.264 also what stands before a picture says that nothing leans on it.
+        let is_marked = picture.tl0_pic_idx.is_some() && !picture.key_frame;
+        let Some(temporal) = picture.temporal.filter(|_| is_marked) else {
+            return;
+        };
+        if !picture.disposable {
+            let Some(below) = temporal.checked_sub(1) else {
+                return;
+            };
+            self.level.temporal = self.level.temporal.min(below);
+        }
+        let judged = Judged {
+            passes: false,
+            level: self.level,
+            seen: u8::MAX, // no layer of it can be gone up to
+        };
+        self.judged.insert(self.judged.len(), time, judged);
+    }
+
     /// This packet is the last one of its picture that passes.
     pub(super) fn ends(&self, time: RtpTime, picture: &Picture) -> bool {
         let Some(spatial) = picture.spatial.filter(|spatial| spatial.ends_frame) else {
