@@ -171,7 +171,8 @@ impl<'a> Purse<'a> {
         let after = self.used.saturating_add(more);
         // A line that is full first: with it a better way of one's own would change nothing.
         // What is given up for another reason has to come back without the line's breath.
-        let fits = after <= self.estimate.min(self.policy).min(self.node);
+        let (least, cause) = self.least();
+        let fits = after <= least;
         let of_line = if fits { room } else { Room::Just };
         if let Some(line) = lines.refusing(self.lines, more, of_line) {
             return Some(line_shortfall(Cause::LineBudget, line));
@@ -198,7 +199,21 @@ impl<'a> Purse<'a> {
         if let Some(line) = lines.refusing(self.lines, more, room) {
             return Some(line_shortfall(Cause::LineBudget, line));
         }
-        (after.saturating_mul(margin) / 100 > self.estimate).then(|| Cause::Path.into())
+        (after.saturating_mul(margin) / 100 > least).then(|| cause.into())
+    }
+
+    /// What its way, the policy and the node take at most, and which of them that is.
+    fn least(&self) -> (u64, Cause) {
+        let (least, cause) = if self.policy < self.estimate {
+            (self.policy, Cause::Policy)
+        } else {
+            (self.estimate, Cause::Path)
+        };
+        if self.node < least {
+            (self.node, Cause::Node)
+        } else {
+            (least, cause)
+        }
     }
 
     pub(super) fn take(&mut self, lines: &mut Lines, more: u64) {
