@@ -70,23 +70,24 @@ impl Room {
             .endpoints
             .values()
             .flat_map(|e| e.slots().filter(holds).map(|slot| (e.id, slot.id, awaits(slot))));
-        for (id, slot, awaits) in slots.collect::<Vec<_>>() {
+        let slots = slots.collect::<Vec<_>>();
+        for &(id, slot, awaits) in &slots {
             if awaits {
                 // It has forgotten who wants it. Were the aim kept, and it comes back before the next plan, nothing would have changed for that.
                 self.aim(now, id, slot, None);
             }
-            self.empty(now, id, slot);
+            self.empty(id, slot);
         }
+        let stages = slots.iter().filter(|(_, slot, _)| *slot == SlotId::video(0));
+        let moved: Vec<EndpointId> = stages.map(|&(id, ..)| id).collect();
+        self.assign_voices_to(now, &moved);
     }
 
-    fn empty(&mut self, now: Instant, id: EndpointId, slot: SlotId) {
+    fn empty(&mut self, id: EndpointId, slot: SlotId) {
         if let Some(endpoint) = self.endpoints.get_mut(id) {
             endpoint.empty(slot);
         }
         self.touch(id);
-        if slot == SlotId::video(0) {
-            self.assign_voices(now, Some(id));
-        }
     }
 
     /// A slot is to show that, or nothing.
@@ -186,7 +187,10 @@ impl Room {
     fn empty_if_stale(&mut self, now: Instant, id: EndpointId, slot_id: SlotId) {
         let slot = self.endpoints.get(id).and_then(|endpoint| endpoint.slot(slot_id));
         if slot.is_some_and(|slot| slot.is_stale(now)) {
-            self.empty(now, id, slot_id);
+            self.empty(id, slot_id);
+            if slot_id == SlotId::video(0) {
+                self.assign_voices(now, Some(id));
+            }
         }
     }
 
