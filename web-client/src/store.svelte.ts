@@ -6,7 +6,7 @@ import { lineGrade, newSettling, reasonOf, settle, withheld, type Reason } from 
 import { leads, maySpeak } from './engine/roster';
 import { cutOf, newSteady, steady, type Cut } from './engine/sending';
 import { firstName } from './engine/tab';
-import { askScreen, canShare, createDevices, displayName, isOn, kindOf, pointOf, sourceOf } from './sdk';
+import { askScreen, canShare, createDevices, displayName, isOn, kindOf, pointOf } from './sdk';
 import type { ClientStats, DevicesState, Figures, Grade, InputKind, Meeting, Point, Profile, SendOrder, State } from './sdk';
 import { untrack } from 'svelte';
 import { SvelteMap } from 'svelte/reactivity';
@@ -195,7 +195,6 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
     get number() { return number; },
     get points() { return points; },
     get layout() { return layout; },
-    get stage() { return stage; },
     get speaker() { return speaker; },
     get floor() { return floor; },
     /** False: this person sees and hears only. */
@@ -223,7 +222,6 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
     /** The name to begin with; `invited` is the invitation's, null while it is not known. */
     firstName: (invited: string | null): string => firstName(tab.name, invited, recall('name')),
     meeting,
-    painted,
 
     /**
      * The source a slot may show under a tile that wants `source`: only its own frames, and only while it says that it sends and the server
@@ -297,8 +295,6 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
         return { slot: `v${i}`, source, name };
       });
     },
-    /** Number and camera of one's own, for tiles. */
-    ownSource: () => (number === null ? null : sourceOf(number, 'camera')),
     close() {
       clearInterval(ticker);
       for (const end of stop) end();

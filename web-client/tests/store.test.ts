@@ -82,14 +82,14 @@ describe('the stage', () => {
     };
     others(9);
     others(9, 3);
-    expect(store.stage).toEqual({ number: 3, kind: 'screen' });
+    expect(store.layout.stage).toMatchObject({ number: 3, kind: 'screen' });
     others(9, 3, 7);
-    expect(store.stage?.number).toBe(3);
+    expect(store.layout.stage?.number).toBe(3);
     others(9, 7);
-    expect(store.stage?.number).toBe(9);
+    expect(store.layout.stage?.number).toBe(9);
     meeting.to({ at: 'left', why: 'self' });
     flushSync();
-    expect(store.stage).toBeNull();
+    expect(store.layout.stage).toBeNull();
   });
 });
 

@@ -1,13 +1,4 @@
-// Names of people and places: how they are compared, searched and shortened. The server sends them in NFC.
-
-/** For searching: "dam ha" finds "Đầm Hà". */
-export function fold(text: string): string {
-  return text
-    .normalize('NFD')
-    .replace(/\p{M}/gu, '')
-    .replace(/[đĐ]/g, 'd')
-    .toLowerCase();
-}
+// Names of people and places, shortened. The server sends them in NFC.
 
 /** One or two letters to stand for a point without a picture: of the given name and the one before, the last two words. */
 export function initials(name: string): string {
