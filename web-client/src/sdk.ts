@@ -12,5 +12,5 @@ export {
   type Wish,
 } from './engine/protocol';
 export { type Roster } from './engine/roster';
-export { type Failure, type Seat, type SendOrder, type State } from './engine/session';
+export { type Failure, type Refusal, type Seat, type SendOrder, type State } from './engine/session';
 export { type Figures, type Grade } from './engine/stats';

@@ -7,7 +7,7 @@ import { leads, maySpeak } from './engine/roster';
 import { cutOf, newSteady, steady, type Cut } from './engine/sending';
 import { firstName } from './engine/tab';
 import { askScreen, canShare, createDevices, displayName, isOn, kindOf, pointOf } from './sdk';
-import type { ClientStats, DevicesState, Figures, Grade, InputKind, Meeting, Point, Profile, SendOrder, State } from './sdk';
+import type { ClientStats, DevicesState, Figures, Grade, InputKind, Meeting, Point, Profile, Refusal, SendOrder, State } from './sdk';
 import { untrack } from 'svelte';
 import { SvelteMap } from 'svelte/reactivity';
 import { recall, remember } from './driver/storage';
@@ -26,6 +26,8 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
   let points = $state.raw<ReadonlyMap<number, Point>>(new Map());
   let speaker = $state<number | null>(null);
   let floor = $state<number | null>(null);
+  let refused = $state.raw<Refusal | null>(null);
+  let refusedAt = -Infinity;
   let role = $state<Role | null>(null);
   let figures = $state.raw<Figures | null>(null);
   let stats = $state.raw<ClientStats | null>(null);
@@ -100,6 +102,7 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
   const ticker = setInterval(() => {
     cut = steady(cutting, performance.now(), input.camera.wanted ? cutOf(sendOrder) : null);
     grade = settle(grading, performance.now(), gradeNow());
+    if (refused !== null && performance.now() - refusedAt >= REFUSED_MS) refused = null;
     const said = take(announcer, performance.now());
     if (said.length > 0) announced = said;
   }, 500);
@@ -136,6 +139,10 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
     meeting.on('painted', ({ slot, source }) => painted.set(slot, source)),
     meeting.on('speaker', (next) => (speaker = next)),
     meeting.on('floor', (next) => (floor = next)),
+    meeting.on('refused', (next) => {
+      refused = next;
+      refusedAt = performance.now();
+    }),
     meeting.on('figures', (next) => (figures = next)),
     meeting.on('stats', (next) => (stats = next)),
     meeting.on('quality', (next) => (quality = new Map(next.map((q) => [q.slot, q])))),
@@ -171,6 +178,7 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
     painted.clear();
     pinned = null;
     floor = null;
+    refused = null;
     speaker = null;
     page = 0;
     order = [];
@@ -197,6 +205,8 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
     get layout() { return layout; },
     get speaker() { return speaker; },
     get floor() { return floor; },
+    /** What was asked for a moment ago and did not happen; null: nothing. */
+    get refused() { return refused; },
     /** False: this person sees and hears only. */
     get mayPublish() { return mayPublish; },
     /** This person gives the floor and takes it. */
@@ -277,7 +287,10 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
       pinned = pinned === next ? null : next;
     },
     /** Gives the floor to a point, or takes it from it if it has it. */
-    giveFloor: (next: number) => meeting.giveFloor(floor === next ? null : next),
+    giveFloor(next: number) {
+      refused = null;
+      meeting.giveFloor(floor === next ? null : next);
+    },
     mayHaveFloor(of: number): boolean {
       const point = points.get(of);
       return point !== undefined && maySpeak(point);
@@ -303,6 +316,9 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
     },
   };
 }
+
+// Long enough to be read, or heard, to its end.
+const REFUSED_MS = 8_000;
 
 function isLate(session: State): boolean {
   return session.at === 'joining' ? session.waits === 'link' : 'late' in session && session.late;

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { deadline, handle, newSession, stateOf, type Effect, type Input, type Seat, type Session } from '../src/engine/session';
+import { deadline, handle, newSession, stateOf, type Effect, type Input, type Refusal, type Seat, type Session } from '../src/engine/session';
 import type { ClientMessage, Point, ServerMessage } from '../src/engine/protocol';
 
 let s: Session;
@@ -43,6 +43,7 @@ const start = (seat: Seat | null = null): void => {
   give({ on: 'start', token: 'T', seat });
   give({ on: 'opened' });
 };
+const refused = (): Refusal[] => last.flatMap((e) => (e.do === 'tell' && e.event.tell === 'refused' ? [e.event.refusal] : []));
 const offer = (): Effect[] => {
   const id = s.connection?.id ?? 0;
   return give({ on: 'offer', connection: id, sdp: 'v=0 offer', sources: { mic: '0', camera: '1' } });
@@ -380,6 +381,16 @@ describe('the end', () => {
     expect(did('open')).toBeDefined();
     expect(at()).toBe('connecting');
   });
+  it('is told as the server said it, if the close itself says nothing', () => {
+    enter();
+    server({ type: 'bye', code: 'bad_message' });
+    drop(4400);
+    expect(stateOf(s, now)).toEqual({ at: 'failed', code: 'bad_message' });
+    give({ on: 'again' });
+    give({ on: 'opened' });
+    drop(1009);
+    expect(stateOf(s, now)).toEqual({ at: 'failed', code: 'closed' });
+  });
   it('a bad token at the door is final', () => {
     start();
     server({ type: 'error', id: null, code: 'token_expired' });
@@ -527,5 +538,44 @@ describe('the floor', () => {
     server(welcome);
     server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me)], sequence: 40, floor: null });
     expect(sent('give_floor')).toBeUndefined();
+  });
+  it('that the server refuses is told, and only its own refusal', () => {
+    enter();
+    give({ on: 'floor', number: 9 });
+    server({ type: 'error', id: 4_000, code: 'internal' });
+    expect(refused()).toEqual([]);
+    give({ on: 'floor', number: 9 });
+    server({ type: 'error', id: sent('give_floor')?.id ?? 0, code: 'state' });
+    expect(refused()).toEqual([{ what: 'give_floor', why: 'state' }]);
+    give({ on: 'floor', number: null });
+    server({ type: 'error', id: sent('take_floor')?.id ?? 0, code: 'not_allowed' });
+    expect(refused()).toEqual([{ what: 'take_floor', why: 'not_allowed' }]);
+    expect(at()).toBe('in');
+  });
+  it('that cannot be asked for without a link is told at once', () => {
+    enter();
+    drop();
+    give({ on: 'floor', number: 9 });
+    expect(refused()).toEqual([{ what: 'give_floor', why: 'away' }]);
+  });
+});
+
+describe('a source that the server did not take', () => {
+  beforeEach(() => {
+    enter();
+    give({ on: 'publish', source: 'mic', live: true });
+  });
+  it('is told to the person, and anew to the server with the next switch', () => {
+    server({ type: 'error', id: null, code: 'rate_limited' });
+    expect(refused()).toEqual([{ what: 'publish', why: 'rate_limited' }]);
+    give({ on: 'publish', source: 'mic', live: false });
+    expect(sent('publish')).toBeUndefined();
+    give({ on: 'publish', source: 'mic', live: true });
+    expect(sent('publish')).toEqual({ type: 'publish', source: 'mic', on: true });
+  });
+  it('is none once the room knows it: the refusal is of something else', () => {
+    server({ type: 'point', sequence: 11, change: 'changed', point: point(me, ['mic']) });
+    server({ type: 'error', id: null, code: 'bad_message' });
+    expect(refused()).toEqual([]);
   });
 });

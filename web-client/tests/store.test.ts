@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createStore, type Store } from '../src/store.svelte';
 import Controls from '../src/view/parts/Controls.svelte';
 import SwitchButton from '../src/view/parts/SwitchButton.svelte';
+import TroubleBar from '../src/view/parts/TroubleBar.svelte';
 import { fakeMedia, fakeMeeting, point, settle, welcomed, type FakeMedia, type FakeMeeting } from './scene';
 import type { Role } from '../src/engine/protocol';
 
@@ -150,4 +151,32 @@ describe('devices', () => {
     await settle();
     expect(media.asked.length).toBe(1);
   });
+});
+
+it('what the server refused is told in words where a screen reader listens, each time anew, and goes by itself', async () => {
+  vi.useFakeTimers();
+  const timed = createStore(meeting, 'laptop', { name: '', keepName: () => undefined });
+  const view = mount(TroubleBar, { target: document.body, props: { store: timed } });
+  const place = document.querySelector('[data-testid=refused]') as HTMLElement;
+  const said = (): string => (flushSync(), place.textContent?.trim() ?? '');
+  try {
+    expect(place.getAttribute('role')).toBe('status');
+    expect(said()).toBe('');
+    meeting.say('refused', { what: 'give_floor', why: 'state' });
+    expect(said()).toBe('Chưa mời phát biểu được. Điểm cầu này vừa rời họp hoặc chỉ nghe và xem.');
+    const first = place.firstElementChild;
+    meeting.say('refused', { what: 'give_floor', why: 'state' });
+    expect(said()).not.toBe('');
+    expect(place.firstElementChild).not.toBe(first);
+    timed.giveFloor(9);
+    expect(said()).toBe('');
+    meeting.say('refused', { what: 'take_floor', why: 'away' });
+    expect(said()).toContain('Đang mất liên lạc với máy chủ');
+    vi.advanceTimersByTime(9_000);
+    expect(said()).toBe('');
+  } finally {
+    timed.close();
+    await unmount(view);
+    vi.useRealTimers();
+  }
 });

@@ -2,7 +2,7 @@
 // meet here and nowhere else.
 import { decode, encode, type ClientMessage, type ClientStats, type Kind, type Profile, type SlotQuality, type VideoRules, type Wish } from '../engine/protocol';
 import { EMPTY_ROSTER, type Roster } from '../engine/roster';
-import { deadline, handle, newSession, stateOf, type Effect, type Input, type Seat, type SendOrder, type State, type Told } from '../engine/session';
+import { deadline, handle, newSession, stateOf, type Effect, type Input, type Refusal, type Seat, type SendOrder, type State, type Told } from '../engine/session';
 import type { Figures } from '../engine/stats';
 import { canEase, ease, look, newViewRequest, poll, want } from '../engine/view-request';
 import { takesRed } from './codecs';
@@ -22,6 +22,8 @@ export interface Events {
   speaker: number | null;
   /** Who has the floor. */
   floor: number | null;
+  /** Something that the person asked for did not happen. */
+  refused: Refusal;
   figures: Figures;
   /** What this page told the server of itself. */
   stats: ClientStats;
@@ -202,6 +204,8 @@ export function createMeeting(url: string, token: string, options: Options): Mee
         return emit('speaker', event.number);
       case 'floor':
         return emit('floor', event.number);
+      case 'refused':
+        return emit('refused', event.refusal);
       case 'slots':
         return naming.said(event.changes, event.reset);
       case 'quality':

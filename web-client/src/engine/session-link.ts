@@ -27,6 +27,7 @@ export function startLink(s: Session, now: number, out: Effect[]): void {
 export function opened(s: Session, now: number, out: Effect[]): void {
   if (s.link.at !== 'opening') return;
   s.link = { ...s.link, at: 'greeting', since: now };
+  s.bye = null;
   out.push({ do: 'send', message: { type: 'hello', version: VERSION, token: s.token, resume: s.resume } });
 }
 
@@ -64,7 +65,7 @@ export function closed(s: Session, now: number, code: number, stayAway: number, 
       return end(s, { at: 'left', why: 'taken' }, out);
     default:
       s.link = { at: 'down' };
-      return end(s, { at: 'failed', code: FAILURES[code] ?? 'closed' }, out);
+      return end(s, { at: 'failed', code: FAILURES[code] ?? s.bye ?? 'closed' }, out);
   }
 }
 

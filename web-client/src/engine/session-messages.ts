@@ -1,6 +1,6 @@
 // What each message of the server changes in the session.
 import { apply, snapshot } from './roster';
-import { end, refuse, resync, seated, type Effect, type Session } from './session';
+import { end, refuse, resync, seated, tellRefused, type Effect, type Session } from './session';
 import { greeted, ponged } from './session-link';
 import { accepted, makeReady, mediaLost, mediaTime, notRestarted, queued, renew, renewLater, restarted, takeBack, tryJoin } from './session-media';
 import type { ErrorCode, Server, ServerMessage } from './protocol';
@@ -43,6 +43,7 @@ export function received(s: Session, now: number, message: ServerMessage, out: E
     case 'error':
       return refused(s, now, message, out);
     case 'bye':
+      s.bye = message.code;
       if (FINAL.has(message.code)) end(s, { at: 'failed', code: message.code }, out);
       return;
     case 'pong':
@@ -130,7 +131,9 @@ function refused(s: Session, now: number, { id, code }: Server<'error'>, out: Ef
   const c = s.connection;
   if (id === null && s.link.at === 'up' && s.link.resuming !== null && NOT_RESUMED.has(code)) return notResumed(s, now, out);
   if (FINAL.has(code)) return end(s, { at: 'failed', code }, out);
-  if (id === null || c === null) return;
+  if (id === null) return notPublished(s, code, out);
+  if (id === s.floorAsked?.id) return tellRefused({ what: s.floorAsked.what, why: code }, out);
+  if (c === null) return;
   if (id === c.asked) {
     if (code === 'room_full' || code === 'bad_name') return refuse(s, code, out);
     // An offer that no server will ever take is not sent for ever.
@@ -139,6 +142,21 @@ function refused(s: Session, now: number, { id, code }: Server<'error'>, out: Ef
     return renewLater(s, now);
   }
   if (id === c.restart?.id) notRestarted(s, now, out);
+}
+
+/**
+ * The refusal of a message without an id does not say of which. While the room does not know a source as it was told, it was that one: the
+ * person hears of it, and the next switch tells it anew.
+ */
+function notPublished(s: Session, code: ErrorCode, out: Effect[]): void {
+  const own = s.number === null ? undefined : s.roster.points.get(s.number);
+  // What is still under way, or told anew with the seat, the room cannot know yet.
+  const settled = s.seat && s.link.at === 'up' && s.link.resuming === null && s.connection?.state !== 'asked';
+  if (!settled || own === undefined) return;
+  const known = new Set(own.published);
+  if (known.size === s.told.size && [...known].every((kind) => s.told.has(kind))) return;
+  s.told = known;
+  tellRefused({ what: 'publish', why: code }, out);
 }
 
 const FINAL: ReadonlySet<ErrorCode> = new Set(['bad_token', 'token_expired', 'unknown_room']);

@@ -66,7 +66,15 @@ export type Told =
   | { tell: 'order'; order: SendOrder | null }
   | { tell: 'speaker'; number: number | null }
   /** Who has the floor. */
-  | { tell: 'floor'; number: number | null };
+  | { tell: 'floor'; number: number | null }
+  /** Something that the person asked for did not happen. */
+  | { tell: 'refused'; refusal: Refusal };
+
+export interface Refusal {
+  what: 'give_floor' | 'take_floor' | 'publish';
+  /** `away`: it was not even asked, for there is no link. */
+  why: ErrorCode | 'away';
+}
 
 export type SendOrder = Server<'send'>;
 
@@ -99,6 +107,8 @@ export interface Session {
   welcome: Server<'welcome'> | null;
   refused: ErrorCode | null;
   link: Link;
+  /** Why the server ends this link, as it said before the close. */
+  bye: ErrorCode | null;
   /** Our number in the room; it stays while a lost seat is taken again. */
   number: number | null;
   /** The server knows us on this seat, as far as the last link said. */
@@ -114,6 +124,8 @@ export interface Session {
   viewSent: string;
   /** When the last `stats` went out. */
   statsAt: number;
+  /** What was last asked for of the floor; nothing but its refusal has an answer. */
+  floorAsked: { id: number; what: Exclude<Refusal['what'], 'publish'> } | null;
   nextId: number;
   random: () => number;
   shown: string;
@@ -122,8 +134,8 @@ export interface Session {
 export function newSession(random: () => number): Session {
   return {
     goal: 'nothing', end: null, token: '', resume: null, wish: null, welcome: null, refused: null,
-    link: { at: 'down' }, number: null, seat: false, entered: false, connection: null, roster: EMPTY_ROSTER,
-    published: new Set(), told: new Set(), view: [], viewSent: '[]', statsAt: -Infinity, nextId: 1, random, shown: '',
+    link: { at: 'down' }, bye: null, number: null, seat: false, entered: false, connection: null, roster: EMPTY_ROSTER,
+    published: new Set(), told: new Set(), view: [], viewSent: '[]', statsAt: -Infinity, floorAsked: null, nextId: 1, random, shown: '',
   };
 }
 
@@ -308,9 +320,15 @@ function tellStats(s: Session, now: number, stats: ClientStats, out: Effect[]): 
 
 /** Without a link it is not kept: what was meant for this moment must not happen a minute later. */
 function tellFloor(s: Session, point: number | null, out: Effect[]): void {
-  if (s.link.at !== 'up' || s.link.resuming !== null || !s.seat) return;
+  const what = point === null ? 'take_floor' : 'give_floor';
+  if (s.link.at !== 'up' || s.link.resuming !== null || !s.seat) return tellRefused({ what, why: 'away' }, out);
   const id = s.nextId++;
+  s.floorAsked = { id, what };
   sendMessage(s, point === null ? { type: 'take_floor', id } : { type: 'give_floor', id, point }, out);
+}
+
+export function tellRefused(refusal: Refusal, out: Effect[]): void {
+  out.push({ do: 'tell', event: { tell: 'refused', refusal } });
 }
 
 /** How long the link has been away; 0 while it is up. */

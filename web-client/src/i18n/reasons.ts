@@ -1,6 +1,7 @@
 // A shortfall in words. A line is called by its name where it has one.
 import type { Reason } from '../engine/quality';
 import type { Cut } from '../engine/sending';
+import type { Refusal } from '../engine/session';
 import { t, type Key } from './index.svelte';
 
 /** Why this picture is less than wanted, as a sentence. */
@@ -20,6 +21,12 @@ export function reasonWord({ what }: Reason): string | null {
 /** What of one's own camera is not sent, and why. */
 export function cutText({ sends, cause, line }: Cut): string {
   return capital(t(`own_${sends}`, { why: t(OWN[cause] ?? 'own_why_other', { line: lineText(line) }) }));
+}
+
+/** What was asked for and did not happen, and why. */
+export function refusalText({ what, why }: Refusal): string {
+  const gone = what === 'give_floor' && why === 'state';
+  return `${t(`refused_${what}`)} ${t(gone ? 'refused_gone' : why === 'away' ? 'refused_away' : `error_${why}`)}`;
 }
 
 function lineText(name: string | null): string {
