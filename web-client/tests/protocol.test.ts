@@ -1,7 +1,16 @@
 // The page reads what the server writes, and writes what the server reads: the golden frames are shared with the server's tests.
 import { readFileSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { VERSION, decode, displayName, kindOf, pointOf, sourceOf, type ClientMessage } from '../src/engine/protocol';
+import {
+  AUDIO_SLOTS, CAUSES, ERROR_CODES, KINDS, ROLES, VERSION, VIDEO_CODECS, VIDEO_SLOTS, decode, displayName, kindOf, pointOf, sourceOf,
+  type Cause, type ClientMessage, type ErrorCode, type Role,
+} from '../src/engine/protocol';
+import { leads, maySpeak } from '../src/engine/roster';
+import { handle, newSession, stateOf } from '../src/engine/session';
+import { en } from '../src/i18n/en';
+import { reasonText, refusalText } from '../src/i18n/reasons';
+import { vi } from '../src/i18n/vi';
+import { point } from './scene';
 
 const fixtures = new URL('../../signaling/fixtures/protocol/', import.meta.url);
 const files = (folder: string): string[] => readdirSync(new URL(folder, fixtures)).filter((f) => f.endsWith('.json'));
@@ -31,6 +40,76 @@ describe('golden frames of the server', () => {
         if (!result.ok) expect(result.reason.length).toBeLessThan(200);
       }
     }
+  });
+});
+
+interface Words {
+  version: number;
+  roles: Record<Role, { publish: boolean; give_floor: boolean }>;
+  sources: string[];
+  codecs: string[];
+  changes: string[];
+  resumed: string[];
+  media: string[];
+  error_codes: ErrorCode[];
+  close_codes: number[];
+  causes: Cause[];
+  audio_slots: number;
+  video_slots: Record<string, number>;
+}
+
+describe('the words of the server', () => {
+  const words = JSON.parse(text('words.json')) as Words;
+  const same = (ours: readonly string[], theirs: readonly string[]): void => expect([...ours].sort()).toEqual([...theirs].sort());
+  it('are those of the page', () => {
+    expect(words.version).toBe(VERSION);
+    same(ROLES, Object.keys(words.roles));
+    same(ERROR_CODES, words.error_codes);
+    same(CAUSES, words.causes);
+    // Their places are the low bits of a source's number.
+    expect(KINDS).toEqual(words.sources);
+    same(VIDEO_CODECS, words.codecs);
+  });
+  it.each([
+    ['changes', 'point_joined.json', 'change'],
+    ['resumed', 'resumed_kept.json', 'media'],
+    ['media', 'media_lost.json', 'state'],
+  ] as const)('%s are read', (list, file, field) => {
+    const frame = JSON.parse(text(`server/${file}`)) as object;
+    for (const word of words[list]) expect(decode(JSON.stringify({ ...frame, [field]: word })).ok, word).toBe(true);
+  });
+  it('a role may do on the page what it may do there', () => {
+    for (const role of ROLES) {
+      expect({ publish: maySpeak({ role }), give_floor: leads(point(1, [], role)) }, role).toEqual(words.roles[role]);
+    }
+  });
+  it('there are as many slots on the page, and no more', () => {
+    expect(AUDIO_SLOTS).toBe(words.audio_slots);
+    expect(VIDEO_SLOTS).toEqual(words.video_slots);
+    const shows = (slot: string): boolean => decode(JSON.stringify({ type: 'slots', slots: [{ slot, source: null, time: null }] })).ok;
+    for (const [letter, count] of [['a', words.audio_slots], ['v', Math.max(...Object.values(words.video_slots))]] as const) {
+      for (let i = 0; i < count; i++) expect(shows(`${letter}${i}`), `${letter}${i}`).toBe(true);
+      expect(shows(`${letter}${count}`)).toBe(false);
+    }
+  });
+  it.each(words.error_codes)('%s has its words in both languages', (code) => {
+    for (const dictionary of [vi, en]) expect(dictionary).toHaveProperty(`error_${code}`);
+    for (const what of ['give_floor', 'take_floor', 'publish'] as const) expect(refusalText({ what, why: code })).toMatch(/\. .+\.$/);
+  });
+  it.each(words.causes)('%s has its words', (cause) => {
+    for (const what of ['smaller', 'slower', 'none'] as const) expect(reasonText({ what, cause, line: null }), what).not.toMatch(/undefined|\{/);
+  });
+  it('a close is known for what it is', () => {
+    const fate = (code: number): string => {
+      const session = newSession(() => 0);
+      for (const input of [{ on: 'start', token: 'T', seat: null }, { on: 'opened' }, { on: 'closed', code }] as const) handle(session, 0, input);
+      const state = stateOf(session, 0);
+      return state.at === 'left' ? state.why : state.at === 'failed' ? state.code : state.at;
+    };
+    expect(Object.fromEntries(words.close_codes.map((code) => [code, fate(code)]))).toEqual({
+      1000: 'ended', 1001: 'connecting', 1008: 'closed', 1009: 'closed', 1013: 'connecting',
+      4400: 'closed', 4401: 'bad_token', 4404: 'unknown_room', 4408: 'connecting', 4409: 'taken',
+    });
   });
 });
 

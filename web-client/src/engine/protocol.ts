@@ -14,7 +14,7 @@ export const VIDEO_SLOTS: Readonly<Record<Profile, number>> = { phone: 8, laptop
 /** Audio slots, `a0` (the stage's) included. */
 export const AUDIO_SLOTS = 6;
 
-const ROLES = ['chair', 'secretary', 'delegate', 'observer', 'guest', 'operator', 'admin'] as const;
+export const ROLES = ['chair', 'secretary', 'delegate', 'observer', 'guest', 'operator', 'admin'] as const;
 export type Role = (typeof ROLES)[number];
 
 export const ERROR_CODES = [
