@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { flushSync, mount, unmount } from 'svelte';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Point, Role } from '../src/engine/protocol';
 import { createStore, type Store } from '../src/store.svelte';
 import Grid from '../src/view/parts/Grid.svelte';
@@ -50,4 +50,45 @@ describe('a microphone that is off', () => {
       expect(of.getAttribute('aria-label')).toBe(`${name}, chỉ nghe và xem`);
     }
   });
+});
+
+describe('the picture of a tile', () => {
+  it('stays where it is while others come, speak and go', async () => {
+    const video = document.createElement('video');
+    const park = vi.fn(() => void video.remove());
+    Object.assign(meeting, { video: () => video, park });
+    await enter('delegate', point(9, ['camera']));
+    expect(video.closest('[data-testid=tile]')).toBe(tile(9));
+    meeting.meet(point(7), point(9, ['camera']), point(11));
+    flushSync();
+    meeting.say('speaker', 11);
+    flushSync();
+    meeting.meet(point(7), point(9, ['camera', 'mic']));
+    flushSync();
+    expect(park).not.toHaveBeenCalled();
+    meeting.meet(point(7), point(9));
+    flushSync();
+    expect(park).toHaveBeenCalledOnce();
+  });
+});
+
+it('one’s own picture goes on when other devices come', async () => {
+  let made = 0;
+  vi.stubGlobal('MediaStream', class extends MediaStream {
+    constructor() {
+      super();
+      made += 1;
+    }
+  });
+  await enter('delegate');
+  await store.retryDevices();
+  flushSync();
+  expect(made).toBe(1);
+  const before = store.input.camera;
+  navigator.mediaDevices.dispatchEvent(new Event('devicechange'));
+  await settle();
+  flushSync();
+  expect(store.input.camera).not.toBe(before);
+  expect(made).toBe(1);
+  vi.unstubAllGlobals();
 });
