@@ -186,6 +186,17 @@ describe('the link', () => {
     expect(sent('publish')).toEqual({ type: 'publish', source: 'mic', on: true });
     expect(sent('view')?.slots).toHaveLength(1);
   });
+  it('tells on return that nothing is looked at any more, and once only', () => {
+    give({ on: 'view', slots: [{ slot: 'v1', source: 37, height: 360 }] });
+    drop();
+    give({ on: 'view', slots: [] });
+    comeBack();
+    server(welcome);
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me)], sequence: 40, floor: null });
+    expect(sent('view')?.slots).toEqual([]);
+    give({ on: 'view', slots: [] });
+    expect(sent('view')).toBeUndefined();
+  });
   it('media that the node lost is made anew on the same seat', () => {
     drop();
     comeBack();

@@ -58,11 +58,16 @@ export function received(s: Session, now: number, message: ServerMessage, out: E
 /** Until it is told: whoever spoke before the link was away may have ended meanwhile. */
 const NOBODY_SPEAKS: Effect = { do: 'tell', event: { tell: 'speaker', number: null } };
 
+/** No list of wishes: also an empty one must be told, or a page that was hidden meanwhile goes on getting pictures. */
+const UNKNOWN = '';
+
 function joined(s: Session, now: number, message: Server<'joined'>, out: Effect[]): void {
   if (s.connection?.asked !== message.id) return;
   const c = accepted(s, now);
   if (c === null) return;
   s.entered = true;
+  // A new seat wants nothing yet; to new media of the same seat the server tells what was last said.
+  s.viewSent = s.number === message.number ? UNKNOWN : '[]';
   s.roster = snapshot(message.points, message.sequence);
   out.push(
     { do: 'accept', connection: c.id, answer: message.answer, slots: message.slots },
@@ -80,6 +85,7 @@ function joined(s: Session, now: number, message: Server<'joined'>, out: Effect[
 function resumed(s: Session, now: number, message: Server<'resumed'>, out: Effect[]): void {
   if (s.goal !== 'meeting' || s.link.at !== 'up') return;
   s.link.resuming = null;
+  s.viewSent = UNKNOWN;
   s.roster = snapshot(message.points, message.sequence);
   s.told = new Set(message.points.find((p) => p.number === message.number)?.published ?? []);
   const c = s.connection;

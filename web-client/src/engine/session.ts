@@ -121,6 +121,7 @@ export interface Session {
   /** What the server knows of `published`. */
   told: Set<Kind>;
   view: Wish[];
+  /** The wishes that the server knows, as text. */
   viewSent: string;
   /** When the last `stats` went out. */
   statsAt: number;
@@ -285,7 +286,6 @@ export function seated(s: Session, number: number, resume: string, out: Effect[]
   s.number = number;
   s.seat = true;
   s.resume = resume;
-  s.viewSent = '[]';
   if (s.wish !== null) out.push({ do: 'keep', seat: { resume, ...s.wish } });
   tellPublished(s, out);
   tellView(s, out);
