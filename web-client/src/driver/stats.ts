@@ -11,26 +11,29 @@ export function watchStats(
 ): () => void {
   const observer = newObserver();
   let of: Connection | null = null;
-  let asking = false;
+  let asking: Connection | null = null;
   const timer = setInterval(() => {
     const current = connection();
     if (current !== of) {
       reconnected(observer);
       of = current;
     }
-    // A busy browser answers late; asking again would only make it busier.
-    if (current === null || asking) return;
-    asking = true;
+    // A busy browser answers late; asking again would only make it busier. Of a connection that was closed meanwhile it may never answer.
+    if (current === null || asking === current) return;
+    asking = current;
+    const answered = (): void => {
+      if (asking === current) asking = null;
+    };
     current.pc.getStats().then(
       (report) => {
-        asking = false;
+        answered();
         if (connection() !== current) return;
         const entries: Entry[] = [];
         report.forEach((entry: Entry) => entries.push(entry));
         const seen = observe(observer, performance.now(), readReport(entries, current.slotOf), surroundings());
         if (seen !== null) told(seen);
       },
-      () => (asking = false),
+      answered,
     );
   }, 1_000);
   return () => clearInterval(timer);

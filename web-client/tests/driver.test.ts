@@ -1,0 +1,29 @@
+// @vitest-environment happy-dom
+// What the browser does seldom, and the drivers must outlive.
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import type { Connection } from '../src/driver/connection';
+import { watchStats } from '../src/driver/stats';
+import { settle } from './scene';
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+it('a connection that is closed before it has told its figures does not end them for the next', async () => {
+  const connection = (report: Promise<Map<string, object>>): Connection => ({ pc: { getStats: () => report }, slotOf: () => null }) as unknown as Connection;
+  let at = 0;
+  const told = vi.fn();
+  let current = connection(new Promise(() => undefined));
+  const stop = watchStats(() => current, () => ({ occupied: new Set(), cores: 4, canEase: false, takesRed: true }), told);
+  vi.advanceTimersByTime(2_000);
+  current = connection(Promise.resolve(new Map()));
+  Object.assign(current.pc, { getStats: () => Promise.resolve(new Map([['T', { id: 'T', type: 'transport', timestamp: (at += 1_000) }]])) });
+  for (let i = 0; i < 3; i++) {
+    vi.advanceTimersByTime(1_000);
+    await settle();
+  }
+  expect(told).toHaveBeenCalledTimes(2);
+  stop();
+});
