@@ -1,7 +1,8 @@
 // @vitest-environment happy-dom
 // What the browser does seldom, and the drivers must outlive.
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Connection } from '../src/driver/connection';
+import { createElements } from '../src/driver/elements';
 import { watchStats } from '../src/driver/stats';
 import { settle } from './scene';
 
@@ -26,4 +27,28 @@ it('a connection that is closed before it has told its figures does not end them
   }
   expect(told).toHaveBeenCalledTimes(2);
   stop();
+});
+
+describe('sound that the browser holds back', () => {
+  it('is no longer said to be once all plays, whatever touch let it', async () => {
+    let allowed = false;
+    const playing = new Set<unknown>();
+    const media = HTMLMediaElement.prototype;
+    vi.spyOn(media, 'play').mockImplementation(function play(this: HTMLMediaElement) {
+      if (!allowed && !this.muted) return Promise.reject(new DOMException('no', 'NotAllowedError'));
+      playing.add(this);
+      return Promise.resolve();
+    });
+    vi.spyOn(media, 'paused', 'get').mockImplementation(function paused(this: HTMLMediaElement) { return !playing.has(this); });
+    const blocked = vi.fn();
+    const elements = createElements('phone', blocked);
+    elements.play(new Map());
+    await settle();
+    expect(blocked).toHaveBeenLastCalledWith(true);
+    allowed = true;
+    elements.play(new Map());
+    await settle();
+    expect(blocked).toHaveBeenLastCalledWith(false);
+    elements.remove();
+  });
 });

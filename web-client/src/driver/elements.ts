@@ -43,9 +43,13 @@ export function createElements(profile: Profile, blocked: (blocked: boolean) => 
   document.body.append(park);
 
   const all = (): HTMLMediaElement[] => [...videos.values(), ...audios.values()];
+  const plays = (element: HTMLMediaElement): boolean => element.srcObject === null || !element.paused;
   const start = (element: HTMLMediaElement): void => {
     element.play().then(
-      () => undefined,
+      () => {
+        // A touch elsewhere on the page lets the next connection play: nothing is held back any more.
+        if (all().every(plays)) blocked(false);
+      },
       (error: unknown) => {
         if (error instanceof DOMException && error.name === 'NotAllowedError') blocked(true);
       },
