@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Connection } from '../src/driver/connection';
 import { createElements } from '../src/driver/elements';
 import { watchStats } from '../src/driver/stats';
+import { keepAwake } from '../src/driver/wake';
 import { settle } from './scene';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -51,4 +52,27 @@ describe('sound that the browser holds back', () => {
     expect(blocked).toHaveBeenLastCalledWith(false);
     elements.remove();
   });
+});
+
+it('a screen that was hidden and shown at once is let sleep after the meeting', async () => {
+  const locks: { released: boolean; release(): Promise<void> }[] = [];
+  const request = (): Promise<object> => {
+    const lock = {
+      released: false,
+      release(): Promise<void> {
+        lock.released = true;
+        return Promise.resolve();
+      },
+    };
+    locks.push(lock);
+    return Promise.resolve(lock);
+  };
+  Object.defineProperty(navigator, 'wakeLock', { value: { request }, configurable: true });
+  const letSleep = keepAwake();
+  document.dispatchEvent(new Event('visibilitychange'));
+  await settle();
+  expect(locks.map(({ released }) => released)).toEqual([false, true]);
+  letSleep();
+  await settle();
+  expect(locks.every(({ released }) => released)).toBe(true);
 });

@@ -7,7 +7,8 @@ export function keepAwake(): () => void {
     if (over || document.visibilityState !== 'visible' || !('wakeLock' in navigator)) return;
     navigator.wakeLock.request('screen').then(
       (taken) => {
-        if (over) taken.release().catch(() => undefined);
+        // Shown, hidden and shown again at once: two were asked for, and one that nobody remembers would never fall.
+        if (over || lock?.released === false) taken.release().catch(() => undefined);
         else lock = taken;
       },
       // Refused to save power: the screen follows the system's habit.
