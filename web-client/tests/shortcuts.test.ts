@@ -14,6 +14,13 @@ describe('a key', () => {
   it('that turns pages may be held', () => {
     expect(press('PageDown', { repeat: true })).toBe('next');
   });
+  it('that scrolls an open panel turns no page', () => {
+    document.body.innerHTML = '<details open><div tabindex="0"></div></details>';
+    const seen: ReturnType<typeof shortcut>[] = [];
+    document.addEventListener('keydown', (event) => seen.push(shortcut(event)), { once: true });
+    document.querySelector('div')?.dispatchEvent(new KeyboardEvent('keydown', { code: 'PageDown', bubbles: true }));
+    expect(seen).toEqual([null]);
+  });
   it('with another meaning is left alone', () => {
     expect(press('KeyD')).toBeNull();
     expect(press('KeyD', { ctrlKey: true, shiftKey: true })).toBeNull();

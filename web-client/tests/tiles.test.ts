@@ -92,3 +92,16 @@ it('one’s own picture goes on when other devices come', async () => {
   expect(made).toBe(1);
   vi.unstubAllGlobals();
 });
+
+it('the button that turned to the last page keeps the focus', async () => {
+  await enter('delegate', ...Array.from({ length: 60 }, (_, i) => point(10 + i)));
+  const next = document.querySelector('[data-testid=page-next]') as HTMLElement;
+  next.focus();
+  for (let i = 0; i < 20; i++) {
+    next.click();
+    flushSync();
+  }
+  expect(store.layout.page).toBe(store.layout.pages - 1);
+  expect(next.getAttribute('aria-disabled')).toBe('true');
+  expect(document.activeElement).toBe(next);
+});
