@@ -1,8 +1,10 @@
 // How loud a microphone is, for the eye: 0 to 1, twelve times a second; null while the browser does not let the page listen.
 
-export function watchLevel(track: MediaStreamTrack, told: (level: number | null) => void): () => void {
-  const context = new AudioContext();
-  const source = context.createMediaStreamSource(new MediaStream([track]));
+/** Null if the browser cannot measure this one: Firefox refuses a microphone of another rate than the speaker's, as headsets have. */
+export function watchLevel(track: MediaStreamTrack, told: (level: number | null) => void): (() => void) | null {
+  const listening = listen(track);
+  if (listening === null) return null;
+  const { context, source } = listening;
   const analyser = context.createAnalyser();
   analyser.fftSize = 1_024;
   source.connect(analyser);
@@ -30,6 +32,17 @@ export function watchLevel(track: MediaStreamTrack, told: (level: number | null)
     source.disconnect();
     context.close().catch(() => undefined);
   };
+}
+
+function listen(track: MediaStreamTrack): { context: AudioContext; source: MediaStreamAudioSourceNode } | null {
+  let context: AudioContext | null = null;
+  try {
+    context = new AudioContext();
+    return { context, source: context.createMediaStreamSource(new MediaStream([track])) };
+  } catch {
+    context?.close().catch(() => undefined);
+    return null;
+  }
 }
 
 /** Two soft notes on the chosen speaker, so that a person can hear whether it works. */

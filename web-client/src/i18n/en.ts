@@ -41,6 +41,7 @@ export const en = {
   level: 'Microphone level',
   level_off: 'Microphone is off',
   level_asleep: 'Click the page to try the microphone',
+  level_unknown: 'level cannot be measured',
   level_none: 'no sound heard',
   level_low: 'a little quiet',
   level_good: 'heard well',

@@ -40,6 +40,7 @@ export const vi = {
   level: 'Mức micro',
   level_off: 'Micro đang tắt',
   level_asleep: 'Bấm vào trang để thử micro',
+  level_unknown: 'không đo được mức tiếng',
   level_none: 'chưa nghe thấy tiếng',
   level_low: 'hơi nhỏ',
   level_good: 'nghe rõ',
