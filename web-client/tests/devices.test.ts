@@ -91,6 +91,43 @@ describe('a device that is chosen', () => {
   });
 });
 
+describe('a chosen microphone that is pulled out and plugged in again', () => {
+  const plug = async (...ids: string[]): Promise<void> => {
+    media.devices = ids.map((deviceId) => ({ kind: 'audioinput', deviceId, label: deviceId }));
+    navigator.mediaDevices.dispatchEvent(new Event('devicechange'));
+    await settle();
+  };
+  beforeEach(async () => {
+    await plug('first', 'headset');
+    await choose('mic', 'headset');
+    // The browser gives another one in its place.
+    const ask = media.ask;
+    media.ask = async (wanted) => {
+      const there = media.devices.some(({ deviceId }) => deviceId === 'headset');
+      return there || !wanted.audio ? ask(wanted) : ask({ ...wanted, audio: { deviceId: { ideal: 'first' } } });
+    };
+    await plug('first');
+    devices.state.mic.track?.onended?.call(devices.state.mic.track, new Event('ended'));
+    await settle();
+  });
+  it('is the one that is heard again, once', async () => {
+    expect(devices.state.mic).toMatchObject({ chosen: 'headset', track: { label: 'first' } });
+    await plug('first', 'headset');
+    expect(devices.state.mic).toMatchObject({ chosen: 'headset', problem: null, track: { label: 'headset', readyState: 'live' } });
+    const asked = media.asked.length;
+    await plug('first', 'headset', 'another');
+    expect(media.asked.length).toBe(asked);
+  });
+  it('leaves the stand-in on where it gives nothing, and is not asked for at every news', async () => {
+    broken.add('headset');
+    await plug('first', 'headset');
+    const asked = media.asked.length;
+    await plug('first', 'headset', 'another');
+    expect(media.asked.length).toBe(asked);
+    expect(devices.state.mic).toMatchObject({ problem: null, track: { label: 'first', readyState: 'live' } });
+  });
+});
+
 describe('a microphone that the system holds back', () => {
   /** Every track that is given from now on is held back too, until it is let go. */
   const hold = async (): Promise<void> => {

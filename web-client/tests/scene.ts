@@ -55,6 +55,7 @@ export function fakeTrack(kind: 'audio' | 'video', label = ''): FakeTrack {
   const track = Object.assign(new EventTarget(), {
     kind, label, muted: false, readyState: 'live', contentHint: '', onended: null, enabled: true, id: label,
     stop(this: { readyState: string }) { this.readyState = 'ended'; },
+    getSettings: () => ({ deviceId: label }),
   });
   return track as unknown as FakeTrack;
 }
@@ -62,12 +63,15 @@ export function fakeTrack(kind: 'audio' | 'video', label = ''): FakeTrack {
 /** What the browser answers when it is asked; a test changes `ask` for another answer. */
 export interface FakeMedia {
   ask: (wanted: MediaStreamConstraints) => Promise<FakeTrack[]>;
+  /** What is plugged in. */
+  devices: readonly Pick<MediaDeviceInfo, 'kind' | 'deviceId' | 'label'>[];
   asked: MediaStreamConstraints[];
 }
 
 export function fakeMedia(): FakeMedia {
   const media: FakeMedia = {
     asked: [],
+    devices: [],
     ask: (wanted) => Promise.resolve([...(wanted.audio ? [fakeTrack('audio')] : []), ...(wanted.video ? [fakeTrack('video')] : [])]),
   };
   const devices = Object.assign(new EventTarget(), {
@@ -76,7 +80,7 @@ export function fakeMedia(): FakeMedia {
       const tracks = await media.ask(wanted);
       return { getTracks: () => tracks };
     },
-    enumerateDevices: () => Promise.resolve([]),
+    enumerateDevices: () => Promise.resolve(media.devices),
     getDisplayMedia: () => Promise.reject(new Error('nobody asked')),
   });
   Object.defineProperty(navigator, 'mediaDevices', { value: devices, configurable: true });

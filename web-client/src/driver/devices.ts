@@ -149,9 +149,21 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     }
   }
 
+  function tryChosen(kind: InputKind): void {
+    const { chosen } = state[kind];
+    tries[kind] = tries[kind].then(() => change(kind, chosen));
+  }
+
   function prove(kind: InputKind, id: string): void {
     proven[kind] = id;
     remember(`${kind}-device`, id);
+  }
+
+  /** The chosen device was away, and is there again: another one stands in for it, under its name. */
+  function isBack(kind: InputKind, before: readonly Choice[]): boolean {
+    const { chosen, choices, track, asking } = state[kind];
+    const among = (all: readonly Choice[]): boolean => all.some(({ id }) => id === chosen);
+    return chosen !== '' && track !== null && !asking && among(choices) && !among(before) && track.getSettings().deviceId !== chosen;
   }
 
   /** `again`: a device was plugged in or out, so that one that was missing may be asked for once more. */
@@ -160,16 +172,19 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
     const choices = (kind: MediaDeviceKind): Choice[] =>
       // Before permission the browser names nothing, and a choice without a name is none.
       all.filter((d) => d.kind === kind && d.deviceId !== '' && d.label !== '').slice(0, 32).map((d) => ({ id: d.deviceId, label: d.label }));
+    const before = { mic: state.mic.choices, camera: state.camera.choices };
     const [mics, cameras] = [choices('audioinput'), choices('videoinput')];
     update({
       mic: { ...state.mic, choices: mics },
       camera: { ...state.camera, choices: cameras },
       speakers: choices('audiooutput'),
     });
+    if (!again) return;
+    for (const kind of ['mic', 'camera'] as const) if (isBack(kind, before[kind])) tryChosen(kind);
     const returned = (['mic', 'camera'] as const).filter(
       (kind) => state[kind].wanted && state[kind].problem === 'none' && !state[kind].asking && (kind === 'mic' ? mics : cameras).length > 0,
     );
-    if (again && returned.length > 0) await ask(returned);
+    if (returned.length > 0) await ask(returned);
   }
 
   function release(): void {
@@ -209,7 +224,7 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
         return update({ speaker: id });
       }
       set(kind, { chosen: id });
-      tries[kind] = tries[kind].then(() => change(kind, id));
+      tryChosen(kind);
     },
     mute() {
       for (const kind of ['mic', 'camera'] as const) {
