@@ -98,7 +98,7 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
 
   const cutting = newSteady<Cut>();
   let grading = newSettling();
-  const announcer = newAnnouncer();
+  let announcer = newAnnouncer();
   const ticker = setInterval(() => {
     cut = steady(cutting, performance.now(), input.camera.wanted ? cutOf(sendOrder) : null);
     grade = settle(grading, performance.now(), gradeNow());
@@ -171,6 +171,7 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
     sendOrder = null;
     figures = null;
     grading = newSettling();
+    announcer = newAnnouncer();
     since = null;
     letSleep?.();
     letSleep = null;

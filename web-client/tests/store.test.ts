@@ -1,8 +1,10 @@
 // @vitest-environment happy-dom
 import { flushSync, mount, unmount } from 'svelte';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { setLanguage } from '../src/i18n/index.svelte';
 import { createStore, type Store } from '../src/store.svelte';
 import Controls from '../src/view/parts/Controls.svelte';
+import Quality from '../src/view/parts/Quality.svelte';
 import SwitchButton from '../src/view/parts/SwitchButton.svelte';
 import TroubleBar from '../src/view/parts/TroubleBar.svelte';
 import { fakeMedia, fakeMeeting, point, settle, welcomed, type FakeMedia, type FakeMeeting } from './scene';
@@ -179,4 +181,31 @@ it('what the server refused is told in words where a screen reader listens, each
     await unmount(view);
     vi.useRealTimers();
   }
+});
+
+it('nobody is told, after the meeting, who came or went in it', async () => {
+  vi.useFakeTimers();
+  const timed = createStore(meeting, 'laptop', { name: '', keepName: () => undefined });
+  try {
+    meeting.to({ at: 'in', welcome: null, number: 7 });
+    meeting.say('roster', { roster: { points: new Map(), sequence: 1 }, change: { kind: 'left', point: point(9) } });
+    meeting.to({ at: 'left', why: 'ended' });
+    vi.advanceTimersByTime(12_000);
+    expect(timed.announced).toEqual([]);
+  } finally {
+    timed.close();
+    vi.useRealTimers();
+  }
+});
+
+it('figures are written as the page’s language writes them', async () => {
+  const view = mount(Quality, { target: document.body, props: { store } });
+  meeting.say('figures', { rttMs: 5, lossIn: 0.005, lossOut: 0, kbpsIn: 900, kbpsOut: 900, roomOutKbps: null, voiceDelayMs: 40, framesIn: 15, slots: new Map(), grade: 4 });
+  flushSync();
+  expect(document.querySelector('dl')?.textContent).toContain('0,5 % / 0 %');
+  setLanguage('en');
+  flushSync();
+  expect(document.querySelector('dl')?.textContent).toContain('0.5 % / 0 %');
+  setLanguage('vi');
+  await unmount(view);
 });
