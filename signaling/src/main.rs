@@ -16,7 +16,7 @@ use signaling::{
         auth::{self, Keys, RoomToken},
         certificate,
         config::{Config, Overrides},
-        logs,
+        data, logs,
         media::{self, NodeSettings},
         node,
         serve::{self, NodePlace, Server},
@@ -161,7 +161,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => {
             let config = args.settings.load()?;
-            logs::start(&config.log).context("log.filter")?;
+            logs::start(&config.log)?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(serve(&args, &config))?;
         }
@@ -269,11 +269,11 @@ fn run_node(args: &Node) -> anyhow::Result<()> {
         }
     };
     settings.media.check()?;
-    logs::start(&settings.log).context("log.filter")?;
+    logs::start(&settings.log)?;
     let control = match &args.control {
         Some(path) => path.clone(),
         None => {
-            serve::make_data(&data)?;
+            data::make(&data)?;
             media::socket_path(&data)?
         }
     };
@@ -282,8 +282,8 @@ fn run_node(args: &Node) -> anyhow::Result<()> {
 
 fn token(args: &Token) -> anyhow::Result<String> {
     let config = args.settings.load()?;
-    serve::make_data(&config.data)?;
-    let had_key = Keys::exist(&config.data);
+    data::make(&config.data)?;
+    let had_key = Keys::load(&config.data)?.is_some();
     let keys = Keys::load_or_create(&config.data)?;
     let role: Role = serde_json::from_value(args.role.as_str().into()).context("--role")?;
     let now = auth::unix_now();
@@ -345,7 +345,7 @@ fn seconds(text: &str) -> Option<u64> {
 }
 
 fn cert_init(config: &Config, mut names: Vec<String>) -> anyhow::Result<()> {
-    serve::make_data(&config.data)?;
+    data::make(&config.data)?;
     if names.is_empty() {
         names.push("localhost".into());
         names.extend(sfu::driver::addresses::own(true)?.iter().map(IpAddr::to_string));

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{Client, join};
+use common::{Client, diemcau, join, with_few_files};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -28,12 +28,6 @@ const PASSWORD: &str = "IM31DlAYF6DgbFC0LIISQfQu";
 /// The client's address; the server is on 127.0.0.1.
 const CLIENT: &str = "127.0.0.2";
 const NAME: &str = "Nguyễn Thị Tường Vi";
-
-fn diemcau(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_diemcau"));
-    command.env_clear().env("DIEMCAU__DATA", data);
-    command
-}
 
 /// A server with a node as its child, killed with the test.
 struct Serving {
@@ -142,7 +136,7 @@ async fn a_node_that_hangs_ends_with_the_service() {
     let mut lines = BufReader::new(next.stderr.take().expect("piped")).lines();
     loop {
         let line = lines.next_line().await.expect("readable");
-        if line.expect("it goes on").contains("places=") {
+        if line.expect("it goes on").contains("places_few: ") {
             break;
         }
     }
@@ -292,23 +286,12 @@ fn knock(joined: &Value, ready: &Value) {
     }
 }
 
-/// The program where a process may have no more than so many files open.
-fn with_few_files(data: &Path, files: u32) -> Command {
-    let mut command = Command::new("sh");
-    let script = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
-    command
-        .env_clear()
-        .env("DIEMCAU__DATA", data)
-        .args(["-c", &script, env!("CARGO_BIN_EXE_diemcau")]);
-    command
-}
-
 #[tokio::test]
 async fn with_256_files_it_says_so_refuses_pages_above_its_places_and_goes_on() {
     let data = tempfile::tempdir().expect("a folder");
     let serving = Serving::start_by(with_few_files(data.path(), 256), data.path(), "info").await;
     let log = fs::read_to_string(data.path().join("serve.log")).expect("a log");
-    assert!(log.contains("places=78"), "{log}");
+    assert!(log.contains("places_few: the limit of open files leaves room for 78 pages"), "{log}");
     let http = serving.text("http");
     let mut open = Vec::new();
     let token = serving
@@ -349,6 +332,38 @@ async fn with_256_files_it_says_so_refuses_pages_above_its_places_and_goes_on() 
     drop((idle, open));
     while Client::connect(http, Some(http)).await.is_err() {}
     serving.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_served_and_told_by_both() {
+    let data = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = (data.path().join("chain.pem"), data.path().join("key.pem"));
+    let pair = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2025, 1, 1);
+    fs::write(&certificate, params.self_signed(&pair).expect("signed").pem()).expect("written");
+    fs::write(&key, pair.serialize_pem()).expect("written");
+    let program = || {
+        let mut program = diemcau(data.path());
+        program
+            .env("DIEMCAU__HTTP__CERTIFICATE", &certificate)
+            .env("DIEMCAU__HTTP__KEY", &key);
+        program
+    };
+    let examined = program()
+        .args(["doctor", "--listen", "127.0.0.1:0"])
+        .output()
+        .expect("run");
+    let told = String::from_utf8_lossy(&examined.stdout).into_owned();
+    let mut warnings = told.lines().filter_map(|line| line.strip_prefix("warning  "));
+    let warning = warnings.find(|line| line.starts_with("certificate_expired: ")).expect(&told);
+    assert!(examined.status.success(), "it serves: {told}");
+    let serving = Serving::start_by(program(), data.path(), "info").await;
+    assert!(serving.text("http").starts_with("https://"));
+    serving.stop().await;
+    let log = fs::read_to_string(data.path().join("serve.log")).expect("read");
+    assert!(log.contains(warning), "{log}");
 }
 
 #[test]

@@ -31,11 +31,6 @@ pub enum Finding {
         /// `net.core.wmem_max`, if it can be read.
         send_max: Option<u64>,
     },
-    /// Open files this process may have.
-    Files {
-        /// The soft limit, if it can be read.
-        max: Option<u64>,
-    },
     /// The addresses media would come to.
     Addresses(Vec<IpAddr>),
     /// There is no address to listen on.
@@ -58,9 +53,6 @@ pub enum Finding {
     Config(super::config::ConfigError),
 }
 
-/// Open files below which [`Finding::Files`] is a warning: sockets of pages, not of media, are what takes them.
-const FILES_WANTED: u64 = 4_096;
-
 impl Finding {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
@@ -77,8 +69,7 @@ impl Finding {
                     Severity::Good
                 }
             }
-            Self::Files { max } if max.is_some_and(|max| max < FILES_WANTED) => Severity::Warning,
-            Self::Files { .. } | Self::PortsFree { .. } => Severity::Good,
+            Self::PortsFree { .. } => Severity::Good,
             Self::Addresses(addresses) if addresses.iter().all(IpAddr::is_loopback) => Severity::Warning,
             Self::Addresses(_) => Severity::Good,
             Self::NoAddress | Self::PortTaken { .. } | Self::Config(_) => Severity::Error,
@@ -101,7 +92,6 @@ impl fmt::Display for Finding {
                 known(receive_max),
                 known(send_max)
             ),
-            Self::Files { max } => write!(f, "open files: at most {}, {FILES_WANTED} wanted", known(max)),
             Self::Addresses(addresses) => {
                 write!(f, "media addresses:")?;
                 addresses.iter().try_for_each(|address| write!(f, " {address}"))?;
@@ -131,18 +121,11 @@ impl fmt::Display for Finding {
 /// Looks at this machine through the eyes of a node of that configuration. A node that runs already has its port.
 pub fn examine(config: &NodeConfig) -> Vec<Finding> {
     let number = |path| fs::read_to_string(path).ok()?.trim().parse().ok();
-    let mut findings = vec![
-        Finding::Buffers {
-            wanted: config.buffer_bytes as u64,
-            receive_max: number("/proc/sys/net/core/rmem_max"),
-            send_max: number("/proc/sys/net/core/wmem_max"),
-        },
-        Finding::Files {
-            max: fs::read_to_string("/proc/self/limits")
-                .ok()
-                .and_then(|text| files_max(&text)),
-        },
-    ];
+    let mut findings = vec![Finding::Buffers {
+        wanted: config.buffer_bytes as u64,
+        receive_max: number("/proc/sys/net/core/rmem_max"),
+        send_max: number("/proc/sys/net/core/wmem_max"),
+    }];
     findings.extend(config.check().err().map(Finding::Config));
     let addresses = addresses::listen_on(config).unwrap_or_default();
     if addresses.is_empty() {
@@ -166,31 +149,9 @@ pub fn examine(config: &NodeConfig) -> Vec<Finding> {
     findings
 }
 
-/// The soft limit of open files in the words of `/proc/self/limits`; `unlimited` is the largest number.
-fn files_max(limits: &str) -> Option<u64> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    match line.split_whitespace().next()? {
-        "unlimited" => Some(u64::MAX),
-        number => number.parse().ok(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_file_limit_is_read() {
-        let text = "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024                 4096                 files\n";
-        assert_eq!(files_max(text), Some(1024));
-        assert_eq!(
-            files_max("Max open files  unlimited unlimited files"),
-            Some(u64::MAX)
-        );
-        assert_eq!(files_max("nothing"), None);
-    }
 
     #[test]
     fn a_port_in_use_is_an_error_and_a_free_one_is_not() {

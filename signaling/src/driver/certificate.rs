@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, Write},
     net::IpAddr,
+    ops::RangeInclusive,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -26,6 +27,9 @@ use rustls::{
 
 /// How often certificate files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
 
 /// Chain and key of the listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,34 +54,110 @@ impl Files {
         self.certificate.exists() && self.key.exists()
     }
 
-    fn changed(&self) -> Option<(SystemTime, SystemTime)> {
+    fn written(&self) -> Option<(SystemTime, SystemTime)> {
         let at = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
         Some((at(&self.certificate)?, at(&self.key)?))
     }
 }
 
-/// Reads the files, and reads them again whenever they change. A new pair that cannot be used leaves the former in
-/// place.
-///
-/// # Errors
-/// They cannot be used now.
-pub async fn load(files: Files) -> io::Result<RustlsConfig> {
-    // Once in a process; a second call finds the same provider.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = RustlsConfig::from_config(read(&files)?);
+/// Files that can be used, as they were read.
+#[derive(Debug)]
+pub struct Pair {
+    /// Where they are.
+    pub files: Files,
+    config: Arc<ServerConfig>,
+    good: RangeInclusive<i64>,
+    /// When they were written.
+    written: Option<(SystemTime, SystemTime)>,
+}
+
+impl Pair {
+    /// Reads both files, for HTTP/1 alone.
+    ///
+    /// # Errors
+    /// One of them is not there or no PEM, or the key is that of another certificate.
+    pub fn read(files: Files) -> io::Result<Self> {
+        // Once in a process; a second call finds the same provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let written = files.written();
+        let named = |path: &Path, error: pem::Error| io::Error::other(format!("{}: {error}", path.display()));
+        let chain: Vec<_> = CertificateDer::pem_file_iter(&files.certificate)
+            .and_then(Iterator::collect)
+            .map_err(|error| named(&files.certificate, error))?;
+        let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| named(&files.key, error))?;
+        let good = chain.first().and_then(good_from_until);
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(io::Error::other)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            files,
+            config: Arc::new(config),
+            // One that only the TLS library can read is its to judge.
+            good: good.unwrap_or(i64::MIN..=i64::MAX),
+            written,
+        })
+    }
+
+    /// What its dates say of it, so many seconds after 1970-01-01.
+    pub fn age(&self, now: u64) -> Age {
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let days = self.good.end().saturating_sub(now) / DAY;
+        if now < *self.good.start() {
+            Age::Early
+        } else if now > *self.good.end() {
+            Age::Ended { days: -days }
+        } else {
+            Age::Good { days }
+        }
+    }
+}
+
+/// What the dates of a certificate say of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// It is not good yet.
+    Early,
+    /// It is good.
+    Good {
+        /// For so many days more.
+        days: i64,
+    },
+    /// It was good.
+    Ended {
+        /// So many days ago.
+        days: i64,
+    },
+}
+
+fn good_from_until(certificate: &CertificateDer<'_>) -> Option<RangeInclusive<i64>> {
+    let (_, read) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let validity = read.validity();
+    Some(validity.not_before.timestamp()..=validity.not_after.timestamp())
+}
+
+/// Serves with the pair, and reads its files again whenever they change. A new pair that cannot be used leaves the former in place. Within a runtime.
+pub fn keep(pair: Pair) -> RustlsConfig {
+    let Pair {
+        files,
+        config,
+        written: mut known,
+        ..
+    } = pair;
+    let config = RustlsConfig::from_config(config);
     let reloading = config.clone();
     tokio::spawn(async move {
-        let mut known = files.changed();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let now = files.changed();
+            let now = files.written();
             if now.is_none() || now == known {
                 continue;
             }
             known = now;
-            match read(&files) {
-                Ok(config) => {
-                    reloading.reload_from_config(config);
+            match Pair::read(files.clone()) {
+                Ok(pair) => {
+                    reloading.reload_from_config(pair.config);
                     tracing::info!("the certificate was read again");
                 }
                 Err(error) => {
@@ -86,22 +166,7 @@ pub async fn load(files: Files) -> io::Result<RustlsConfig> {
             }
         }
     });
-    Ok(config)
-}
-
-/// Both files, for HTTP/1 alone.
-fn read(files: &Files) -> io::Result<Arc<ServerConfig>> {
-    let bad = |error: pem::Error| io::Error::other(error);
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.certificate)
-        .map_err(bad)?
-        .collect();
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(bad)?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain.map_err(bad)?, key)
-        .map_err(io::Error::other)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    config
 }
 
 /// What [`init`] made.
@@ -172,9 +237,9 @@ fn params(name: &str, today: i64, days: i64) -> CertificateParams {
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CommonName, name);
     params.distinguished_name = subject;
-    let (year, month, day) = date(today / 86_400 - 1);
+    let (year, month, day) = date(today / DAY - 1);
     params.not_before = rcgen::date_time_ymd(year, month, day);
-    let (year, month, day) = date(today / 86_400 + days);
+    let (year, month, day) = date(today / DAY + days);
     params.not_after = rcgen::date_time_ymd(year, month, day);
     params
 }
@@ -225,10 +290,33 @@ mod tests {
         let made = init(data.path(), &names).expect("made");
         let authority = fs::read_to_string(&made.authority).expect("read");
         let first = fs::read_to_string(&made.server.certificate).expect("read");
-        load(made.server.clone()).await.expect("usable");
+        keep(Pair::read(made.server.clone()).expect("usable"));
         init(data.path(), &names).expect("made again");
         assert_eq!(fs::read_to_string(&made.authority).expect("read"), authority);
         assert_ne!(fs::read_to_string(&made.server.certificate).expect("read"), first);
+    }
+
+    #[test]
+    fn a_pair_knows_how_long_it_is_good_and_a_foreign_key_makes_none() {
+        let [data, other] = [0; 2].map(|_| tempfile::tempdir().expect("a folder"));
+        let [made, foreign] =
+            [&data, &other].map(|data| init(data.path(), &["localhost".to_owned()]).expect("made").server);
+        let now = super::super::auth::unix_now();
+        let pair = Pair::read(made.clone()).expect("usable");
+        let day = DAY as u64;
+        // Its dates are midnights: it begins yesterday, and ends 824 days after today.
+        let ages = [now - 3 * day, now, now + 830 * day].map(|now| pair.age(now));
+        let [Age::Early, Age::Good { days }, Age::Ended { days: ago }] = ages else {
+            panic!("{ages:?}")
+        };
+        assert!((823..=824).contains(&days) && ago == 6, "{ages:?}");
+        let mixed = Files {
+            key: foreign.key,
+            ..made.clone()
+        };
+        assert!(Pair::read(mixed).is_err(), "the key is another's");
+        fs::write(&made.certificate, "nonsense").expect("written");
+        assert!(Pair::read(made).is_err(), "no certificate in it");
     }
 
     #[test]

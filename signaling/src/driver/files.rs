@@ -20,7 +20,7 @@ const PLACES_MIN: usize = 10;
      (LimitNOFILE= of systemd, or: ulimit -n 8192)",
     RESERVED + PLACES_MIN * FILES_EACH
 )]
-pub(super) struct TooFew {
+pub struct TooFew {
     files: usize,
 }
 
@@ -53,15 +53,7 @@ pub(super) fn room() -> Result<Room, TooFew> {
         has
     };
     let files = usize::try_from(has).unwrap_or(usize::MAX);
-    let room = room_of(files)?;
-    if room.sessions < SESSIONS_MAX {
-        tracing::warn!(
-            files,
-            places = room.sessions,
-            "the limit of open files leaves room for few pages; raise it (LimitNOFILE= of systemd, or ulimit -n)"
-        );
-    }
-    Ok(room)
+    room_of(files)
 }
 
 fn room_of(files: usize) -> Result<Room, TooFew> {

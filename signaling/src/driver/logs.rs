@@ -1,8 +1,8 @@
 //! Logs for people: to standard error, without names, tokens or addresses of anybody.
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 
-use super::config::LogConfig;
+use super::{checks::StartError, config::LogConfig};
 
 /// These libraries log a line for every bad packet or frame they meet, and some of them what was in it: their counters
 /// are ours, so only their errors are shown, whatever the filter says.
@@ -21,13 +21,10 @@ const QUIET: [&str; 8] = [
 ///
 /// # Errors
 /// The filter cannot be read.
-pub fn start(config: &LogConfig) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = QUIET
-        .iter()
-        .try_fold(EnvFilter::try_new(&config.filter)?, |filter, directive| {
-            Ok::<_, tracing_subscriber::filter::ParseError>(filter.add_directive(directive.parse()?))
-        })?;
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+pub fn start(config: &LogConfig) -> Result<(), StartError> {
+    let lines = fmt()
+        .with_env_filter(filter(config)?)
+        .with_writer(std::io::stderr);
     // The first subscriber stays.
     let _ = if config.json {
         lines.json().try_init()
@@ -35,4 +32,15 @@ pub fn start(config: &LogConfig) -> Result<(), tracing_subscriber::filter::Parse
         lines.with_ansi(false).try_init()
     };
     Ok(())
+}
+
+/// What is shown of all that is said.
+pub(super) fn filter(config: &LogConfig) -> Result<EnvFilter, StartError> {
+    let read = || {
+        let wanted = EnvFilter::try_new(&config.filter)?;
+        QUIET.iter().try_fold(wanted, |filter, directive| {
+            Ok::<_, ParseError>(filter.add_directive(directive.parse()?))
+        })
+    };
+    read().map_err(StartError::LogFilter)
 }

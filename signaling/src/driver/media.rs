@@ -22,6 +22,7 @@ use tokio::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+pub(super) use self::child::log_path;
 pub use self::child::{Child, NodeSettings, socket_path};
 use self::child::{Connected, NoNode};
 use super::{

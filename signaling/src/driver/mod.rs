@@ -2,7 +2,9 @@
 
 pub mod auth;
 pub mod certificate;
+pub mod checks;
 pub mod config;
+pub mod data;
 pub mod http;
 pub mod logs;
 pub mod media;

@@ -3,15 +3,14 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, bail};
 use axum_server::{Handle, accept::DefaultAcceptor, tls_rustls::RustlsAcceptor};
-use sfu::control::{Network, RoomId};
+use sfu::control::RoomId;
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -20,23 +19,18 @@ use tokio::{
 
 use super::{
     auth::{self, Keys, RoomToken},
-    certificate::{self, Files},
+    certificate::{self, Pair},
+    checks::{self, Examined},
     config::Config,
-    connections::{self, Connections, Http1},
+    connections::{Connections, Http1},
     files,
     http::{self, App, Origins, Shared, admission::Places},
     media::{self, Child, Link, NodeSettings, Place, Status},
     meeting_task::{self, Message},
     metrics::{self, Metrics, Shown},
-    node_look, topology,
+    node_look,
 };
-use crate::{
-    engine::{
-        network::{self, LineNames},
-        seat::Person,
-    },
-    names::Role,
-};
+use crate::{engine::seat::Person, names::Role};
 
 /// How long the node may take until it is there, at start.
 const NODE_TIME_MAX: Duration = Duration::from_secs(15);
@@ -105,17 +99,32 @@ pub async fn start_until(
     place: NodePlace,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<Option<Server>> {
-    let room = files::room()?;
-    make_data(&config.data)?;
-    let lock = lock(&config.data)?;
-    let keys = Arc::new(Keys::load_or_create(&config.data)?);
-    let network = read_network(config)?;
+    let Examined {
+        filter,
+        room,
+        folder,
+        keys,
+        network,
+        tls,
+        public,
+        private,
+        warnings,
+    } = checks::examine(config);
+    filter?;
+    let (room, lock, keys, network) = (room?, folder?.take()?, keys?, network?);
+    let keys = Arc::new(match keys {
+        Some(keys) => keys,
+        None => Keys::load_or_create(&config.data)?,
+    });
     let doors = Doors {
-        files: tls_files(config)?,
-        public: bind(config.http.listen)?,
-        private: bind(config.metrics.listen.context("completed by the configuration")?)?,
+        tls: tls?,
+        public: public?,
+        private: private.context("completed by the configuration")??,
         room,
     };
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
     let metrics = Arc::new(Metrics::new());
     let (calls, called) = media::calls();
     let (looks, looks_receiver) = node_look::looks();
@@ -196,7 +205,7 @@ impl Linked {
 struct Doors {
     public: std::net::TcpListener,
     private: std::net::TcpListener,
-    files: Option<Files>,
+    tls: Option<Pair>,
     room: files::Room,
 }
 
@@ -227,7 +236,7 @@ async fn open(
 ) -> anyhow::Result<Opened> {
     let (node_pid, media_addresses) = node_up(&mut media).await?;
     let (listen, private_listen) = (doors.public.local_addr()?, doors.private.local_addr()?);
-    let tls = doors.files.is_some();
+    let tls = doors.tls.is_some();
     let app = App::from(Shared {
         meetings: behind.meetings,
         keys: behind.keys,
@@ -241,7 +250,7 @@ async fn open(
     let handles = [Handle::new(), Handle::new()];
     let connections = Connections::new(doors.room.connections, behind.metrics.clone());
     let router = http::router(app);
-    let public = listen_public(doors.public, doors.files, connections, router, handles[0].clone()).await?;
+    let public = listen_public(doors.public, doors.tls, connections, router, handles[0].clone())?;
     let shown = Shown {
         metrics: behind.metrics.clone(),
         looks: behind.looks,
@@ -256,23 +265,6 @@ async fn open(
         handles,
         listeners: [public, private],
     })
-}
-
-/// A topology that cannot be read, or that has no ways from the node to the sites, refuses to start. Without one there
-/// are no lines, and nothing is shared.
-fn read_network(config: &Config) -> anyhow::Result<(Network, LineNames)> {
-    let (Some(sites), Some(lines)) = (&config.topology.sites, &config.topology.lines) else {
-        return Ok(Default::default());
-    };
-    let topology = topology::read(sites, lines)?;
-    let (network, names) = network::seen_from(&topology, config.topology.node_site.as_deref())?;
-    tracing::info!(
-        sites = topology.sites.len(),
-        lines = topology.lines.len(),
-        between = network.lines.len(),
-        "topology"
-    );
-    Ok((network, names))
 }
 
 fn place_of(config: &Config, place: NodePlace) -> anyhow::Result<Place> {
@@ -307,27 +299,6 @@ async fn node_up(status: &mut watch::Receiver<Status>) -> anyhow::Result<(u32, V
         Status::Up { pid, media } => Ok((pid, media)),
         Status::Failing { reason, .. } => bail!("the media node does not start: {reason}"),
         Status::Down => bail!("the media node does not answer in time"),
-    }
-}
-
-/// One server for one data folder: two would take the node from each other without end. The lock ends with the
-/// process, however that ends.
-fn lock(data: &Path) -> anyhow::Result<fs::File> {
-    let path = data.join("serve.lock");
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("{} cannot be opened", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => bail!(
-            "another diemcau serves with the data folder {} already; end it first, or give this one another --data",
-            data.display()
-        ),
-        Err(fs::TryLockError::Error(error)) => Err(error).context("the data folder cannot be locked"),
     }
 }
 
@@ -383,40 +354,6 @@ async fn first_ended(meetings: &mut JoinHandle<()>, link: &mut JoinHandle<()>) -
     }
 }
 
-/// The folder of keys and sockets, for its owner only.
-///
-/// # Errors
-/// It cannot be made.
-pub fn make_data(data: &Path) -> anyhow::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data)
-        .with_context(|| format!("the data folder {} cannot be made", data.display()))
-}
-
-/// Cameras need a secure page, and passwords of meetings a private line: plain HTTP stays on this machine.
-fn tls_files(config: &Config) -> anyhow::Result<Option<Files>> {
-    if let (Some(certificate), Some(key)) = (&config.http.certificate, &config.http.key) {
-        return Ok(Some(Files {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        }));
-    }
-    if config.http.listen.ip().is_loopback() {
-        return Ok(None);
-    }
-    let own = Files::of(&config.data);
-    if own.exist() {
-        return Ok(Some(own));
-    }
-    bail!(
-        "{} is open to other machines, and browsers give cameras to secure pages only. Set http.certificate and \
-         http.key, or run:  diemcau cert init --name <name or address of this machine>",
-        config.http.listen
-    )
-}
-
 /// An address that clients can use for a listener: a wildcard becomes this machine's first address.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     if !listen.ip().is_unspecified() {
@@ -427,26 +364,17 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
-    connections::bind(address)
-        .with_context(|| format!("cannot listen on {address}; is another diemcau running?"))
-}
-
-async fn listen_public(
+fn listen_public(
     listener: std::net::TcpListener,
-    files: Option<Files>,
+    tls: Option<Pair>,
     connections: Connections,
     router: axum::Router,
     handle: Handle<SocketAddr>,
 ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
-    let Some(files) = files else {
+    let Some(pair) = tls else {
         return listen_plain(listener, connections, router, handle);
     };
-    let shown = files.certificate.display().to_string();
-    let tls = certificate::load(files)
-        .await
-        .with_context(|| format!("the certificate {shown} cannot be used"))?;
-    let acceptor = Http1::new(connections, RustlsAcceptor::new(tls));
+    let acceptor = Http1::new(connections, RustlsAcceptor::new(certificate::keep(pair)));
     let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle);
     limit(server.http_builder());
     Ok(tokio::spawn(server.serve(router.into_make_service())))

@@ -333,6 +333,24 @@ pub(crate) async fn killed_and_started_again(bench: Bench) -> Bench {
     }
 }
 
+/// The program, with that data folder and nothing else from outside.
+pub(crate) fn diemcau(data: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_diemcau"));
+    command.env_clear().env("DIEMCAU__DATA", data);
+    command
+}
+
+/// The same where a process may have no more than so many files open.
+pub(crate) fn with_few_files(data: &Path, files: u32) -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    let script = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+    command
+        .env_clear()
+        .env("DIEMCAU__DATA", data)
+        .args(["-c", &script, env!("CARGO_BIN_EXE_diemcau")]);
+    command
+}
+
 pub(crate) fn join(id: u32, name: &str) -> Value {
     json!({"type": "join", "id": id, "name": name, "profile": "phone", "sources": {"mic": "0", "camera": "1"},
         "published": ["mic"], "offer": "v=0\r\n"})

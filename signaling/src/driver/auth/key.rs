@@ -20,13 +20,13 @@ const FILE: &str = "signing-key.pem";
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read or written.
-    #[error("signing key")]
-    Io(#[from] io::Error),
+    #[error("{FILE} in the data folder: {0}")]
+    Io(io::Error),
     /// The file is no Ed25519 key.
-    #[error("signing key: not an Ed25519 private key in PEM (PKCS #8)")]
+    #[error("{FILE} in the data folder is no Ed25519 private key in PEM (PKCS #8); put the copy of it back")]
     Format,
     /// Others may read it.
-    #[error("signing key: its file must be readable by its owner only (chmod 600)")]
+    #[error("{FILE} in the data folder must be readable by its owner only (chmod 600)")]
     Open,
 }
 
@@ -49,33 +49,38 @@ impl Keys {
     /// # Errors
     /// See [`KeyError`]. A damaged key is never replaced: all tokens given out would be void.
     pub fn load_or_create(data: &Path) -> Result<Self, KeyError> {
+        if let Some(keys) = Self::load(data)? {
+            return Ok(keys);
+        }
         let path = data.join(FILE);
-        match Self::load(&path) {
-            Err(KeyError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                let key = SigningKey::from_bytes(&rand::random());
-                let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Format)?;
-                match put(&path, pem.as_bytes()) {
-                    Ok(()) => Self::of(&key),
-                    // Another process made one in the same moment.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::load(&path),
-                    Err(error) => Err(error.into()),
-                }
-            }
-            read => read,
+        let key = SigningKey::from_bytes(&rand::random());
+        let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Format)?;
+        match put(&path, pem.as_bytes()) {
+            Ok(()) => Self::of(&key),
+            // Another process made one in the same moment.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::of_file(&path),
+            Err(error) => Err(KeyError::Io(error)),
         }
     }
 
-    fn load(path: &Path) -> Result<Self, KeyError> {
-        let pem = fs::read_to_string(path)?;
-        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+    /// Reads the key of a data folder, if it has one.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn load(data: &Path) -> Result<Option<Self>, KeyError> {
+        match Self::of_file(&data.join(FILE)) {
+            Err(KeyError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn of_file(path: &Path) -> Result<Self, KeyError> {
+        let pem = fs::read_to_string(path).map_err(KeyError::Io)?;
+        let mode = fs::metadata(path).map_err(KeyError::Io)?.permissions().mode();
+        if mode & 0o077 != 0 {
             return Err(KeyError::Open);
         }
         Self::of(&SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::Format)?)
-    }
-
-    /// Whether a data folder has a key.
-    pub fn exist(data: &Path) -> bool {
-        data.join(FILE).exists()
     }
 
     fn of(key: &SigningKey) -> Result<Self, KeyError> {

@@ -59,6 +59,11 @@ pub struct NodeSettings {
     pub log: LogConfig,
 }
 
+/// The log of a node in a data folder.
+pub(in crate::driver) fn log_path(data: &Path) -> PathBuf {
+    data.join("node.log")
+}
+
 /// The control socket of a data folder. A path too long for a socket is replaced by a short one in a private folder.
 ///
 /// # Errors
@@ -198,7 +203,7 @@ impl Child {
     }
 
     fn log(&self) -> PathBuf {
-        self.data.join("node.log")
+        log_path(&self.data)
     }
 
     /// What a node that ended at once wrote last: its reason.
