@@ -265,14 +265,13 @@ pub enum Reply {
     Done,
     /// To [`Command::Hello`].
     Welcome {
-        /// [`VERSION`] of the node.
-        version: u16,
         /// Process id of the node.
         pid: u32,
-        /// Random at each start of the node: another value means everything before is gone.
-        epoch: u64,
         /// Addresses that clients are told to send media to.
         media: Vec<SocketAddr>,
+        /// What it was started with, each setting as JSON by its key. A node of another build may have others.
+        #[serde(default)]
+        settings: BTreeMap<String, String>,
     },
     /// To [`Command::Snapshot`].
     Snapshot {
@@ -430,9 +429,9 @@ pub struct SlotChange {
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum ControlError {
     /// Not this protocol.
-    #[error("control protocol {theirs} is not {VERSION}")]
+    #[error("the media node speaks control protocol {theirs}, not {VERSION}")]
     Version {
-        /// What the other side speaks.
+        /// What the node speaks.
         theirs: u16,
     },
     /// No such room.

@@ -147,6 +147,39 @@ async fn a_node_that_hangs_ends_with_the_service() {
     assert!(socket.is_err(), "the node has ended");
 }
 
+#[tokio::test]
+async fn a_node_that_is_found_with_other_settings_goes_on_and_they_are_named_once() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut serving = Serving::start(data.path(), "info").await;
+    let node = serving.ready["node_pid"].clone();
+    serving.child.kill().await.expect("killed");
+    let mut other = diemcau(data.path());
+    other
+        .env("DIEMCAU__MEDIA__ENDPOINTS_MAX", "700")
+        .env("DIEMCAU__MEDIA__WEAK_SRTP", "false");
+    let serving = Serving::start_by(other, data.path(), "info").await;
+    assert_eq!(serving.ready["node_pid"], node, "its meetings would end with it");
+    let metrics = common::get(serving.text("metrics")).await.1;
+    assert!(metrics.contains("\ndiemcau_node_settings_stale 2\n"), "{metrics}");
+    serving.stop().await;
+    let log = fs::read_to_string(data.path().join("serve.log")).expect("read");
+    let told: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("node_settings_stale: "))
+        .collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(
+        told[0].contains(": media.endpoints_max, media.weak_srtp;"),
+        "{log}"
+    );
+    let serving = Serving::start(data.path(), "info").await;
+    let metrics = common::get(serving.text("metrics")).await.1;
+    assert!(metrics.contains("\ndiemcau_node_settings_stale 0\n"), "{metrics}");
+    serving.stop().await;
+    let log = fs::read_to_string(data.path().join("serve.log")).expect("read");
+    assert!(!log.contains("node_settings_stale"), "{log}");
+}
+
 #[test]
 fn a_port_that_is_taken_is_named_at_once() {
     let data = tempfile::tempdir().expect("a folder");
@@ -291,7 +324,10 @@ async fn with_256_files_it_says_so_refuses_pages_above_its_places_and_goes_on() 
     let data = tempfile::tempdir().expect("a folder");
     let serving = Serving::start_by(with_few_files(data.path(), 256), data.path(), "info").await;
     let log = fs::read_to_string(data.path().join("serve.log")).expect("a log");
-    assert!(log.contains("places_few: the limit of open files leaves room for 78 pages"), "{log}");
+    assert!(
+        log.contains("places_few: the limit of open files leaves room for 78 pages"),
+        "{log}"
+    );
     let http = serving.text("http");
     let mut open = Vec::new();
     let token = serving
@@ -357,7 +393,9 @@ async fn a_certificate_that_has_ended_is_served_and_told_by_both() {
         .expect("run");
     let told = String::from_utf8_lossy(&examined.stdout).into_owned();
     let mut warnings = told.lines().filter_map(|line| line.strip_prefix("warning  "));
-    let warning = warnings.find(|line| line.starts_with("certificate_expired: ")).expect(&told);
+    let warning = warnings
+        .find(|line| line.starts_with("certificate_expired: "))
+        .expect(&told);
     assert!(examined.status.success(), "it serves: {told}");
     let serving = Serving::start_by(program(), data.path(), "info").await;
     assert!(serving.text("http").starts_with("https://"));

@@ -4,14 +4,14 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{FakeNode, PATIENCE};
-use sfu::control::Command;
+use common::{FakeNode, PATIENCE, nowhere, settings};
+use sfu::control::{Command, VERSION};
 use signaling::driver::{
     config::Config,
     media::{self, Call, Child, Link, News, NodeSettings, Place, Status},
     meeting_task::Message,
     metrics::Metrics,
-    node_look,
+    node_look, serve,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -71,4 +71,22 @@ async fn commands_that_are_lost_are_followed_by_a_snapshot() {
     drop(held);
     assert!(matches!(next(&mut told).await, News::Again { .. }));
     assert_eq!(node.commands().await, sent, "after all that were not lost");
+}
+
+#[tokio::test]
+async fn a_node_of_another_version_is_left_alone_and_told_of() {
+    let data = tempfile::tempdir().expect("a folder");
+    let node = FakeNode::start(data.path());
+    node.told.lock().await.version = Some(VERSION + 1);
+    let refused = serve::start(&settings(data.path()), nowhere()).await;
+    let told = format!("{:#}", refused.expect_err("no link to it"));
+    assert!(told.contains("node_version: "), "{told}");
+    assert!(
+        told.contains(&format!(
+            "control protocol {}, this one is {VERSION}",
+            VERSION + 1
+        )),
+        "{told}"
+    );
+    assert_eq!(node.commands().await, 0, "its meetings go on");
 }

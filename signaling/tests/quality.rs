@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use common::{Bench, Client};
 use serde_json::{Value, json};
@@ -16,10 +16,6 @@ use sfu::{
     },
 };
 use signaling::driver::config::Config;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 /// The province of the example.
 fn province(config: &mut Config) {
@@ -172,23 +168,7 @@ async fn figures_of_a_page_reach_the_node_and_too_many_are_passed_over() {
 
 /// Status and body of a request to the private listener.
 async fn get(bench: &Bench, path: &str) -> (u16, String) {
-    let address = bench
-        .server
-        .metrics
-        .trim_start_matches("http://")
-        .trim_end_matches("/metrics");
-    let mut stream = TcpStream::connect(address).await.expect("connected");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer);
-    tokio::time::timeout(Duration::from_secs(20), read)
-        .await
-        .expect("in time")
-        .expect("text");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    (status.expect("a status"), body.to_owned())
+    common::get(&bench.server.metrics.replace("/metrics", path)).await
 }
 
 #[tokio::test]

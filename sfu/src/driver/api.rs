@@ -165,7 +165,7 @@ async fn hello(mut connection: Served) -> Option<Greeted> {
     let hello = connection.incoming.next().await.ok()?;
     let error = match hello.command {
         Command::Hello { version: VERSION } => return Some(Greeted { connection, hello }),
-        Command::Hello { version } => ControlError::Version { theirs: version },
+        Command::Hello { .. } => ControlError::Version { theirs: VERSION },
         _ => ControlError::State,
     };
     let refusal = FromNode::Reply {

@@ -39,10 +39,10 @@ pub struct Events {
 pub struct Welcome {
     /// Its process.
     pub pid: u32,
-    /// Random at each start of the node.
-    pub epoch: u64,
     /// Addresses that clients are told to send media to.
     pub media: Vec<SocketAddr>,
+    /// What it was started with, see [`NodeConfig::shown`](super::config::NodeConfig::shown).
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Why there is no connection.
@@ -97,9 +97,10 @@ async fn greet(connection: Connection<FromNode, Request>) -> Result<(Client, Eve
     tokio::spawn(run(connection, calls_receiver, events_sender));
     let client = Client { calls };
     match client.call(Command::Hello { version: VERSION }).await {
-        Ok(Reply::Welcome {
-            pid, epoch, media, ..
-        }) => Ok((client, Events { events }, Welcome { pid, epoch, media })),
+        Ok(Reply::Welcome { pid, media, settings }) => {
+            let welcome = Welcome { pid, media, settings };
+            Ok((client, Events { events }, welcome))
+        }
         Ok(_) | Err(CallError::Closed) => Err(ConnectError::Closed),
         Err(CallError::Refused(error)) => Err(error.into()),
     }

@@ -1,6 +1,9 @@
 //! Settings of a media node, read once at start.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +125,17 @@ impl NodeConfig {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Each setting as JSON, by its key.
+    pub fn shown(&self) -> BTreeMap<String, String> {
+        let Ok(serde_json::Value::Object(settings)) = serde_json::to_value(self) else {
+            return BTreeMap::new();
+        };
+        settings
+            .into_iter()
+            .map(|(key, value)| (key, value.to_string()))
+            .collect()
     }
 
     /// How many shards there will be on this machine, at least one.

@@ -47,8 +47,6 @@ pub(crate) struct Front {
     pub(crate) rooms: Rooms,
     /// Whose fingerprint stands in the answers.
     pub(crate) identity: Arc<Identity>,
-    /// Random at each start.
-    pub(crate) epoch: u64,
     /// Whether signaling is there.
     pub(crate) served: watch::Sender<bool>,
     /// How many endpoints there are.
@@ -82,7 +80,7 @@ impl Handler for Front {
         self.tell_elsewhere().await;
         let (shard, order) = match command {
             Command::Hello { version: VERSION } => return Ok(self.welcome()),
-            Command::Hello { version } => return Err(ControlError::Version { theirs: version }),
+            Command::Hello { .. } => return Err(ControlError::Version { theirs: VERSION }),
             Command::Snapshot => return Ok(self.snapshot().await),
             Command::Metrics => return Ok(self.metrics().await),
             Command::Inspect { room } => return self.inspect(room).await,
@@ -157,10 +155,9 @@ impl Handler for Front {
 impl Front {
     fn welcome(&self) -> Reply {
         Reply::Welcome {
-            version: VERSION,
             pid: std::process::id(),
-            epoch: self.epoch,
             media: self.shards.all_announced(),
+            settings: self.shards.config().shown(),
         }
     }
 

@@ -55,8 +55,8 @@ pub enum NodeError {
     Shards,
 }
 
-/// Runs a node until it is asked to end, `shutdown` resolves, or nobody needs it any more. Its process id, epoch and media
-/// addresses are in the welcome of the control protocol. A shard that fails is replaced; those who were on it are told to be lost.
+/// Runs a node until it is asked to end, `shutdown` resolves, or nobody needs it any more. Its process id, media addresses
+/// and settings are in the welcome of the control protocol. A shard that fails is replaced; those who were on it are told to be lost.
 ///
 /// # Errors
 /// It could not start.
@@ -104,7 +104,6 @@ fn begin(config: NodeConfig) -> Result<(Front, mpsc::Receiver<News>), NodeError>
         shards: Shards::start(config, identity.clone(), news)?,
         rooms: Default::default(),
         identity,
-        epoch: rand::random(),
         served: watch::channel(false).0,
         endpoints: watch::channel(0).0,
         endpoints_max,

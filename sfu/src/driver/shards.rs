@@ -120,6 +120,11 @@ impl Shards {
         Ok(shards)
     }
 
+    /// What they were started with.
+    pub(crate) fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
     fn bind(&self, port: u16) -> io::Result<Vec<Bound>> {
         udp::bind_all(&self.addresses, port, self.config.buffer_bytes)
     }

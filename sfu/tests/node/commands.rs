@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
 use sfu::{
     control::{
-        CLIENTS_MAX, ClientState, Command, ControlError, Join, LineBudget, Network, Reply, RoomId,
-        RoomPolicy, RoomReport, Want,
+        CLIENTS_MAX, ClientState, Command, ControlError, FromNode, Join, LineBudget, Network, Reply, RoomId,
+        RoomPolicy, RoomReport, VERSION, Want,
     },
     driver::{
         api::Listener,
@@ -17,6 +17,8 @@ use sfu::{
         units::Bitrate,
     },
 };
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::{client::Client, kit::*};
 
@@ -317,4 +319,33 @@ async fn the_newest_connection_to_the_socket_is_the_one_that_is_served() {
     assert_eq!(node.await.expect("no panic").expect("ended well"), Ended::Asked);
     assert!(!path.exists());
     assert!(matches!(client::connect(&path).await, Err(ConnectError::Io(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_speaks_another_version_is_told_the_nodes_own_and_others_its_settings() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("node.sock");
+    let node = start_on(Listener::bind(&path).expect("bound"));
+    let stream = tokio::net::UnixStream::connect(&path).await.expect("connected");
+    let mut stream = BufReader::new(stream);
+    let hello = "{\"id\":7,\"command\":{\"do\":\"hello\",\"version\":999}}\n";
+    stream.write_all(hello.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("closed by the node");
+    let refusal = FromNode::Reply {
+        id: 7,
+        result: Err(ControlError::Version { theirs: VERSION }),
+    };
+    assert_eq!(
+        serde_json::from_str::<FromNode>(&answer).expect("one line"),
+        refusal
+    );
+    let (control, _events, welcome) = client::connect(&path).await.expect("a node");
+    assert_eq!(welcome.settings, config(1).shown());
+    assert_eq!(welcome.settings["endpoints_max"], "1000");
+    assert_eq!(control.call(Command::Shutdown).await, Ok(Reply::Done));
+    assert_eq!(node.await.expect("no panic").expect("ran"), Ended::Asked);
 }

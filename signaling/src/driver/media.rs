@@ -183,6 +183,7 @@ impl Link {
     /// the node goes on for the next one.
     pub async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         let mut failures = 0;
+        let mut compared = None;
         loop {
             let Self {
                 place,
@@ -210,6 +211,9 @@ impl Link {
                 }
             };
             let (pid, since) = (welcome.pid, tokio::time::Instant::now());
+            if compared.replace(pid) != Some(pid) {
+                self.compare_settings(&welcome);
+            }
             let stopped = tokio::select! {
                 () = self.converse(&client, &mut events, welcome) => None,
                 told = &mut stop => Some(told),
@@ -224,6 +228,22 @@ impl Link {
             tracing::warn!("the media node is away");
             let _ = self.meetings.send(Message::Media(News::Down)).await;
             failures = if since.elapsed() < STEADY { failures + 1 } else { 0 };
+        }
+    }
+
+    /// A node that was found keeps what it was started with, and is told once for that: to start it again would end its meetings.
+    fn compare_settings(&self, welcome: &Welcome) {
+        let stale = match &self.place {
+            Place::Process(child) => child.stale(&welcome.settings),
+            Place::Here(_) => Vec::new(),
+        };
+        self.metrics.node_settings_stale.set(stale.len() as i64);
+        if !stale.is_empty() {
+            tracing::warn!(
+                "node_settings_stale: the media node was started with other settings and keeps them, as its meetings would end with it: {}; \
+                 the new ones take effect when diemcau is stopped (SIGTERM) and started again",
+                stale.join(", ")
+            );
         }
     }
 

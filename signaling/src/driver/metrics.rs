@@ -43,6 +43,8 @@ pub struct Metrics {
     pub commands_dropped: IntCounter,
     /// Times a node was started.
     pub node_starts: IntCounter,
+    /// Settings with which the node was started otherwise.
+    pub node_settings_stale: IntGauge,
 }
 
 impl Metrics {
@@ -81,6 +83,10 @@ impl Metrics {
             commands_dropped: counter(
                 "diemcau_commands_dropped_total",
                 "Commands the media node was too slow for",
+            ),
+            node_settings_stale: gauge(
+                "diemcau_node_settings_stale",
+                "Settings of media that take effect only when the media node starts again",
             ),
             node_starts: counter("diemcau_node_starts_total", "Times a media node was started"),
             registry,

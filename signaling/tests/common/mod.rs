@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use sfu::{
     control::{
         Command, ControlError, Event, FromNode, Reply, Request, RoomReport, RoomSnapshot, SeatSnapshot,
-        VERSION,
     },
     engine::id::{SlotId, SourceKind},
 };
@@ -22,7 +21,7 @@ use signaling::{
     names::Role,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpStream, UnixListener},
     sync::{Mutex, mpsc, watch},
 };
@@ -39,6 +38,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Told {
     pub(crate) rooms: BTreeMap<String, RoomSnapshot>,
     pub(crate) commands: Vec<Command>,
+    /// It speaks another protocol.
+    pub(crate) version: Option<u16>,
 }
 
 /// A node without media: seats and nothing more.
@@ -129,12 +130,15 @@ impl Told {
         match &command {
             Command::Hello { .. } => {
                 let media = vec!["127.0.0.1:7882".parse().expect("an address")];
-                return Ok(Reply::Welcome {
-                    version: VERSION,
+                let welcome = Reply::Welcome {
                     pid: std::process::id(),
-                    epoch: 1,
                     media,
-                });
+                    settings: BTreeMap::new(),
+                };
+                return match self.version {
+                    Some(theirs) => Err(ControlError::Version { theirs }),
+                    None => Ok(welcome),
+                };
             }
             Command::Snapshot => {
                 return Ok(Reply::Snapshot {
@@ -331,6 +335,24 @@ pub(crate) async fn killed_and_started_again(bench: Bench) -> Bench {
         server,
         keys,
     }
+}
+
+/// Status and body of a plain request.
+pub(crate) async fn get(url: &str) -> (u16, String) {
+    let address = url.trim_start_matches("http://");
+    let (address, path) = address.split_at(address.find('/').expect("a path"));
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(PATIENCE, read)
+        .await
+        .expect("in time")
+        .expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    (status.expect("a status"), body.to_owned())
 }
 
 /// The program, with that data folder and nothing else from outside.

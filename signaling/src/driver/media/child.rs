@@ -1,6 +1,7 @@
 //! The media node as a child of the same binary: found by its socket, or started.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -10,9 +11,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sfu::driver::{
-    client::{self, Client, ConnectError, Events, Welcome},
-    config::NodeConfig,
+use sfu::{
+    control::{ControlError, VERSION},
+    driver::{
+        client::{self, Client, ConnectError, Events, Welcome},
+        config::NodeConfig,
+        node::ALONE_TIME_MAX,
+    },
 };
 use tokio::{io::AsyncReadExt, net::UnixStream, time::timeout};
 
@@ -110,6 +115,12 @@ pub(super) enum NoNode {
     Start(#[from] io::Error),
     #[error("{0}")]
     Ended(String),
+    #[error(
+        "node_version: a media node of another version has the data folder (control protocol {theirs}, this one is {VERSION}); its \
+         meetings go on, and it ends by itself {} minutes after the former signaling; start diemcau again then, or start the former version",
+        ALONE_TIME_MAX.as_secs() / 60
+    )]
+    Version { theirs: u16 },
 }
 
 pub(super) type Connected = (Client, Events, Welcome);
@@ -117,6 +128,7 @@ pub(super) type Connected = (Client, Events, Welcome);
 /// Connects to whoever listens there.
 async fn greet(socket: &Path) -> Result<Connected, NoNode> {
     match timeout(REPLY_TIME_MAX, client::connect(socket)).await {
+        Ok(Err(ConnectError::Refused(ControlError::Version { theirs }))) => Err(NoNode::Version { theirs }),
         Ok(connected) => Ok(connected?),
         Err(_) => Err(NoNode::Silent),
     }
@@ -176,6 +188,20 @@ impl Child {
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
         }
+    }
+
+    /// Settings with which a node was started otherwise than it would be now, by their keys. One that tells none is of a build that did
+    /// not.
+    pub(super) fn stale(&self, theirs: &BTreeMap<String, String>) -> Vec<String> {
+        if theirs.is_empty() {
+            return Vec::new();
+        }
+        let ours = self.settings.media.shown();
+        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        keys.into_iter()
+            .filter(|&key| ours.get(key) != theirs.get(key))
+            .map(|key| format!("media.{key}"))
+            .collect()
     }
 
     /// Ends the node that has the socket open, whether it answers or not.
