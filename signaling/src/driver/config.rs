@@ -18,6 +18,7 @@ use sfu::{
 use crate::engine::admission::Pace;
 
 /// All settings.
+#[cfg_attr(test, derive(Serialize))]
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -59,6 +60,7 @@ impl Default for Config {
 }
 
 /// The public listener: page, WebSocket, health.
+#[cfg_attr(test, derive(Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
@@ -88,6 +90,7 @@ impl Default for HttpConfig {
 }
 
 /// The private listener: `/metrics`, `/debug`.
+#[cfg_attr(test, derive(Serialize))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
@@ -99,6 +102,7 @@ pub struct MetricsConfig {
 }
 
 /// How fast people are let in; above it they wait in line and are told their place.
+#[cfg_attr(test, derive(Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JoinsConfig {
@@ -143,6 +147,7 @@ impl Default for LogConfig {
 }
 
 /// Sites and lines.
+#[cfg_attr(test, derive(Serialize))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TopologyConfig {
@@ -155,6 +160,7 @@ pub struct TopologyConfig {
 }
 
 /// A room that is there from the start.
+#[cfg_attr(test, derive(Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoomConfig {
@@ -379,6 +385,8 @@ impl Config {
 mod tests {
     use std::io::Write;
 
+    use serde_json::Value;
+
     use super::*;
 
     fn read(
@@ -518,26 +526,75 @@ mod tests {
         assert!(told("video = ['vp9', 'vp9']").contains("room a: video names"));
     }
 
+    /// Settings as the tables and values of a file; none for those that have no value.
+    fn values(of: &impl Serialize) -> serde_json::Map<String, Value> {
+        match serde_json::to_value(of).expect("JSON") {
+            Value::Object(values) => values,
+            other => panic!("{other}"),
+        }
+    }
+
+    /// Each key of two tables with what both say of it.
+    fn compare(
+        place: &str,
+        defaults: &serde_json::Map<String, Value>,
+        shown: &serde_json::Map<String, Value>,
+        wrong: &mut Vec<String>,
+    ) {
+        let keys: BTreeSet<&String> = defaults.keys().chain(shown.keys()).collect();
+        for key in keys {
+            let place = format!("{place}{key}");
+            match (defaults.get(key), shown.get(key)) {
+                (Some(Value::Object(defaults)), Some(Value::Object(shown))) => {
+                    compare(&format!("{place}."), defaults, shown, wrong);
+                }
+                // What has no value of its own is shown with one that somebody might give it.
+                (Some(Value::Null), Some(_)) => {}
+                (default, shown) if default == shown => {}
+                (default, shown) => wrong.push(format!("{place} is {default:?}, shown {shown:?}")),
+            }
+        }
+    }
+
     #[test]
     fn the_example_file_shows_every_key_with_its_default() {
         let text = include_str!("../../../deploy/config.example.toml");
-        assert_eq!(read(text, &[], &Overrides::default()).expect("it parses"), {
-            read("", &[], &Overrides::default()).expect("defaults")
-        });
-        // The same file with every setting switched on must parse too: no key in it is unknown.
         let is_setting = |line: &str| {
-            line.starts_with("# [")
-                || line.strip_prefix("# ").is_some_and(|rest| {
-                    rest.split_once(" = ")
-                        .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
-                })
+            line.starts_with('[')
+                || line
+                    .split_once(" = ")
+                    .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
         };
-        let on: String = text
-            .lines()
-            .map(|line| if is_setting(line) { &line[2..] } else { line })
-            .collect::<Vec<_>>()
-            .join("\n");
-        let config = read(&on, &[], &Overrides::default()).unwrap_or_else(|e| panic!("{e}\n{on}"));
-        assert_eq!(config.rooms.len(), 2);
+        // Every setting switched on; all else in the file is words.
+        let mut on = String::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let line = line
+                .strip_prefix("# ")
+                .expect("the file as it is changes nothing");
+            if is_setting(line) {
+                on.push_str(line);
+                on.push('\n');
+            }
+        }
+        // No key of it is unknown.
+        read(&on, &[], &Overrides::default()).unwrap_or_else(|e| panic!("{e}\n{on}"));
+        let shown = config::Config::builder()
+            .add_source(config::File::from_str(&on, config::FileFormat::Toml))
+            .build()
+            .and_then(config::Config::try_deserialize::<serde_json::Map<String, Value>>);
+        let mut shown = shown.expect("tables");
+        let mut defaults = values(&read("", &[], &Overrides::default()).expect("defaults"));
+        let mut wrong = Vec::new();
+        // Nothing is there of rooms but demo: the one shown is compared with one of which nothing was said but what every room has of its own.
+        let rooms = shown.remove("rooms").expect("a room");
+        defaults.remove("rooms").expect("demo");
+        let [Value::Object(room)] = &rooms.as_array().expect("a list")[..] else {
+            panic!("{rooms}")
+        };
+        let own = Value::from_iter(["id", "title"].map(|key| (key, room[key].clone())));
+        let plain: RoomConfig = serde_json::from_value(own).expect("a room");
+        compare("rooms.", &values(&plain), room, &mut wrong);
+        compare("", &defaults, &shown, &mut wrong);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }
