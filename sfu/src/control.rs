@@ -180,7 +180,7 @@ pub enum Profile {
     Phone,
     /// 18 video slots.
     Laptop,
-    /// 27 video slots.
+    /// 27 video slots: halls and consoles, which have no page of their own yet.
     Tv,
 }
 

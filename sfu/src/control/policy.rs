@@ -14,7 +14,8 @@ pub struct RoomPolicy {
     /// signaling's to decide.
     #[serde(default)]
     pub players_max: u16,
-    /// What the way to a newcomer is taken to carry until it was measured, a second or so after its join.
+    /// What the way to a newcomer is taken to carry until it was measured, a second or so after its join. Signaling leaves it at the default;
+    /// benches and simulations begin with ways that are known to be wide.
     #[serde(default = "way_start")]
     pub way_start: Bitrate,
     /// Codecs of pictures, the wanted first: a point sends with the first it can, VP8 being what all can. Other points get

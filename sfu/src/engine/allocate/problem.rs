@@ -50,7 +50,8 @@ pub struct Line {
 /// What the room allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// No picture is higher. Default 2,160: whatever the cameras send.
+    /// No picture is higher. Default 2,160: whatever the cameras send. Nothing sets it yet: it is for operators who bound the pictures of a
+    /// room or a site, and what [`Cause::Policy`](crate::engine::shortfall::Cause::Policy) tells of.
     pub height_max: u16,
     /// Nobody gets more in all, but the first voice. Default 20 Mb/s: more than 27 tiles and a stage take.
     pub receiver_max: Bitrate,
