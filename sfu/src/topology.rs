@@ -1,4 +1,4 @@
-//! The province's network as data: sites in a tree, lines between them, media nodes placed at sites.
+//! The province's network as data: sites in a tree, lines between them.
 //!
 //! Nothing in the code depends on how many tiers there are or what they are called.
 
@@ -52,24 +52,13 @@ impl Line {
     }
 }
 
-/// A media node placed at a site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Node {
-    /// Name of the node.
-    pub id: String,
-    /// Where it stands.
-    pub site: String,
-}
-
-/// Sites, lines and nodes, checked against each other by whoever read them.
+/// Sites and lines, checked against each other by whoever read them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Topology {
     /// All sites.
     pub sites: Vec<Site>,
     /// All lines.
     pub lines: Vec<Line>,
-    /// All nodes.
-    pub nodes: Vec<Node>,
 }
 
 impl Topology {

@@ -30,11 +30,6 @@ impl Impairment {
         codec: 0.0,
         robustness: 20.0,
     };
-    /// Opus in RED with spaced blocks: what RED repairs is whole, so loss before repair costs little.
-    pub const OPUS_RED: Self = Self {
-        codec: 0.0,
-        robustness: 35.0,
-    };
 
     /// `Ie,eff` at that random loss in millionths (G.107 §7.5, `BurstR` = 1).
     pub fn effective(self, loss_ppm: u32) -> f32 {
@@ -137,7 +132,7 @@ mod tests {
             let delays = (0..2_000).step_by(20).map(|delay| (10_000, delay)).map(at);
             [losses.collect::<Vec<_>>(), delays.collect()]
         };
-        for impairment in [Impairment::OPUS, Impairment::OPUS_FEC, Impairment::OPUS_RED] {
+        for impairment in [Impairment::OPUS, Impairment::OPUS_FEC] {
             for list in scores(impairment) {
                 assert!(list.is_sorted_by(|a, b| a >= b), "{list:?}");
                 assert!(list.iter().all(|score| (1.0..=4.5).contains(score)));
@@ -145,6 +140,5 @@ mod tests {
         }
         let at_ten_percent = |impairment| voice(100_000, ms(100), impairment);
         assert!(at_ten_percent(Impairment::OPUS) < at_ten_percent(Impairment::OPUS_FEC));
-        assert!(at_ten_percent(Impairment::OPUS_FEC) < at_ten_percent(Impairment::OPUS_RED));
     }
 }

@@ -209,7 +209,6 @@ mod tests {
                     ..line("a", "dao")
                 },
             ],
-            nodes: Vec::new(),
         }
     }
 

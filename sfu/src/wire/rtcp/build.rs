@@ -39,7 +39,7 @@ impl<'o> Builder<'o> {
         info: &SenderInfo,
         blocks: &[ReportBlock],
     ) -> Result<usize, NoRoom> {
-        let blocks = self.fitting(28, 24, 31, blocks).unwrap_or_default();
+        let blocks = self.fitting(28, 24, 31, blocks);
         self.header(packet_type::SENDER_REPORT, blocks.len(), 24 + 24 * blocks.len())?;
         self.u32(ssrc);
         self.out.extend_from_slice(&info.ntp.to_be_bytes());
@@ -52,7 +52,7 @@ impl<'o> Builder<'o> {
 
     /// Receiver report (RFC 3550 §6.4.2) with as many blocks as fit, at most 31.
     pub fn receiver_report(&mut self, ssrc: u32, blocks: &[ReportBlock]) -> Result<usize, NoRoom> {
-        let blocks = self.fitting(8, 24, 31, blocks).unwrap_or_default();
+        let blocks = self.fitting(8, 24, 31, blocks);
         self.header(packet_type::RECEIVER_REPORT, blocks.len(), 4 + 24 * blocks.len())?;
         self.u32(ssrc);
         self.blocks(blocks);
@@ -70,14 +70,6 @@ impl<'o> Builder<'o> {
         self.out.extend_from_slice(cname);
         self.out.resize(padded, 0);
         Ok(())
-    }
-
-    /// Goodbye of up to 31 streams (RFC 3550 §6.6).
-    pub fn goodbye(&mut self, ssrcs: &[u32]) -> Result<usize, NoRoom> {
-        let ssrcs = self.fitting(4, 4, 31, ssrcs).ok_or(NoRoom)?;
-        self.header(packet_type::GOODBYE, ssrcs.len(), 4 * ssrcs.len())?;
-        ssrcs.iter().for_each(|ssrc| self.u32(*ssrc));
-        Ok(ssrcs.len())
     }
 
     /// Asks for lost packets again (RFC 4585 §6.2.1). Numbers in ascending order, wrapping, pack best: up to 17 go into
@@ -122,27 +114,10 @@ impl<'o> Builder<'o> {
         )
     }
 
-    /// Orders key frames (RFC 5104 §4.3.1): (SSRC, number of the command, another for every new one).
-    pub fn full_intra(&mut self, sender: u32, entries: &[(u32, u8)]) -> Result<usize, NoRoom> {
-        let entries = self.fitting(12, 8, usize::MAX, entries).ok_or(NoRoom)?;
-        self.feedback(
-            packet_type::PAYLOAD_FEEDBACK,
-            format::FULL_INTRA,
-            sender,
-            0,
-            8 * entries.len(),
-        )?;
-        for (ssrc, number) in entries {
-            self.u32(*ssrc);
-            self.out.extend_from_slice(&[*number, 0, 0, 0]);
-        }
-        Ok(entries.len())
-    }
-
     /// Tells what the path carries (draft-alvestrand-rmcat-remb-03 §2.2), in bits per second, rounded down to 18
     /// significant bits; for up to 255 streams.
     pub fn remb(&mut self, sender: u32, bitrate: u64, ssrcs: &[u32]) -> Result<usize, NoRoom> {
-        let ssrcs = self.fitting(20, 4, 255, ssrcs).unwrap_or_default();
+        let ssrcs = self.fitting(20, 4, 255, ssrcs);
         self.feedback(
             packet_type::PAYLOAD_FEEDBACK,
             format::APPLICATION,
@@ -159,11 +134,11 @@ impl<'o> Builder<'o> {
     }
 
     /// As many of `list` as fit behind `head` bytes at `each` bytes; none if not even one does.
-    fn fitting<'l, T>(&self, head: usize, each: usize, most: usize, list: &'l [T]) -> Option<&'l [T]> {
+    fn fitting<'l, T>(&self, head: usize, each: usize, most: usize, list: &'l [T]) -> &'l [T] {
         let count = (self.room().saturating_sub(head) / each)
             .min(most)
             .min(list.len());
-        list.get(..count).filter(|fitting| !fitting.is_empty())
+        list.get(..count).unwrap_or_default()
     }
 
     fn blocks(&mut self, blocks: &[ReportBlock]) {
