@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use axum_server::{Handle, accept::DefaultAcceptor, tls_rustls::RustlsAcceptor};
-use sfu::control::RoomId;
+use sfu::control::{Network, RoomId};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -30,7 +30,10 @@ use super::{
     metrics::{self, Metrics, Shown},
     node_look,
 };
-use crate::{engine::seat::Person, names::Role};
+use crate::{
+    engine::{network::LineNames, seat::Person},
+    names::Role,
+};
 
 /// How long the node may take until it is there, at start.
 const NODE_TIME_MAX: Duration = Duration::from_secs(15);
@@ -99,32 +102,12 @@ pub async fn start_until(
     place: NodePlace,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<Option<Server>> {
-    let Examined {
-        filter,
-        room,
-        folder,
+    let Ground {
+        lock,
         keys,
         network,
-        tls,
-        public,
-        private,
-        warnings,
-    } = checks::examine(config);
-    filter?;
-    let (room, lock, keys, network) = (room?, folder?.take()?, keys?, network?);
-    let keys = Arc::new(match keys {
-        Some(keys) => keys,
-        None => Keys::load_or_create(&config.data)?,
-    });
-    let doors = Doors {
-        tls: tls?,
-        public: public?,
-        private: private.context("completed by the configuration")??,
-        room,
-    };
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
+        doors,
+    } = take(config)?;
     let metrics = Arc::new(Metrics::new());
     let (calls, called) = media::calls();
     let (looks, looks_receiver) = node_look::looks();
@@ -177,6 +160,51 @@ pub async fn start_until(
             not_opened.map(|_| None)
         }
     }
+}
+
+/// What a server stands on.
+struct Ground {
+    lock: fs::File,
+    keys: Arc<Keys>,
+    network: (Network, LineNames),
+    doors: Doors,
+}
+
+/// Takes what was found, and makes what is not there yet.
+fn take(config: &Config) -> anyhow::Result<Ground> {
+    let Examined {
+        filter,
+        room,
+        folder,
+        keys,
+        network,
+        tls,
+        public,
+        private,
+        warnings,
+    } = checks::examine(config);
+    filter?;
+    let (room, lock) = (room?, folder?.take()?);
+    let keys = Arc::new(match keys? {
+        Some(keys) => keys,
+        None => Keys::load_or_create(&config.data)?,
+    });
+    let network = network?;
+    let doors = Doors {
+        tls: tls?,
+        public: public?,
+        private: private.context("completed by the configuration")??,
+        room,
+    };
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Ground {
+        lock,
+        keys,
+        network,
+        doors,
+    })
 }
 
 /// The link to the node, and how to end it.
