@@ -2,9 +2,12 @@
 //!
 //! Any number of receivers may want a key frame; the sender hears of it at most twice a second. One request serves all
 //! layers: browsers answer a PLI (RFC 4585 §6.3.1) for one layer with key frames on all of them. A request or its key frame may be
-//! lost, so it is repeated until a key frame of every wanted layer has come, or [`PATIENCE`] has passed.
+//! lost, so it is repeated until a key frame of every wanted layer has come, or [`PATIENCE`] has passed. Each layer has a time of
+//! its own: what nobody wants any more is not asked for because others want something.
 
 use std::time::{Duration, Instant};
+
+use super::streams::LAYERS_MAX;
 
 /// After so long without a key frame (a layer that is off, a sender that does not obey) it is left until somebody asks again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,31 +31,41 @@ pub(super) struct KeyFrameBroker {
 
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
-    /// A bit for each layer.
-    layers: u8,
     since: Instant,
-    until: Instant,
+    /// Of each layer of which a key frame is wanted.
+    until: [Option<Instant>; LAYERS_MAX],
 }
 
 impl KeyFrameBroker {
     /// Somebody needs a key frame of that layer.
     pub(super) fn request(&mut self, now: Instant, layer: u8) {
         let wanted = self.wanted.get_or_insert(Wanted {
-            layers: 0,
             since: now,
-            until: now,
+            until: [None; LAYERS_MAX],
         });
-        wanted.layers |= bit(layer);
-        wanted.until = now + PATIENCE;
+        if let Some(until) = wanted.until.get_mut(usize::from(layer)) {
+            *until = Some(now + PATIENCE);
+        }
     }
 
     /// A key frame of that layer has begun to arrive.
     pub(super) fn handle_key_frame(&mut self, layer: u8) {
-        if let Some(wanted) = &mut self.wanted {
-            wanted.layers &= !bit(layer);
-            if wanted.layers == 0 {
-                self.wanted = None;
-            }
+        self.forget(layer);
+    }
+
+    /// That layer is sent no more; one that begins again does so with a key frame by itself.
+    pub(super) fn forget(&mut self, layer: u8) {
+        self.keep(|index, _| index != usize::from(layer));
+    }
+
+    /// Wishes of which that is false are over.
+    fn keep(&mut self, keep: impl Fn(usize, Instant) -> bool) {
+        let Some(wanted) = &mut self.wanted else { return };
+        for (index, until) in wanted.until.iter_mut().enumerate() {
+            *until = until.filter(|&until| keep(index, until));
+        }
+        if wanted.until == [None; LAYERS_MAX] {
+            self.wanted = None;
         }
     }
 
@@ -76,19 +89,13 @@ impl KeyFrameBroker {
 
     /// Whether to send a request now. If so it counts as sent.
     pub(super) fn poll(&mut self, now: Instant, repair_time: Duration) -> bool {
-        if self.wanted.is_some_and(|w| w.until <= now) {
-            self.wanted = None;
-        }
+        self.keep(|_, until| now < until);
         let send = self.due(repair_time).is_some_and(|due| due <= now);
         if send {
             self.sent = [Some(now), self.sent[0]];
         }
         send
     }
-}
-
-const fn bit(layer: u8) -> u8 {
-    1 << (layer & 7)
 }
 
 #[cfg(test)]
@@ -139,6 +146,19 @@ mod tests {
         assert!(!broker.poll(t0 + ms(150), ms(50)));
     }
 
+    #[test]
+    fn a_wish_lasts_no_longer_because_of_another() {
+        let (t0, mut broker) = (base(), KeyFrameBroker::default());
+        broker.request(t0, 2);
+        broker.request(t0 + ms(9_000), 0);
+        assert!(broker.poll(t0 + ms(9_000), ms(50)));
+        broker.handle_key_frame(0);
+        assert!(broker.poll(t0 + ms(9_900), ms(50)));
+        broker.request(t0 + ms(11_000), 0);
+        broker.handle_key_frame(0);
+        assert!(!broker.poll(t0 + ms(11_100), ms(50)));
+    }
+
     proptest! {
         #[test]
         fn never_more_than_two_in_a_second(steps in prop::collection::vec((0u64..200, 0u8..8), 1..500)) {
@@ -147,7 +167,8 @@ mod tests {
             for (later, what) in steps {
                 now += ms(later);
                 match what {
-                    0..=3 => broker.request(now, what),
+                    0..=2 => broker.request(now, what),
+                    3 => broker.forget(1),
                     4 => broker.handle_key_frame(0),
                     5 => broker.handle_beginning(now),
                     _ => {}

@@ -206,7 +206,9 @@ impl Uplink {
     pub fn handle_bye(&mut self, now: Instant, ssrc: Ssrc) {
         self.now = self.now.max(now);
         if let Some(layer) = self.streams.by_media_ssrc(ssrc) {
+            let id = self.streams.layers()[layer];
             self.layers[layer].inbound = None;
+            self.brokers[id.source as usize].forget(id.layer);
             self.is_moved = true;
         }
         self.streams.forget(ssrc);

@@ -59,6 +59,7 @@ impl Uplink {
             let Some(ssrc) = self.lowest_live(source) else {
                 continue;
             };
+            self.forget_stopped(source);
             if self.brokers[source as usize].poll(self.now, self.repair_time.get()) {
                 self.stats.key_frame_requests += 1;
                 let _ = builder.picture_loss(self.own.0, ssrc.0); // 12 bytes behind one report: they fit
@@ -79,6 +80,21 @@ impl Uplink {
                 self.nacked = Some(self.now);
                 self.stats.nacked += self.numbers.len() as u64;
                 let _ = builder.nack(self.own.0, inbound.ssrc.0, &self.numbers); // within its limit
+            }
+        }
+    }
+
+    /// A layer that rests while another one of its source goes on was stopped, and nobody waits for it.
+    fn forget_stopped(&mut self, source: SourceKind) {
+        let all = self.streams.layers().iter().zip(&self.layers);
+        let sent = all.filter_map(|(id, layer)| {
+            let inbound = layer.inbound.as_ref().filter(|_| id.source == source)?;
+            Some((id.layer, inbound.last_packet))
+        });
+        let newest = sent.clone().map(|(_, last)| last).max();
+        for (layer, last) in sent {
+            if newest.is_some_and(|newest| newest.saturating_duration_since(last) > PAUSE) {
+                self.brokers[source as usize].forget(layer);
             }
         }
     }

@@ -388,6 +388,40 @@ fn a_key_frame_is_asked_of_the_lowest_layer_that_lives() {
 }
 
 #[test]
+fn a_layer_that_died_is_asked_for_no_more() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    let (mut key, mut asked) = (false, 0);
+    for n in 0..1_900u16 {
+        let now = t0 + ms(u64::from(n) * 33);
+        let payload = if std::mem::take(&mut key) { KEY } else { DELTA };
+        feed(&mut uplink, now, &camera(20, b"q", n, payload));
+        feed(&mut uplink, now, &camera(30, b"h", n, payload));
+        match n {
+            0..30 => drop(feed(&mut uplink, now, &camera(40, b"f", n, DELTA))),
+            30 => uplink.request_key_frame(now, SourceKind::Camera, 2),
+            _ if n % 150 == 0 => uplink.request_key_frame(now, SourceKind::Camera, 0),
+            _ => {}
+        }
+        key = !said(&mut uplink, now).key_frames.is_empty();
+        asked += usize::from(key);
+    }
+    assert!((12..18).contains(&asked), "{asked}");
+}
+
+#[test]
+fn nobody_waits_for_a_stream_that_has_said_goodbye() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    feed(&mut uplink, t0, &camera(20, b"q", 1, KEY));
+    feed(&mut uplink, t0, &camera(40, b"f", 1, DELTA));
+    uplink.request_key_frame(t0, SourceKind::Camera, 2);
+    uplink.handle_bye(t0 + ms(10), Ssrc(40));
+    feed(&mut uplink, t0 + ms(500), &camera(20, b"q", 2, DELTA));
+    assert!(said(&mut uplink, t0 + ms(500)).key_frames.is_empty());
+}
+
+#[test]
 fn sound_is_not_asked_for_again_and_tells_its_level() {
     let t0 = base();
     let mut uplink = Uplink::new(t0, &negotiated(), OWN);
