@@ -1,8 +1,8 @@
 //! From a sender's clock to the node's.
 //!
-//! A sender report ties a stream's RTP time to the sender's wall clock (RFC 3550 §6.4.1). One offset per endpoint, taken at
-//! its first report, ties that wall clock to the node's; so voice and picture of one sender keep their distance. All
-//! times here are nanoseconds since the room's epoch.
+//! A sender report ties a stream's RTP time to the sender's wall clock (RFC 3550 §6.4.1). One offset per endpoint, that of the
+//! report that was fastest on its way, ties that wall clock to the node's; so voice and picture of one sender keep their distance.
+//! No report speaks of the future, and no packet was taken after it came. All times here are nanoseconds since the room's epoch.
 //!
 //! A stream's capture times run along its RTP times. Before its first report the arrival of its first packet stands in.
 //! What a report then says is not jumped to but approached by at most a fiftieth of the time that passes (20 ms
@@ -29,6 +29,8 @@ const BACK_MAX: Nanos = 10 * SECOND;
 const AHEAD_MAX: Nanos = 2 * SECOND;
 /// Unbelieved reports in a row that mean a clock was set.
 const UNBELIEVED_MAX: u8 = 3;
+/// Share of a report's lateness that is taken off at each: clocks drift, and one may have been ahead for a moment.
+const FADE: Nanos = 256;
 /// Share of the time passed by which a capture may approach what reports say.
 const SLEW: Nanos = 50;
 /// RTP times remembered, so that a repaired packet has the capture of its picture: 2 s at 30 pictures a second.
@@ -55,8 +57,11 @@ impl SenderClock {
         }
         let (tied_ntp, tied_at) = *self.tied.get_or_insert((ntp, now));
         let at = tied_at.saturating_add(ntp_difference(ntp, tied_ntp));
-        if at.saturating_sub(now).saturating_abs() <= OFF_MAX {
+        let late = now.saturating_sub(at);
+        if late.saturating_abs() <= OFF_MAX {
             self.unbelieved = 0;
+            let at = at.min(now); // if the one that it is tied to was slower on its way, it is tied to this one
+            self.tied = Some((ntp, at + late.max(0) / FADE));
             return Some(at);
         }
         self.unbelieved += 1;
@@ -95,14 +100,14 @@ impl StreamClock {
         }
     }
 
-    /// A report of this stream: its RTP time at `at`. False if it is not believed.
-    pub(super) fn handle_report(&mut self, at: Nanos, rtp: u32) -> bool {
+    /// A report of this stream that arrived `now`: its RTP time at `at`. False if it is not believed.
+    pub(super) fn handle_report(&mut self, now: Nanos, at: Nanos, rtp: u32) -> bool {
         let (newest, capture) = self.newest();
         let wanted = at.saturating_add(self.ticks(newest, newest.nearest(rtp)));
         let owed = wanted.saturating_sub(capture);
         let believed = owed.saturating_abs() <= OFF_MAX;
         if believed {
-            self.owed = owed;
+            self.owed = owed.min(now.saturating_sub(capture)); // the packet is here
         }
         believed
     }
@@ -217,7 +222,7 @@ mod tests {
             let here = sender
                 .handle_report(now, ntp + second * NTP_SECOND)
                 .expect("believed");
-            assert!(audio.handle_report(here, a.wire()) && video.handle_report(here, v.wire()));
+            assert!(audio.handle_report(now, here, a.wire()) && video.handle_report(now, here, v.wire()));
         }
         assert_eq!(apart[0], 200);
         assert!(
@@ -234,7 +239,7 @@ mod tests {
         let captures: Vec<_> = (0..10)
             .map(|n| clock.capture(SECOND + n as Nanos * 40 * MS, RtpTime(first + n * 3_600)))
             .collect();
-        clock.handle_report(3 * SECOND, (9 * 3_600u64) as u32);
+        clock.handle_report(3 * SECOND, 3 * SECOND, (9 * 3_600u64) as u32);
         for (n, capture) in captures.iter().enumerate() {
             assert_eq!(
                 clock.capture(9 * SECOND, RtpTime(first + n as u64 * 3_600)),
@@ -266,6 +271,46 @@ mod tests {
             sender.handle_report(7 * SECOND, 3_706 * NTP_SECOND),
             Some(7 * SECOND)
         );
+    }
+
+    #[test]
+    fn a_first_report_that_waited_makes_nobody_early() {
+        let (mut sender, first) = (SenderClock::default(), RtpTime::first(0));
+        let ntp = 3_900_000_000 * NTP_SECOND;
+        let mut clock = StreamClock::new(48_000, SECOND, first);
+        for n in 0..1_500u64 {
+            let now = SECOND + n as Nanos * 20 * MS;
+            // A report each five seconds; the first one comes 1.5 s late.
+            let sent = match n {
+                75 => Some(0),
+                250.. if n % 250 == 0 => Some(n / 50),
+                _ => None,
+            };
+            if let Some(sent) = sent {
+                let here = sender.handle_report(now, ntp + sent * NTP_SECOND);
+                let rtp = (first.0 + sent * 48_000) as u32;
+                assert!(clock.handle_report(now, here.expect("believed"), rtp));
+            }
+            let capture = at(clock.capture(now, RtpTime(first.0 + n * 960)));
+            // A voice that is 30 ms beside its line tears a hole.
+            let early = capture - now;
+            assert!((0..=20 * MS).contains(&early), "{n}: {early}");
+            assert!(n < 400 || early <= MS, "{n}: {early}");
+        }
+    }
+
+    #[test]
+    fn what_a_clock_said_that_was_ahead_for_a_moment_fades() {
+        let mut sender = SenderClock::default();
+        let mut late = Vec::new();
+        for second in 0..1_200 {
+            let ahead = if second == 10 { 2 } else { 0 };
+            let ntp = (1_000 + second + ahead) * NTP_SECOND;
+            let now = second as Nanos * SECOND;
+            late.push(now - sender.handle_report(now, ntp).expect("believed"));
+        }
+        assert_eq!(late[10], 0);
+        assert!(late[11] > SECOND && late[1_199] < 30 * MS, "{late:?}");
     }
 
     #[test]
@@ -310,7 +355,7 @@ mod tests {
                 now += later * MS;
                 time = RtpTime(time.0 + u64::from(ticks));
                 if let Some((ntp, rtp)) = report && let Some(here) = sender.handle_report(now, ntp) {
-                    clock.handle_report(here, rtp);
+                    clock.handle_report(now, here, rtp);
                 }
                 let capture = clock.capture(now, time);
                 prop_assert!(capture >= last);

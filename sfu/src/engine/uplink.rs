@@ -196,7 +196,7 @@ impl Uplink {
         let believed = self
             .sender
             .handle_report(nanos, ntp)
-            .is_some_and(|at| inbound.clock.handle_report(at, rtp));
+            .is_some_and(|at| inbound.clock.handle_report(nanos, at, rtp));
         if !believed {
             self.stats.reports_refused += 1;
         }
