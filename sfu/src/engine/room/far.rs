@@ -306,6 +306,9 @@ impl Room {
             self.distribute();
             self.plan_now(now);
             self.ask_for_waiting(now, number);
+        } else if admitted.anew {
+            self.distribute();
+            self.ask_for_waiting(now, number);
         }
         Some(())
     }

@@ -173,6 +173,8 @@ pub(super) struct Admitted {
     pub(super) highest: Seq,
     /// A layer came to life or changed its height.
     pub(super) layers_changed: bool,
+    /// A layer of pictures comes in another stream from now on: what is shown of the former one waits for a key frame.
+    pub(super) anew: bool,
 }
 
 /// The lowest layer of a camera that nobody watches has a key frame so often.
@@ -216,6 +218,7 @@ impl Source {
     ) -> Option<Admitted> {
         let limit = HistoryLimit::of(self.number.kind().media(), arrival.layer, arrival.layers);
         let layer = self.layers.get_mut(usize::from(arrival.layer))?;
+        let former = layer.current.as_ref().map(|current| current.stream);
         let current = layer.enter(now, arrival, limit, histories)?;
         let of = LayerStream {
             source: self.number,
@@ -245,7 +248,7 @@ impl Source {
         self.svc = spatial.is_some();
         self.codec = Some(arrival.codec);
         let shown = spatial.map_or(arrival.layer, |spatial| spatial.layer);
-        let grew = self.learn_heights(arrival);
+        let grew = begins_key_frame && self.learn_heights(arrival);
         // A fourth spatial layer counts with the third.
         let layer = &mut self.layers[usize::from(shown).min(LAYERS_MAX - 1)];
         let temporal = arrival.video.and_then(|picture| picture.temporal);
@@ -264,6 +267,7 @@ impl Source {
             packet,
             highest,
             layers_changed: woke || grew,
+            anew: former.is_some_and(|former| former != arrival.stream) && self.is_video(),
         })
     }
 
@@ -359,12 +363,8 @@ impl Source {
         Some((packet, current.highest))
     }
 
-    /// From a key frame. True if a height is another than before.
+    /// From the beginning of a key frame. True if a height is another than before.
     fn learn_heights(&mut self, arrival: &Arrival<'_>) -> bool {
-        let begins = |picture: Picture| picture.key_frame && picture.starts_picture;
-        if !arrival.video.is_some_and(begins) {
-            return false;
-        }
         let sizes = match arrival.codec {
             Codec::Vp9 => {
                 let structure = vp9::Descriptor::parse(arrival.payload).and_then(|d| d.structure);

@@ -263,6 +263,32 @@ fn key_frames_are_asked_of_a_sender_no_more_often_for_all_halves_together() {
 }
 
 #[test]
+fn who_begins_anew_without_a_pause_is_asked_for_a_key_frame_by_the_half_that_watches() {
+    let mut halves = Halves::new(&[&[1], &[2]]);
+    halves.kits[0].layers = 1;
+    halves.view(2, &[want(0, camera(1), 180)]);
+    halves.run(60, |halves| halves.frames(&[1]));
+    assert_eq!(halves.shown(2)[0], Some(camera(1)));
+    let (asked, got) = (
+        halves.kits[0].room.stats().uplinks.key_frame_requests,
+        halves.kits[1].sent(2).len(),
+    );
+    halves.run(90, |halves| {
+        let kit = halves.of(1);
+        let key = kit.take_asked(1);
+        for mut made in kit.encode(1, 0, key) {
+            made.bytes[8..12].copy_from_slice(&9_999u32.to_be_bytes());
+            kit.arrive(1, &made);
+        }
+        halves.exchange();
+    });
+    let asked = halves.kits[0].room.stats().uplinks.key_frame_requests - asked;
+    let got = halves.kits[1].sent(2).len() - got;
+    assert!((1..=2).contains(&asked) && got > 75, "{asked} {got}");
+    check_continuity(halves.kits[1].sent(2), &BTreeSet::new());
+}
+
+#[test]
 fn voices_are_heard_in_both_halves_and_no_more_cross_than_are_heard() {
     let mut halves = Halves::new(&[&[1, 2], &[3, 4, 5, 6, 7, 8, 9, 10, 11, 12]]);
     let all = |halves: &mut Halves| {
