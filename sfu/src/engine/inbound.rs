@@ -9,7 +9,7 @@ use std::{
 use super::{
     clock::StreamClock,
     id::Ssrc,
-    packet::soonest,
+    packet::{Codec, soonest},
     seq::{RtpTime, Seq},
 };
 use crate::wire::rtcp::ReportBlock;
@@ -18,6 +18,9 @@ use crate::wire::rtcp::ReportBlock;
 const WINDOW: u64 = 2_048;
 /// A number further ahead than this is taken only when its follower comes too (RFC 3550 A.1, MAX_DROPOUT).
 const DROPOUT_MAX: u64 = 3_000;
+/// A later packet whose RTP time lies further back than this is taken only when the next one comes from there too. Pictures
+/// that lean on later ones are sent behind them; sound goes on.
+const BACK_MAX: Duration = Duration::from_millis(500);
 /// Missing numbers at a time. At the limit those before the newest key frame are forgotten, else all.
 const MISSING_MAX: usize = 512;
 /// How often and for how long a number is asked for. Later nobody could play it.
@@ -80,10 +83,11 @@ impl RepairTime {
 pub(super) enum Refusal {
     /// Seen before.
     Duplicate,
-    /// Older than the window, or too far ahead without a follower.
+    /// Older than the window, or too far ahead or back in time without a follower.
     Stray,
-    /// The second packet of another sequence: this stream is over, another begins with it.
-    Restart,
+    /// The second packet of another sequence: this stream is over, another begins with the first one, which had that number on
+    /// the wire and was not passed on.
+    Restart(u16),
 }
 
 /// A layer stream, from its first media packet on.
@@ -99,11 +103,15 @@ pub(super) struct Inbound {
     /// A packet was lost for good and no key frame has begun since.
     broken: bool,
     clock_rate: u32,
+    /// In ticks, how far back in time later packets may lie.
+    back_max: u64,
     repairable: bool,
     highest: Seq,
     time: RtpTime,
     seen: Window,
     stray: Option<u16>,
+    /// The number of the last media packet, if that lay too far back in time.
+    back: Option<u16>,
     key_frame: Option<Seq>,
     missing: VecDeque<Missing>,
     tolerance: Duration,
@@ -126,11 +134,16 @@ impl Inbound {
             ssrc,
             stream,
             sequence,
-            clock_rate,
+            codec,
             repairable,
             time,
             ..
         } = first;
+        let clock_rate = codec.clock_rate();
+        let back_max = match codec {
+            Codec::Opus => 0,
+            _ => u64::from(clock_rate) * BACK_MAX.as_millis() as u64 / 1_000,
+        };
         let highest = Seq::first(sequence);
         let mut seen = Window::default();
         seen.insert(highest);
@@ -142,11 +155,13 @@ impl Inbound {
             last_loss: None,
             broken: false,
             clock_rate,
+            back_max,
             repairable,
             highest,
             time: RtpTime::first(time),
             seen,
             stray: None,
+            back: None,
             key_frame: None,
             missing: VecDeque::new(),
             tolerance: TOLERANCE_MIN,
@@ -159,12 +174,21 @@ impl Inbound {
         self.reception.base
     }
 
-    /// A media packet with that number on the wire.
-    pub(super) fn accept(&mut self, now: Instant, wire: u16) -> Result<Seq, Refusal> {
+    /// A media packet with that number and RTP time on the wire; padding alone has no time that counts.
+    pub(super) fn accept(&mut self, now: Instant, wire: u16, time: Option<u32>) -> Result<Seq, Refusal> {
         let seq = self.highest.nearest(wire);
         if seq.0 > self.highest.0 + DROPOUT_MAX || seq.0 + WINDOW <= self.highest.0 {
             let follows = self.stray.replace(wire.wrapping_add(1)) == Some(wire);
-            return Err(if follows { Refusal::Restart } else { Refusal::Stray });
+            return Err(restart_or_stray(follows.then(|| wire.wrapping_sub(1))));
+        }
+        if seq > self.highest
+            && let Some(time) = time
+        {
+            let back = self.is_back(time).then_some(wire);
+            let former = std::mem::replace(&mut self.back, back);
+            if back.is_some() {
+                return Err(restart_or_stray(former));
+            }
         }
         self.stray = None;
         if seq <= self.highest {
@@ -184,6 +208,26 @@ impl Inbound {
         self.last_packet = now;
         self.reception.received += 1;
         Ok(seq)
+    }
+
+    /// Does a later packet come from so long before that it is of another encoder? Slots would take all that follows for
+    /// late.
+    fn is_back(&self, time: u32) -> bool {
+        self.time.nearest(time).0 + self.back_max < self.time.0
+    }
+
+    /// The stream began with that number already, and its packet was not passed on: it is asked for again.
+    pub(super) fn miss_head(&mut self, now: Instant, wire: u16) {
+        let seq = self.highest.nearest(wire);
+        if self.repairable && seq < self.highest {
+            self.missing.push_back(Missing {
+                seq,
+                since: now,
+                asked: None,
+                tries: 0,
+                due: now,
+            });
+        }
     }
 
     /// A packet restored from RTX with that original number; none unless it is missing now.
@@ -343,12 +387,16 @@ impl Inbound {
     }
 }
 
+fn restart_or_stray(head: Option<u16>) -> Refusal {
+    head.map_or(Refusal::Stray, Refusal::Restart)
+}
+
 /// What is known of a stream at its first packet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct First {
     pub(super) ssrc: Ssrc,
     pub(super) stream: u32,
-    pub(super) clock_rate: u32,
+    pub(super) codec: Codec,
     /// Lost packets are asked for.
     pub(super) repairable: bool,
     pub(super) sequence: u16,

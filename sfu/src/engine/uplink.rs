@@ -1,5 +1,6 @@
 //! What one endpoint sends: streams learnt, repaired, reported.
 
+mod begin;
 mod described;
 mod feedback;
 mod limit;
@@ -11,7 +12,7 @@ use super::{
     arrival::{Arrival, AudioLevel, Picture},
     clock::{Nanos, SenderClock},
     id::{MediaKind, SourceKind, Ssrc},
-    inbound::{First, Inbound, Refusal, RepairTime},
+    inbound::{Inbound, Refusal, RepairTime},
     keyframe::KeyFrameBroker,
     packet::{Codec, ExtensionIds, Negotiated},
     seq::{RtpTime, Seq},
@@ -24,9 +25,6 @@ pub use feedback::CNAME;
 
 /// Longest compound written: with all headers below it fits any path.
 const COMPOUND_MAX: usize = 1_200;
-/// A layer may begin anew under another SSRC no sooner than this: each time costs its receivers a history. Packets of a
-/// sender that changes faster are refused.
-const RESTART_MIN: Duration = Duration::from_millis(500);
 /// After so long without a packet a layer begins again, with a key frame by itself.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -311,13 +309,15 @@ impl Uplink {
             return None;
         };
         if identity.new {
-            return self.begin(packet, identity, payload);
+            return self.begin(packet, identity, payload, None);
         }
         let Some(inbound) = self.layers[identity.layer].inbound.as_mut() else {
-            return self.begin(packet, identity, payload);
+            return self.begin(packet, identity, payload, None);
         };
         let resumed = self.now.saturating_duration_since(inbound.last_packet) > PAUSE;
-        let (lacked, accepted) = (inbound.lacks(), inbound.accept(self.now, packet.sequence()));
+        let time = (!payload.is_empty()).then(|| packet.timestamp());
+        let lacked = inbound.lacks();
+        let accepted = inbound.accept(self.now, packet.sequence(), time);
         self.is_moved |= lacked || inbound.lacks();
         self.may_be_broken |= inbound.is_broken();
         match accepted {
@@ -329,7 +329,7 @@ impl Uplink {
                 }
                 self.arrive(packet, identity, seq, payload, false)
             }
-            Err(Refusal::Restart) => self.begin(packet, identity, payload),
+            Err(Refusal::Restart(head)) => self.begin(packet, identity, payload, Some(head)),
             Err(Refusal::Duplicate) => {
                 self.stats.duplicates += 1;
                 None
@@ -339,49 +339,6 @@ impl Uplink {
                 None
             }
         }
-    }
-
-    /// The first packet of a stream. It takes the place of the one its layer had.
-    fn begin<'p>(
-        &mut self,
-        packet: &RtpPacket<'p>,
-        identity: Identity,
-        payload: &'p [u8],
-    ) -> Option<Arrival<'p>> {
-        let nanos = self.nanos();
-        let layer = &mut self.layers[identity.layer];
-        if layer
-            .begun
-            .is_some_and(|at| self.now.saturating_duration_since(at) < RESTART_MIN)
-        {
-            self.stats.unknown += 1;
-            return None;
-        }
-        let id = self.streams.layers()[identity.layer];
-        let first = First {
-            ssrc: Ssrc(packet.ssrc()),
-            stream: self.streams_begun,
-            clock_rate: identity.codec.clock_rate(),
-            repairable: id.repairable,
-            sequence: packet.sequence(),
-            time: packet.timestamp(),
-            now_nanos: nanos,
-        };
-        let inbound = Box::new(Inbound::new(self.now, first));
-        let seq = inbound.first();
-        *layer = Layer {
-            inbound: Some(inbound),
-            begun: Some(self.now),
-            ..Layer::default()
-        };
-        self.streams_begun += 1;
-        self.is_moved = true;
-        self.streams
-            .learn(Ssrc(packet.ssrc()), identity.layer, Role::Media);
-        self.brokers[id.source as usize].handle_beginning(self.now);
-        self.report_due
-            .get_or_insert(self.now + feedback::report_interval(self.own, 0) / 2);
-        self.arrive(packet, identity, seq, payload, false)
     }
 
     /// RTX (RFC 4588 §4): two bytes of original number, then the payload.
@@ -418,16 +375,16 @@ impl Uplink {
         let nanos = self.nanos();
         let since = self.now.saturating_duration_since(self.epoch);
         let inbound = self.layers[identity.layer].inbound.as_mut()?;
+        if payload.is_empty() {
+            self.stats.padding += 1;
+            return None;
+        }
         let timestamp: RtpTime = inbound.unwrap_time(sequence, packet.timestamp());
         if !repaired {
             inbound.note_arrival(since, timestamp);
         }
         let capture = inbound.clock.capture(nanos, timestamp);
         let stream = inbound.stream;
-        if payload.is_empty() {
-            self.stats.padding += 1;
-            return None;
-        }
         let id = self.streams.layers()[identity.layer];
         let (mut heights, mut descriptor) = (None, None);
         let video = match identity.codec {

@@ -1,6 +1,7 @@
 //! The room as senders and receivers see it: RTP in, RTP out.
 
 mod ahead;
+mod anew;
 mod batch;
 mod cascade;
 mod kit;

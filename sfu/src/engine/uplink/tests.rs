@@ -140,6 +140,7 @@ struct Seen {
     wire: u16,
     repaired: bool,
     key_frame: bool,
+    capture: Duration,
 }
 
 fn feed(uplink: &mut Uplink, now: Instant, bytes: &[u8]) -> Option<Seen> {
@@ -153,6 +154,7 @@ fn feed(uplink: &mut Uplink, now: Instant, bytes: &[u8]) -> Option<Seen> {
         wire: arrival.sequence.wire(),
         repaired: arrival.repaired,
         key_frame: arrival.video.is_some_and(|v| v.key_frame),
+        capture: arrival.capture,
     })
 }
 
@@ -299,6 +301,97 @@ fn a_restarted_encoder_is_another_stream_and_one_that_never_rests_is_refused() {
     assert_eq!(third.stream, uplink.streams_begun - 1);
 }
 
+/// Media of the lowest camera layer at that RTP time.
+fn timed(sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
+    let extensions: [(u8, &[u8]); 2] = [(MID, b"1"), (RID, b"q")];
+    Out {
+        ssrc: 20,
+        payload_type: 96,
+        sequence,
+        timestamp,
+        extensions: &extensions,
+        payload,
+    }
+    .bytes()
+}
+
+#[test]
+fn an_encoder_whose_time_begins_anew_is_another_stream_and_gets_its_first_packet_back() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    let first = feed(&mut uplink, t0, &timed(5, 900_000, KEY)).expect("new");
+    // Padding has any time; a picture that others lean on may come behind them; one wild time is not believed.
+    assert!(feed(&mut uplink, t0 + ms(10), &timed(6, 0, &[])).is_none());
+    assert!(feed(&mut uplink, t0 + ms(20), &timed(7, 903_000, DELTA)).is_some());
+    let earlier =
+        feed(&mut uplink, t0 + ms(30), &timed(8, 870_000, DELTA)).expect("a third of a second back");
+    assert!(feed(&mut uplink, t0 + ms(40), &timed(9, 100, DELTA)).is_none());
+    let goes_on = feed(&mut uplink, t0 + ms(50), &timed(10, 906_000, DELTA)).expect("as before");
+    assert!(earlier.stream == first.stream && goes_on.stream == first.stream);
+
+    // A second back, with padding between.
+    assert!(feed(&mut uplink, t0 + ms(600), &timed(11, 816_000, KEY)).is_none());
+    assert!(feed(&mut uplink, t0 + ms(610), &timed(12, 816_000, &[])).is_none());
+    let anew = feed(&mut uplink, t0 + ms(640), &timed(13, 819_000, DELTA)).expect("follows");
+    assert_ne!(anew.stream, first.stream);
+    assert!(anew.capture > goes_on.capture);
+    assert_eq!(said(&mut uplink, t0 + ms(640)).nacks, [(20, 11)]);
+    let ids: [(u8, &[u8]); 2] = [(MID, b"1"), (RRID, b"q")];
+    let payload = [&11u16.to_be_bytes(), KEY].concat();
+    let repair = Out {
+        ssrc: 21,
+        payload_type: 97,
+        sequence: 1,
+        timestamp: 816_000,
+        extensions: &ids,
+        payload: &payload,
+    };
+    let head = feed(&mut uplink, t0 + ms(700), &repair.bytes()).expect("is missing");
+    assert_eq!((head.stream, head.wire, head.key_frame), (anew.stream, 11, true));
+    assert!(head.capture < anew.capture);
+    assert!(feed(&mut uplink, t0 + ms(710), &timed(14, 822_000, DELTA)).is_some());
+}
+
+#[test]
+fn padding_begins_no_stream() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    assert!(feed(&mut uplink, t0, &timed(5, 900_000, &[])).is_none());
+    assert_eq!((uplink.streams_begun, uplink.stats().padding), (0, 1));
+    assert!(feed(&mut uplink, t0 + ms(10), &timed(6, 3_000, KEY)).is_some());
+    assert!(feed(&mut uplink, t0 + ms(20), &timed(7, 6_000, DELTA)).is_some());
+}
+
+#[test]
+fn a_voice_never_goes_back_in_time() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    let voice = |sequence, timestamp| {
+        Out {
+            ssrc: 10,
+            payload_type: 111,
+            sequence,
+            timestamp,
+            extensions: &[],
+            payload: &[0x78, 2],
+        }
+        .bytes()
+    };
+    let first = feed(&mut uplink, t0, &voice(1, 48_000)).expect("new");
+    assert!(feed(&mut uplink, t0 + ms(20), &voice(3, 49_920)).is_some());
+    assert!(
+        feed(&mut uplink, t0 + ms(30), &voice(2, 48_960)).is_some(),
+        "late"
+    );
+    assert!(feed(&mut uplink, t0 + ms(40), &voice(4, 48_100)).is_none());
+    let goes_on = feed(&mut uplink, t0 + ms(60), &voice(5, 51_840)).expect("as before");
+    assert_eq!(goes_on.stream, first.stream);
+    assert!(feed(&mut uplink, t0 + ms(600), &voice(6, 47_000)).is_none());
+    let anew = feed(&mut uplink, t0 + ms(620), &voice(7, 47_960)).expect("follows");
+    assert_ne!(anew.stream, first.stream);
+    assert!(said(&mut uplink, t0 + ms(640)).nacks.is_empty());
+}
+
 #[test]
 fn what_cannot_be_repaired_breaks_the_layer_until_a_key_frame() {
     let t0 = base();
@@ -351,7 +444,7 @@ fn reports_say_what_the_path_lost_and_when_the_sender_last_reported() {
         feed(
             &mut uplink,
             t0 + ms(u64::from(n)),
-            &camera(20, b"q", 65_500u16.wrapping_add(n), KEY),
+            &timed(65_500u16.wrapping_add(n), u32::from(n) * 3_000, KEY),
         );
     }
     uplink.handle_sender_report(t0 + ms(100), Ssrc(20), 0x1234_5678_9ABC_DEF0, 0);
