@@ -88,6 +88,24 @@ impl<'p> Carried<'p> {
         })
     }
 
+    /// Of one that cannot be read (yet): it goes on as it came, with the slot's frame number. None if it is too short for one.
+    pub(super) fn unread(value: &'p [u8]) -> Option<Self> {
+        let &[_, high, low, ..] = value else { return None };
+        Some(Self {
+            value,
+            place: None,
+            frame: Frame {
+                length: u8::try_from(value.len()).ok()?,
+                number: u16::from_be_bytes([high, low]),
+                at: 0,
+                count: 0,
+                active: 0,
+                spatial: [0; LAYERS],
+                temporal: [0; LAYERS],
+            },
+        })
+    }
+
     /// Of one that is kept, at the beginning of `kept`, and what comes behind it; none if that is too short.
     pub(super) fn kept(kept: &'p [u8], frame: Frame) -> Option<(Self, &'p [u8])> {
         let (value, rest) = kept.split_at_checked(frame.length.into())?;

@@ -23,7 +23,8 @@ pub(super) struct Told<'p> {
 }
 
 impl Described {
-    /// Reads a packet. Without a descriptor, or with one that names nothing known, only what the payload tells.
+    /// Reads a packet. Without a descriptor, or with one that names nothing known, only what the payload tells; such a one goes on
+    /// as it came if there were others before: receivers that have had them hold back what comes without.
     pub(super) fn read<'p>(
         &mut self,
         sequence: Seq,
@@ -36,7 +37,9 @@ impl Described {
         let Some((value, (frame, fresh))) = read else {
             return Told {
                 picture: Picture::of_av1(payload, None, svc),
-                ..Told::default()
+                heights: None,
+                // The key frame that explains it may still come as a repair, to receivers too.
+                descriptor: value.filter(|_| known.is_some()).and_then(Carried::unread),
             };
         };
         let Some(structure) = fresh.as_ref().or(known) else {
@@ -78,6 +81,7 @@ fn heights(structure: &Structure) -> Option<Heights> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{descriptor::LENGTH_MAX, thinning::Wanted};
 
     /// A key frame that tells of two temporal layers: indications `SS` and `-D`, the second leaning on the frame before it.
     const KEY: [u8; 8] = [0xC0, 0, 1, 0x80, 0x01, 0x7A, 0x14, 0x00];
@@ -123,5 +127,32 @@ mod tests {
         described.read(Seq(5), Some(&other), &BEGINS, false);
         let upper = read(&mut described, Seq(10), Some(&UPPER), &GOES_ON, false);
         assert_eq!(upper.temporal, Some(1));
+    }
+
+    #[test]
+    fn behind_a_lost_key_frame_descriptors_go_on_as_they_came() {
+        let mut described = Described::default();
+        // Of templates that begin at 8.
+        let upper = [0xC9, 0, 3];
+        let mut go = |sequence, value: &[u8]| {
+            let told = described.read(Seq(sequence), Some(value), &GOES_ON, false);
+            told.descriptor.map(|carried| {
+                let mut kept = [0; LENGTH_MAX];
+                let kept = [carried.write(&mut kept).expect("has room"), b"payload"].concat();
+                let level = Wanted {
+                    temporal: 0,
+                    spatial: 0,
+                };
+                let mut out = [0; LENGTH_MAX];
+                let stamp = carried.frame.stamp(0xBEEF, level);
+                let (descriptor, payload) = stamp.part(&kept, &mut out).expect("whole");
+                assert_eq!(payload, b"payload");
+                (carried.frame.number, descriptor.to_vec())
+            })
+        };
+        assert_eq!(go(1, &upper), None, "nobody has had one");
+        assert!(go(2, &KEY).is_some());
+        assert_eq!(go(4, &upper), Some((3, vec![0xC9, 0xBE, 0xEF])));
+        assert_eq!(go(5, &upper[..2]), None);
     }
 }
