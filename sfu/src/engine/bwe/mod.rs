@@ -304,7 +304,7 @@ impl Estimator {
 
     /// Its part of what those found out together. Nothing while it tells nothing of its own.
     pub fn level(&mut self, part: Bitrate) {
-        if self.told.is_some() {
+        if self.told.is_some() && self.is_heard() {
             self.rate.level(part.as_bps() as f64);
         }
     }
@@ -342,6 +342,11 @@ impl Estimator {
             return Duration::ZERO;
         }
         Duration::from_micros(self.delay.queue.wait_lately().unsigned_abs())
+    }
+
+    /// Nothing is out of which nothing was told for too long.
+    pub fn is_heard(&self) -> bool {
+        !self.silence.lasts(self.at, self.patience())
     }
 
     /// The line was seen full not far above the target: the target is what it takes.

@@ -39,7 +39,7 @@ struct Given<'a> {
     left: u64,
     /// The first of those who would get more of it if their own way were known to carry it.
     next: Option<EndpointId>,
-    /// How many are behind it.
+    /// How many are behind it; of those that were found, who are heard.
     count: usize,
 }
 
@@ -58,6 +58,12 @@ impl Shared<'_> {
             Self::Planned(line) => endpoint.lines.contains(&line),
             Self::Found(members) => members.binary_search(&endpoint.id).is_ok(),
         }
+    }
+
+    /// It is given some of it. What the way of one that is not heard is taken to carry says nothing of a line that was found.
+    fn is_for(self, endpoint: &Endpoint) -> bool {
+        let counts = matches!(self, Self::Planned(_)) || endpoint.way.is_heard();
+        counts && self.is_before(endpoint)
     }
 }
 
@@ -86,9 +92,10 @@ impl Room {
         }
     }
 
-    /// What each of them is taken to carry next. Nothing changes while a queue stands: then their own answers are worth more.
+    /// What each of them is taken to carry next. Nothing changes while a queue stands: then their own answers are worth more. Who is not heard has no
+    /// part: its estimate falls whatever the line takes.
     fn levelled(&self, members: &[EndpointId]) -> Vec<(EndpointId, Bitrate)> {
-        let found = || members.iter().filter_map(|&id| self.endpoints.get(id));
+        let found = || self.heard(members);
         if found().any(|endpoint| endpoint.way.is_queueing()) {
             return Vec::new();
         }
@@ -111,6 +118,12 @@ impl Room {
         parts.collect()
     }
 
+    /// Those of them that are heard.
+    fn heard<'a>(&'a self, members: &'a [EndpointId]) -> impl Iterator<Item = &'a Endpoint> {
+        let found = members.iter().filter_map(|&id| self.endpoints.get(id));
+        found.filter(|endpoint| endpoint.way.is_heard())
+    }
+
     /// After a plan: everybody's part of the lines on the way.
     pub(super) fn share_lines(&mut self, now: Instant) {
         let planned = self.plan.lines.iter();
@@ -119,8 +132,8 @@ impl Room {
             self.given(Shared::Planned(line.line), down, down + breath)
         });
         let found = self.plan.bottlenecks.groups().map(|members| {
-            let found = members.iter().filter_map(|&id| self.endpoints.get(id));
-            let down = found.map(|endpoint| endpoint.way.target().as_bps()).sum();
+            let down = self.heard(members);
+            let down = down.map(|endpoint| endpoint.way.target().as_bps()).sum();
             self.given(Shared::Found(members), down, down)
         });
         let given: Vec<Given<'_>> = planned.chain(found).collect();
@@ -137,11 +150,7 @@ impl Room {
     }
 
     fn given<'a>(&self, line: Shared<'a>, down: u64, pace: u64) -> Given<'a> {
-        let behind = || {
-            self.endpoints
-                .values()
-                .filter(|endpoint| line.is_before(endpoint))
-        };
+        let behind = || self.endpoints.values().filter(|endpoint| line.is_for(endpoint));
         let used: u64 = behind().map(|endpoint| self.used(endpoint)).sum();
         let waiting = behind().filter(|endpoint| self.waits_for_its_way(endpoint));
         let count = behind().count();
@@ -175,6 +184,8 @@ impl Room {
                 // What it takes is what is to be found out, by one at a time: what that one finds is for all. Not too much at once: until it is shared out
                 // that one has it alone.
                 (false, true) => pace.max(given.fair).saturating_mul(FIND),
+                // A probe may be all that it can be heard by.
+                (false, false) if !endpoint.way.is_heard() => PART_MIN,
                 (false, false) => 0,
             };
             Share {

@@ -160,6 +160,11 @@ impl Way {
         self.estimator.wait() > QUEUEING
     }
 
+    /// Something is told of what is sent.
+    pub(super) fn is_heard(&self) -> bool {
+        self.estimator.is_heard()
+    }
+
     /// Its round trip is that of a satellite.
     pub(super) fn is_long(&self) -> bool {
         self.estimator.is_long()
