@@ -81,3 +81,23 @@ fn who_is_not_heard_takes_nothing_from_those_on_its_line() {
         }
     }
 }
+
+#[test]
+fn the_one_that_finds_out_for_all_is_one_that_can() {
+    for seed in seeds(3) {
+        let chair = Script {
+            repairs: false,
+            ..Script::watcher(5)
+        };
+        let (mut world, points) = two_behind_one_line(seed, chair);
+        world.lines[0].down.rate = Some(Bitrate::mbps(20));
+        let before = world.peers[points[1]].padding_received;
+        world.run_for(15 * SECOND);
+        let after = world.peers[points[1]].padding_received;
+        assert!(
+            after > before,
+            "seed {seed}: nobody probes, {:?}",
+            targets(&mut world)
+        );
+    }
+}

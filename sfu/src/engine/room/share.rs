@@ -210,7 +210,13 @@ impl Room {
             .map_or(0, |grant| grant.used.as_bps())
     }
 
+    /// It would get more if its own way were known to carry it, and it can find out whether it does.
     fn waits_for_its_way(&self, endpoint: &Endpoint) -> bool {
+        let grant = self.plan.allocation.receiver(endpoint.id);
+        let wants_more = grant.is_some_and(|grant| grant.wanted > endpoint.way.target());
+        if !wants_more || !endpoint.takes_padding() || !endpoint.way.is_heard() {
+            return false;
+        }
         let mut slots = self.plan.allocation.slots_of(endpoint.id).iter();
         slots.any(|grant| {
             grant
