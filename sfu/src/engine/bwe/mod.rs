@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use acked::Acked;
 use delay::Delay;
+use idle::{UNTRIED, UNTRIED_PAUSE};
 use loss::Loss;
 use probe::Probes;
 use rate::Rate;
@@ -54,8 +55,6 @@ const RATE_MIN: f64 = 30e3;
 const RATE_MAX: f64 = 20e6;
 /// Bits per second: carries voices and one small picture, and does no harm to the thinnest lines of a WAN.
 const RATE_START: f64 = 300e3;
-/// A way on which nothing was sent for so long from its beginning is tried with padding alone. Where something fits, its key frame has come by then.
-const UNTRIED: Micros = 300_000;
 /// What is sent and what is acknowledged in ordinary times is taken over this long.
 const ACKED_SPAN: Micros = 500_000;
 /// From this wait on the rate does not grow.
@@ -150,6 +149,8 @@ pub struct Estimator {
     softened: Option<Micros>,
     /// The queue that does not answer to a lower rate.
     stubborn: Option<Stubborn>,
+    /// While nothing but padding was sent: when it is tried next, and the pause behind that.
+    untried: Option<(Micros, Micros)>,
 }
 
 /// A wait that stands although less is sent.
@@ -199,6 +200,7 @@ impl Estimator {
             planned: false,
             softened: None,
             stubborn: None,
+            untried: Some((UNTRIED, UNTRIED_PAUSE)),
         }
     }
 
@@ -216,6 +218,8 @@ impl Estimator {
         }
         if self.told.is_some() {
             self.silence.sent(at);
+        } else if probe.is_none() {
+            self.untried = None;
         }
         self.sent.number(at, bytes, probe)
     }
@@ -328,9 +332,10 @@ impl Estimator {
         self.congested && self.told.is_some_and(|told| self.at - told < self.patience())
     }
 
-    /// How long packets wait in the queue of the line. Not at all where nothing is under way: what the last one waited says nothing of now.
+    /// How long packets wait in the queue of the line. Not at all where nothing is under way, or nothing is told of it: what the last one waited says
+    /// nothing of now.
     pub fn wait(&self) -> Duration {
-        if self.is_idle() {
+        if self.is_old() {
             return Duration::ZERO;
         }
         Duration::from_micros(self.delay.queue.wait().unsigned_abs())
@@ -338,7 +343,7 @@ impl Estimator {
 
     /// The same on a thin line, where it takes long to be sure: of the last few packets.
     pub fn wait_lately(&self) -> Duration {
-        if self.is_idle() {
+        if self.is_old() {
             return Duration::ZERO;
         }
         Duration::from_micros(self.delay.queue.wait_lately().unsigned_abs())
@@ -389,7 +394,9 @@ impl Estimator {
         if !self.may_probe() {
             return None;
         }
-        self.probes.poll(at, self.rate.target(), self.rate.is_near())
+        let probe = self.probes.poll(at, self.rate.target(), self.rate.is_near())?;
+        self.try_again(at);
+        Some(probe)
     }
 
     /// Every deadline that is due.
@@ -402,7 +409,7 @@ impl Estimator {
         // After a long sleep of the caller one step for each that passed, as far as it goes.
         let patience = self.patience();
         while self.silence.step(at, patience, self.rate.target() <= RATE_MIN) {
-            self.rate.lower(self.rate.target() * SILENCE_SHARE);
+            self.rate.doubt(SILENCE_SHARE);
         }
     }
 
@@ -423,10 +430,11 @@ impl Estimator {
     }
 
     fn deadline(&self, probes: bool) -> Option<Instant> {
-        let due = (probes && (self.sent.is_empty() || self.may_probe()))
+        let untried = self.untried_from();
+        let due = (probes && (untried.is_some() || self.may_probe()))
             .then(|| self.probes.due(self.rate.target()))
             .flatten();
-        let probe = due.map(|at| if self.sent.is_empty() { at.max(UNTRIED) } else { at });
+        let probe = due.map(|at| untried.map_or(at, |untried| at.max(untried)));
         let judged = self.probes.deadline(self.response());
         let moves = self.moves_on().filter(|_| probes);
         [probe, judged, moves, self.is_unheard().then_some(self.at)]
@@ -467,11 +475,11 @@ impl Estimator {
     /// the first probes only make it longer.
     fn may_probe(&self) -> bool {
         // Who wants one picture that is larger than a way is taken to carry at first, and no voice, is sent nothing to tell of.
-        let untried = self.sent.is_empty() && self.at >= UNTRIED;
-        let is_idle = self.is_idle();
-        (untried || is_idle || self.acked.is_known(ACKED_SPAN))
+        let untried = self.untried_from().is_some_and(|from| self.at >= from);
+        let is_old = self.is_old();
+        (untried || is_old || self.acked.is_known(ACKED_SPAN))
             && !self.rate.is_striding()
-            && (is_idle || !self.congested && self.delay.queue.wait() <= WAIT_GROW_MAX)
+            && (is_old || !self.congested && self.delay.queue.wait() <= WAIT_GROW_MAX)
     }
 
     /// Feedback came.

@@ -233,6 +233,12 @@ impl Rate {
         self.target = part;
     }
 
+    /// Nothing is told any more: that share of it is left, and what a probe showed is not true any more.
+    pub(super) fn doubt(&mut self, share: f64) {
+        self.proven = None;
+        self.lower(self.target * share);
+    }
+
     /// Not above that.
     pub(super) fn lower(&mut self, bound: f64) {
         self.target = self.target.min(bound).clamp(RATE_MIN, RATE_MAX);

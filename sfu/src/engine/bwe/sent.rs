@@ -173,11 +173,6 @@ impl SentLog {
         self.probe.0.checked_sub(back).map(ProbeId)
     }
 
-    /// Nothing went out yet.
-    pub(super) fn is_empty(&self) -> bool {
-        self.next == Seq::first(0)
-    }
-
     pub(super) fn loss(&self) -> PathLoss {
         self.loss
     }

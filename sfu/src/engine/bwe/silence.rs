@@ -28,9 +28,9 @@ impl Silence {
         since.is_some_and(|since| at - since > patience)
     }
 
-    /// Nothing was sent since something was told.
-    pub(super) fn is_answered(&self) -> bool {
-        self.since.is_none()
+    /// When the first packet was sent that nothing was told after; none if nothing was sent since then.
+    pub(super) fn since(&self) -> Option<Micros> {
+        self.since
     }
 
     /// Nothing was told for `patience`, though something was sent.

@@ -5,4 +5,5 @@ mod many;
 mod paths;
 mod rules;
 mod showers;
+mod silent;
 mod sim;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Sends ten packets a tenth of a second, all of which arrive.
-fn tenth(estimator: &mut Estimator, at: Instant, ticks: i64) {
+pub(super) fn tenth(estimator: &mut Estimator, at: Instant, ticks: i64) {
     let numbers: Vec<(u16, i64)> = (0..10)
         .map(|index| {
             let number = estimator.handle_sent(at + ms(10 * index), 300, Sent::Media);
@@ -22,7 +22,7 @@ fn tenth(estimator: &mut Estimator, at: Instant, ticks: i64) {
     tell(estimator, at + ms(100), &numbers);
 }
 
-fn tell(estimator: &mut Estimator, at: Instant, arrivals: &[(u16, i64)]) {
+pub(super) fn tell(estimator: &mut Estimator, at: Instant, arrivals: &[(u16, i64)]) {
     let mut out = Vec::new();
     Builder::new(&mut out, 10_000)
         .transport_feedback(1, 2, 0, arrivals[0].0, arrivals)
@@ -35,7 +35,7 @@ fn tell(estimator: &mut Estimator, at: Instant, arrivals: &[(u16, i64)]) {
 }
 
 /// Heard for a second, so that a probe may begin.
-fn heard(wanted: Bitrate) -> (Estimator, Instant, Instant) {
+pub(super) fn heard(wanted: Bitrate) -> (Estimator, Instant, Instant) {
     let t0 = base();
     let mut estimator = Estimator::new(t0);
     estimator.set_wanted(t0, wanted);
@@ -190,18 +190,25 @@ fn reports_are_not_asked_where_feedback_is_heard() {
 }
 
 #[test]
-fn a_way_on_which_nothing_was_sent_from_the_beginning_is_tried_once() {
+fn a_way_on_which_nothing_was_sent_from_the_beginning_is_tried_four_times() {
     let t0 = base();
     let mut estimator = Estimator::new(t0);
     estimator.set_wanted(t0, Bitrate::mbps(3));
     assert_eq!(estimator.poll_probe(t0 + ms(250)), None);
     assert_eq!(estimator.poll_timeout(), Some(t0 + ms(300)));
-    let probe = estimator
-        .poll_probe(t0 + ms(300))
-        .expect("nothing else would tell");
-    estimator.handle_sent(t0 + ms(301), 300, Sent::Padding(probe.id));
-    // Whoever tells nothing of it is not tried again.
-    assert_eq!(estimator.poll_probe(t0 + ms(60_000)), None);
+    for at in [300, 5_300, 15_300, 35_300] {
+        estimator.handle_timeout(t0 + ms(at - 1));
+        assert_eq!(estimator.poll_probe(t0 + ms(at - 1)), None);
+        assert_eq!(estimator.poll_timeout(), Some(t0 + ms(at)));
+        let probe = estimator
+            .poll_probe(t0 + ms(at))
+            .expect("nothing else would tell");
+        estimator.handle_sent(t0 + ms(at), 300, Sent::Padding(probe.id));
+    }
+    // Whoever tells nothing of them is not tried again.
+    estimator.handle_timeout(t0 + ms(60_000));
+    assert_eq!(estimator.poll_timeout(), None);
+    assert_eq!(estimator.poll_probe(t0 + ms(600_000)), None);
 }
 
 /// From deadline to deadline for so long; what each probe sends is told of 50 ms later.
@@ -291,7 +298,13 @@ fn nothing_is_probed_before_feedback_or_without_a_wish() {
 }
 
 /// Sends a probe at its rate; its packets arrive at `arriving` times the time they took.
-fn play(estimator: &mut Estimator, probe: Probe, now: Instant, ticks: i64, arriving: f64) -> Vec<(u16, i64)> {
+pub(super) fn play(
+    estimator: &mut Estimator,
+    probe: Probe,
+    now: Instant,
+    ticks: i64,
+    arriving: f64,
+) -> Vec<(u16, i64)> {
     let packets = u32::from(probe.packets).max(probe.bytes.div_ceil(1_200));
     let size = probe.bytes.div_ceil(packets);
     (0..=packets)
