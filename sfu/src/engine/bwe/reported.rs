@@ -14,6 +14,12 @@ const GROWTH: f64 = 1.05;
 /// one voice is tried with a second one and a small picture.
 const TRIED: f64 = 1.25;
 const TRIED_MORE: f64 = 150e3;
+/// What was sent while reports told of nothing is tried again, whatever is sent now, so long after the last step down: a picture that was taken away
+/// for it, and obeys no orders, would never be. If that was wrong, after twice as long the next time.
+const AGAIN: Micros = 10_000_000;
+const AGAIN_MAX: Micros = 320_000_000;
+/// It was right if nothing was lowered for so long behind that.
+const AGAIN_HELD: Micros = 120_000_000;
 /// Reports count at most so often: a receiver of many streams reports each of them.
 const REPORT_EVERY: Micros = 900_000;
 /// A round trip that is longer than the least by [`WAIT_MAX`] is a queue of ours, and it takes so much of the rate, and at first a whole for each
@@ -40,6 +46,11 @@ pub(super) struct Reported {
     changed: Option<Micros>,
     /// Greatest share lost in the reports since then.
     worst: u8,
+    /// The most that was sent while they told of nothing.
+    carried: f64,
+    /// When it was last lowered, and how long it waits until `carried` is tried again.
+    lowered: Option<Micros>,
+    again: Micros,
     trips: Trips,
     /// The wait when the rate was lowered for it first, and how often it was since.
     queued: Option<(Micros, u8)>,
@@ -84,6 +95,9 @@ impl Reported {
             target: start,
             changed: None,
             worst: 0,
+            carried: 0.0,
+            lowered: None,
+            again: AGAIN,
             trips: Trips::default(),
             queued: None,
             shortened: None,
@@ -106,16 +120,32 @@ impl Reported {
         let worst = std::mem::take(&mut self.worst);
         let wait = self.trips.wait();
         if worst >= HEAVY {
+            self.fell(at);
             self.target *= 1.0 - f64::from(worst) / 512.0;
         } else if wait > WAIT_MAX {
             self.shorten_queue(at, wait, sent.unwrap_or(0.0));
         } else if worst < CALM && wait <= WAIT_GROW_MAX {
             self.queued = None;
             let sent = sent.unwrap_or(0.0);
+            self.carried = self.carried.max(sent);
+            let is_capped = self.cap(at).is_some_and(|cap| cap < self.target);
+            let may_again = !is_capped && self.lowered.is_some_and(|lowered| at - lowered >= self.again);
+            let sent = if may_again { self.carried } else { sent };
             let tried = (sent * TRIED).max(sent + TRIED_MORE);
             self.target = self.target.max((self.target * GROWTH).min(tried));
         }
         self.target = self.target.clamp(RATE_MIN, RATE_MAX);
+    }
+
+    /// A step down: if what was carried before was tried again not long ago, that was wrong.
+    fn fell(&mut self, at: Micros) {
+        let passed = self.lowered.map_or(Micros::MAX, |lowered| at - lowered);
+        if passed >= self.again + AGAIN_HELD {
+            self.again = AGAIN;
+        } else if passed >= self.again {
+            self.again = (self.again * 2).min(AGAIN_MAX);
+        }
+        self.lowered = Some(at);
     }
 
     /// From what is sent, if that is less than the target: it is what the line does not take. A moment's rate is not believed below a half.
@@ -144,6 +174,7 @@ impl Reported {
         };
         self.target = self.target.min(sent.max(self.target / 2.0)) * (QUEUED - more).max(QUEUED_MOST);
         self.shortened = Some(at);
+        self.fell(at);
     }
 
     /// A round trip that a report told of.
@@ -169,5 +200,70 @@ impl Reported {
     pub(super) fn cap(&self, at: Micros) -> Option<f64> {
         let (cap, said) = self.remb?;
         (at - said < REMB_KEPT).then_some(cap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Micros = 1_000_000;
+
+    /// Reports of that share lost, one each second, while so much is sent; the time after them.
+    fn reports(reported: &mut Reported, at: Micros, count: i64, lost: u8, sent: f64) -> Micros {
+        (1..=count).for_each(|step| reported.handle_loss(at + step * SECOND, lost, Some(sent)));
+        at + count * SECOND
+    }
+
+    /// One picture of 2.4 Mb/s that obeys no orders, to a player without transport-wide feedback; 12 % of it get lost for ten seconds.
+    #[test]
+    fn what_was_sent_without_loss_is_tried_again_after_a_while_without() {
+        let mut reported = Reported::new(3e6);
+        let mut at = reports(&mut reported, 0, 30, 0, 2.4e6);
+        at = reports(&mut reported, at, 10, 31, 2.4e6);
+        assert!(reported.target() < 2e6, "{}", reported.target());
+        // It is gone, and a voice is all that is sent.
+        at = reports(&mut reported, at, 5, 0, 56e3);
+        assert!(reported.target() < 2e6, "not at once: {}", reported.target());
+        reports(&mut reported, at, 55, 0, 56e3);
+        assert!(
+            (2.99e6..=3.01e6).contains(&reported.target()),
+            "{}",
+            reported.target()
+        );
+    }
+
+    /// A receiver that allows next to nothing is why next to nothing is sent.
+    #[test]
+    fn what_a_receiver_does_not_allow_is_not_tried_again() {
+        let mut reported = Reported::new(3e6);
+        let mut at = reports(&mut reported, 0, 30, 0, 2.4e6);
+        at = reports(&mut reported, at, 10, 31, 2.4e6);
+        for _ in 0..60 {
+            reported.of_line = Some(at);
+            reported.handle_remb(at, 50e3, Some(56e3));
+            at = reports(&mut reported, at, 1, 0, 56e3);
+        }
+        assert!(reported.target() < 2e6, "{}", reported.target());
+    }
+
+    /// A line that has become too thin for it: each time it is tried the next time comes later.
+    #[test]
+    fn what_is_lost_again_each_time_is_tried_ever_less_often() {
+        let mut reported = Reported::new(3e6);
+        let mut at = reports(&mut reported, 0, 30, 0, 2.4e6);
+        let (mut heavy, mut tries) = (10, 0);
+        let end = at + 1_800 * SECOND;
+        while at < end {
+            if heavy > 0 {
+                at = reports(&mut reported, at, 1, 40, 2.4e6);
+                heavy -= 1;
+            } else if reported.target() > 2.83e6 {
+                (heavy, tries) = (10, tries + 1);
+            } else {
+                at = reports(&mut reported, at, 1, 0, 56e3);
+            }
+        }
+        assert!((5..=14).contains(&tries), "{tries} in half an hour");
     }
 }
