@@ -30,6 +30,8 @@ const QUEUED_MOST: f64 = 0.4;
 const ANSWER: Micros = 1_500_000;
 /// If it did not get shorter after so many steps, the path is longer than it was.
 const STEPS_IN_VAIN: u8 = 3;
+/// A round trip that no later one was told after says so much time that a queue stands: of what is sent no more, none is told.
+const TRIP_KEPT: Micros = 15_000_000;
 /// The least round trip is that of the last one to two of these.
 const GROUND_KEPT: Micros = 30_000_000;
 /// A REMB is worth so much time; senders of it repeat it every second.
@@ -65,6 +67,9 @@ pub(super) struct Reported {
 #[derive(Debug, Default)]
 struct Trips {
     last: Micros,
+    told: Micros,
+    /// No step was taken for the last one: it counts for one.
+    fresh: bool,
     least: Option<Micros>,
     former: Option<Micros>,
     since: Micros,
@@ -76,10 +81,13 @@ impl Trips {
             (self.former, self.least, self.since) = (self.least, None, at);
         }
         self.least = Some(self.least.map_or(trip, |least| least.min(trip)));
-        self.last = trip;
+        (self.last, self.told, self.fresh) = (trip, at, true);
     }
 
-    fn wait(&self) -> Micros {
+    fn wait(&self, at: Micros) -> Micros {
+        if at - self.told > TRIP_KEPT {
+            return 0;
+        }
         let ground = self.former.into_iter().chain(self.least).min();
         self.last - ground.unwrap_or(self.last)
     }
@@ -118,7 +126,7 @@ impl Reported {
         }
         self.changed = Some(at);
         let worst = std::mem::take(&mut self.worst);
-        let wait = self.trips.wait();
+        let wait = self.trips.wait(at);
         if worst >= HEAVY {
             self.fell(at);
             self.target *= 1.0 - f64::from(worst) / 512.0;
@@ -150,9 +158,10 @@ impl Reported {
 
     /// From what is sent, if that is less than the target: it is what the line does not take. A moment's rate is not believed below a half.
     fn shorten_queue(&mut self, at: Micros, wait: Micros, sent: f64) {
-        if self.shortened.is_some_and(|last| at - last < ANSWER) {
+        if !self.trips.fresh || self.shortened.is_some_and(|last| at - last < ANSWER) {
             return;
         }
+        self.trips.fresh = false;
         let steps = match self.queued {
             Some((first, steps)) if wait * 5 > first * 4 => {
                 self.queued = Some((first, steps + 1));
@@ -265,5 +274,25 @@ mod tests {
             }
         }
         assert!((5..=14).contains(&tries), "{tries} in half an hour");
+    }
+
+    #[test]
+    fn a_round_trip_takes_one_step_and_is_no_queue_for_ever() {
+        let mut reported = Reported::new(3e6);
+        let mut at = 0;
+        for _ in 0..30 {
+            at = reports(&mut reported, at, 1, 0, 2.4e6);
+            reported.handle_round_trip(at, 60_000);
+        }
+        let before = reported.target();
+        reported.handle_round_trip(at, 300_000);
+        at = reports(&mut reported, at, 6, 0, 0.0);
+        let after = reported.target();
+        assert!(
+            after < before && after >= before * 0.5 * (QUEUED - 0.2),
+            "{before} then {after}"
+        );
+        reports(&mut reported, at, 60, 0, 56e3);
+        assert!(reported.target() >= 2.9e6, "{}", reported.target());
     }
 }
