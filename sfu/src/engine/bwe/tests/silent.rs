@@ -82,3 +82,48 @@ fn a_lost_feedback_on_a_first_probe_does_not_end_the_search() {
         );
     }
 }
+
+/// A voice and one thin picture whose way becomes longer: nothing became thinner.
+#[test]
+fn a_longer_path_is_no_thinner_line() {
+    let (mut estimator, began, _) = heard(Bitrate::ZERO);
+    let (mut out, mut least) = (Vec::new(), u64::MAX);
+    let (mut voices, mut pictures, mut sent) = (0, 0, 0);
+    for at in 1_000..30_000 {
+        let now = began + ms(at);
+        let delay = if at < 20_000 { 30 } else { 80 };
+        let mut send = |bytes: u16| {
+            let number = estimator.handle_sent(now, bytes, Sent::Media);
+            out.push((at + delay, number));
+            sent += u64::from(bytes) * 8;
+        };
+        if at % 20 == 0 {
+            send(160);
+            voices += 1;
+        }
+        if at % 133 == 0 {
+            send(1_200);
+            pictures += 1;
+        }
+        if at % 50 == 7 {
+            let (here, later): (Vec<_>, Vec<_>) = out.iter().partition(|(arrives, _)| *arrives <= at);
+            let arrivals: Vec<(u16, i64)> = here
+                .iter()
+                .map(|(at, number)| (*number, 4 * *at as i64))
+                .collect();
+            if !arrivals.is_empty() {
+                tell(&mut estimator, now, &arrivals);
+            }
+            out = later;
+        }
+        if at > 20_000 {
+            least = least.min(estimator.target().as_bps());
+        }
+    }
+    let rate = sent / 29;
+    assert!(
+        least >= rate,
+        "{least} of {rate}: {voices} voices, {pictures} pictures, {:?}",
+        estimator.state()
+    );
+}
