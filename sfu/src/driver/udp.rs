@@ -11,6 +11,7 @@ use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
     sync::Once,
+    time::Instant,
 };
 
 use mio::net::UdpSocket;
@@ -152,7 +153,12 @@ impl Socket {
         self.local
     }
 
-    /// How many segments one send may have now: 1 once the kernel refused segmentation.
+    /// A turn begins: runs that were refused are tried again after a while.
+    pub(crate) fn begin(&self, now: Instant) {
+        self.segments.begin(now);
+    }
+
+    /// How many segments one send may have now: 1 for a while after the kernel refused segmentation.
     pub(crate) fn segments_max(&self) -> usize {
         self.segments.most.get()
     }
@@ -346,7 +352,7 @@ mod tests {
         assert_eq!(
             sender.segments_max(),
             1,
-            "a kernel that refused the first is not asked again"
+            "a kernel that refused the first is not asked again at once"
         );
         let mut told = Vec::new();
         sender.segments.most.set(SEGMENTS_MAX);

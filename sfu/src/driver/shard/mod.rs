@@ -251,6 +251,7 @@ impl Shard {
             let order = self.wait(&mut bell, &mut orders);
             let now = Instant::now(); // the only time that engines are told in this turn
             window.begin(now);
+            sockets.iter().for_each(|socket| socket.begin(now));
             match order {
                 Poll::Ready(Some(order)) => self.take_orders(now, order, &mut orders),
                 Poll::Ready(None) => self.is_stopping = true,

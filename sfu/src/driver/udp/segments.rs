@@ -1,16 +1,29 @@
 //! Sends of many messages, and of runs that somebody will not segment.
 
-use std::{cell::Cell, io, sync::Once};
+use std::{
+    cell::Cell,
+    io,
+    sync::Once,
+    time::{Duration, Instant},
+};
 
 use super::{Message, Sent};
 
 /// No buffer space, on Linux.
 const ENOBUFS: i32 = 105;
 
+/// How long no run is tried after the kernel seemed to refuse them. It may have been the path of the first one, and the others' are fine.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
 /// How many segments one send of a socket may have.
 #[derive(Debug)]
 pub(super) struct Segments {
+    /// Now.
     pub(super) most: Cell<usize>,
+    /// While the kernel refuses nothing.
+    limit: usize,
+    /// When runs are tried again.
+    again: Cell<Option<Instant>>,
     /// A run of some passed: whoever refuses one now is a path, such as a tunnel without checksums in its device, and not the kernel.
     passed: Cell<bool>,
 }
@@ -19,13 +32,33 @@ impl Segments {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most: Cell::new(most),
+            limit: most,
+            again: Cell::new(None),
             passed: Cell::new(false),
         }
+    }
+
+    /// A turn begins.
+    pub(super) fn begin(&self, now: Instant) {
+        if self.most.get() == self.limit {
+            return;
+        }
+        match self.again.get() {
+            None => self.again.set(Some(now + AGAIN_AFTER)),
+            Some(at) if at <= now => self.allow(),
+            Some(_) => {}
+        }
+    }
+
+    fn allow(&self) {
+        self.most.set(self.limit);
+        self.again.set(None);
     }
 
     fn pass(&self, messages: &[Message]) {
         if !self.passed.get() && messages.iter().any(|message| message.count > 1) {
             self.passed.set(true);
+            self.allow();
         }
     }
 
@@ -75,7 +108,7 @@ pub(super) fn send_by(
     calls
 }
 
-/// A run that was refused, datagram by datagram. If that works it was refused for its segments: by the kernel, when none ever passed, and later runs have one
+/// A run that was refused, datagram by datagram. If that works it was refused for its segments: by the kernel, when none ever passed, and for a while later runs have one
 /// datagram each; else by this path, and runs of the others go on.
 fn send_parts(
     attempt: &mut impl FnMut(&[Message]) -> io::Result<usize>,
@@ -100,9 +133,7 @@ fn send_parts(
 pub(super) fn say_unsegmented() {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
-        tracing::warn!(
-            "the kernel refuses to segment what is sent (UDP_SEGMENT): packets go one by one from now on"
-        );
+        tracing::warn!("the kernel refuses to segment what is sent (UDP_SEGMENT): packets go one by one");
     });
 }
 
@@ -132,6 +163,44 @@ mod tests {
 
     /// What the kernel says when it cannot segment.
     const EIO: i32 = 5;
+
+    #[test]
+    fn a_path_that_refuses_the_first_run_takes_them_from_the_others_for_a_while_only() {
+        let to = |to: &str| Message {
+            to: to.parse().expect("address"),
+            start: 0,
+            length: 500,
+            segment: 100,
+            count: 5,
+        };
+        let (bad, good) = (to("127.0.0.1:1"), to("127.0.0.1:2"));
+        let kernel = |rest: &[Message]| match (rest[0].to == bad.to, rest[0].count) {
+            (true, 2..) => Err(io::Error::from_raw_os_error(EIO)),
+            _ => Ok(1),
+        };
+        let (segments, begin) = (Segments::new(64), Instant::now());
+        let mut now = begin;
+        for _ in 0..2 {
+            assert_eq!(send_by(kernel, &segments, &[bad], |_, _| {}), 6);
+            segments.begin(now);
+            segments.begin(now + AGAIN_AFTER / 2);
+            assert_eq!(segments.most.get(), 1, "it may be the kernel");
+            now += AGAIN_AFTER;
+            segments.begin(now);
+            assert_eq!(segments.most.get(), 64, "tried again");
+        }
+        assert_eq!(send_by(kernel, &segments, &[good, bad], |_, _| {}), 7);
+        assert_eq!(segments.most.get(), 64, "it is that path");
+        // Also when that comes out with the next run of the same send.
+        let segments = Segments::new(64);
+        send_by(kernel, &segments, &[bad, good], |_, _| {});
+        assert_eq!(segments.most.get(), 64);
+        // Without segmentation from the start nothing is tried.
+        let segments = Segments::new(1);
+        segments.begin(begin);
+        segments.begin(now + AGAIN_AFTER);
+        assert_eq!(segments.most.get(), 1);
+    }
 
     #[test]
     fn a_full_buffer_costs_what_is_left_of_the_call_and_no_more() {
