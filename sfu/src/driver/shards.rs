@@ -129,6 +129,17 @@ impl Shards {
         udp::bind_all(&self.addresses, port, self.config.buffer_bytes)
     }
 
+    /// Addresses that the machine has no more are passed over while it has one of them: those of IPv6 may be for some days only.
+    fn bind_again(&self, port: u16) -> io::Result<Vec<Bound>> {
+        let addresses = udp::still_here(&self.addresses);
+        if addresses.is_empty() || addresses.len() == self.addresses.len() {
+            return self.bind(port);
+        }
+        let gone = self.addresses.len() - addresses.len();
+        tracing::warn!(gone, "addresses that this machine has no more are passed over");
+        udp::bind_all(&addresses, port, self.config.buffer_bytes)
+    }
+
     fn look_at_buffers(&self, bound: &[Bound]) {
         let asked = self.config.buffer_bytes;
         for socket in bound {
@@ -172,7 +183,7 @@ impl Shards {
             return;
         };
         let started = self
-            .bind(former.port)
+            .bind_again(former.port)
             .and_then(|bound| self.start_one(index, bound));
         match (started, self.shards.get_mut(index.place())) {
             (Ok(shard), Some(place)) => *place = shard,
@@ -268,4 +279,45 @@ async fn ask(shard: &mpsc::Sender<ToShard>, order: Order) -> Result<Done, Contro
         .await
         .map_err(|_| ControlError::Unavailable)?;
     result.await.map_err(|_| ControlError::Unavailable)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONLY: ShardIndex = ShardIndex(0);
+
+    fn shards() -> Shards {
+        let config = NodeConfig {
+            port: 0,
+            shards: 1,
+            addresses: vec!["127.0.0.1".parse().expect("an address")],
+            ..NodeConfig::default()
+        };
+        let identity = Arc::new(Identity::new(false).expect("an identity"));
+        Shards::start(config, identity, mpsc::channel(8).0).expect("a shard")
+    }
+
+    /// Its thread has ended, and the port is free.
+    async fn end(shards: &mut Shards) {
+        assert!(shards.ask(ONLY, Order::Stop).await.is_ok());
+        let thread = shards.shards[0].thread.take().expect("a thread");
+        thread.join().expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a_shard_is_started_again_on_the_addresses_that_are_left() {
+        let mut shards = shards();
+        let before = shards.all_announced();
+        end(&mut shards).await;
+        shards.addresses.push("192.0.2.1".parse().expect("an address"));
+        shards.restart(ONLY);
+        assert!(shards.is_running(ONLY));
+        assert_eq!(shards.all_announced(), before);
+        end(&mut shards).await;
+        shards.addresses.remove(0);
+        shards.restart(ONLY);
+        assert!(shards.shards[0].is_missing, "there is no other");
+        shards.stop().await;
+    }
 }

@@ -66,6 +66,15 @@ pub(crate) fn bind_all(addresses: &[IpAddr], port: u16, buffer_bytes: usize) -> 
     }
 }
 
+/// Those of the addresses that this machine has.
+pub(crate) fn still_here(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let is_here = |&&address: &&IpAddr| {
+        let error = std::net::UdpSocket::bind((address, 0)).err();
+        error.is_none_or(|error| error.kind() != io::ErrorKind::AddrNotAvailable)
+    };
+    addresses.iter().filter(is_here).copied().collect()
+}
+
 fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<Bound> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
