@@ -454,11 +454,14 @@ impl Shard {
         }
     }
 
-    /// Does something to a room; none if there is none, or if it panicked, which is its end.
+    /// Does something to a room; none if there is none, or if it panicked, now or before in this turn, which is its end.
     fn with_room<T>(&mut self, key: RoomKey, work: impl FnOnce(&mut Room) -> T) -> Option<T> {
+        if self.broken.contains(&key) {
+            return None;
+        }
         let entry = self.rooms.get_mut(&key)?;
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut entry.room)));
-        if result.is_err() && !self.broken.contains(&key) {
+        if result.is_err() {
             self.broken.push(key);
         }
         result.ok()
@@ -471,5 +474,52 @@ impl Shard {
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut seat.peer)));
         self.tally.peer_panics += u64::from(result.is_err());
         result.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::shards::What;
+
+    const SHARD: ShardIndex = ShardIndex(0);
+
+    /// A shard that no thread runs, with a room, and what is told of it.
+    fn shard(now: Instant) -> (Shard, RoomKey, mpsc::Receiver<News>) {
+        let (news, told) = mpsc::channel(8);
+        let identity = Arc::new(Identity::new(false).expect("an identity"));
+        let events = EventBook::new(SHARD, news);
+        let meter = Meter::new(now, watch::channel(Load::default()).0);
+        let mut shard = Shard::new(Rc::from([]), identity, events, meter);
+        let opening = Opening {
+            room: room(),
+            tag: RoomTag(1),
+            policy: RoomPolicy::default(),
+            floor: None,
+        };
+        let opened = shard.handle_order(now, Order::OpenRoom(Box::new(opening)));
+        assert!(matches!(opened, Ok(Done::Opened)));
+        let key = shard.names[&room()];
+        (shard, key, told)
+    }
+
+    fn room() -> RoomId {
+        "sang".to_owned().try_into().expect("a room")
+    }
+
+    #[test]
+    fn a_room_that_panicked_is_not_asked_again_and_ends_with_the_turn() {
+        let now = Instant::now();
+        let (mut shard, key, mut told) = shard(now);
+        assert!(shard.with_room(key, |_| panic!("a bug")).is_none());
+        let asked = shard.with_room(key, |room| room.handle_timeout(now));
+        assert!(asked.is_none(), "nobody knows what it would do");
+        shard.drain(now);
+        assert_eq!((shard.tally.room_panics, shard.rooms.len()), (1, 0));
+        let news = told.try_recv().map(|news| news.what);
+        assert!(matches!(
+            news,
+            Ok(What::Event(None, Event::Speaker { number: None, .. }))
+        ));
     }
 }

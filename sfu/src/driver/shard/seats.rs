@@ -194,7 +194,9 @@ impl Shard {
         };
         tracing::error!(room = %entry.id, seats = entry.seats.len(), "a room failed and is dropped");
         self.tally.room_panics += 1;
-        self.closed += entry.room.stats();
+        // It is asked for the last time, in whatever state it is.
+        let stats = catch_unwind(AssertUnwindSafe(|| entry.room.stats()));
+        self.closed += stats.unwrap_or_default();
         self.names.remove(&entry.id);
         self.relay.forget(entry.tag);
         self.timers.set(Key::Room(key), None);
