@@ -480,7 +480,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::shards::What;
+    use crate::{control::ControlError, driver::shards::What};
 
     const SHARD: ShardIndex = ShardIndex(0);
 
@@ -521,5 +521,22 @@ mod tests {
             news,
             Ok(What::Event(None, Event::Speaker { number: None, .. }))
         ));
+    }
+
+    #[test]
+    fn a_room_is_not_told_of_a_shard_to_which_no_way_leads_any_more() {
+        let now = Instant::now();
+        let (mut shard, key, _told) = shard(now);
+        let far = ShardIndex(1);
+        let link = || Order::Link { room: room(), far };
+        let (end, other) = crate::driver::relay::link(SHARD, far);
+        let connect = Order::Connect(Box::new(end));
+        assert!(shard.handle_order(now, connect).is_ok());
+        // It panicked.
+        drop(other);
+        shard.take_parcels(now);
+        let linked = shard.handle_order(now, link()).err();
+        assert_eq!(linked, Some(ControlError::Unavailable));
+        assert!(shard.rooms[&key].links.is_empty());
     }
 }

@@ -69,6 +69,10 @@ impl Shard {
     /// Another shard has the room too, or again.
     pub(super) fn link(&mut self, now: Instant, room: &RoomId, far: ShardIndex) -> Result<(), ControlError> {
         let key = *self.names.get(room).ok_or(ControlError::UnknownRoom)?;
+        if !self.relay.ends.contains_key(&link_id(far)) {
+            // That one failed meanwhile.
+            return Err(ControlError::Unavailable);
+        }
         let entry = self.rooms.get_mut(&key).ok_or(ControlError::UnknownRoom)?;
         entry.links.insert(link_id(far));
         self.relay.rooms.insert(entry.tag, key);
