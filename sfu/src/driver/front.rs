@@ -227,7 +227,12 @@ impl Front {
                 Ok(Done::Snapshot(rooms)) => rooms,
                 _ => Vec::new(),
             };
+            let mut gone = self.rooms.on_shard(shard);
+            gone.retain(|room| rooms.iter().all(|told| told.room != *room));
             self.rooms.reconcile(shard, &rooms);
+            for room in gone {
+                self.unlink(&room, shard).await;
+            }
             for snapshot in rooms {
                 if self.rooms.find(&snapshot.room).is_ok() {
                     told.push(snapshot);

@@ -15,6 +15,9 @@ use super::{
     shards::{News, Shards},
 };
 
+#[cfg(feature = "faults")]
+pub use super::shard::Fault;
+
 /// Connections that said hello and wait to be served: each ends the one before it.
 const GREETED_LEN: usize = 8;
 
@@ -69,7 +72,7 @@ pub async fn run(
     live(front, news, listener, shutdown).await
 }
 
-/// The same, with shards that fail when they are told to: by their place, counted from 0. Each fails once.
+/// The same, with shards in which something goes wrong when they are told to: by their place, counted from 0. One that was replaced is not told any more.
 ///
 /// # Errors
 /// It could not start.
@@ -77,16 +80,16 @@ pub async fn run(
 pub async fn run_with_faults(
     config: NodeConfig,
     listener: Listener,
-    mut faults: mpsc::Receiver<usize>,
+    mut faults: mpsc::Receiver<(usize, Fault)>,
 ) -> Result<Ended, NodeError> {
     use super::shard::{Order, ToShard};
 
     let (front, news) = begin(config)?;
     let shards = front.shards.orders();
     tokio::spawn(async move {
-        while let Some(place) = faults.recv().await {
+        while let Some((place, fault)) = faults.recv().await {
             let (reply, _) = tokio::sync::oneshot::channel();
-            let order = Order::Fail;
+            let order = Order::Fail(fault);
             // One that has failed already cannot be told.
             let _ = shards[place].send(ToShard { order, reply }).await;
         }

@@ -10,7 +10,7 @@ use sfu::{
         api::Listener,
         client::{self, Client as Control, Events},
         config::NodeConfig,
-        node,
+        node::{self, Fault},
     },
     engine::{
         id::{LineIndex, SlotId, SourceKind, SourceNumber},
@@ -25,8 +25,8 @@ use crate::{
     kit::*,
 };
 
-/// A node whose shards fail when they are told to, and take two of a room each.
-fn start_failing(shards: u16) -> (Node, sfu::driver::api::Connector, mpsc::Sender<usize>) {
+/// A node in whose shards something goes wrong when they are told to, which take two of a room each.
+fn start_failing(shards: u16) -> (Node, sfu::driver::api::Connector, mpsc::Sender<(usize, Fault)>) {
     let (listener, connector) = Listener::in_process();
     let (faults, faults_receiver) = mpsc::channel(1);
     let config = NodeConfig {
@@ -203,7 +203,7 @@ async fn a_shard_that_fails_takes_its_own_peers_only_and_they_come_back() {
         "{before}"
     );
 
-    faults.send(0).await.expect("the node lives");
+    faults.send((0, Fault::Shard)).await.expect("the node lives");
     told(&mut events, "sang", "an", MediaState::Lost).await;
     let nobody = Event::Speaker {
         room: id("sang"),
@@ -245,7 +245,7 @@ async fn a_node_outlives_its_only_shard() {
     let (control, mut events, _) = client::connect_in_process(&connector).await.expect("a node");
     open(&control, "sang").await;
     let (_an, _) = enter(&control, &mut events, "sang", ("an", 1)).await;
-    faults.send(0).await.expect("the node lives");
+    faults.send((0, Fault::Shard)).await.expect("the node lives");
     told(&mut events, "sang", "an", MediaState::Lost).await;
     let (_an, _) = enter(&control, &mut events, "sang", ("an", 1)).await;
     assert_eq!(control.call(Command::Shutdown).await, Ok(Reply::Done));
@@ -423,7 +423,7 @@ async fn a_meeting_outlives_the_shard_of_half_of_it() {
     while of(&all[2], camera(1)) < 10 {
         turn(&mut all, &mut frame).await;
     }
-    faults.send(1).await.expect("the node lives");
+    faults.send((1, Fault::Shard)).await.expect("the node lives");
     told(&mut events, "sang", "chi", MediaState::Lost).await;
     told(&mut events, "sang", "dung", MediaState::Lost).await;
     let [an, binh, ..] = &mut all;
@@ -439,4 +439,52 @@ async fn a_meeting_outlives_the_shard_of_half_of_it() {
         turn(&mut all, &mut frame).await;
     }
     assert!(all.iter().all(|client| !client.closed));
+}
+
+/// Who comes back to a third shard is seen by the half that is left: of the half that failed it keeps nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_elsewhere_is_seen_by_the_half_that_is_left() {
+    come_back_elsewhere(false).await;
+}
+
+/// The same if signaling asked for everything in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_elsewhere_after_a_snapshot_is_seen_by_the_half_that_is_left() {
+    come_back_elsewhere(true).await;
+}
+
+async fn come_back_elsewhere(after_snapshot: bool) {
+    let (_node, connector, faults) = start_failing(3);
+    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
+    for (room, name) in [("chieu", "em"), ("toi", "giang"), ("khuya", "hoa")] {
+        open(&control, room).await;
+        enter(&control, &mut events, room, (name, 1)).await;
+    }
+    let mut all = spread(&control, &mut events).await;
+    let mut frame = 0;
+    look(&control, "sang", "chi", 1).await;
+    while of(&all[2], camera(1)) < 10 {
+        turn(&mut all, &mut frame).await;
+    }
+    // Nobody is on the third shard, which has the least to do then.
+    let (room, seat) = (id("khuya"), seat("hoa"));
+    assert_eq!(control.call(Command::Leave { room, seat }).await, Ok(Reply::Done));
+    let fault = Fault::Room(id("sang"));
+    faults.send((0, fault)).await.expect("the node lives");
+    told(&mut events, "sang", "an", MediaState::Lost).await;
+    told(&mut events, "sang", "binh", MediaState::Lost).await;
+    if after_snapshot {
+        snapshot(&control).await;
+    }
+    let (an, answer) = enter(&control, &mut events, "sang", ("an", 1)).await;
+    assert_eq!(candidate(&answer), welcome.media[2]);
+    all[0] = an;
+    let goal = of(&all[2], camera(1)) + 10;
+    for _ in 0..500 {
+        turn(&mut all, &mut frame).await;
+        if of(&all[2], camera(1)) >= goal {
+            return;
+        }
+    }
+    panic!("the half that is left does not see who came back");
 }

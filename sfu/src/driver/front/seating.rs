@@ -90,11 +90,24 @@ impl Front {
             match told {
                 Ok(()) => placed.linked(shard, other),
                 // Its half of the room failed, and the seats of that are on their way out.
-                Err(ControlError::UnknownRoom) => placed.closed_at(other),
+                Err(ControlError::UnknownRoom) => {
+                    placed.closed_at(other);
+                    self.unlink(room, other).await;
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Shards that have a room forget the half of one that has it no more: who comes back elsewhere is not taken for who was there.
+    pub(super) async fn unlink(&mut self, room: &RoomId, far: ShardIndex) {
+        let Ok(placed) = self.rooms.find(room) else { return };
+        for &shard in placed.shards() {
+            let room = room.clone();
+            // One that does not run knows nobody.
+            let _ = self.shards.ask(shard, Order::Unlink { room, far }).await;
+        }
     }
 
     /// Two shards that have a room tell each other of it.
@@ -148,13 +161,7 @@ impl Front {
             if let Ok(placed) = self.rooms.find_mut(room) {
                 placed.closed_at(shard);
             }
-            for &far in &used {
-                let order = Order::Unlink {
-                    room: room.clone(),
-                    far: shard,
-                };
-                let _ = self.shards.ask(far, order).await;
-            }
+            self.unlink(room, shard).await;
         }
     }
 }

@@ -31,6 +31,8 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
+#[cfg(feature = "faults")]
+pub use self::orders::Fault;
 use self::{
     bell::Bell, egress::Egress, events::EventBook, ingress::Handshake, kept::Kept, lines::Lines, load::Meter,
     relay::Relay, window::Window,

@@ -107,9 +107,19 @@ pub(crate) enum Order {
     Snapshot,
     Count,
     Stop,
-    /// The shard is to panic: what a test of what happens then gives.
+    /// Something is to go wrong: what a test of what happens then gives.
     #[cfg(feature = "faults")]
-    Fail,
+    Fail(Fault),
+}
+
+/// What goes wrong in a shard when it is told to.
+#[cfg(feature = "faults")]
+#[derive(Debug)]
+pub enum Fault {
+    /// It panics.
+    Shard,
+    /// Its half of that room panics.
+    Room(RoomId),
 }
 
 /// A room as it is to be.
@@ -232,7 +242,19 @@ impl Shard {
                 Ok(Done::Nothing)
             }
             #[cfg(feature = "faults")]
-            Order::Fail => panic!("told to fail"),
+            Order::Fail(fault) => self.fail(fault),
+        }
+    }
+
+    #[cfg(feature = "faults")]
+    fn fail(&mut self, fault: Fault) -> Result<Done, ControlError> {
+        match fault {
+            Fault::Shard => panic!("told to fail"),
+            Fault::Room(room) => {
+                let key = *self.names.get(&room).ok_or(ControlError::UnknownRoom)?;
+                self.tell_room(key, |_| panic!("told to fail"));
+                Ok(Done::Nothing)
+            }
         }
     }
 
