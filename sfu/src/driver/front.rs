@@ -222,9 +222,11 @@ impl Front {
     async fn snapshot(&mut self) -> Reply {
         let mut told = Vec::new();
         for shard in self.shards.indexes() {
-            // One that does not run has nothing.
             let rooms = match self.shards.ask(shard, Order::Snapshot).await {
                 Ok(Done::Snapshot(rooms)) => rooms,
+                // What it has is not known, and who sat there is told to have no media.
+                _ if self.shards.hangs(shard) => continue,
+                // One that does not run has nothing.
                 _ => Vec::new(),
             };
             let mut gone = self.rooms.on_shard(shard);
@@ -285,7 +287,10 @@ impl Front {
             tracing::info!(%room, "room opened");
         }
         for shard in self.rooms.find(&room)?.shards().to_vec() {
-            self.open_at(shard, &room).await?;
+            // One that hangs is told with the next who joins there.
+            if !self.shards.hangs(shard) {
+                self.open_at(shard, &room).await?;
+            }
         }
         Ok(Reply::Done)
     }

@@ -6,9 +6,13 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
 
 use super::{
     addresses,
@@ -23,8 +27,15 @@ use crate::{
     engine::id::EndpointId,
 };
 
-/// Orders that wait for a shard. Full: the request waits, and the next is not read.
+/// Orders that wait for a shard. There are more than one only while it hangs. Full: further ones are refused.
 const ORDERS_LEN: usize = 256;
+
+/// A shard that says nothing to an order for so long hangs. Much longer than the longest turn, and short enough that whoever asks the node does
+/// not give it up.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Shards that have not ended after this time end with the process. Less than the service waits for its node.
+const STOP_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Which shard, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +95,33 @@ struct Running {
     /// It failed, that was heard, and no other could be started in its place. One of which it was not heard yet is not to be started again before: its end would pass for
     /// that of the next.
     is_missing: bool,
+    /// What it did not answer in time; answered late it goes on.
+    late: Option<oneshot::Receiver<Result<Done, ControlError>>>,
+}
+
+impl Running {
+    fn hangs(&self) -> bool {
+        self.late.as_ref().is_some_and(oneshot::Receiver::is_empty)
+    }
+
+    /// One that hangs is told, for the case that it goes on, and not waited for: the others have work to do.
+    async fn ask(&mut self, order: Order) -> Result<Done, ControlError> {
+        let (reply, mut result) = oneshot::channel();
+        self.orders
+            .try_send(ToShard { order, reply })
+            .map_err(|_| ControlError::Unavailable)?;
+        if self.hangs() {
+            return Err(ControlError::Unavailable);
+        }
+        match timeout(ANSWER_TIME_MAX, &mut result).await {
+            Ok(answer) => answer.map_err(|_| ControlError::Unavailable)?,
+            Err(_) => {
+                tracing::error!("a shard hangs: nobody is sent there until it goes on");
+                self.late = Some(result);
+                Err(ControlError::Unavailable)
+            }
+        }
+    }
 }
 
 impl Shards {
@@ -174,6 +212,7 @@ impl Shards {
             thread: Some(thread),
             port: locals.first().map_or(0, SocketAddr::port),
             is_missing: false,
+            late: None,
         })
     }
 
@@ -213,10 +252,16 @@ impl Shards {
         (0..self.shards.len()).map(|place| ShardIndex(place as u16))
     }
 
-    /// Whether it takes orders.
+    /// Whether it takes orders and does them.
     pub(crate) fn is_running(&self, index: ShardIndex) -> bool {
         let shard = self.shards.get(index.place());
-        shard.is_some_and(|shard| !shard.orders.is_closed())
+        shard.is_some_and(|shard| !shard.orders.is_closed() && !shard.hangs())
+    }
+
+    /// Whether it takes orders, and did not answer the last in time.
+    pub(crate) fn hangs(&self, index: ShardIndex) -> bool {
+        let shard = self.shards.get(index.place());
+        shard.is_some_and(|shard| !shard.orders.is_closed() && shard.hangs())
     }
 
     /// Where clients of a shard send to.
@@ -242,10 +287,10 @@ impl Shards {
     /// Gives a shard an order and waits for what comes of it.
     ///
     /// # Errors
-    /// What the shard says, or that it is gone.
-    pub(crate) async fn ask(&self, index: ShardIndex, order: Order) -> Result<Done, ControlError> {
-        let shard = self.shards.get(index.place()).ok_or(ControlError::Unavailable)?;
-        ask(&shard.orders, order).await
+    /// What the shard says, or that it is gone or hangs.
+    pub(crate) async fn ask(&mut self, index: ShardIndex, order: Order) -> Result<Done, ControlError> {
+        let shard = self.shards.get_mut(index.place());
+        shard.ok_or(ControlError::Unavailable)?.ask(order).await
     }
 
     /// What a test makes shards fail by.
@@ -254,14 +299,24 @@ impl Shards {
         self.shards.iter().map(|shard| shard.orders.clone()).collect()
     }
 
-    /// Ends all shards and waits for their threads.
+    /// Ends all shards and waits for their threads, but not for one that hangs.
     pub(crate) async fn stop(self) {
         for shard in &self.shards {
+            let (reply, _) = oneshot::channel();
+            let order = Order::Stop;
             // One that is gone already needs no order.
-            let _ = ask(&shard.orders, Order::Stop).await;
+            let _ = shard.orders.try_send(ToShard { order, reply });
         }
-        let threads = self.shards.into_iter().filter_map(|shard| shard.thread);
-        let threads: Vec<_> = threads.collect();
+        let all_ended = async {
+            for shard in &self.shards {
+                shard.orders.closed().await;
+            }
+        };
+        if timeout(STOP_TIME_MAX, all_ended).await.is_err() {
+            tracing::error!("a shard hangs, and ends with the process");
+        }
+        let ended = self.shards.into_iter().filter(|shard| shard.orders.is_closed());
+        let threads: Vec<_> = ended.filter_map(|shard| shard.thread).collect();
         let ended = tokio::task::spawn_blocking(|| {
             for thread in threads {
                 // Panics were caught and counted in there.
@@ -270,15 +325,6 @@ impl Shards {
         });
         let _ = ended.await;
     }
-}
-
-async fn ask(shard: &mpsc::Sender<ToShard>, order: Order) -> Result<Done, ControlError> {
-    let (reply, result) = oneshot::channel();
-    shard
-        .send(ToShard { order, reply })
-        .await
-        .map_err(|_| ControlError::Unavailable)?;
-    result.await.map_err(|_| ControlError::Unavailable)?
 }
 
 #[cfg(test)]
@@ -319,5 +365,60 @@ mod tests {
         shards.restart(ONLY);
         assert!(shards.shards[0].is_missing, "there is no other");
         shards.stop().await;
+    }
+
+    /// A shard that is given orders and does nothing, beside what a test sees of it.
+    fn held() -> (Shards, mpsc::Receiver<ToShard>) {
+        let (orders, given) = mpsc::channel(ORDERS_LEN);
+        let shard = Running {
+            orders,
+            announced: Vec::new(),
+            load: watch::channel(Load::default()).1,
+            thread: None,
+            port: 0,
+            is_missing: false,
+            late: None,
+        };
+        let shards = Shards {
+            config: NodeConfig::default(),
+            addresses: Vec::new(),
+            identity: Arc::new(Identity::new(false).expect("an identity")),
+            news: mpsc::channel(1).0,
+            shards: vec![shard],
+        };
+        (shards, given)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_that_hangs_is_waited_for_once_until_it_goes_on() {
+        let (mut shards, mut given) = held();
+        let began = tokio::time::Instant::now();
+        for _ in 0..ORDERS_LEN + 1 {
+            let asked = shards.ask(ONLY, Order::Count).await;
+            assert_eq!(asked.err(), Some(ControlError::Unavailable));
+            assert!(shards.hangs(ONLY) && !shards.is_running(ONLY));
+        }
+        assert_eq!(began.elapsed(), ANSWER_TIME_MAX);
+        while let Ok(ToShard { reply, .. }) = given.try_recv() {
+            // Whoever asked is gone.
+            let _ = reply.send(Ok(Done::Nothing));
+        }
+        assert!(!shards.hangs(ONLY) && shards.is_running(ONLY));
+        let answering = tokio::spawn(async move {
+            let ToShard { reply, .. } = given.recv().await.expect("asked");
+            let _ = reply.send(Ok(Done::Opened));
+        });
+        let asked = shards.ask(ONLY, Order::Count).await;
+        assert!(matches!(asked, Ok(Done::Opened)));
+        answering.await.expect("no panic");
+        assert!(!shards.hangs(ONLY) && !shards.is_running(ONLY), "gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_that_hangs_does_not_keep_the_node_from_ending() {
+        let (shards, mut given) = held();
+        shards.stop().await;
+        let order = given.try_recv().map(|given| given.order);
+        assert!(matches!(order, Ok(Order::Stop)), "told all the same");
     }
 }

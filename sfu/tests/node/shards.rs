@@ -488,3 +488,51 @@ async fn come_back_elsewhere(after_snapshot: bool) {
     }
     panic!("the half that is left does not see who came back");
 }
+
+/// A shard that stands still has its own people wait, and nobody else; who offers again is taken elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_hangs_holds_up_nobody_elsewhere() {
+    let (node, connector, faults) = start_failing(2);
+    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
+    open(&control, "sang").await;
+    open(&control, "chieu").await;
+    enter(&control, &mut events, "sang", ("an", 1)).await;
+    let (mut binh, _) = enter(&control, &mut events, "chieu", ("binh", 1)).await;
+    assert!(metrics(&control).await.contains("diemcau_shard_endpoints{shard=\"0\"} 1\n"));
+    let (release, held) = std::sync::mpsc::channel();
+    let hold = Fault::Hold(held);
+    faults.send((0, hold)).await.expect("the node lives");
+    // Signaling that comes anew is answered, with who is not on it.
+    let (control, mut events, _) = client::connect_in_process(&connector).await.expect("a node");
+    let rooms = snapshot(&control).await;
+    let all: Vec<_> = rooms.iter().map(seats).collect();
+    assert_eq!(all, [vec![("binh", 1, true)], vec![]]);
+    for room in ["sang", "chieu"] {
+        open(&control, room).await;
+    }
+    let (mut chi, _) = enter(&control, &mut events, "chieu", ("chi", 2)).await;
+    look(&control, "chieu", "chi", 1).await;
+    see(&mut binh, &mut chi, &mut 0, 10).await;
+    let (_an, again) = enter(&control, &mut events, "sang", ("an", 1)).await;
+    assert_eq!(candidate(&again), welcome.media[1]);
+    // It goes on, and has nobody's media any more.
+    drop(release);
+    while metrics(&control)
+        .await
+        .contains("diemcau_shard_endpoints{shard=\"0\"} 1\n")
+    {}
+    let rooms = snapshot(&control).await;
+    let all: Vec<_> = rooms.iter().map(seats).collect();
+    assert_eq!(
+        all,
+        [vec![("binh", 1, true), ("chi", 2, true)], vec![("an", 1, true)]]
+    );
+    let (_release, held) = std::sync::mpsc::channel();
+    let hold = Fault::Hold(held);
+    faults.send((1, hold)).await.expect("the node lives");
+    assert_eq!(control.call(Command::Shutdown).await, Ok(Reply::Done));
+    assert_eq!(
+        node.await.expect("no panic").expect("ended well"),
+        node::Ended::Asked
+    );
+}

@@ -33,6 +33,13 @@ impl Front {
         self.last_endpoint = self.last_endpoint.wrapping_add(1) % ENDPOINTS_END;
         let endpoint = EndpointId(self.last_endpoint);
         let (newcomer, joined) = self.answer(join, endpoint, shard)?;
+        if let Ok(former) = self.rooms.seat(&room, &seat)
+            && former != shard
+        {
+            let (room, seat) = (room.clone(), seat.clone());
+            // It hangs, and has nobody's media left there when it goes on.
+            let _ = self.shards.ask(former, Order::Leave { room, seat }).await;
+        }
         self.tell_network(shard).await?;
         self.open_at(shard, &room).await?;
         // In the table before the shard hears of it: whoever asks meanwhile must find it.
@@ -50,9 +57,11 @@ impl Front {
         taken.map(|_| joined)
     }
 
-    /// A seat that offers again stays on its shard.
+    /// A seat that offers again stays on its shard, unless that hangs: its media has ended then.
     fn place(&self, room: &RoomId, seat: &SeatId) -> Option<ShardIndex> {
-        if let Ok(shard) = self.rooms.seat(room, seat) {
+        if let Ok(shard) = self.rooms.seat(room, seat)
+            && !self.shards.hangs(shard)
+        {
             return Some(shard);
         }
         let placed = self.rooms.find(room).ok()?;
@@ -85,6 +94,10 @@ impl Front {
         }
         // Also those that it should have been told of before: that may have been interrupted.
         for other in placed.unlinked(shard) {
+            if self.shards.hangs(other) {
+                // Told with the next who joins, when it goes on.
+                continue;
+            }
             let told = self.link(room, shard, other).await;
             let placed = self.rooms.find_mut(room)?;
             match told {

@@ -120,6 +120,8 @@ pub enum Fault {
     Shard,
     /// Its half of that room panics.
     Room(RoomId),
+    /// It stands still until the other end is dropped.
+    Hold(std::sync::mpsc::Receiver<()>),
 }
 
 /// A room as it is to be.
@@ -253,6 +255,10 @@ impl Shard {
             Fault::Room(room) => {
                 let key = *self.names.get(&room).ok_or(ControlError::UnknownRoom)?;
                 self.tell_room(key, |_| panic!("told to fail"));
+                Ok(Done::Nothing)
+            }
+            Fault::Hold(until) => {
+                let _ = until.recv();
                 Ok(Done::Nothing)
             }
         }
