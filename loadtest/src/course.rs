@@ -270,14 +270,17 @@ async fn live(
     settled: mpsc::Sender<()>,
 ) -> PointReport {
     let mut settled = Some(settled);
-    if let Some(entry) = &scenario.entry {
-        return whip::play(&scenario, entry, index, &shared, phases, settled).await;
-    }
     let mut all = PointReport::default();
     let (mut attempt, mut opened_us) = (0, shared.clock.now().us);
     for life in 0.. {
-        let bot = Bot::new(scenario.clone(), (index, life), opened_us, shared.clone());
-        let mut report = bot.run(phases.clone(), &mut settled).await;
+        let (seat, phase) = ((index, life), phases.clone());
+        let mut report = match &scenario.entry {
+            Some(entry) => whip::play(&scenario, entry, seat, opened_us, &shared, phase, &mut settled).await,
+            None => {
+                let bot = Bot::new(scenario.clone(), seat, opened_us, shared.clone());
+                bot.run(phase, &mut settled).await
+            }
+        };
         let has_joined = report.join_us.is_some();
         if has_joined {
             (attempt, opened_us) = (0, shared.clock.now().us);
@@ -291,6 +294,7 @@ async fn live(
             }
             continue;
         };
+        all.told_later |= for_now.is_told;
         let pause = rejoin::delay(attempt, rand::random(), for_now.stay_away);
         let is_over = tokio::select! {
             () = tokio::time::sleep(pause) => false,

@@ -22,6 +22,8 @@ pub(crate) struct Summary {
     pub(crate) joined: u32,
     /// Times that a lean point came back, whom the server had no room for or whose media was lost.
     pub(crate) rejoins: Option<u64>,
+    /// Lean points that were told to come later, once or more often: there was no room for them at the time.
+    pub(crate) told_to_come_later: Option<u64>,
     /// Length of the meeting, from the last join (or the last try) to the end of sending.
     pub(crate) seconds: f64,
     /// Media packets that the points received, each number of each slot once.
@@ -113,6 +115,8 @@ pub(crate) struct PointReport {
     pub(crate) come_back: Option<ForNow>,
     /// How often those who had this seat did.
     pub(crate) rejoins: u64,
+    /// Whoever had this seat was told to come later.
+    pub(crate) told_later: bool,
     pub(crate) received: SlotCounts,
     pub(crate) sent: SenderCounts,
     pub(crate) latency: Histogram,
@@ -165,6 +169,7 @@ impl PointReport {
         self.failure = self.failure.take().or(other.failure);
         self.joins.add(&other.joins);
         self.rejoins += other.rejoins;
+        self.told_later |= other.told_later;
         self.received.add(&other.received);
         self.sent.packets += other.sent.packets;
         self.sent.repairs += other.sent.repairs;
@@ -234,6 +239,7 @@ impl Report {
             points: self.points,
             joined: self.joined(),
             rejoins: self.heard.map(|_| sum(|report| report.rejoins)),
+            told_to_come_later: self.heard.map(|_| sum(|report| report.told_later.into())),
             seconds: rounded(self.seconds),
             packets_forwarded: received.packets,
             packets_lost_after_repair: received.lost,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rand::{SeedableRng as _, rngs::StdRng};
+
 use crate::{
     address::Address,
     lean::PatternPlan,
@@ -125,6 +127,12 @@ impl Scenario {
             Some(entry) => entry.address(0).is_ok_and(|address| address.is_secure),
             None => self.url.is_secure,
         }
+    }
+
+    /// Chance of the point in the `index`th seat, after `life` others: none has the stream numbers of another.
+    pub(crate) fn rng(&self, (index, life): (u32, u32)) -> StdRng {
+        let place = u64::from(index) + u64::from(life) * u64::from(self.points);
+        StdRng::seed_from_u64(self.seed.wrapping_add(place))
     }
 
     /// What opens the room for a point.

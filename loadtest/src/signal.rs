@@ -56,10 +56,7 @@ impl Signal {
                 let retry_after = answer.headers().get("Retry-After");
                 let retry_after = retry_after.and_then(|value| value.to_str().ok());
                 let error = anyhow!("the server answers {status}");
-                Err(match rejoin::of_answer(status, retry_after) {
-                    Some(for_now) => error.context(for_now),
-                    None => error,
-                })
+                Err(rejoin::marked(error, rejoin::of_answer(status, retry_after)))
             }
             Err(Error::Protocol(ProtocolError::HttparseError(_))) if !page.is_secure => {
                 Err(anyhow!("the socket did not open: {SPEAKS_TLS}"))

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use rand::{SeedableRng as _, rngs::StdRng};
-use tokio::sync::watch;
+use anyhow::{Context as _, anyhow, bail, ensure};
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     address::Address,
-    bot::{STEP_TIMEOUT, Shared, until},
+    bot::{
+        STEP_TIMEOUT, Shared,
+        rejoin::{self, ForNow},
+        until,
+    },
     course::Phase,
     http,
     lean::{LeanPoint, Pattern, Sections, Source},
@@ -44,32 +47,50 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Times that an offer is sent on.
 const REDIRECTS_MAX: u32 = 3;
 
-/// Plays one point to its end. Lets `settled` go when it has come in or failed to.
+/// Plays the point in the `index`th seat, after `life` others, whose coming in began then, to its end. Lets `settled` go when it has come in.
 pub(crate) async fn play(
     scenario: &Scenario,
     entry: &Entry,
-    index: u32,
+    (index, life): (u32, u32),
+    opened_us: u64,
     shared: &Shared,
     mut phase: watch::Receiver<Phase>,
-    settled: Option<tokio::sync::mpsc::Sender<()>>,
+    settled: &mut Option<mpsc::Sender<()>>,
 ) -> PointReport {
     let mut report = PointReport::default();
-    let opened_us = shared.clock.now().us;
     let mut location = None;
-    let joining = join(scenario, entry, index, shared, &mut location);
-    let joined = tokio::time::timeout(STEP_TIMEOUT, joining).await;
-    let point = match joined.context("it took too long").and_then(|joined| joined) {
-        Ok(point) => point,
+    let mut ending = phase.clone();
+    let joining = join(scenario, entry, (index, life), shared, &mut location);
+    let joined = tokio::select! {
+        joined = tokio::time::timeout(STEP_TIMEOUT, joining) => {
+            joined.context("it took too long").and_then(|joined| joined)
+        }
+        () = until(&mut ending, Phase::Leaving) => Err(anyhow!("the time was over")),
+    };
+    match joined {
+        Ok(point) => {
+            let us = shared.clock.now().us - opened_us;
+            report.join_us = Some(us);
+            report.joins.record(us);
+            *settled = None;
+            stay(&point, &mut phase, &mut report).await;
+            report.take(point.finish().await, opened_us);
+            if entry.plays && report.first_packet_us.is_none() {
+                report.failure.get_or_insert_with(|| "nothing came".to_owned());
+            }
+            point.close();
+        }
         Err(error) => {
             report.failure = Some(format!("did not come in: {error:#}"));
-            end(scenario, index, location).await;
-            return report;
+            report.come_back = error.downcast_ref().copied();
         }
-    };
-    let us = shared.clock.now().us - opened_us;
-    report.join_us = Some(us);
-    report.joins.record(us);
-    drop(settled);
+    }
+    end(scenario, index, location).await;
+    report
+}
+
+/// Follows the course, until everybody leaves or the path is lost.
+async fn stay(point: &LeanPoint, phase: &mut watch::Receiver<Phase>, report: &mut PointReport) {
     let mut path = point.path();
     let mut steps = phase.clone();
     let mut next = Some(Phase::Meeting);
@@ -89,20 +110,14 @@ pub(crate) async fn play(
             }
             () = until(&mut path, Path::Lost) => {
                 report.failure = Some("the media path was lost".to_owned());
-                break;
+                report.come_back = Some(ForNow::default());
+                return;
             }
-            () = until(&mut phase, Phase::Draining) => break,
+            () = until(phase, Phase::Draining) => break,
         }
     }
     point.stop_sending();
-    until(&mut phase, Phase::Leaving).await;
-    report.take(point.finish().await, opened_us);
-    if entry.plays && report.first_packet_us.is_none() {
-        report.failure.get_or_insert_with(|| "nothing came".to_owned());
-    }
-    point.close();
-    end(scenario, index, location).await;
-    report
+    until(phase, Phase::Leaving).await;
 }
 
 /// Ends the session that is there. A server that does not do it in time sees the goodbye of DTLS.
@@ -122,7 +137,7 @@ fn bearer(scenario: &Scenario, index: u32) -> String {
 async fn join(
     scenario: &Scenario,
     entry: &Entry,
-    index: u32,
+    (index, life): (u32, u32),
     shared: &Shared,
     location: &mut Option<Address>,
 ) -> anyhow::Result<LeanPoint> {
@@ -130,7 +145,7 @@ async fn join(
         bail!("only patterns are sent by WHIP")
     };
     let lean = shared.lean.as_ref().context("lean points are needed")?;
-    let mut rng = StdRng::seed_from_u64(scenario.seed.wrapping_add(index.into()));
+    let mut rng = scenario.rng((index, life));
     let sends = !entry.plays;
     let ssrcs = Ssrcs::random(&mut rng, usize::from(sends && !plan.sound));
     let endpoint = entry.address(index)?;
@@ -142,7 +157,11 @@ async fn join(
         pictures: usize::from(entry.plays && !plan.sound),
     });
     let (answer, endpoint) = ask(scenario, index, endpoint, &offer).await?;
-    ensure!(answer.status == 201, "the server says {}", answer.status);
+    if answer.status != 201 {
+        let error = anyhow!("the server says {}", answer.status);
+        let for_now = rejoin::of_answer(answer.status, answer.header("Retry-After"));
+        return Err(rejoin::marked(error, for_now));
+    }
     if let Some(named) = answer.header("location") {
         *location = refer(&endpoint, named).context("the session's address")?;
     }
@@ -233,6 +252,8 @@ fn refer(endpoint: &Address, location: &str) -> anyhow::Result<Option<Address>> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -240,8 +261,10 @@ mod tests {
 
     use super::*;
     use crate::{
+        course,
         lean::{Lean, PatternPlan},
         media_path::{Clock, OurPoints},
+        report::Summary,
     };
 
     #[test]
@@ -355,7 +378,8 @@ mod tests {
         let (_phase, phases) = watch::channel(Phase::Joining);
         let made = "HTTP/1.1 201 Created\r\nLocation: /s/1\r\n\r\nno answer";
         let answers = [made, "HTTP/1.1 200 OK\r\n\r\n"];
-        let playing = play(&scenario, &entry, 0, &shared, phases, None);
+        let mut settled = None;
+        let playing = play(&scenario, &entry, (0, 0), 0, &shared, phases, &mut settled);
         let (asked, report) = tokio::join!(serve(listener, &answers), playing);
         assert!(report.failure.is_some());
         assert!(
@@ -363,5 +387,52 @@ mod tests {
             "{asked:?}"
         );
         assert!(!lean.has_sockets(), "its socket is given up");
+    }
+
+    /// Plays one point against a server that answers so, and stops when `stop` says so: what was asked until when, and what came of it.
+    async fn run(answers: &[&str], stop: bool) -> (Vec<String>, Duration, Summary) {
+        let (listener, url) = listen().await;
+        let scenario = Scenario {
+            points: 1,
+            lean: true,
+            entry: Some(Entry {
+                url,
+                streams: 1,
+                plays: false,
+            }),
+            ..scenario()
+        };
+        let began = Instant::now();
+        let (stopping, stopped) = watch::channel(false);
+        let serving = async {
+            let asked = serve(listener, answers).await;
+            stopping.send_replace(stop);
+            (asked, began.elapsed())
+        };
+        let ((asked, time), report) = tokio::join!(serving, course::run(scenario, stopped));
+        (asked, time, report.summary())
+    }
+
+    const LATER: &str = "HTTP/1.1 503 Later\r\nRetry-After: 1\r\n\r\n";
+
+    #[tokio::test]
+    async fn who_is_told_to_come_later_does_and_not_before() {
+        let made = "HTTP/1.1 201 Created\r\nLocation: /s/1\r\n\r\nno answer";
+        let busy = "HTTP/1.1 429 Busy\r\n\r\n";
+        let ended = "HTTP/1.1 200 OK\r\n\r\n";
+        let (asked, time, summary) = run(&[LATER, busy, made, ended], false).await;
+        let methods = asked.iter().filter_map(|line| line.split(' ').next());
+        assert_eq!(methods.collect::<Vec<_>>(), ["POST", "POST", "POST", "DELETE"]);
+        assert!(time >= Duration::from_secs(1), "{time:?}");
+        assert_eq!((summary.told_to_come_later, summary.rejoins), (Some(1), Some(2)));
+    }
+
+    #[tokio::test]
+    async fn who_is_sent_away_until_the_end_has_not_come_in_and_who_is_refused_for_good_stays_away() {
+        let (_, _, summary) = run(&[LATER], true).await;
+        let told = (summary.joined, summary.told_to_come_later, summary.rejoins);
+        assert_eq!(told, (0, Some(1), Some(0)));
+        let (_, _, summary) = run(&["HTTP/1.1 403 No\r\nRetry-After: 1\r\n\r\n"], false).await;
+        assert_eq!((summary.told_to_come_later, summary.rejoins), (Some(0), Some(0)));
     }
 }

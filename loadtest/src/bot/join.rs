@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use rand::{SeedableRng as _, rngs::StdRng};
+use rand::rngs::StdRng;
 use tokio::sync::watch;
 use tracing::{debug, info};
 
@@ -28,8 +28,7 @@ use crate::{
 impl Bot {
     /// From nothing to media connected.
     pub(super) async fn join(&mut self) -> anyhow::Result<Signal> {
-        let place = u64::from(self.index) + u64::from(self.life) * u64::from(self.scenario.points);
-        let mut rng = StdRng::seed_from_u64(self.scenario.seed.wrapping_add(place));
+        let mut rng = self.scenario.rng((self.index, self.life));
         let kinds = self.scenario.sources(self.index);
         let layers = if kinds.contains(&Kind::Camera) {
             self.scenario.layers
@@ -153,9 +152,11 @@ impl Bot {
                 }
                 incoming = signal.next() => incoming,
             };
-            if !self.handle(incoming) {
-                bail!("the socket closed before the media path opened");
+            if let Incoming::Closed(code) = incoming {
+                let error = anyhow!("the socket closed ({code:?}) before the media path opened");
+                return Err(rejoin::marked(error, rejoin::of_close(code)));
             }
+            self.handle(incoming);
         }
     }
 }
@@ -175,16 +176,16 @@ async fn expect(signal: &mut Signal) -> anyhow::Result<ServerMessage> {
         Incoming::Message(message) => match *message {
             ServerMessage::Error { code, .. } => {
                 let error = anyhow!("the server refused: {code}");
-                Err(match rejoin::of_code(&code) {
-                    Some(for_now) => error.context(for_now),
-                    None => error,
-                })
+                Err(rejoin::marked(error, rejoin::of_code(&code)))
             }
             ServerMessage::Bye { code } => bail!("the server said goodbye: {code}"),
             message => Ok(message),
         },
         Incoming::Foreign(reason) => bail!("the server sent something that is not of the protocol: {reason}"),
-        Incoming::Closed(code) => bail!("the socket closed ({code:?})"),
+        Incoming::Closed(code) => {
+            let error = anyhow!("the socket closed ({code:?})");
+            Err(rejoin::marked(error, rejoin::of_close(code)))
+        }
     }
 }
 

@@ -14,11 +14,20 @@ const STAY_AWAY_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct ForNow {
     /// How long the server wants no new try.
     pub(crate) stay_away: Duration,
+    /// The server said that it has no room now; else something broke.
+    pub(crate) is_told: bool,
+}
+
+impl ForNow {
+    fn told(stay_away: Duration) -> Self {
+        let is_told = true;
+        Self { stay_away, is_told }
+    }
 }
 
 impl fmt::Display for ForNow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("refused for now")
+        f.write_str("not for now")
     }
 }
 
@@ -34,12 +43,26 @@ pub(crate) fn delay(attempt: u32, random: f64, stay_away: Duration) -> Duration 
 pub(crate) fn of_answer(status: u16, retry_after: Option<&str>) -> Option<ForNow> {
     let seconds = retry_after.and_then(|text| text.trim().parse::<u32>().ok());
     let stay_away = Duration::from_secs(u64::from(seconds.unwrap_or(0))).min(STAY_AWAY_MAX);
-    matches!(status, 429 | 503).then_some(ForNow { stay_away })
+    matches!(status, 429 | 503).then_some(ForNow::told(stay_away))
 }
 
 /// A join that was refused with that error code: whether there is only no room now.
 pub(crate) fn of_code(code: &str) -> Option<ForNow> {
-    matches!(code, "room_full" | "unavailable" | "rate_limited").then(ForNow::default)
+    matches!(code, "room_full" | "unavailable" | "rate_limited").then(|| ForNow::told(Duration::ZERO))
+}
+
+/// A socket that was closed with that code before its point was in: whether a page would come back.
+pub(crate) fn of_close(code: Option<u16>) -> Option<ForNow> {
+    let is_passing = matches!(code, None | Some(1001 | 1005 | 1006 | 1011..=1013 | 4408));
+    is_passing.then(ForNow::default)
+}
+
+/// An error with its mark, if it may pass.
+pub(crate) fn marked(error: anyhow::Error, for_now: Option<ForNow>) -> anyhow::Error {
+    match for_now {
+        Some(for_now) => error.context(for_now),
+        None => error,
+    }
 }
 
 #[cfg(test)]
@@ -63,5 +86,14 @@ mod tests {
         assert_eq!(away(503, Some("tomorrow")), Some(0));
         assert_eq!(away(403, Some("8")), None);
         assert!(of_code("room_full").is_some() && of_code("bad_token").is_none());
+        let closed = |code| of_close(code).map(|broken| broken.is_told);
+        assert_eq!([None, Some(1013), Some(4408)].map(closed), [Some(false); 3]);
+        assert_eq!([Some(1000), Some(4401), Some(4409)].map(closed), [None; 3]);
+        let marked = marked(anyhow::anyhow!("no room"), of_code("room_full"));
+        assert!(
+            marked
+                .downcast_ref()
+                .is_some_and(|for_now: &ForNow| for_now.is_told)
+        );
     }
 }

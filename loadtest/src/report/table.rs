@@ -34,6 +34,9 @@ impl Report {
         if let Some(rejoins) = summary.rejoins.filter(|&rejoins| rejoins > 0) {
             row("came back", format!("{rejoins} times"));
         }
+        if let Some(points) = summary.told_to_come_later.filter(|&points| points > 0) {
+            row("told to come later", format!("{points} points"));
+        }
         row("meeting", format!("{:.1} s", summary.seconds));
         row(
             "packets sent",

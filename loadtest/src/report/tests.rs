@@ -76,6 +76,7 @@ fn what_was_not_measured_is_null_and_breaks_its_limit() {
         "packets_not_sent_by_tester",
         "freezes",
         "rejoins",
+        "told_to_come_later",
         "picture_gap_ms_max",
         "standing_picture_gap_ms_max",
         "latency_ms_p99_course",
