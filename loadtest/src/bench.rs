@@ -20,7 +20,7 @@ use self::{
     own_server::{Ready, Server},
 };
 use crate::{
-    course,
+    course, interrupt,
     json_lines::JsonLines,
     limit::{self, Way},
     machine,
@@ -238,7 +238,7 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let program = program(args.server.as_ref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let chosen = chosen(&args.only).or_bad_arguments()?;
-    runtime.block_on(bench(&args, &chosen, &program))
+    runtime.block_on(async { bench(&args, &chosen, &program, &interrupt::listen()?).await })
 }
 
 /// The cases whose names hold the words.
@@ -252,7 +252,12 @@ fn chosen(words: &str) -> anyhow::Result<Vec<Case>> {
     Ok(chosen)
 }
 
-async fn bench(args: &BenchArgs, chosen: &[Case], program: &Path) -> anyhow::Result<()> {
+async fn bench(
+    args: &BenchArgs,
+    chosen: &[Case],
+    program: &Path,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     say(machine::describe())?;
     say(
         "loopback, tester on the same cores, its receivers with UDP_GRO where nothing else is said; lost: in the node + in the tester's sockets\n",
@@ -274,12 +279,12 @@ async fn bench(args: &BenchArgs, chosen: &[Case], program: &Path) -> anyhow::Res
     let mut json = JsonLines::to_file(args.json.as_deref()).or_bad_arguments()?;
     let mut first = None;
     for case in chosen {
-        let report = measure(case, program, args.seconds).await?;
+        let report = measure(case, program, args.seconds, stopped).await?;
         let summary = report.summary();
         if matches!(case.goal, Goal::Growth(_)) {
-            first = first.or(summary.server_cpu_us_per_forwarded);
+            first.get_or_insert(summary.server_cpu_us_per_forwarded);
         }
-        say(case.row(&report, first))?;
+        say(case.row(&report, first.flatten()))?;
         for words in report
             .reports
             .iter()
@@ -301,27 +306,36 @@ const LOOK_SECONDS: u64 = 3;
 const RATES: std::ops::RangeInclusive<f64> = 10.0..=500.0;
 
 /// Plays a case against a server of its own. For the latency at half load the rate is found first.
-async fn measure(case: &Case, program: &Path, seconds: u64) -> anyhow::Result<Report> {
+async fn measure(
+    case: &Case,
+    program: &Path,
+    seconds: u64,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<Report> {
     let mut case = case.clone();
     for _ in 0..LOOKS {
         let (Goal::Latency { .. }, Shape::Pattern(plan)) = (case.goal, case.shape) else {
             break;
         };
-        let tried = play(&case, program, LOOK_SECONDS).await?.summary();
+        let tried = play(&case, program, LOOK_SECONDS, stopped).await?.summary();
         let cores = tried.server_cpu_cores.filter(|&cores| cores > 0.0);
         let rate = f64::from(plan.rate) * HALF / cores.context("the node's CPU time cannot be seen")?;
         case = case.at_rate(rate.clamp(*RATES.start(), *RATES.end()) as u32);
     }
-    play(&case, program, seconds).await
+    play(&case, program, seconds, stopped).await
 }
 
-/// Plays a case against a server of its own.
-async fn play(case: &Case, program: &Path, seconds: u64) -> anyhow::Result<Report> {
-    // Nobody stops it early but by ending it, and its servers with it.
-    let (_stop, stopped) = watch::channel(false);
-    let server = Server::start(program, case.shards).await?;
-    let report = course::run(case.scenario(&server.ready, seconds), stopped).await;
+/// Plays a case against a server of its own. What was stopped is no measurement, and its server is ended all the same.
+async fn play(
+    case: &Case,
+    program: &Path,
+    seconds: u64,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<Report> {
+    let server = Server::start(program, case.shards, stopped.clone()).await?;
+    let report = course::run(case.scenario(&server.ready, seconds), stopped.clone()).await;
     server.stop().await;
+    ensure!(!*stopped.borrow(), "interrupted");
     Ok(report)
 }
 

@@ -14,6 +14,7 @@ mod connection;
 mod course;
 mod histogram;
 mod http;
+mod interrupt;
 mod json_lines;
 mod lean;
 #[cfg(target_os = "linux")]

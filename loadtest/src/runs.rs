@@ -5,11 +5,10 @@ use std::{env, path::Path, time::Duration};
 use anyhow::{Context as _, bail, ensure};
 use clap::{ArgMatches, Command, FromArgMatches};
 use serde::Serialize;
-use tokio::sync::watch;
 
 use crate::{
     args::{ChurnArgs, FanArgs, RoomArgs, SessionArgs, StackKind, StormArgs, Target, WhepArgs, WhipArgs},
-    course,
+    course, interrupt,
     json_lines::JsonLines,
     outcome::{OrBadArguments as _, say, say_aside},
     report::{Report, Summary},
@@ -191,16 +190,7 @@ fn prepare(plan: &mut Plan) -> anyhow::Result<(Slo, Telling)> {
 }
 
 async fn run(plan: Plan, slo: &Slo, mut telling: Telling) -> anyhow::Result<bool> {
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stop.send_replace(true);
-        }
-        // A second one ends the program at once: the first has taken the default away.
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
-    });
+    let stopped = interrupt::listen()?;
     let (count, mut well) = (plan.steps.len(), true);
     for (at, (name, scenario)) in plan.steps.into_iter().enumerate() {
         say_aside(format_args!(

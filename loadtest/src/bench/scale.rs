@@ -4,9 +4,11 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use clap::{ArgMatches, Command, FromArgMatches};
+use tokio::sync::watch;
 
 use super::{cases::plain_meeting, play, program};
 use crate::{
+    interrupt,
     json_lines::JsonLines,
     machine,
     outcome::{OrBadArguments as _, say},
@@ -49,7 +51,7 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         return Err(anyhow!("more than {STEPS_MAX} steps")).or_bad_arguments();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let steps = runtime.block_on(steps(&args))?;
+    let steps = runtime.block_on(async { steps(&args, &interrupt::listen()?).await })?;
     if let Some(file) = &args.svg {
         let drawing = draw(&steps, &machine::describe());
         std::fs::write(file, drawing).with_context(|| file.display().to_string())?;
@@ -57,7 +59,7 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn steps(args: &ScaleArgs) -> anyhow::Result<Vec<Summary>> {
+async fn steps(args: &ScaleArgs, stopped: &watch::Receiver<bool>) -> anyhow::Result<Vec<Summary>> {
     let program = program(args.server.as_ref())?;
     let mut json = JsonLines::to_file(args.json.as_deref()).or_bad_arguments()?;
     let mut steps = Vec::new();
@@ -67,7 +69,7 @@ async fn steps(args: &ScaleArgs) -> anyhow::Result<Vec<Summary>> {
         "points", "joined", "packets/s", "us each", "p50 p99 ms", "kB a point", "ms a join", "run"
     ))?;
     for &points in &args.points {
-        let summary = play(&plain_meeting(points), &program, args.seconds)
+        let summary = play(&plain_meeting(points), &program, args.seconds, stopped)
             .await?
             .summary();
         let words = |value: Option<f64>, digits: usize| {
