@@ -1,10 +1,15 @@
 //! Habits kept by machine: which part may know what, how long files and functions may be.
 
+#[path = "tidy/rust.rs"]
+mod rust;
+
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
+
+use rust::{Named, Placed, Token};
 
 /// Files longer than [`FILE_LINES_MAX`] without their tests, with the reason.
 const LONG_FILES: &[(&str, &str)] = &[];
@@ -30,6 +35,25 @@ const PURE_CRATES: &[&str] = &[
 struct Source {
     name: String,
     product: String,
+}
+
+impl Source {
+    /// All but what is compiled for tests alone.
+    fn tokens(&self) -> Vec<Placed<'_>> {
+        rust::without_tests(&rust::tokens(&self.product))
+    }
+
+    /// Everything that is named in it, by its full name.
+    fn named(&self) -> Vec<Named> {
+        let path = self.name.split_once("src/").map_or("", |(_, path)| path);
+        let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let module = std::iter::once("crate").chain(path.split('/'));
+        rust::named(&self.tokens(), &module.collect::<Vec<_>>())
+    }
+
+    fn at(&self, named: &Named) -> String {
+        format!("{}:{}: {}", self.name, named.line, named.path.join("::"))
+    }
 }
 
 fn root() -> PathBuf {
@@ -79,29 +103,25 @@ fn sources(folder: &str) -> Vec<Source> {
     found
 }
 
-fn code_lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
-    source
-        .product
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim_start().starts_with("//"))
-}
-
 #[test]
 fn engine_and_wire_import_nothing_that_does() {
+    let manifest = fs::read_to_string(root().join("sfu/Cargo.toml")).expect("a manifest");
+    let crates = manifest.lines().filter_map(|line| line.split_once(['.', ' ']));
+    let crates: Vec<String> = crates.map(|(name, _)| name.replace('-', "_")).collect();
     let mut wrong = Vec::new();
     for source in sources("sfu/src/engine").iter().chain(&sources("sfu/src/wire")) {
-        for (number, line) in code_lines(source) {
-            let Some(path) = line.trim_start().strip_prefix("use ") else {
-                continue;
-            };
-            let first = path.split([':', ';', ' ', '{']).next().unwrap_or_default();
+        for named in source.named() {
+            let first = named.path[0].as_str();
             let crypto = source.name.contains("wire/srtp") && matches!(first, "ring" | "aes");
             let local = [";", " {"]
                 .iter()
                 .any(|end| source.product.contains(&format!("mod {first}{end}")));
-            if !PURE_CRATES.contains(&first) && !crypto && !local {
-                wrong.push(format!("{}:{}: {line}", source.name, number + 1));
+            let foreign = match named.imported {
+                true => !local,
+                false => named.path.len() > 1 && !local && crates.iter().any(|name| name == first),
+            };
+            if foreign && !PURE_CRATES.contains(&first) && !crypto {
+                wrong.push(source.at(&named));
             }
         }
     }
@@ -111,39 +131,48 @@ fn engine_and_wire_import_nothing_that_does() {
 #[test]
 fn wire_knows_nothing_of_the_engine() {
     for source in sources("sfu/src/wire") {
-        for (number, line) in code_lines(&source) {
-            let upward = line.contains("crate::engine")
-                || line.contains("crate::driver")
-                || line.contains("crate::control");
-            assert!(!upward, "{}:{}: {line}", source.name, number + 1);
+        for named in source.named() {
+            let upward = ["crate::engine", "crate::driver", "crate::control"];
+            assert!(!upward.iter().any(|of| named.is_of(of)), "{}", source.at(&named));
         }
     }
 }
 
 #[test]
 fn engines_have_no_clock_lock_thread_task_or_chance() {
-    let banned = [
-        "Instant::now",
-        "SystemTime",
-        ".elapsed()",
+    const BANNED: [&str; 11] = [
+        "std::time::Instant::now",
+        "std::time::SystemTime",
         "std::thread",
-        "tokio::",
-        "async fn",
-        "Mutex<",
-        "RwLock<",
-        "rand::rng",
+        "std::process",
         "std::net::UdpSocket",
+        "std::net::TcpStream",
         "std::fs",
         "std::env",
+        "tokio",
+        "rand::rng",
+        "rand::random",
     ];
+    const WORDS: [&str; 6] = ["async", "await", "Mutex", "RwLock", "Condvar", "SystemTime"];
+    let mut wrong = Vec::new();
     for folder in ["sfu/src/engine", "sfu/src/wire", "signaling/src/engine"] {
         for source in sources(folder) {
-            for (number, line) in code_lines(&source) {
-                let found = banned.iter().find(|word| line.contains(**word));
-                assert!(found.is_none(), "{}:{}: {line}", source.name, number + 1);
+            for named in source.named() {
+                let word = named.path.iter().any(|word| WORDS.contains(&word.as_str()));
+                let now = named.path.ends_with(&["Instant".to_owned(), "now".to_owned()]);
+                if word || now || BANNED.iter().any(|banned| named.is_of(banned)) {
+                    wrong.push(source.at(&named));
+                }
             }
+            let tokens = source.tokens();
+            let elapsed = [Token::Sign('.'), Token::Word("elapsed")];
+            let calls = tokens
+                .windows(2)
+                .filter(|pair| [pair[0].token, pair[1].token] == elapsed);
+            wrong.extend(calls.map(|pair| format!("{}:{}: .elapsed", source.name, pair[0].line)));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -152,14 +181,9 @@ fn only_the_peer_names_rtc() {
         if source.name.starts_with("sfu/src/driver/peer") {
             continue;
         }
-        for (number, line) in code_lines(&source) {
-            let names = line.contains("rtc::") || line.contains("use rtc");
-            assert!(
-                !names || line.contains("::rtc::") && line.contains("wire"),
-                "{}:{}: {line}",
-                source.name,
-                number + 1
-            );
+        for named in source.named() {
+            let names = named.is_of("rtc") && (named.imported || named.path.len() > 1);
+            assert!(!names, "{}", source.at(&named));
         }
     }
 }
@@ -224,7 +248,7 @@ fn functions_are_short_enough_to_read() {
     let mut wrong = Vec::new();
     for folder in ["sfu/src", "signaling/src", "loadtest/src", "tests/src"] {
         for source in sources(folder) {
-            for (name, line, length) in functions(&source.product) {
+            for (name, line, length) in rust::functions(&source.tokens()) {
                 let excused = LONG_FUNCTIONS
                     .iter()
                     .any(|(excused, _)| *excused == format!("{}::{name}", source.name));
@@ -237,53 +261,103 @@ fn functions_are_short_enough_to_read() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Name, first line and length of every function, by the indentation that rustfmt gives.
-fn functions(text: &str) -> Vec<(String, usize, usize)> {
-    let lines: Vec<&str> = text.lines().collect();
-    let mut found = Vec::new();
-    for (start, line) in lines.iter().enumerate() {
-        let code = line.trim_start();
-        let indent = line.len() - code.len();
-        let head = ["pub(crate) ", "pub(super) ", "pub ", "async ", "const "]
-            .iter()
-            .fold(code, |code, word| code.strip_prefix(word).unwrap_or(code));
-        let Some(rest) = head.strip_prefix("fn ") else {
-            continue;
-        };
-        let name = rest.split(['(', '<']).next().unwrap_or_default().to_owned();
-        let closing = format!("{}}}", " ".repeat(indent));
-        if let Some(length) = lines[start..].iter().position(|line| *line == closing) {
-            found.push((name, start + 1, length + 1));
-        }
-    }
-    found
-}
-
 #[test]
 fn addresses_and_names_are_logged_only_in_disguise() {
-    let macros = ["trace!(", "debug!(", "info!(", "warn!(", "error!("];
-    let personal = [
-        "addr =",
-        "address =",
-        "%addr",
-        "?addr",
-        "%remote",
-        "?remote",
-        "display_name",
-        "token =",
-        "%token",
-        "?token",
-        "%offer",
-        "?offer",
+    const LOGS: [&str; 11] = [
+        "trace",
+        "debug",
+        "info",
+        "warn",
+        "error",
+        "event",
+        "span",
+        "debug_span",
+        "info_span",
+        "warn_span",
+        "error_span",
     ];
+    let mut wrong = Vec::new();
     for folder in ["sfu/src", "signaling/src", "loadtest/src"] {
         for source in sources(folder) {
-            for (number, line) in code_lines(&source) {
-                if macros.iter().any(|m| line.contains(m)) && !line.contains("Pii(") {
-                    let found = personal.iter().find(|word| line.contains(**word));
-                    assert!(found.is_none(), "{}:{}: {line}", source.name, number + 1);
+            let tokens = source.tokens();
+            for call in rust::macros(&tokens) {
+                let personal = call.arguments.iter().any(|argument| is_personal(argument));
+                if personal && LOGS.contains(&call.name) {
+                    wrong.push(format!("{}:{}: {}!", source.name, call.line, call.name));
                 }
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// An argument that tells whose it is, or lets somebody in.
+fn is_personal(argument: &[Placed<'_>]) -> bool {
+    const PERSONAL: [&str; 14] = [
+        "addr",
+        "address",
+        "addresses",
+        "remote",
+        "ip",
+        "host",
+        "name",
+        "token",
+        "offer",
+        "answer",
+        "candidate",
+        "password",
+        "ufrag",
+        "secret",
+    ];
+    let words = rust::words(argument);
+    let is_of = |word: &str| {
+        PERSONAL
+            .iter()
+            .any(|part| word == *part || word.ends_with(&format!("_{part}")))
+    };
+    words.iter().any(|word| is_of(word)) && !words.contains(&"Pii")
+}
+
+#[test]
+fn names_are_found_however_they_are_written() {
+    let text = r##"
+        pub(crate) use std::{
+            fs, // "use rand::rng;"
+            time::{Duration, Instant as Now},
+        };
+        use super::super::engine::*;
+        /* use tokio; /* */ std::env::var */
+        const TEXT: &str = r#"std::thread"#;
+        fn f<'a>(x: &'a str) -> char { let now = Now::now(); fs::read(x); let _ = std::net::UdpSocket::bind(x); '"' }
+        #[cfg(test)]
+        mod tests { use std::process; }
+    "##;
+    let named = rust::named(
+        &rust::without_tests(&rust::tokens(text)),
+        &["crate", "wire", "rtcp"],
+    );
+    let lines = |of: &str| {
+        let found = named.iter().filter(|named| named.is_of(of));
+        found.map(|named| named.line).collect::<Vec<_>>()
+    };
+    assert_eq!(lines("std::fs"), [3, 9]);
+    assert_eq!(lines("std::time::Instant::now"), [9]);
+    assert_eq!(lines("std::net::UdpSocket"), [9]);
+    assert_eq!(lines("crate::engine"), [6]);
+    for absent in ["std::env", "std::thread", "std::process", "rand", "tokio"] {
+        assert_eq!(lines(absent), [0; 0], "{absent}");
+    }
+}
+
+#[test]
+fn functions_and_what_is_logged_are_found_over_several_lines() {
+    let text = "unsafe extern \"C\" fn long(\n    x: [u8; 2],\n) -> u8 {\n    if true { 1 } else { 2 }\n}\ntrait T { fn none(&self); }\n\
+                fn f() {\n    warn!(\n        %peer.remote_addr,\n        \"from {ip:?}\",\n        of = %Pii(address),\n        \"the token is old\"\n    );\n}\n";
+    let tokens = rust::tokens(text);
+    assert_eq!(rust::functions(&tokens), [("long", 1, 5), ("f", 7, 8)]);
+    let macros = rust::macros(&tokens);
+    let [call] = &macros[..] else { panic!("{macros:?}") };
+    assert_eq!((call.name, call.line), ("warn", 8));
+    let personal = call.arguments.iter().map(|argument| is_personal(argument));
+    assert_eq!(personal.collect::<Vec<_>>(), [true, true, false, false]);
 }
