@@ -16,6 +16,10 @@ pub(super) struct Scene {
     pub(super) points: Vec<Point>,
     pub(super) lines: Vec<Line>,
     pub(super) policy: Policy,
+    /// What another half of the room wants.
+    pub(super) wanted: Vec<Wanted>,
+    /// Receivers, senders, and the sources of each are told the other way round.
+    pub(super) turned: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +40,7 @@ pub(super) struct Point {
     pub(super) encoder_steps: u8,
     pub(super) demands: Vec<Demand>,
     pub(super) camera: Option<[Offer; LAYERS_MAX]>,
+    pub(super) screen: Option<[Offer; LAYERS_MAX]>,
     pub(super) nested: bool,
 }
 
@@ -51,9 +56,13 @@ pub(super) fn layers(rates: [u64; LAYERS_MAX]) -> [Offer; LAYERS_MAX] {
     })
 }
 
-pub(super) fn camera(point: usize) -> SourceNumber {
+fn source(point: usize, kind: SourceKind) -> SourceNumber {
     let number = PointNumber::try_from(point as u32).expect("points count from 1");
-    number.source(SourceKind::Camera)
+    number.source(kind)
+}
+
+pub(super) fn camera(point: usize) -> SourceNumber {
+    source(point, SourceKind::Camera)
 }
 
 pub(super) fn demand(slot: u8, of: usize, kind: Kind, height: u16) -> Demand {
@@ -86,6 +95,7 @@ impl Point {
             encoder_steps: 0,
             demands: demands.to_vec(),
             camera: Some(layers([150, 450, 1_500])),
+            screen: None,
             nested: false,
         }
     }
@@ -98,6 +108,8 @@ impl Scene {
             points,
             lines: Vec::new(),
             policy: Policy::default(),
+            wanted: Vec::new(),
+            turned: false,
         }
     }
 
@@ -122,20 +134,9 @@ impl Scene {
         let id = |at: usize| EndpointId(at as u32 + 1);
         let sources: Vec<Vec<Source>> = (1..)
             .zip(&self.points)
-            .map(|(at, point)| {
-                let number = camera(at);
-                point
-                    .camera
-                    .iter()
-                    .map(|&layers| Source {
-                        number,
-                        nested: point.nested,
-                        layers,
-                    })
-                    .collect()
-            })
+            .map(|(at, point)| self.sources(at, point))
             .collect();
-        let receivers: Vec<Receiver<'_>> = self
+        let mut receivers: Vec<Receiver<'_>> = self
             .points
             .iter()
             .enumerate()
@@ -158,7 +159,7 @@ impl Scene {
                 demands: &point.demands,
             })
             .collect();
-        let senders: Vec<Sender<'_>> = self
+        let mut senders: Vec<Sender<'_>> = self
             .points
             .iter()
             .enumerate()
@@ -171,17 +172,43 @@ impl Scene {
                 sources: &sources[at],
             })
             .collect();
+        if self.turned {
+            receivers.reverse();
+            senders.reverse();
+        }
         allocate(
             &Problem {
                 now: self.now,
                 receivers: &receivers,
                 senders: &senders,
                 lines: &self.lines,
-                beyond: Beyond::default(),
+                beyond: Beyond {
+                    wanted: &self.wanted,
+                    ..Beyond::default()
+                },
                 policy: self.policy,
             },
             previous,
         )
+    }
+
+    fn sources(&self, at: usize, point: &Point) -> Vec<Source> {
+        let of = |kind, layers: Option<[Offer; LAYERS_MAX]>| {
+            layers.map(|layers| Source {
+                number: source(at, kind),
+                nested: point.nested,
+                layers,
+            })
+        };
+        let sources = [
+            of(SourceKind::Camera, point.camera),
+            of(SourceKind::Screen, point.screen),
+        ];
+        let mut sources: Vec<Source> = sources.into_iter().flatten().collect();
+        if self.turned {
+            sources.reverse();
+        }
+        sources
     }
 
     pub(super) fn fresh(&self) -> Allocation {

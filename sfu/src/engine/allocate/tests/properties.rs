@@ -9,7 +9,7 @@ use super::{
     kit::{Point, Scene, VOICE, camera, demand, layers},
 };
 use crate::engine::{
-    id::{EndpointId, LineIndex, Rank},
+    id::{EndpointId, LineIndex, Rank, SourceKind},
     shortfall::Cause,
 };
 
@@ -107,6 +107,7 @@ fn any_point() -> impl Strategy<Value = Point> {
                 encoder_steps: encoder_steps / 2 * encoder_steps,
                 demands,
                 camera,
+                screen: None,
                 nested,
             },
         )
@@ -159,6 +160,54 @@ fn any_past() -> impl Strategy<Value = (Scene, Scene, u64)> {
         scene.now = past.now + Duration::from_secs(seconds);
         (past, scene, seconds)
     })
+}
+
+/// What another half of the room wants of a source of this one.
+fn any_wanted() -> impl Strategy<Value = Wanted> {
+    let kinds = prop::sample::select(vec![Kind::Stage, Kind::Speaker, Kind::Thumbnail]);
+    let layers = proptest::array::uniform3(prop::option::of(kbps(50..3_000)));
+    (1..=POINTS, kinds, any::<bool>(), layers).prop_map(|(of, kind, is_brisk, layers)| Wanted {
+        source: camera(of),
+        kind,
+        is_brisk,
+        layers,
+    })
+}
+
+/// Points that show a screen too, for which those look who want one.
+fn with_screens(mut scene: Scene, screens: &[Option<[Offer; LAYERS_MAX]>], wanted: &[Wanted]) -> Scene {
+    for (point, screen) in scene.points.iter_mut().zip(screens) {
+        point.screen = *screen;
+        let wants = point
+            .demands
+            .iter_mut()
+            .filter(|demand| demand.kind == Kind::Screen);
+        wants.for_each(|demand| demand.source = demand.source.point().source(SourceKind::Screen));
+    }
+    scene.wanted = wanted.to_vec();
+    scene
+}
+
+/// The same told in another order, as far as the order says nothing: within a kind the first demand is the most important one, and of a way the
+/// first line that is full is the one that is named.
+fn turned(scene: &Scene) -> Scene {
+    let mut turned = scene.clone();
+    turned.turned = true;
+    turned.lines.reverse();
+    turned.wanted.reverse();
+    for point in &mut turned.points {
+        point.demands.sort_by_key(|demand| std::cmp::Reverse(demand.kind));
+    }
+    turned
+}
+
+/// The same with the slots of each receiver by their names: they are in the order of its demands.
+fn by_slot(mut allocation: Allocation) -> Allocation {
+    for receiver in &allocation.receivers {
+        let (first, end) = receiver.slots;
+        allocation.slots[first..end].sort_by_key(|slot| slot.slot);
+    }
+    allocation
 }
 
 fn pictures(allocation: &Allocation, point: usize) -> Vec<Option<(u8, u8)>> {
@@ -283,10 +332,15 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_the_lists_does_not_matter(scene in any_scene()) {
-        let mut turned = scene.clone();
-        turned.lines.reverse();
-        prop_assert_eq!(scene.allocate(&Allocation::default()), turned.allocate(&Allocation::default()));
+    fn the_order_of_the_lists_does_not_matter(
+        (past, scene, _) in any_past(),
+        screens in prop::collection::vec(any_camera(), POINTS),
+        wanted in prop::collection::vec(any_wanted(), 0..4),
+    ) {
+        let [past, scene] = [past, scene].map(|scene| with_screens(scene, &screens, &wanted));
+        let answer = scene.allocate(&past.fresh());
+        let other = turned(&scene).allocate(&turned(&past).fresh());
+        prop_assert_eq!(by_slot(answer), by_slot(other));
     }
 
     #[test]
