@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Serialize;
-
 use crate::{address::Address, http, process};
 
 /// Whom to watch.
@@ -26,7 +24,7 @@ pub(crate) struct Look {
 }
 
 /// What it did between two looks.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ServerFigures {
     /// CPU seconds of each process watched, in the order they were named; empty where not all of them were there all the time.
     pub(crate) cpu_seconds: Vec<f64>,
@@ -34,8 +32,6 @@ pub(crate) struct ServerFigures {
     pub(crate) rss_kb: Option<u64>,
     /// Packets of a run that went out in one system call, on average; nothing if the server does not tell.
     pub(crate) gso_run_mean: Option<f64>,
-    /// RTP packets that it says it sent.
-    pub(crate) told_sent: Option<u64>,
     /// Packets that it says it did not send because the kernel had no room.
     pub(crate) told_full: Option<u64>,
     /// Memory of the histories that it tells of at the end.
@@ -117,17 +113,6 @@ impl Look {
                 "diemcau_sent_total{kind=\"system_calls\"}",
             )
         });
-        let kinds = [
-            "out_audio",
-            "out_repair",
-            "out_video",
-            "out_padding",
-            "out_repeat",
-        ];
-        let sent: Option<f64> = kinds
-            .iter()
-            .map(|kind| count(&format!("diemcau_rtp_packets_total{{kind=\"{kind}\"}}")))
-            .sum();
         let spent =
             |now: Option<Duration>, then: Option<Duration>| Some(now?.saturating_sub(then?).as_secs_f64());
         let each = self.cpu.iter().zip(&before.cpu);
@@ -136,7 +121,6 @@ impl Look {
             cpu_seconds: each.unwrap_or_default(),
             rss_kb: self.rss_kb,
             gso_run_mean: run,
-            told_sent: sent.map(|sent| sent as u64),
             told_full: count("diemcau_packets_dropped_total{reason=\"buffer_full\"}").map(|full| full as u64),
             history_bytes: self
                 .counters
@@ -185,7 +169,7 @@ mod tests {
         let figures = look(&text(1_100, 300), 2_500).since(&look(&text(100, 100), 500));
         assert_eq!(figures.gso_run_mean, Some(5.0));
         assert_eq!(figures.cpu_seconds, [2.0]);
-        assert_eq!((figures.told_sent, figures.told_full), (None, None));
+        assert_eq!(figures.told_full, None);
     }
 
     #[test]

@@ -193,25 +193,9 @@ impl Path {
         }
     }
 
-    /// When a packet of `bytes` sent at `now` arrives: never, once or twice.
-    pub fn send(&mut self, now: Instant, bytes: usize, rng: &mut ChaCha8Rng) -> Vec<Instant> {
-        self.carry(None, now, bytes, rng).arrivals().collect()
-    }
-
-    /// The same through a line that other paths share; without one it is [`Path::send`].
-    pub fn send_through(
-        &mut self,
-        shared: Option<&mut Bottleneck>,
-        now: Instant,
-        bytes: usize,
-        rng: &mut ChaCha8Rng,
-    ) -> Vec<Instant> {
-        self.carry(shared, now, bytes, rng).arrivals().collect()
-    }
-
-    /// The same with the reason if it does not arrive.
+    /// What becomes of a packet of `bytes` sent at `now`, through a line that other paths share if there is one.
     ///
-    /// A packet may be lost by chance first, then waits for the shared line, then for the path's own rate, then takes its delay. The shared
+    /// It may be lost by chance first, then waits for the shared line, then for the path's own rate, then takes its delay. The shared
     /// line comes before the path's own rate in both directions, so that it sees packets in the order they are sent.
     pub fn carry(
         &mut self,
@@ -273,7 +257,7 @@ impl Path {
         bytes: usize,
     ) -> Option<(Duration, Instant)> {
         let (shared_wait, left) = match shared {
-            Some(shared) => shared.wait_and_pass(now, bytes)?,
+            Some(shared) => shared.pass(now, bytes)?,
             None => (Duration::ZERO, now),
         };
         self.own.rate = self.link.rate;
@@ -295,7 +279,7 @@ mod tests {
         let t0 = Instant::now();
         let mut path = Path::new(Link::good().with_loss(0.05));
         for i in 0..10_000u64 {
-            path.send(t0 + Duration::from_millis(i), 1_000, &mut rng);
+            path.carry(None, t0 + Duration::from_millis(i), 1_000, &mut rng);
         }
         assert!((400..600).contains(&path.lost), "{}", path.lost);
 
@@ -303,7 +287,9 @@ mod tests {
             rate: Some(Bitrate::kbps(80)),
             ..Link::good()
         });
-        let arrivals: Vec<_> = (0..10).flat_map(|_| thin.send(t0, 1_000, &mut rng)).collect();
+        let arrivals: Vec<_> = (0..10)
+            .flat_map(|_| thin.carry(None, t0, 1_000, &mut rng).arrivals())
+            .collect();
         assert_eq!(thin.lost, 7, "100 ms a packet, 200 ms of queue: three pass");
         assert!(arrivals.is_sorted());
     }
@@ -340,7 +326,7 @@ mod tests {
         for i in 0..1_000u64 {
             // 1,000 bytes take 10 ms; each path offers one every 16 ms: 125 % together.
             for path in &mut paths {
-                path.send_through(
+                path.carry(
                     Some(&mut line),
                     t0 + Duration::from_millis(16 * i),
                     1_000,
@@ -349,14 +335,19 @@ mod tests {
             }
         }
         let dropped: u64 = paths.iter().map(|path| path.dropped).sum();
-        assert_eq!(dropped, line.record.drops());
+        let ticks = line.record.between(t0, t0 + Duration::from_secs(60));
+        assert_eq!(
+            dropped,
+            ticks.iter().map(|tick| u64::from(tick.dropped)).sum::<u64>()
+        );
         assert!((390..=400).contains(&dropped), "{dropped} of 2,000 are too many");
         assert_eq!(
             line.record.max(),
             paths.iter().map(|path| path.record.max()).max().expect("two")
         );
         assert!(line.record.max() <= Duration::from_millis(50));
-        assert!(line.record.bytes() == 1_000 * (2_000 - dropped));
+        let bytes: u64 = ticks.iter().map(|tick| tick.bytes).sum();
+        assert_eq!(bytes, 1_000 * (2_000 - dropped));
     }
 
     #[test]

@@ -77,10 +77,8 @@ pub struct Row {
     pub seeds: usize,
     /// The figure in the middle.
     pub median: f64,
-    /// The figure farthest from the goal, and its seed.
+    /// The figure farthest from the goal.
     pub worst: f64,
-    /// A seed that gave the worst.
-    pub worst_seed: u64,
     /// Every seed met the goal.
     pub held: bool,
     /// Seeds that did not, the farthest from it first.
@@ -128,7 +126,6 @@ impl Scenario {
             .map(|(_, figure)| *figure)
             .reduce(|a, b| goal.worse(a, b))
             .unwrap_or(f64::NAN);
-        let of_worst = |(_, figure): &&(u64, f64)| *figure == worst || figure.is_nan();
         let mut sorted: Vec<f64> = figures.iter().map(|(_, figure)| *figure).collect();
         sorted.sort_by(f64::total_cmp);
         let mut missed: Vec<(u64, f64)> = figures.clone();
@@ -142,7 +139,6 @@ impl Scenario {
             seeds: results.len(),
             median: sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN),
             worst,
-            worst_seed: figures.iter().find(of_worst).map_or(0, |(seed, _)| *seed),
             held: !figures.is_empty() && missed.is_empty(),
             missed: missed.into_iter().map(|(seed, _)| seed).collect(),
         }
@@ -166,21 +162,6 @@ impl Scenario {
             );
         }
         out
-    }
-
-    /// The first figure that is not as it should be, in words; none if all are.
-    pub fn shortfall(&self, rows: &[Row]) -> Option<String> {
-        let row = rows.iter().find(|row| !row.held)?;
-        let measure = &self.measures[row.measure];
-        Some(format!(
-            "{}: {} was {} with seed {} (median {}), should be {:?}",
-            self.name,
-            measure.name,
-            number(row.worst),
-            row.worst_seed,
-            number(row.median),
-            measure.goal
-        ))
     }
 }
 
@@ -232,12 +213,9 @@ mod tests {
         };
         let rows = scenario.play(&[1, 2, 3]);
         assert!(!rows[0].held && rows[1].held);
-        assert_eq!((rows[0].median, rows[0].worst, rows[0].worst_seed), (2.0, 3.0, 3));
-        assert_eq!((rows[1].worst, rows[1].worst_seed), (2.0, 1));
+        assert_eq!((rows[0].median, rows[0].worst, rows[1].worst), (2.0, 3.0, 2.0));
         let table = scenario.table(&scenario.play(&[1, 5, 4, 2]));
         assert!(table.contains("short  2 of 4: seeds 5 4\n"), "{table}");
-        let text = scenario.shortfall(&rows).expect("the first is short");
-        assert!(text.contains("the seed was 3 with seed 3"), "{text}");
         assert!(scenario.play(&[1]).iter().all(|row| row.held));
     }
 

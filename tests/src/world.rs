@@ -202,12 +202,7 @@ impl World {
         self.drain();
     }
 
-    /// The way from a point to the node; its link may be changed at any time.
-    pub fn up(&mut self, peer: usize) -> &mut Path {
-        &mut self.paths[peer].up
-    }
-
-    /// The way from the node to a point.
+    /// The way from the node to a point; its link may be changed at any time.
     pub fn down(&mut self, peer: usize) -> &mut Path {
         &mut self.paths[peer].down
     }
