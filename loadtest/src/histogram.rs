@@ -5,6 +5,7 @@
 pub(crate) struct Histogram {
     buckets: Vec<u64>,
     samples: u64,
+    longest_us: u64,
 }
 
 const STEPS_BITS: u32 = 5;
@@ -17,6 +18,7 @@ impl Default for Histogram {
         Self {
             buckets: vec![0; BUCKETS],
             samples: 0,
+            longest_us: 0,
         }
     }
 }
@@ -26,6 +28,7 @@ impl Histogram {
     pub(crate) fn record(&mut self, us: u64) {
         self.buckets[Self::bucket(us)] += 1;
         self.samples += 1;
+        self.longest_us = self.longest_us.max(us);
     }
 
     /// Counts another's samples too.
@@ -34,9 +37,10 @@ impl Histogram {
             *mine += theirs;
         }
         self.samples += other.samples;
+        self.longest_us = self.longest_us.max(other.longest_us);
     }
 
-    /// The sample below which `share` of all lie, in milliseconds to two decimals; none without samples.
+    /// The sample that `share` of all do not exceed, in milliseconds to two decimals; none without samples. The longest is told as it was.
     pub(crate) fn quantile_ms(&self, share: f64) -> Option<f64> {
         let rank = ((self.samples as f64 * share).ceil() as u64).clamp(1, self.samples.max(1));
         let mut below = 0;
@@ -44,7 +48,11 @@ impl Histogram {
             below += count;
             below >= rank
         })?;
-        Some((Self::middle(found) as f64 / 10.0).round() / 100.0)
+        let us = match rank == self.samples {
+            true => self.longest_us,
+            false => Self::middle(found).min(self.longest_us),
+        };
+        Some((us as f64 / 10.0).round() / 100.0)
     }
 
     fn bucket(us: u64) -> usize {
@@ -83,6 +91,15 @@ mod tests {
                 let found = histogram.quantile_ms(share).unwrap();
                 prop_assert!((found - exact).abs() <= exact * 0.04 + 0.01, "{} {}", found, exact);
             }
+            let (half, rest) = samples.split_at(samples.len() / 2);
+            let mut sum = Histogram::default();
+            for part in [rest, half] {
+                let mut histogram = Histogram::default();
+                part.iter().for_each(|&us| histogram.record(us));
+                sum.add(&histogram);
+            }
+            let longest = samples[samples.len() - 1] as f64 / 1_000.0;
+            prop_assert!((sum.quantile_ms(1.0).unwrap() - longest).abs() <= 0.005_1);
         }
     }
 }

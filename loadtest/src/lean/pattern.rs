@@ -231,7 +231,8 @@ impl Pattern {
         out: &mut Vec<Packet>,
         reports: &mut Vec<SenderReport>,
     ) {
-        let mut budget = self.plan.rate; // never more than a second's worth at once
+        // Never more than a second's worth at once, or a frame where that is more.
+        let mut budget = self.plan.rate.max(self.plan.frame);
         while self.due(self.place) <= now.instant && budget > 0 {
             let of_frame = self.place % self.plan.frame;
             if of_frame == 0 {
@@ -244,7 +245,7 @@ impl Pattern {
             self.place += 1;
             budget -= 1;
         }
-        self.counts.late += u64::from(budget == 0);
+        self.counts.late += u64::from(self.due(self.place) <= now.instant);
         if self.next_report <= now.instant {
             self.next_report = now.instant + REPORT_PAUSE;
             reports.extend(self.report(now));

@@ -165,3 +165,26 @@ fn sizes_as_libwebrtc_makes_them_differ_by_a_byte_but_for_the_first_and_from_fra
     }
     assert!(rests.len() > 10, "frames are not equally large");
 }
+
+#[test]
+fn whoever_sends_little_is_not_late_and_whoever_was_held_up_is() {
+    for (rate, frame) in [(1, 10), (5, 10), (300, 10)] {
+        let plan = PatternPlan {
+            sound: false,
+            rate,
+            frame,
+            even: false,
+            bytes: 1_200,
+            sizes: Sizes::Equal,
+        };
+        let late = |held_up: Duration| {
+            let (mut pattern, _) = pattern(plan);
+            let (mut out, mut reports) = (Vec::new(), Vec::new());
+            let instant = pattern.began + held_up;
+            pattern.handle_timeout(Now { instant, us: 5 }, &mut out, &mut reports);
+            pattern.counts().late
+        };
+        assert_eq!(late(Duration::ZERO), 0, "{rate}");
+        assert_eq!(late(Duration::from_secs(60)), 1, "{rate}");
+    }
+}
