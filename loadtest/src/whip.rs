@@ -405,7 +405,8 @@ mod tests {
         let began = Instant::now();
         let (stopping, stopped) = watch::channel(false);
         let serving = async {
-            let asked = serve(listener, answers).await;
+            let asked = tokio::time::timeout(STEP_TIMEOUT, serve(listener, answers)).await;
+            let asked = asked.expect("it asks so often");
             stopping.send_replace(stop);
             (asked, began.elapsed())
         };
