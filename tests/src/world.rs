@@ -202,7 +202,12 @@ impl World {
         self.drain();
     }
 
-    /// The way from the node to a point; its link may be changed at any time.
+    /// The way from a point to the node; its link may be changed at any time.
+    pub fn up(&mut self, peer: usize) -> &mut Path {
+        &mut self.paths[peer].up
+    }
+
+    /// The way from the node to a point.
     pub fn down(&mut self, peer: usize) -> &mut Path {
         &mut self.paths[peer].down
     }

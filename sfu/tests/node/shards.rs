@@ -498,7 +498,11 @@ async fn a_shard_that_hangs_holds_up_nobody_elsewhere() {
     open(&control, "chieu").await;
     enter(&control, &mut events, "sang", ("an", 1)).await;
     let (mut binh, _) = enter(&control, &mut events, "chieu", ("binh", 1)).await;
-    assert!(metrics(&control).await.contains("diemcau_shard_endpoints{shard=\"0\"} 1\n"));
+    assert!(
+        metrics(&control)
+            .await
+            .contains("diemcau_shard_endpoints{shard=\"0\"} 1\n")
+    );
     let (release, held) = std::sync::mpsc::channel();
     let hold = Fault::Hold(held);
     faults.send((0, hold)).await.expect("the node lives");
