@@ -15,33 +15,22 @@ const PACKETS_MIN: usize = 4;
 const LATELY: usize = 6;
 /// What arrived behind one another for so long is what the line takes now: three packets of a line of 350 kb/s.
 const LATELY_SPAN: Micros = 75_000;
-/// Packets that came to the queue in so much of the time that they took to leave it (percent) or more were not held up by one another: they were sent
-/// like that, and all of them took longer than before.
-const AS_SENT_PERCENT: Micros = 80;
 /// Packets remembered: 300 ms of 850 a second. At more the time that counts is shorter.
 const PACKETS_MAX: usize = 256;
 
 /// The packets that arrived since the queue was last seen empty.
 #[derive(Debug, Default)]
 pub(super) struct Busy {
-    /// In the order of arrival.
-    arrivals: VecDeque<Passed>,
+    /// (arrived, bytes), in the order of arrival.
+    arrivals: VecDeque<(Micros, u16)>,
     /// Of all but the first of them.
     bytes: u64,
-}
-
-/// A packet that came to the queue, and arrived, by the receiver's clock.
-#[derive(Debug, Clone, Copy)]
-struct Passed {
-    queued: Micros,
-    arrived: Micros,
-    bytes: u16,
 }
 
 impl Busy {
     /// A packet arrived, which came to the queue at `queued` by the receiver's clock.
     pub(super) fn add(&mut self, queued: Micros, arrived: Micros, bytes: u16) {
-        let last = self.arrivals.back().map(|last| last.arrived);
+        let last = self.arrivals.back().map(|(arrived, _)| *arrived);
         if last.is_some_and(|last| arrived < last) {
             return; // out of order
         }
@@ -51,35 +40,29 @@ impl Busy {
         } else {
             self.bytes += u64::from(bytes);
         }
-        self.arrivals.push_back(Passed {
-            queued,
-            arrived,
-            bytes,
-        });
+        self.arrivals.push_back((arrived, bytes));
         while self.arrivals.len() > PACKETS_MAX
             || self
                 .arrivals
                 .front()
-                .is_some_and(|first| arrived - first.arrived > SPAN)
+                .is_some_and(|(first, _)| arrived - first > SPAN)
         {
             self.arrivals.pop_front();
-            let first = self.arrivals.front().map_or(0, |first| first.bytes);
+            let first = self.arrivals.front().map_or(0, |(_, bytes)| *bytes);
             self.bytes -= u64::from(first);
         }
     }
 
-    /// Bits per second that passed lately, if it was busy for [`LATELY_SPAN`], and what passed was not just sent like that: on a path that became longer
-    /// each packet comes to the queue before the one ahead of it seems to have left it.
+    /// Bits per second that passed lately, if it was busy for [`LATELY_SPAN`].
     pub(super) fn lately(&self) -> Option<f64> {
-        let last = self.arrivals.back()?;
+        let (last, _) = self.arrivals.back()?;
         let mut bytes = 0;
-        for (packets, passed) in self.arrivals.iter().rev().enumerate() {
-            let span = last.arrived - passed.arrived;
+        for (packets, (arrived, size)) in self.arrivals.iter().rev().enumerate() {
+            let span = last - arrived;
             if packets >= PACKETS_MIN && span >= LATELY_SPAN {
-                let is_as_sent = (last.queued - passed.queued) * 100 >= span * AS_SENT_PERCENT;
-                return (!is_as_sent).then_some(f64::from(bytes) * 8e6 / span as f64);
+                return Some(f64::from(bytes) * 8e6 / span as f64);
             }
-            bytes += u32::from(passed.bytes);
+            bytes += u32::from(*size);
         }
         None
     }
@@ -87,16 +70,16 @@ impl Busy {
     /// Bits per second that passed, if it was busy long enough to tell: in all of that time, or lately if that is less, for the
     /// line may just have become thinner.
     pub(super) fn rate(&self) -> Option<f64> {
-        let (first, last) = (self.arrivals.front()?, self.arrivals.back()?.arrived);
-        let span = last - first.arrived;
+        let ((first, _), (last, _)) = (self.arrivals.front()?, self.arrivals.back()?);
+        let span = last - first;
         if span < SPAN_MIN || self.arrivals.len() < PACKETS_MIN {
             return None;
         }
         let whole = self.bytes as f64 * 8e6 / span as f64;
         let from = self.arrivals.len().saturating_sub(LATELY + 1);
         let mut lately = self.arrivals.range(from..);
-        let since = lately.next()?.arrived;
-        let bytes: u64 = lately.map(|passed| u64::from(passed.bytes)).sum();
+        let (since, _) = lately.next()?;
+        let bytes: u64 = lately.map(|(_, bytes)| u64::from(*bytes)).sum();
         Some(whole.min(bytes as f64 * 8e6 / (last - since).max(1) as f64))
     }
 }
