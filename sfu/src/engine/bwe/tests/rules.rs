@@ -204,6 +204,7 @@ fn a_way_on_which_nothing_was_sent_from_the_beginning_is_tried_four_times() {
             .poll_probe(t0 + ms(at))
             .expect("nothing else would tell");
         estimator.handle_sent(t0 + ms(at), 300, Sent::Padding(probe.id));
+        estimator.handle_timeout(t0 + ms(at + 1_000)); // it was looked whether anything is told
     }
     // Whoever tells nothing of them is not tried again.
     estimator.handle_timeout(t0 + ms(60_000));
