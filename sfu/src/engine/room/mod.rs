@@ -176,6 +176,11 @@ impl Room {
         }
     }
 
+    /// It has to be told ([`Input::Busy`]) of a second with so many thousandths of work.
+    pub fn minds(&self, busy: u16) -> bool {
+        self.plan.overload.minds(busy)
+    }
+
     /// One RTP packet in plaintext from `from`. It goes on with those that come in the same batch, at the next call of anything else.
     pub fn handle_rtp(&mut self, now: Instant, from: EndpointId, packet: &[u8]) {
         let now = self.advance(now);

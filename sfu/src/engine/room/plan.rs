@@ -34,7 +34,7 @@ pub(super) struct Plan {
     pub(super) bottlenecks: Bottlenecks,
     pub(super) levelled: Option<Instant>,
     /// While the node has more to do than it can.
-    overload: Overload,
+    pub(super) overload: Overload,
     made: Option<Instant>,
     due: Option<Instant>,
 }
@@ -88,11 +88,6 @@ impl Room {
         if self.plan.overload.look(busy, greatest) {
             self.plan_now(now);
         }
-    }
-
-    /// It has to be told of a second with so many thousandths of work.
-    pub fn minds(&self, busy: u16) -> bool {
-        self.plan.overload.minds(busy)
     }
 
     /// What a receiver gets at most because the node has more to do than it can; none while it has time.
