@@ -257,6 +257,7 @@ impl Front {
                 self.counters.tell(shard, *counted);
             }
         }
+        self.join_halves().await;
         let counted = self
             .counters
             .sum(self.rooms.len(), |shard| self.shards.busy(shard));
@@ -323,13 +324,14 @@ impl Front {
                 shards.entry(shard).or_default().push((seat, client));
             }
         }
+        let mut told = Ok(Reply::Done);
         for (shard, clients) in shards {
             let room = room.clone();
-            self.shards
-                .ask(shard, Order::SetClients { room, clients })
-                .await?;
+            let asked = self.shards.ask(shard, Order::SetClients { room, clients }).await;
+            // The halves of the others hear of theirs all the same.
+            told = told.and(asked.map(|_| Reply::Done));
         }
-        Ok(Reply::Done)
+        told
     }
 
     async fn set_floor(&mut self, room: RoomId, number: Option<PointNumber>) -> Result<Reply, ControlError> {

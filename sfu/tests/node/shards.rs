@@ -540,3 +540,35 @@ async fn a_shard_that_hangs_holds_up_nobody_elsewhere() {
         node::Ended::Asked
     );
 }
+
+#[tokio::test]
+async fn halves_that_a_shard_kept_apart_while_it_hung_find_each_other_when_it_goes_on() {
+    let (node, connector, faults) = start_failing(2);
+    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
+    open(&control, "sang").await;
+    let (mut an, _) = enter(&control, &mut events, "sang", ("an", 1)).await;
+    enter(&control, &mut events, "sang", ("chi", 3)).await;
+    let (release, held) = std::sync::mpsc::channel();
+    let hold = Fault::Hold(held);
+    faults.send((0, hold)).await.expect("the node lives");
+    metrics(&control).await; // it is noticed
+    let (mut binh, at) = enter(&control, &mut events, "sang", ("binh", 2)).await;
+    assert_eq!(candidate(&at), welcome.media[1]);
+    look(&control, "sang", "binh", 1).await;
+    // Who leaves meanwhile has left, and is not there when it goes on.
+    let (room, seat) = (id("sang"), seat("chi"));
+    let left = control.call(Command::Leave { room, seat }).await;
+    assert_eq!(left, Ok(Reply::Done));
+    drop(release);
+    let rooms = loop {
+        let rooms = snapshot(&control).await;
+        if rooms.iter().flat_map(seats).count() > 1 {
+            break rooms;
+        }
+    };
+    assert_eq!(seats(&rooms[0]), [("an", 1, true), ("binh", 2, true)]);
+    metrics(&control).await;
+    see(&mut an, &mut binh, &mut 0, 10).await;
+    assert_eq!(control.call(Command::Shutdown).await, Ok(Reply::Done));
+    node.await.expect("no panic").expect("ended well");
+}

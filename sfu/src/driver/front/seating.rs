@@ -95,7 +95,7 @@ impl Front {
         // Also those that it should have been told of before: that may have been interrupted.
         for other in placed.unlinked(shard) {
             if self.shards.hangs(other) {
-                // Told with the next who joins, when it goes on.
+                // Told when it goes on.
                 continue;
             }
             let told = self.link(room, shard, other).await;
@@ -123,6 +123,30 @@ impl Front {
         }
     }
 
+    /// Halves that were kept from each other, because one of them hung, find each other when it goes on.
+    pub(super) async fn join_halves(&mut self) {
+        let runs = |shard: &ShardIndex| self.shards.is_running(*shard);
+        let apart: Vec<(ShardIndex, RoomId)> = self
+            .shards
+            .indexes()
+            .filter(runs)
+            .flat_map(|shard| {
+                self.rooms
+                    .on_shard(shard)
+                    .into_iter()
+                    .map(move |room| (shard, room))
+            })
+            .filter(|(shard, room)| {
+                let placed = self.rooms.find(room);
+                placed.is_ok_and(|placed| placed.unlinked(*shard).iter().any(runs))
+            })
+            .collect();
+        for (shard, room) in apart {
+            // What does not work is tried with the next look.
+            let _ = self.open_at(shard, &room).await;
+        }
+    }
+
     /// Two shards that have a room tell each other of it.
     async fn link(&mut self, room: &RoomId, a: ShardIndex, b: ShardIndex) -> Result<(), ControlError> {
         let (a, b) = (a.min(b), a.max(b));
@@ -147,7 +171,8 @@ impl Front {
             room: room.clone(),
             seat: seat.clone(),
         };
-        self.shards.ask(shard, order).await?;
+        // One that hangs does so when it goes on.
+        let _ = self.shards.ask(shard, order).await;
         self.rooms.unseat(&room, &seat);
         self.count();
         self.tell_elsewhere().await;
