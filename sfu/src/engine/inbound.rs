@@ -18,9 +18,10 @@ use crate::wire::rtcp::ReportBlock;
 const WINDOW: u64 = 2_048;
 /// A number further ahead than this is taken only when its follower comes too (RFC 3550 A.1, MAX_DROPOUT).
 const DROPOUT_MAX: u64 = 3_000;
-/// A later packet whose RTP time lies further back than this is taken only when the next one comes from there too. Pictures
-/// that lean on later ones are sent behind them; sound goes on.
+/// A later packet whose RTP time lies further back than this is taken only when the next one comes from there too. Sound goes on,
+/// and so do pictures, but for those of H.264 that lean on later ones and are sent behind them: by some pictures, of few a second.
 const BACK_MAX: Duration = Duration::from_millis(500);
+const BACK_MAX_H264: Duration = Duration::from_secs(2);
 /// Missing numbers at a time. At the limit those before the newest key frame are forgotten, else all.
 const MISSING_MAX: usize = 512;
 /// How often and for how long a number is asked for. Later nobody could play it.
@@ -141,9 +142,11 @@ impl Inbound {
         } = first;
         let clock_rate = codec.clock_rate();
         let back_max = match codec {
-            Codec::Opus => 0,
-            _ => u64::from(clock_rate) * BACK_MAX.as_millis() as u64 / 1_000,
+            Codec::Opus => Duration::ZERO,
+            Codec::H264 => BACK_MAX_H264,
+            Codec::Vp8 | Codec::Vp9 | Codec::Av1 => BACK_MAX,
         };
+        let back_max = u64::from(clock_rate) * back_max.as_millis() as u64 / 1_000;
         let highest = Seq::first(sequence);
         let mut seen = Window::default();
         seen.insert(highest);

@@ -175,9 +175,14 @@ impl Room {
         let mine = given.iter().filter(|given| given.line.is_before(endpoint));
         let shares = mine.map(|given| {
             let part = u128::from(given.pace) * u128::from(used.max(PART_MIN)) / u128::from(given.parts);
-            let pace = u64::try_from(part).unwrap_or(u64::MAX);
-            let is_next = given.next == Some(endpoint.id);
             let is_planned = matches!(given.line, Shared::Planned(_));
+            let pace = if is_planned || endpoint.way.is_heard() {
+                u64::try_from(part).unwrap_or(u64::MAX)
+            } else {
+                // It has no part while it is not heard, and is not to stand still for that.
+                endpoint.way.target().as_bps()
+            };
+            let is_next = given.next == Some(endpoint.id);
             let most = match (is_planned, is_next) {
                 (true, true) => pace.max(given.fair).max(used + given.left),
                 (true, false) => pace.max(given.fair),

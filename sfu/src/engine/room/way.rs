@@ -292,7 +292,8 @@ impl Way {
     /// What goes on may take so much more than what was planned with. An estimate that nothing has contradicted says what was seen to arrive, not what
     /// the way carries: a picture that outgrows it is tried, not taken away, as long as nothing waits.
     pub(super) fn breath(&self) -> Bitrate {
-        let is_open = !self.estimator.knows_limit() && !self.is_queueing() && !self.is_long();
+        let nothing_waits = self.is_heard() && !self.is_queueing();
+        let is_open = !self.estimator.knows_limit() && nothing_waits && !self.is_long();
         if is_open && self.share.is_none() {
             Bitrate::bps(self.planned.as_bps() * OPEN_PERCENT / 100)
         } else {
