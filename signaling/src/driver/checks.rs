@@ -85,6 +85,9 @@ pub enum Warning {
         "places_few: the limit of open files leaves room for {0} pages; raise it (LimitNOFILE= of systemd, or: ulimit -n 8192)"
     )]
     Places(usize),
+    /// Logs are lost, and a new signing key could not be kept.
+    #[error("data_full: there is no room left on the disk of the data folder {}; make some", .0.display())]
+    Full(PathBuf),
     /// Browsers refuse it, or soon will.
     #[error(
         "certificate_expired: the certificate {} ended {days} days ago, and browsers warn of the page; put a new one in its place, it \
@@ -139,6 +142,8 @@ pub fn examine(config: &Config) -> Examined {
         .filter(|&places| places < SESSIONS_MAX)
         .map(Warning::Places);
     let folder = data::look(&config.data).map_err(StartError::Data);
+    let is_full = folder.as_ref().is_ok_and(|folder| folder.is_full);
+    let full = is_full.then(|| Warning::Full(config.data.clone()));
     let age = tls.as_ref().ok().and_then(|pair| aged(pair.as_ref()?));
     Examined {
         filter: logs::filter(&config.log).map(drop),
@@ -156,7 +161,7 @@ pub fn examine(config: &Config) -> Examined {
             .metrics
             .listen
             .map(|address| bind("metrics.listen", address)),
-        warnings: few.into_iter().chain(age).collect(),
+        warnings: few.into_iter().chain(full).chain(age).collect(),
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Folder {
     data: PathBuf,
     /// None: the file is not there yet.
     lock: Option<fs::File>,
+    /// There is no room for more: what it must have is there.
+    pub(super) is_full: bool,
 }
 
 /// Looks whether the folder can be had. What is not there is not made: who looks may be another user than who will serve.
@@ -61,10 +63,14 @@ pub(super) fn look(data: &Path) -> Result<Folder, DataError> {
     let folder = Folder {
         data: data.to_owned(),
         lock: None,
+        is_full: false,
     };
     let whole = std::path::absolute(data).map_err(|error| unusable(data, error))?;
     let nearest = whole.ancestors().find(|folder| folder.exists()).unwrap_or(&whole);
-    probe(nearest).map_err(|error| unusable(nearest, error))?;
+    let is_full = match probe(nearest) {
+        Err(error) if !may_be_full(&error, &whole) => return Err(unusable(nearest, error)),
+        probed => probed.is_err(),
+    };
     if nearest != whole {
         return Ok(folder);
     }
@@ -78,6 +84,7 @@ pub(super) fn look(data: &Path) -> Result<Folder, DataError> {
     match lock(data, fs::OpenOptions::new().write(true)) {
         Ok(lock) => Ok(Folder {
             lock: Some(lock),
+            is_full,
             ..folder
         }),
         Err(DataError::Unusable { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(folder),
@@ -131,6 +138,15 @@ fn lock(data: &Path, options: &fs::OpenOptions) -> Result<fs::File, DataError> {
     }
 }
 
+/// A server that had the folder before needs no room to come back to its meetings.
+fn may_be_full(error: &io::Error, data: &Path) -> bool {
+    let is_full = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    );
+    is_full && data.join(LOCK).exists()
+}
+
 /// Puts a file there and takes it away again: a file system that is full or read-only tells in no other way for sure.
 fn probe(folder: &Path) -> io::Result<()> {
     let path = folder.join(format!("diemcau-{:016x}.new", rand::random::<u64>()));
@@ -162,6 +178,21 @@ mod tests {
             .expect("read")
             .map(|file| file.expect("read").file_name());
         assert_eq!(files.collect::<Vec<_>>(), [LOCK]);
+    }
+
+    #[test]
+    fn a_full_disk_keeps_nobody_from_coming_back() {
+        let data = tempfile::tempdir().expect("a folder");
+        let [full, quota, other] = [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::PermissionDenied,
+        ]
+        .map(io::Error::from);
+        assert!(!may_be_full(&full, data.path()), "there is something to be made");
+        drop(look(data.path()).and_then(Folder::take).expect("taken"));
+        assert!(may_be_full(&full, data.path()) && may_be_full(&quota, data.path()));
+        assert!(!may_be_full(&other, data.path()));
     }
 
     #[test]
