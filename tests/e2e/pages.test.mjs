@@ -111,18 +111,6 @@ async function giveFloor(page, language, name) {
   await both((n) => n === null);
 }
 
-const REFUSED = {
-  vi: 'Máy chủ chưa nhận việc bật hoặc tắt mic, camera hay trình chiếu của bạn; xin tắt rồi bật lại. Quá nhiều yêu cầu trong một lúc.',
-  en: 'The server did not take your switch of microphone, camera or screen; please turn it off and on again. Too many requests at once.',
-};
-
-/** The server does not take a switch: the page says so in words, also to a screen reader. */
-async function refuse(page, language, name) {
-  await page.evaluate((m) => globalThis.__say(m), { type: 'error', id: null, code: 'rate_limited' });
-  await page.getByRole('status').getByText(REFUSED[language]).waitFor({ state: 'visible' });
-  await look(page, `refused-${name}`);
-}
-
 /** The first page of somebody in that role. */
 async function openAs(role, { language, theme, size }) {
   const url = new URL(`${server.http}/p/demo`);
@@ -164,7 +152,6 @@ for (const language of ['vi', 'en']) {
         await look(page, `meeting-${name}`);
         await giveFloor(page, language, name);
         await squeeze(page, language, name);
-        await refuse(page, language, name);
         await page.getByTestId('leave').click();
         await page.getByTestId('rejoin').waitFor({ state: 'visible' });
         await look(page, `left-${name}`);
