@@ -105,8 +105,12 @@ const DELTA: &[u8] = &[0x10, 0x01, 1, 2, 3];
 
 /// Media of a camera layer, as a browser begins a stream: with mid and rid.
 fn camera(ssrc: u32, rid: &'static [u8], sequence: u16, payload: &[u8]) -> Vec<u8> {
+    camera_at(ssrc, rid, (sequence, u32::from(sequence) * 3_000), payload)
+}
+
+/// The same at that RTP time.
+fn camera_at(ssrc: u32, rid: &'static [u8], (sequence, timestamp): (u16, u32), payload: &[u8]) -> Vec<u8> {
     let extensions: [(u8, &[u8]); 2] = [(MID, b"1"), (RID, rid)];
-    let timestamp = u32::from(sequence) * 3_000;
     Out {
         ssrc,
         payload_type: 96,
@@ -303,16 +307,7 @@ fn a_restarted_encoder_is_another_stream_and_one_that_never_rests_is_refused() {
 
 /// Media of the lowest camera layer at that RTP time.
 fn timed(sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
-    let extensions: [(u8, &[u8]); 2] = [(MID, b"1"), (RID, b"q")];
-    Out {
-        ssrc: 20,
-        payload_type: 96,
-        sequence,
-        timestamp,
-        extensions: &extensions,
-        payload,
-    }
-    .bytes()
+    camera_at(20, b"q", (sequence, timestamp), payload)
 }
 
 #[test]
