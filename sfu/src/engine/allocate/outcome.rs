@@ -90,6 +90,18 @@ pub struct ReceiverGrant {
     pub(super) slots: (usize, usize),
 }
 
+impl ReceiverGrant {
+    /// How many voices may have its slots. Where there is room for all that sound, the silent too: they cost nothing, and when one of them
+    /// begins to speak its first word has its place already.
+    pub fn voices_most(&self) -> usize {
+        if self.voices < self.voices_wanted {
+            self.voices.into()
+        } else {
+            usize::MAX
+        }
+    }
+}
+
 /// What a slot gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotGrant {

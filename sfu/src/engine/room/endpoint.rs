@@ -86,7 +86,7 @@ pub(super) struct Endpoint {
     pub(super) grades: Vec<SlotGrade>,
     /// What it was told to send last.
     pub(super) order: (Vec<SourceGrade>, u8),
-    /// How many voices it hears.
+    /// How many voices may have its slots, silent ones too.
     pub(super) voices: usize,
     /// Encodings of each kind that were agreed upon.
     pub(super) encodings: [u8; SourceKind::ALL.len()],

@@ -353,8 +353,7 @@ impl Room {
         endpoint
             .way
             .set_wanted(now, grant.wanted, expected_of(endpoint), can);
-        let voices = usize::from(grant.voices);
-        let changed = endpoint.set_voices(voices);
+        let changed = endpoint.set_voices(grant.voices_most());
         endpoint.follow_redundancy(&grant);
         endpoint.ahead.set(grant.ahead);
         if endpoint.grades != grades {
@@ -419,8 +418,8 @@ struct Voices {
 }
 
 impl Voices {
-    /// Voices of others for an endpoint, as many as it has slots: those that sound, and one more where
-    /// somebody is silent, so that whoever begins to speak is heard at once.
+    /// Voices of others that its way is to have room for, as many as it has slots: those that sound, and one more where
+    /// somebody is silent, who may begin to speak.
     fn for_one(self, endpoint: &Endpoint) -> usize {
         let own = voices_of(endpoint);
         let silent = self.silent - own.silent;

@@ -54,7 +54,9 @@ impl Room {
 
     /// A source went on or off.
     pub(super) fn source_changed(&mut self, now: Instant, number: SourceNumber) {
-        if number.kind().media() == MediaKind::Video {
+        let is_on = self.source(number).is_some_and(|source| source.on);
+        // A voice that ends waits for the next plan: its last words may still go again.
+        if number.kind().media() == MediaKind::Video || is_on {
             self.plan_now(now);
         }
         if number.kind() != SourceKind::Camera {
@@ -221,7 +223,7 @@ impl Room {
         }
     }
 
-    /// Looks who is loudest; with more voices than slots also who is to be heard.
+    /// Looks who is loudest; where not all are heard also who is to be.
     pub(super) fn look_for_speaker(&mut self, now: Instant) {
         self.elect(now);
         if let Some(speaker) = self.speaker.update(now) {
@@ -230,13 +232,11 @@ impl Room {
         let quiet = self.speaker.current().is_none() && self.speaker.loudest(now).next().is_none();
         self.speaker_at = (!quiet).then(|| now + SPEAKER_EVERY);
         let voices = self.sounds().count();
-        if self
-            .endpoints
-            .values()
-            .any(|endpoint| endpoint.audio.len() < voices + 1)
-        {
-            self.assign_voices(now, None);
-        }
+        // With more voices than slots, or than its way carries.
+        let all = self.endpoints.values();
+        let choosing = all.filter(|endpoint| endpoint.audio.len().min(endpoint.voices) < voices + 1);
+        let ids: Vec<EndpointId> = choosing.map(|endpoint| endpoint.id).collect();
+        self.assign_voices_to(now, &ids);
     }
 
     /// Somebody has the floor from now on, or nobody.

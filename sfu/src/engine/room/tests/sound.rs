@@ -287,3 +287,61 @@ fn a_voice_that_goes_on_after_a_pause_is_reported_again() {
     kit.advance(1_000);
     assert_eq!(kit.reports(1).len(), before + 1);
 }
+
+/// All microphones but the first point's tell that level, so many packets each.
+fn all_tell(kit: &mut Kit, points: u32, level: u8, packets: usize) {
+    kit.run(packets, |kit| (2..=points).for_each(|n| kit.voice(n, level)));
+}
+
+/// A plan is made.
+fn look(kit: &mut Kit) {
+    kit.input(Input::View(EndpointId(1), Vec::new()));
+}
+
+#[test]
+fn in_a_small_silent_room_the_first_word_of_anybody_is_heard() {
+    let mut kit = Kit::new(5);
+    all_tell(&mut kit, 5, 127, 50);
+    look(&mut kit);
+    let others = (2..=5).map(|n| Some(mic(n)));
+    assert!(others.clone().all(|voice| kit.hears(1).contains(&voice)));
+    let before = slots(&kit, 5);
+    kit.voice(5, 25);
+    assert_eq!(slots(&kit, 5), before + 1);
+    talk(&mut kit, 5, 25, 50);
+    assert_eq!(slots(&kit, 5), before + 51);
+}
+
+/// Packets of that point's voice that point 1 was sent.
+fn slots(kit: &Kit, number: u32) -> usize {
+    let sent = kit.sent(1).into_iter();
+    sent.filter(|r| r.source == mic(number)).count()
+}
+
+#[test]
+fn a_thin_path_turns_to_whoever_speaks_also_where_few_may() {
+    let mut kit = Kit::new(3);
+    // A quiet room is no silence.
+    for (second, third, heard) in [(80, 80, 2), (80, 20, 3), (20, 80, 2)] {
+        kit.feedback(1, |builder| {
+            let told = builder.remb(1, 60_000, &[audio_ssrc(1)]);
+            told.expect("fits");
+        });
+        kit.run(100, |kit| {
+            kit.voice(2, second);
+            kit.voice(3, third);
+        });
+        let voices: Vec<SourceNumber> = kit.hears(1).into_iter().flatten().collect();
+        assert_eq!(voices, [mic(heard)]);
+    }
+}
+
+#[test]
+fn a_microphone_that_goes_on_is_heard_at_once_without_a_picture_in_the_room() {
+    let mut kit = Kit::new(3);
+    (1..=3).for_each(|n| switch(&mut kit, n, false));
+    look(&mut kit);
+    switch(&mut kit, 3, true);
+    talk(&mut kit, 3, 30, 50);
+    assert_eq!(slots(&kit, 3), 50);
+}
