@@ -272,6 +272,66 @@ describe('the link', () => {
   );
 });
 
+describe('a thin line in a large room', () => {
+  const resumed = (): Effect[] =>
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me)], sequence: 40, floor: null });
+  /** A ping was sent behind the long message, as its answer is. */
+  const pong = (all: Effect[]): void => {
+    for (const e of all) if (e.do === 'send' && e.message.type === 'ping') server({ type: 'pong', id: e.message.id });
+  };
+  it('is waited for while the seat’s answer is under way', () => {
+    enter();
+    drop();
+    comeBack();
+    server(welcome);
+    const all = pass(25_000);
+    expect(all.filter((e) => e.do === 'close' || e.do === 'open')).toEqual([]);
+    resumed();
+    pong(all);
+    expect(did('close')).toBeUndefined();
+    expect(at()).toBe('in');
+    expect(pass(12_000).some((e) => e.do === 'close')).toBe(true);
+  });
+  it('is waited for while the answer to a join is under way', () => {
+    start();
+    server(welcome);
+    give({ on: 'join', name: 'An', profile: 'laptop' });
+    offer();
+    const all = pass(25_000);
+    expect(all.filter((e) => e.do === 'close' || e.do === 'connect')).toEqual([]);
+    joined();
+    pong(all);
+    expect(at()).toBe('in');
+    expect(did('close')).toBeUndefined();
+  });
+  it('is not waited for that long once the network came back: it may be another one', () => {
+    enter();
+    drop();
+    comeBack();
+    server(welcome);
+    give({ on: 'network' });
+    expect(pass(5_900).some((e) => e.do === 'close')).toBe(false);
+    expect(pass(100).some((e) => e.do === 'close')).toBe(true);
+  });
+  it('that is too thin is tried ever more seldom, until the seat is there', () => {
+    enter();
+    const waits: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      drop();
+      const before = now;
+      comeBack();
+      waits.push(now - before);
+      server(welcome);
+    }
+    expect(waits).toEqual([250, 425, 722]);
+    resumed();
+    drop();
+    const before = now;
+    comeBack();
+    expect(now - before).toBe(250);
+  });
+});
+
 describe('the media path', () => {
   beforeEach(enter);
   it('that comes back within two seconds costs nothing', () => {
@@ -439,7 +499,7 @@ describe('the line', () => {
   });
   it('that falls silent is asked again with a new offer', () => {
     server({ type: 'queued', id: ask(), place: 3 });
-    pass(9_999);
+    pass(29_999);
     expect(waits()).toEqual(['line', 3]);
     pass(1_000);
     expect(did('connect')).toBeDefined();

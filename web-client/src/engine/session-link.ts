@@ -13,6 +13,8 @@ export type Link =
   | { at: 'greeting'; since: number; attempt: number; downSince: number }
   | {
       at: 'up';
+      /** Goes on until we have our seat: a link on which its answer never comes is tried ever more seldom too. */
+      attempt: number;
       /** Until when the answer to our `resume` may take; null when that is settled. */
       resuming: number | null;
       pingAt: number;
@@ -33,7 +35,8 @@ export function opened(s: Session, now: number, out: Effect[]): void {
 
 /** `welcome` is here; with a `resume` sent, `resumed` or an error follows. */
 export function greeted(s: Session, now: number): void {
-  s.link = { at: 'up', resuming: s.resume === null ? null : now + SILENCE_MS, pingAt: now + PING_MS, awaited: null };
+  const attempt = s.goal === 'meeting' && 'attempt' in s.link ? s.link.attempt : 0;
+  s.link = { at: 'up', attempt, resuming: s.resume === null ? null : now + LONG_MS, pingAt: now + PING_MS, awaited: null };
 }
 
 export function sendMessage(s: Session, message: ClientMessage, out: Effect[]): void {
@@ -93,9 +96,9 @@ export function linkTime(s: Session, now: number, urgent: boolean, out: Effect[]
       if (link.resuming !== null && now >= link.resuming) return dead(s, now, out);
       if (link.awaited !== null) {
         if (now >= link.awaited.until) dead(s, now, out);
-        else if (urgent) link.awaited.until = Math.min(link.awaited.until, now + URGENT_SILENCE_MS);
+        else if (urgent) link.awaited.until = Math.min(link.awaited.until, now + patience(s, urgent));
       } else if (urgent || now >= link.pingAt) {
-        ping(s, now, urgent ? URGENT_SILENCE_MS : SILENCE_MS, out);
+        ping(s, now, patience(s, urgent), out);
       }
       return;
     default: {
@@ -140,6 +143,13 @@ function ping(s: Session, now: number, patience: number, out: Effect[]): void {
   out.push({ do: 'send', message: { type: 'ping', id } });
 }
 
+/** How long the answer to a ping may take. It stands behind `resumed` or `joined`, if one of them is under way. */
+function patience(s: Session, urgent: boolean): number {
+  const isLong = (s.link.at === 'up' && s.link.resuming !== null) || s.connection?.state === 'asked';
+  if (isLong) return urgent ? SILENCE_MS : LONG_MS;
+  return urgent ? URGENT_SILENCE_MS : SILENCE_MS;
+}
+
 const FAILURES: Readonly<Record<number, Failure>> = { 4401: 'bad_token', 4404: 'unknown_room' };
 const PING_MS = 5_000;
 // A half-open link is noticed within 5 + 6 s.
@@ -147,3 +157,6 @@ const SILENCE_MS = 6_000;
 // After a network change or a wake-up, silence means more.
 const URGENT_SILENCE_MS = 2_500;
 const OPENING_MS = 8_000;
+// `resumed` and `joined` name everybody in the room: 32 and 54 kB where there are 239. A line of 64 kb/s that carries a voice has 8 to 40 kb/s
+// left. Given up sooner, such a page fills its line with lists that it throws away, and never has its seat again.
+export const LONG_MS = 30_000;

@@ -1,6 +1,6 @@
 // The session's media path: one offer, one answer, an ICE restart when it stalls, a new connection on the same seat when that does not help.
 import { retryDelay } from './retry';
-import { sendMessage } from './session-link';
+import { LONG_MS, sendMessage } from './session-link';
 import type { Effect, Input, Session } from './session';
 import type { Server, Sources } from './protocol';
 import { VP8_ONLY } from './video';
@@ -145,7 +145,7 @@ export function mediaTime(s: Session, now: number, urgent: boolean, out: Effect[
       return;
     case 'asked':
       // The node is asked; the answer or an error always comes. This is for a server that lost it.
-      if (age >= ANSWER_MS) renewLater(s, now);
+      if (age >= LONG_MS) renewLater(s, now);
       return;
     case 'offering':
     case 'offered':
@@ -169,7 +169,7 @@ export function mediaDeadline(s: Session): number {
     case 'accepted':
       return c.since + SETUP_MS;
     case 'asked':
-      return c.since + ANSWER_MS;
+      return c.since + LONG_MS;
     case 'failed':
       return c.since;
     case 'offering':
@@ -222,4 +222,3 @@ export function takeBack(c: Connection, out: Effect[]): void {
 const RESTART_MS = 2_000;
 const RENEW_MS = 5_000;
 const SETUP_MS = 10_000;
-const ANSWER_MS = 10_000;

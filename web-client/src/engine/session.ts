@@ -286,6 +286,7 @@ export function seated(s: Session, number: number, resume: string, out: Effect[]
   s.number = number;
   s.seat = true;
   s.resume = resume;
+  if (s.link.at === 'up') s.link.attempt = 0;
   if (s.wish !== null) out.push({ do: 'keep', seat: { resume, ...s.wish } });
   tellPublished(s, out);
   tellView(s, out);
