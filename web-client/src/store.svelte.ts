@@ -128,13 +128,15 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
       publish();
     }),
     meeting.on('roster', ({ roster, change }) => {
+      const before = points;
       points = roster.points;
       const own = 'number' in meeting.state ? meeting.state.number : null;
       order = keepOrder(order, new Set([...points.keys()].filter((n) => n !== own)));
       screens = keepScreens(screens, new Set([...points.values()].filter((p) => p.published.includes('screen')).map((p) => p.number)));
       if (change !== null && change.kind !== 'changed' && change.point.number !== own) note(announcer, performance.now(), change.kind, change.point.name);
-      // An old picture must not come back with the camera: it shows again with its first new frame.
-      for (const [slot, source] of painted) if (source !== null && !points.get(pointOf(source))?.published.includes(kindOf(source))) meeting.forget(slot);
+      // An old picture must not come back with the camera: it shows again with its first new frame. What was on its way when the camera went
+      // off is painted after that news, so it counts no more when the camera comes on either.
+      for (const [slot, source] of painted) if (source !== null && !(publishes(before, source) && publishes(points, source))) meeting.forget(slot);
     }),
     meeting.on('painted', ({ slot, source }) => painted.set(slot, source)),
     meeting.on('speaker', (next) => (speaker = next)),
@@ -239,8 +241,7 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
      * does not hold them back.
      */
     shows(slot: string | null, source: number): boolean {
-      const said = points.get(pointOf(source))?.published.includes(kindOf(source)) ?? false;
-      return slot !== null && said && painted.get(slot) === source && !withheld(reasonFor(slot, 0));
+      return slot !== null && publishes(points, source) && painted.get(slot) === source && !withheld(reasonFor(slot, 0));
     },
     reasonFor,
     setArea(next: Area) {
@@ -320,6 +321,10 @@ export function createStore(meeting: Meeting, profile: Profile, tab: NameKeeper)
 
 // Long enough to be read, or heard, to its end.
 const REFUSED_MS = 8_000;
+
+function publishes(points: ReadonlyMap<number, Point>, source: number): boolean {
+  return points.get(pointOf(source))?.published.includes(kindOf(source)) ?? false;
+}
 
 function isLate(session: State): boolean {
   return session.at === 'joining' ? session.waits === 'link' : 'late' in session && session.late;

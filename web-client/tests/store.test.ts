@@ -96,6 +96,24 @@ describe('the stage', () => {
   });
 });
 
+it('no picture of before comes back with a camera, also if some of it was painted after the camera went off', async () => {
+  await enter();
+  meeting.forget = (slot) => meeting.say('painted', { slot, source: null });
+  const camera = (on: boolean): void => meeting.meet(point(7), point(9, on ? ['camera'] : []));
+  const paint = (): void => meeting.say('painted', { slot: 'v1', source: 37 });
+  camera(true);
+  paint();
+  expect(store.shows('v1', 37)).toBe(true);
+  camera(true);
+  expect(store.shows('v1', 37)).toBe(true);
+  camera(false);
+  paint();
+  camera(true);
+  expect(store.shows('v1', 37)).toBe(false);
+  paint();
+  expect(store.shows('v1', 37)).toBe(true);
+});
+
 it('the line has no grade while sound and pictures are away', async () => {
   vi.useFakeTimers();
   const timed = createStore(meeting, 'laptop', { name: '', keepName: () => undefined });
