@@ -505,6 +505,17 @@ describe('the line', () => {
     expect(did('connect')).toBeDefined();
     expect(waits()).toEqual(['node', null]);
   });
+  it('is asked as long as ever when its offer had to wait for the link', () => {
+    ask();
+    drop();
+    now += 40_000;
+    comeBack();
+    server(welcome);
+    expect(sent('join')).toBeDefined();
+    pass(1_000);
+    expect(did('connect')).toBeUndefined();
+    expect(waits()).toEqual([null, null]);
+  });
   it('ends with the link, and begins anew on the next one', () => {
     server({ type: 'queued', id: ask(), place: 3 });
     drop();

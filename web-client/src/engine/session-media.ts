@@ -41,7 +41,7 @@ export function renew(s: Session, now: number, out: Effect[]): void {
 /** Makes the first offer as soon as the room has said how pictures are sent in it, and asks for the seat as soon as it can. */
 export function makeReady(s: Session, now: number, out: Effect[]): void {
   if (s.goal === 'meeting' && s.welcome !== null && s.connection === null) renew(s, now, out);
-  tryJoin(s, out);
+  tryJoin(s, now, out);
 }
 
 /** A new connection, but not at once: the last ones did not help either. */
@@ -59,16 +59,17 @@ export function offerMade(s: Session, now: number, input: Extract<Input, { on: '
   c.state = 'offered';
   c.since = now;
   c.offer = { sdp: input.sdp, sources: input.sources };
-  tryJoin(s, out);
+  tryJoin(s, now, out);
 }
 
 /** Asks for the seat as soon as there is a link, no open question of resuming, and an offer. */
-export function tryJoin(s: Session, out: Effect[]): void {
+export function tryJoin(s: Session, now: number, out: Effect[]): void {
   const c = s.connection;
   if (s.link.at !== 'up' || s.link.resuming !== null || s.wish === null || c?.state !== 'offered' || c.offer === null) return;
   c.asked = s.nextId++;
   c.place = null;
   c.state = 'asked';
+  c.since = now;
   const { name, profile } = s.wish;
   const { sdp, sources } = c.offer;
   const published = [...s.published].filter((kind) => sources[kind] !== undefined);

@@ -101,7 +101,7 @@ function resumed(s: Session, now: number, message: Server<'resumed'>, out: Effec
   }
   seated(s, message.number, message.resume, out);
   if (c === null || holdsMedia) renew(s, now, out);
-  else tryJoin(s, out);
+  else tryJoin(s, now, out);
 }
 
 function ordered(s: Session, order: Server<'send'>, out: Effect[]): void {
@@ -120,7 +120,7 @@ function notResumed(s: Session, now: number, out: Effect[]): void {
   if (s.goal !== 'meeting') return;
   const c = s.connection;
   if (c === null || (c.state !== 'offering' && c.state !== 'offered')) renew(s, now, out);
-  else tryJoin(s, out);
+  else tryJoin(s, now, out);
 }
 
 function pointChanged(s: Session, now: number, message: Server<'point'>, out: Effect[]): void {
