@@ -128,6 +128,26 @@ describe('a chosen microphone that is pulled out and plugged in again', () => {
   });
 });
 
+it('a camera that is plugged in after the meeting stays shut, and comes with the next one', async () => {
+  const camera = devices.state.camera.track as FakeTrack;
+  const ask = media.ask;
+  media.ask = () => Promise.reject(new DOMException('none', 'NotFoundError'));
+  camera.stop();
+  camera.onended?.call(camera, new Event('ended'));
+  await settle();
+  expect(devices.state.camera).toMatchObject({ wanted: true, problem: 'none', track: null });
+  devices.release();
+  media.ask = ask;
+  media.devices = [{ kind: 'videoinput', deviceId: 'B', label: 'B' }];
+  const asked = media.asked.length;
+  navigator.mediaDevices.dispatchEvent(new Event('devicechange'));
+  await settle();
+  expect(devices.state.camera.choices).toHaveLength(1);
+  expect(media.asked.length).toBe(asked);
+  await devices.open();
+  expect(devices.state.camera.track?.readyState).toBe('live');
+});
+
 describe('a microphone that the system holds back', () => {
   /** Every track that is given from now on is held back too, until it is let go. */
   const hold = async (): Promise<void> => {

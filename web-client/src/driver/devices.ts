@@ -179,7 +179,8 @@ export function createDevices(changed: (state: DevicesState) => void): Devices {
       camera: { ...state.camera, choices: cameras },
       speakers: choices('audiooutput'),
     });
-    if (!again) return;
+    // Who has left is not seen or heard again because something was plugged in.
+    if (!again || released) return;
     for (const kind of ['mic', 'camera'] as const) if (isBack(kind, before[kind])) tryChosen(kind);
     const returned = (['mic', 'camera'] as const).filter(
       (kind) => state[kind].wanted && state[kind].problem === 'none' && !state[kind].asking && (kind === 'mic' ? mics : cameras).length > 0,
