@@ -40,7 +40,8 @@ async function look(page, name) {
   assert.ok(wide <= 0, `${name} is ${wide} px wider than the window`);
 }
 
-// Runs in the page before anything else: the test can speak as the server, and silences what the server itself says of quality.
+// Runs in the page before anything else: the test can speak as the server, and silences what the server itself says of quality. What the page
+// asks of the floor is under way, as on a slow line, for as long as there is a list of it.
 function catchSocket() {
   const Native = globalThis.WebSocket;
   globalThis.WebSocket = class extends Native {
@@ -48,6 +49,11 @@ function catchSocket() {
       const own = ['quality', 'send'];
       super.onmessage = (event) => { if (!globalThis.__silenced || !own.includes(JSON.parse(event.data).type)) hear(event); };
       globalThis.__say = (message) => { globalThis.__silenced = true; hear({ data: JSON.stringify(message) }); };
+    }
+    send(text) {
+      const go = () => super.send(text);
+      if (globalThis.__underWay && JSON.parse(text).type === 'give_floor') globalThis.__underWay.push(go);
+      else go();
     }
   };
 }
@@ -111,6 +117,29 @@ async function giveFloor(page, language, name) {
   await both((n) => n === null);
 }
 
+const REFUSED = {
+  vi: { give: 'Mời Trạm y tế Ba Chẽ phát biểu', told: 'Chưa mời phát biểu được. Điểm cầu này vừa rời họp hoặc chỉ nghe và xem.' },
+  en: { give: 'Give Trạm y tế Ba Chẽ the floor', told: 'The floor was not given. This point has just left, or listens and watches only.' },
+};
+
+/** The chair gives the floor to somebody who leaves before the server hears of it: the server refuses, and the page says so in words. */
+async function giveTooLate(page, language, name) {
+  const leaver = await openPage(browser, server.join_url, { viewport: { width: 500, height: 400 } });
+  await join(leaver, 'Trạm y tế Ba Chẽ', 'join-listen');
+  const give = page.getByRole('button', { name: REFUSED[language].give });
+  await page.evaluate(() => { globalThis.__underWay = []; });
+  await give.focus();
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate(() => globalThis.__underWay.length), 1);
+  await leaver.getByTestId('leave').click();
+  await give.waitFor({ state: 'detached' });
+  assert.equal(await page.getByTestId('refused').innerText(), '', 'nobody has refused anything yet');
+  await page.evaluate(() => { for (const go of globalThis.__underWay) go(); });
+  await page.getByTestId('refused').getByText(REFUSED[language].told).waitFor({ state: 'visible' });
+  await look(page, `refused-${name}`);
+  await leaver.context().close();
+}
+
 /** The first page of somebody in that role. */
 async function openAs(role, { language, theme, size }) {
   const url = new URL(`${server.http}/p/demo`);
@@ -152,6 +181,7 @@ for (const language of ['vi', 'en']) {
         await look(page, `meeting-${name}`);
         await giveFloor(page, language, name);
         await squeeze(page, language, name);
+        await giveTooLate(page, language, name);
         await page.getByTestId('leave').click();
         await page.getByTestId('rejoin').waitFor({ state: 'visible' });
         await look(page, `left-${name}`);
