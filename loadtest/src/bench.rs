@@ -154,7 +154,8 @@ impl Case {
         let run = summary.gso_run_mean;
         let bare = run.and_then(|run| self.bare_loop(run));
         let ratio = summary.server_cpu_us_per_forwarded.zip(bare);
-        let verdict = match self.goal.is_held(&summary, self.expected(), first) {
+        let held = report.stayed() && self.goal.is_held(&summary, self.expected(), first);
+        let verdict = match held {
             true => "held",
             false => "short",
         };

@@ -36,8 +36,8 @@ pub(crate) struct Summary {
     pub(crate) latency_ms_p50: Option<f64>,
     /// The same.
     pub(crate) latency_ms_p99: Option<f64>,
-    /// The same of each ten seconds of the meeting that lie in it as a whole, in their order. Known of lean points that count by headers.
-    pub(crate) latency_ms_p99_course: Option<Vec<f64>>,
+    /// The same of each ten seconds of the meeting that lie in it as a whole, in their order; null where nothing came. Known of lean points that count by headers.
+    pub(crate) latency_ms_p99_course: Option<Vec<Option<f64>>>,
     /// From the opening of the socket to media connected; null if nobody joined.
     pub(crate) join_ms_p50: Option<f64>,
     /// The same.
@@ -154,7 +154,7 @@ impl PointReport {
         self.first_key = media.first_key;
         // Of a run of packets that finds no room the kernel counts one: how many of the gaps are its own nobody knows.
         let is_deaf = media.dropped.is_some_and(|drops| drops > 0);
-        self.gaps = media.gaps.map(|gaps| if is_deaf { 0 } else { gaps });
+        self.gaps = media.gaps.filter(|_| !is_deaf);
         self.freezes = media.freezes;
         self.longest_gap_us = media.longest_gap_us;
         self.running = media.running;
@@ -346,10 +346,12 @@ impl Report {
     /// Everybody joined and stayed, nothing lost, nothing wrong.
     pub(crate) fn passed(&self) -> bool {
         let summary = self.summary();
-        summary.joined == summary.points
-            && summary.packets_lost_after_repair == 0
-            && summary.continuity_errors == 0
-            && self.reports.iter().all(|report| report.failure.is_none())
+        self.stayed() && summary.packets_lost_after_repair == 0 && summary.continuity_errors == 0
+    }
+
+    /// Everybody joined, and nobody was thrown out.
+    pub(crate) fn stayed(&self) -> bool {
+        self.joined() == self.points && self.reports.iter().all(|report| report.failure.is_none())
     }
 
     fn joined(&self) -> u32 {
@@ -382,9 +384,8 @@ fn sum(figures: [Option<u64>; 2]) -> Option<u64> {
     figures.into_iter().flatten().reduce(|all, each| all + each)
 }
 
-fn course(windows: &[Histogram]) -> Vec<f64> {
-    let each = windows.iter();
-    each.filter_map(|window| window.quantile_ms(0.99)).collect()
+fn course(windows: &[Histogram]) -> Vec<Option<f64>> {
+    windows.iter().map(|window| window.quantile_ms(0.99)).collect()
 }
 
 /// To three decimals.

@@ -65,11 +65,11 @@ const USUAL_OF: usize = 30;
 const FREEZE_MIN: Duration = Duration::from_millis(150);
 
 impl Heard {
-    /// Share of the sound that was heard as it was spoken; 1 if nobody spoke.
+    /// Share of the sound that was heard as it was spoken; nothing if nobody was heard: whoever asks expects a voice.
     pub fn playable(&self) -> f64 {
         let all = self.played + self.concealed;
         if all.is_zero() {
-            return 1.0;
+            return 0.0;
         }
         self.played.as_secs_f64() / all.as_secs_f64()
     }
@@ -125,14 +125,21 @@ fn between(receiver: &Receiver, from: Instant, to: Instant) -> impl Iterator<Ite
 impl Watched {
     fn of(receiver: &Receiver, from: Instant, to: Instant) -> Self {
         let mut watched = Self::default();
-        let mut intervals: Vec<Duration> = Vec::new();
-        let mut last: Option<&Seen> = None;
         let emptied =
             |after: Instant, before: Instant| receiver.emptied.iter().any(|at| (after..before).contains(at));
         let standing = receiver.seen.iter().rfind(|seen| seen.shown < from);
         watched.standing = standing
             .filter(|standing| !emptied(standing.at, from))
             .map(|standing| standing.height);
+        // What a picture is used to, and since when it stands, begins before the span.
+        let mut before: Vec<&Seen> = receiver.seen.iter().filter(|seen| seen.shown < from).collect();
+        before.drain(..before.len().saturating_sub(USUAL_OF + 1));
+        let pairs = before.windows(2).map(|pair| (pair[0], pair[1]));
+        let mut intervals: Vec<Duration> = pairs
+            .filter(|(a, b)| !emptied(a.at, b.shown))
+            .map(|(a, b)| b.shown - a.shown)
+            .collect();
+        let mut last = before.pop().filter(|last| !emptied(last.at, from));
         for seen in between(receiver, from, to) {
             watched.frames += 1;
             if watched.heights.last().map(|(_, height)| *height) != Some(seen.height) {
@@ -142,12 +149,12 @@ impl Watched {
                 let same = last.stamp.source == seen.stamp.source;
                 watched.layer_changes += u32::from(same && last.stamp.layer != seen.stamp.layer);
                 if !emptied(last.at, seen.shown) {
-                    watched.interval(seen.shown - last.shown, &mut intervals);
+                    watched.interval(from, [last.shown, seen.shown], &mut intervals);
                 }
             }
         }
         if let Some(last) = last.filter(|last| !emptied(last.at, to)) {
-            watched.interval(to.saturating_duration_since(last.shown), &mut intervals);
+            watched.interval(from, [last.shown, to.max(last.shown)], &mut intervals);
         }
         watched.emptied = receiver
             .emptied
@@ -157,14 +164,16 @@ impl Watched {
         watched
     }
 
-    fn interval(&mut self, interval: Duration, intervals: &mut Vec<Duration>) {
+    /// Between two pictures. Of a stand that began before the span counts what lies in it.
+    fn interval(&mut self, from: Instant, [last, next]: [Instant; 2], intervals: &mut Vec<Duration>) {
+        let (interval, within) = (next - last, next - last.max(from).min(next));
         let recent = &intervals[intervals.len().saturating_sub(USUAL_OF)..];
         if recent.len() >= 5 {
             let usual = recent.iter().sum::<Duration>() / recent.len() as u32;
-            if interval >= (3 * usual).max(usual + FREEZE_MIN) {
+            if interval >= (3 * usual).max(usual + FREEZE_MIN) && within >= FREEZE_MIN {
                 self.freezes += 1;
-                self.frozen += interval;
-                self.longest_freeze = self.longest_freeze.max(interval);
+                self.frozen += within;
+                self.longest_freeze = self.longest_freeze.max(within);
             }
         }
         intervals.push(interval);
@@ -186,5 +195,65 @@ impl Watched {
             .map(|((at, _), end)| end.saturating_duration_since(at))
             .sum();
         high.as_secs_f64() / (to - from).as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoder::Stamp;
+
+    fn seen(shown: Instant) -> Seen {
+        let stamp = Stamp {
+            source: 1,
+            layer: 0,
+            frame: 0,
+            index: 0,
+            count: 1,
+            key: false,
+            silent: false,
+            refers_back: [0; 2],
+            temporal: 0,
+        };
+        Seen {
+            at: shown,
+            shown,
+            stamp,
+            timestamp: 0,
+            named: 1,
+            height: 360,
+        }
+    }
+
+    #[test]
+    fn a_picture_that_stops_where_the_span_begins_stands_still() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut receiver = Receiver::new(SlotId::video(0), false);
+        receiver.seen.extend((0..30).map(|n| seen(at(67 * n))));
+        let (from, to) = (at(67 * 29 + 10), at(8_000));
+        let whole = Watched::of(&receiver, from, to);
+        assert_eq!(
+            (whole.freezes, whole.longest_freeze),
+            (1, to - from),
+            "nothing came"
+        );
+        receiver.seen.extend([seen(at(2_010)), seen(at(6_010))]);
+        let watched = Watched::of(&receiver, from, at(6_020));
+        assert_eq!(
+            (watched.freezes, watched.longest_freeze),
+            (1, Duration::from_secs(4))
+        );
+        receiver.emptied.push(at(2_020));
+        assert_eq!(
+            Watched::of(&receiver, from, at(6_020)).freezes,
+            0,
+            "nothing stood there"
+        );
+    }
+
+    #[test]
+    fn a_voice_that_never_came_is_not_playable() {
+        assert_eq!(Heard::default().playable(), 0.0);
     }
 }

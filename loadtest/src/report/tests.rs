@@ -58,6 +58,10 @@ fn a_lost_packet_or_an_error_fails_the_run() {
     report.reports[0] = joined();
     report.reports[0].protocol_errors = 1;
     assert!(!report.passed());
+    report.reports[0] = joined();
+    assert!(report.stayed());
+    report.reports[0].failure = Some("the socket closed".to_owned());
+    assert!(!report.stayed() && !report.passed());
 }
 
 #[test]
@@ -134,6 +138,17 @@ fn the_node_is_blamed_for_gaps_only_where_the_tester_sent_and_heard_everything()
     let summary = report.summary();
     assert_eq!(summary.packets_lost_in_node, None, "what was not sent is no loss");
     assert_eq!(summary.packets_not_sent_by_tester, Some(1));
+    report.reports = vec![point(64, Some(1)), point(8, Some(2))];
+    let summary = report.summary();
+    assert_eq!(summary.packets_lost_in_node, None, "nobody heard everything");
+}
+
+#[test]
+fn ten_seconds_in_which_nothing_came_have_their_place_in_the_course() {
+    let mut slow = Histogram::default();
+    slow.record(7_000);
+    let told = course(&[slow.clone(), Histogram::default(), slow]);
+    assert_eq!(told.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
 }
 
 #[test]

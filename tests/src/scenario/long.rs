@@ -137,14 +137,9 @@ impl Passed {
     }
 
     fn playable(&self, from: Instant, to: Instant) -> f64 {
-        let worst = self.watchers.map(|watcher| {
-            let heard = self.world.experience(watcher, from, to).voices;
-            if heard.sources.is_empty() {
-                0.0
-            } else {
-                heard.playable()
-            }
-        });
+        let worst = self
+            .watchers
+            .map(|watcher| self.world.experience(watcher, from, to).voices.playable());
         worst.into_iter().fold(1.0, f64::min) * 100.0
     }
 }
