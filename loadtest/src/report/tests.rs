@@ -148,7 +148,10 @@ fn ten_seconds_in_which_nothing_came_have_their_place_in_the_course() {
     let mut slow = Histogram::default();
     slow.record(7_000);
     let told = course(&[slow.clone(), Histogram::default(), slow]);
-    assert_eq!(told.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(
+        told.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [true, false, true]
+    );
 }
 
 #[test]
