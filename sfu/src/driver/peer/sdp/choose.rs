@@ -18,6 +18,9 @@ use crate::{
 /// Most simulcast layers of a source.
 const LAYERS_MAX: usize = 3;
 
+/// Most layers that `a=simulcast` may name, declared or not. An offer that names more is refused.
+const NAMED_LAYERS_MAX: usize = 16;
+
 /// Most SSRCs that are remembered of an m-section; further ones are ignored.
 const SSRCS_MAX: usize = 8;
 
@@ -69,7 +72,7 @@ pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Cho
     for section in &offer.sections {
         let payloads = payloads(section, &wanted, named.contains_key(&section.mid));
         roles.push(match (named.get(&section.mid), media_kind(section)) {
-            _ if !section.is_open || payloads.is_empty() => Role::Refused,
+            _ if payloads.is_empty() => Role::Refused,
             (Some(&kind), _) => {
                 media.sources.push(source(section, kind, payloads)?);
                 Role::Source(media.sources.len() - 1)
@@ -130,7 +133,7 @@ fn first_sources(offer: &Offer, wanted: &[Codec]) -> BTreeMap<ShortId, SourceKin
     let first = |kind: SourceKind| {
         let section = offer.sections.iter().find(|section| {
             let sends = matches!(section.direction, Direction::SendOnly | Direction::SendRecv);
-            let can_be = section.is_open && !payloads(section, wanted, true).is_empty();
+            let can_be = !payloads(section, wanted, true).is_empty();
             sends && can_be && media_kind(section) == Some(kind.media())
         })?;
         Some((section.mid, kind))
@@ -207,10 +210,11 @@ fn extension_ids(offer: &Offer, client: ClientKind) -> Result<ExtensionIds, SdpE
     })
 }
 
-/// The codecs accepted, each with its RTX. A slot takes VP8 and all that the room wants; a source is given one to send
+/// The codecs accepted, each with its RTX; none of an m-section that is not open. A slot takes VP8 and all that the room wants; a source is given one to send
 /// with, the first of those that the client has.
 fn payloads(section: &Section, wanted: &[Codec], is_source: bool) -> Vec<PayloadType> {
     let mut codecs = match section.media.as_str() {
+        _ if !section.is_open => return Vec::new(),
         "audio" => vec![Codec::Opus],
         "video" if is_source => [wanted, &[Codec::Vp8]].concat(),
         "video" => [&[Codec::Vp8], wanted].concat(),
@@ -354,8 +358,12 @@ fn layers(section: &Section) -> Result<Vec<ShortId>, SdpError> {
     };
     let mut words = value.split_whitespace();
     let list = std::iter::from_fn(|| Some((words.next()?, words.next()?))).find(|(way, _)| *way == "send");
+    let named = list.map_or("", |(_, list)| list).split(';');
+    if named.clone().count() > NAMED_LAYERS_MAX {
+        return Err(SdpError::Simulcast);
+    }
     let mut rids: Vec<ShortId> = Vec::new();
-    for layer in list.map_or("", |(_, list)| list).split(';') {
+    for layer in named {
         let name = layer
             .split(',')
             .next()

@@ -75,7 +75,7 @@ pub enum SdpError {
     /// Longer than [`crate::control::OFFER_BYTES_MAX`].
     #[error("too long")]
     TooLong,
-    /// More than [`SECTIONS_MAX`] m-sections.
+    /// More than [`SECTIONS_MAX`] m-sections, or more attributes than browsers write.
     #[error("too many m-sections")]
     TooManySections,
     /// No SDP.
@@ -93,16 +93,16 @@ pub enum SdpError {
     /// An m-section without `a=mid`, with one out of range, or with that of another.
     #[error("a=mid")]
     Mid,
-    /// No `a=group:BUNDLE` with the m-sections that are to be accepted, or one of them without `a=rtcp-mux`.
-    #[error("a=group:BUNDLE or a=rtcp-mux")]
+    /// `a=group:BUNDLE` names more than [`SECTIONS_MAX`] m-sections.
+    #[error("a=group:BUNDLE")]
     Bundle,
-    /// A payload type that is no number up to 127.
+    /// A payload type that is no number up to 127, or more of them on an m-line than there are.
     #[error("payload type")]
     PayloadType,
     /// An `a=extmap` that cannot be read, with id 0, or with an id that means something else elsewhere.
     #[error("a=extmap")]
     Extension,
-    /// `a=simulcast` with more than three layers, or with one twice.
+    /// `a=simulcast` with more than three layers, with one twice, or with more than 16 names.
     #[error("a=simulcast")]
     Simulcast,
     /// A named source is no m-section of its kind that sends, or is named twice.

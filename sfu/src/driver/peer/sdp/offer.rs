@@ -1,14 +1,20 @@
 //! Reads an offer: what is said in it, checked, with session-level values brought down to the m-sections.
 
-use std::{collections::BTreeSet, io::Cursor};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Cursor,
+};
 
 use rtc::sdp::description::{common::Attribute, media::MediaDescription, session::SessionDescription};
 
 use super::{Fingerprint, SECTIONS_MAX, SdpError};
 use crate::{control::OFFER_BYTES_MAX, engine::id::ShortId};
 
-/// Most attributes of an m-section. Browsers with all their codecs write about 150. A longer one is refused.
+/// Most attributes of an m-section, or of the session. Browsers with all their codecs write about 150. A longer one is refused.
 const ATTRIBUTES_MAX: usize = 1_024;
+
+/// Most formats of an m-line: there are no more payload types. A longer one is refused.
+const FORMATS_MAX: usize = 128;
 
 /// A checked offer.
 pub(super) struct Offer {
@@ -68,10 +74,12 @@ pub(super) struct Section {
     pub(super) direction: Direction,
     /// RTP over DTLS in the bundle, multiplexed with RTCP, and not rejected by the client.
     pub(super) is_open: bool,
-    /// The payload types of an RTP section.
+    /// The payload types of an RTP section, each once.
     pub(super) payload_types: Vec<u8>,
     pub(super) extensions: Vec<Extension>,
     attributes: Vec<Attribute>,
+    /// Places of the attributes that say something of a payload type; `None`: of all of them.
+    by_payload: BTreeMap<Option<u8>, Vec<usize>>,
 }
 
 impl Section {
@@ -82,12 +90,38 @@ impl Section {
 
     /// What an attribute such as `rtpmap:111 opus/48000/2` says of a payload type.
     pub(super) fn of_payload<'a>(&'a self, key: &'a str, payload_type: u8) -> impl Iterator<Item = &'a str> {
-        self.values(key).filter_map(move |value| {
-            let (which, rest) = value.split_once(' ')?;
-            let means_it = which.parse() == Ok(payload_type) || (which == "*" && key == "rtcp-fb");
-            means_it.then(|| rest.trim())
-        })
+        let places = [Some(payload_type), None].map(|which| self.by_payload.get(&which));
+        let attributes = places
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|&at| &self.attributes[at]);
+        attributes
+            .filter(move |a| a.key == key)
+            .filter_map(|a| Some(of_what(a)?.1))
     }
+}
+
+/// What an attribute speaks of, and what it says of it.
+fn of_what(attribute: &Attribute) -> Option<(&str, &str)> {
+    let (what, rest) = attribute.value.as_deref()?.trim().split_once(' ')?;
+    Some((what, rest.trim()))
+}
+
+/// Each attribute is read once, and not once for each payload type: a long offer must not hold up the node.
+fn by_payload(attributes: &[Attribute]) -> BTreeMap<Option<u8>, Vec<usize>> {
+    let mut places: BTreeMap<Option<u8>, Vec<usize>> = BTreeMap::new();
+    for (at, attribute) in attributes.iter().enumerate() {
+        let Some((what, _)) = of_what(attribute) else {
+            continue;
+        };
+        let which = what.parse().ok();
+        if which.is_none() && (what != "*" || attribute.key != "rtcp-fb") {
+            continue;
+        }
+        places.entry(which).or_default().push(at);
+    }
+    places
 }
 
 fn values<'a>(attributes: &'a [Attribute], key: &'a str) -> impl Iterator<Item = &'a str> {
@@ -118,13 +152,18 @@ impl Offer {
         let session =
             SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes())).map_err(|_| SdpError::Syntax)?;
         let media = &session.media_descriptions;
-        if media.len() > SECTIONS_MAX || media.iter().any(|m| m.attributes.len() > ATTRIBUTES_MAX) {
+        let is_long = |attributes: &[Attribute]| attributes.len() > ATTRIBUTES_MAX;
+        let are_long = is_long(&session.attributes) || media.iter().any(|m| is_long(&m.attributes));
+        if media.len() > SECTIONS_MAX || are_long {
             return Err(SdpError::TooManySections);
         }
         let bundle: Vec<&str> = values(&session.attributes, "group")
             .filter_map(|group| group.strip_prefix("BUNDLE"))
             .flat_map(str::split_whitespace)
             .collect();
+        if bundle.len() > SECTIONS_MAX {
+            return Err(SdpError::Bundle);
+        }
         let mut mids = BTreeSet::new();
         let mut sections = Vec::with_capacity(media.len());
         for description in media {
@@ -164,7 +203,10 @@ fn read_section(
         .find_map(|list| list.iter().find_map(|a| Direction::parse(&a.key)))
         .unwrap_or(Direction::SendRecv);
     let is_rtp = name.protos.iter().any(|p| p.ends_with("RTP")) && name.protos.iter().any(|p| p == "SAVPF");
-    let payload_types = match is_rtp {
+    if name.formats.len() > FORMATS_MAX {
+        return Err(SdpError::PayloadType);
+    }
+    let mut payload_types = match is_rtp {
         true => name
             .formats
             .iter()
@@ -172,6 +214,8 @@ fn read_section(
             .collect::<Result<_, _>>()?,
         false => Vec::new(),
     };
+    let mut seen = BTreeSet::new();
+    payload_types.retain(|&payload_type| seen.insert(payload_type));
     // With `max-bundle` Firefox writes port 0 and `a=bundle-only` for all but the first (RFC 9143 §6).
     let is_rejected = name.port.value == 0 && !has(attributes, "bundle-only");
     let is_bundled = bundle.contains(&mid.as_str()) && has(attributes, "rtcp-mux");
@@ -191,6 +235,7 @@ fn read_section(
             .map(read_extension)
             .collect::<Result<_, _>>()?,
         attributes: attributes.clone(),
+        by_payload: by_payload(attributes),
     })
 }
 

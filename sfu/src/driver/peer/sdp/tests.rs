@@ -1,6 +1,7 @@
 //! Answers to offers that Chromium 156 and Firefox ESR 153 made, and refusals of what is no offer for us.
 
 mod codecs;
+mod limits;
 mod pageless;
 
 use rand::{SeedableRng, rngs::StdRng};
