@@ -19,7 +19,8 @@ pub struct NodeConfig {
     pub shards: u16,
     /// Addresses to listen on. Empty (default): those of the machine, see [`super::addresses::own`].
     pub addresses: Vec<IpAddr>,
-    /// Listen on the loopback addresses too. Default false: only when there is nothing else.
+    /// Listen on the loopback addresses too. Default false: a node that begins before the network must not pass for one that can be
+    /// reached.
     pub loopback: bool,
     /// Addresses announced in place of local ones, where an address translator or a relay stands before the node.
     pub public: Vec<PublicAddress>,

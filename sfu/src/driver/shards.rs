@@ -136,7 +136,11 @@ impl Shards {
     ) -> Result<Self, NodeError> {
         let addresses = addresses::listen_on(&config).map_err(NodeError::Listen)?;
         if addresses.is_empty() {
-            return Err(NodeError::Listen(io::ErrorKind::AddrNotAvailable.into()));
+            let none = "no address but loopback, which media.loopback takes";
+            return Err(NodeError::Listen(io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                none,
+            )));
         }
         let mut shards = Self {
             config,

@@ -102,7 +102,7 @@ impl fmt::Display for Finding {
                     Ok(())
                 }
             }
-            Self::NoAddress => write!(f, "no address to listen on"),
+            Self::NoAddress => write!(f, "no address but loopback, which media.loopback takes"),
             Self::PortsFree { first, last } if first == last => {
                 write!(f, "UDP port {first} is free; the firewall must let it in")
             }
