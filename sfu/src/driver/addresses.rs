@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::config::NodeConfig;
+use super::{config::NodeConfig, udp};
 
 /// Most addresses a node listens on: one socket each, and one candidate each in every m-section of an answer.
 /// Above it: the rest is left out, IPv4 first, in the order of the addresses.
@@ -45,7 +45,18 @@ pub fn own(loopback: bool) -> io::Result<Vec<IpAddr>> {
     let all = if_addrs::get_if_addrs()?
         .into_iter()
         .map(|interface| interface.ip());
-    Ok(choose(all.collect(), loopback))
+    Ok(usable_now(choose(all.collect(), loopback)))
+}
+
+/// An interface has an address of IPv6 a second before it can be used, and one that another machine has too for ever: nobody else is
+/// to do without the node for it. Addresses configured, and local sides of `media.public`, have to be there.
+fn usable_now(found: Vec<IpAddr>) -> Vec<IpAddr> {
+    let usable = udp::still_here(&found);
+    let passed_over = found.len() - usable.len();
+    if passed_over > 0 {
+        tracing::warn!(passed_over, "addresses that cannot be used yet are passed over");
+    }
+    usable
 }
 
 /// The decision of [`own`].
@@ -109,6 +120,12 @@ mod tests {
         let alone = set(&["127.0.0.1", "fe80::1"]);
         assert!(choose(alone.clone(), false).is_empty());
         assert_eq!(choose(alone, true), Vec::from_iter(set(&["127.0.0.1"])));
+    }
+
+    #[test]
+    fn an_address_found_that_cannot_be_used_is_passed_over() {
+        let found = ["127.0.0.1", "192.0.2.1"].map(|text| text.parse().expect("address"));
+        assert_eq!(usable_now(found.to_vec()), found[..1]);
     }
 
     #[test]
