@@ -83,8 +83,8 @@ pub enum ConfigError {
         /// Of the node.
         port: u16,
     },
-    /// The ports of the shards would go past the last there is.
-    #[error("media.port {port} leaves no room for {shards} shards, a port each")]
+    /// The ports of the shards, or those announced in place of them, would go past the last there is.
+    #[error("port {port} of media.port or media.public leaves no room for {shards} shards, a port each")]
     Ports {
         /// The first.
         port: u16,
@@ -110,8 +110,10 @@ impl NodeConfig {
         within("rooms_max", u64::from(self.rooms_max), 1, 10_000)?;
         within("buffer_bytes", self.buffer_bytes as u64, 64 << 10, 1 << 30)?;
         within("shards", u64::from(self.shards), 0, u64::from(SHARDS_MAX))?;
-        let (port, shards) = (self.port, self.shard_count());
-        if port.checked_add(shards - 1).is_none() {
+        let shards = self.shard_count();
+        let announced = self.public.iter().filter_map(|public| public.announced_port);
+        let mut firsts = announced.chain([self.port]);
+        if let Some(port) = firsts.find(|first| first.checked_add(shards - 1).is_none()) {
             return Err(ConfigError::Ports { port, shards });
         }
         match self
@@ -363,6 +365,23 @@ mod tests {
         assert_eq!(of(0, 2), Ok(vec![0, 0]));
         assert_eq!(
             of(65_535, 2),
+            Err(ConfigError::Ports {
+                port: 65_535,
+                shards: 2
+            })
+        );
+        let announced = |port: u16, shards| {
+            let public = format!("203.0.113.5:{port}=192.0.2.2");
+            let config = NodeConfig {
+                shards,
+                public: vec![public.parse().expect("a mapping")],
+                ..NodeConfig::default()
+            };
+            config.check()
+        };
+        assert_eq!(announced(65_534, 2), Ok(()));
+        assert_eq!(
+            announced(65_535, 2),
             Err(ConfigError::Ports {
                 port: 65_535,
                 shards: 2
