@@ -78,7 +78,9 @@ impl Estimator {
         self.congested = grows || stands || loss.congestion;
         if self.congested {
             self.back_off(at, acked, wait);
-            self.probes.abort(at, self.response());
+            if !self.silence.is_told() {
+                self.probes.abort(at, self.response());
+            }
         } else if trend == Trend::Steady && wait <= WAIT_GROW_MAX {
             if wait <= rate::DRAINED {
                 self.rate.drained();

@@ -244,6 +244,7 @@ impl Estimator {
                 for report in &news {
                     self.learn(report);
                 }
+                self.outlast_silence(at, &news);
                 self.decide(at);
                 self.grow_calm(at, &news);
             }
@@ -479,14 +480,7 @@ impl Estimator {
         let is_old = self.is_old();
         (untried || is_old || self.acked.is_known(ACKED_SPAN))
             && !self.rate.is_striding()
-            && (is_old || !self.congested && self.delay.queue.wait() <= WAIT_GROW_MAX)
-    }
-
-    /// Feedback came.
-    fn hear(&mut self, at: Micros) {
-        if self.silence.told(at, self.patience()) {
-            self.probes.begin_anew(at);
-        }
-        self.told = Some(at);
+            && (is_old
+                || !self.congested && !self.silence.is_told() && self.delay.queue.wait() <= WAIT_GROW_MAX)
     }
 }

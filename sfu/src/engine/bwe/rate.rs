@@ -64,7 +64,7 @@ impl Arrives {
 }
 
 /// The rate and what it knows of the line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Rate {
     /// Bits per second, always within the bounds.
     target: f64,
@@ -237,6 +237,14 @@ impl Rate {
     pub(super) fn doubt(&mut self, share: f64) {
         self.proven = None;
         self.lower(self.target * share);
+    }
+
+    /// What was told since `before` told nothing of the line.
+    pub(super) fn go_back(&mut self, before: &Self) {
+        *self = Self {
+            sharers: self.sharers,
+            ..before.clone()
+        };
     }
 
     /// Not above that.

@@ -1,9 +1,11 @@
 //! Packets are out and nothing is told of them: nobody hears, or nobody can answer. Then the rate falls, step by step.
 
-use super::Micros;
+use super::{Estimator, Micros, WAIT_GROW_MAX, rate::Rate, sent::Report};
 
 /// From one step to the next.
 const STEP: Micros = 500_000;
+/// So long after it too few packets are told of to see whether what was held drains: on a calm way few have numbers.
+const FIRST: Micros = 200_000;
 
 /// How long nothing was told. Looked at when something is sent: while nothing is, nobody sends too much, and a time of its own would wake a node for each of
 /// its receivers.
@@ -13,6 +15,17 @@ pub(super) struct Silence {
     since: Option<Micros>,
     /// When the last step was.
     stepped: Option<Micros>,
+    ended: Option<Ended>,
+}
+
+/// A silence that is over, while feedback still tells of what was sent in it.
+#[derive(Debug)]
+struct Ended {
+    at: Micros,
+    /// Feedback last told of what was sent so long ago.
+    age: Micros,
+    /// As it was then.
+    rate: Rate,
 }
 
 impl Silence {
@@ -26,6 +39,11 @@ impl Silence {
         self.stepped = None;
         let since = self.since.take();
         since.is_some_and(|since| at - since > patience)
+    }
+
+    /// What is told is still of one that is over.
+    pub(super) fn is_told(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// When the first packet was sent that nothing was told after; none if nothing was sent since then.
@@ -55,6 +73,38 @@ impl Silence {
         let due = self.due(patience, floor).filter(|due| *due <= at);
         self.stepped = due.or(self.stepped);
         due.is_some()
+    }
+}
+
+impl Estimator {
+    /// Feedback came.
+    pub(super) fn hear(&mut self, at: Micros) {
+        if self.silence.told(at, self.patience()) {
+            let (age, rate) = (Micros::MAX, self.rate.clone());
+            self.silence.ended = Some(Ended { at, age, rate });
+            self.probes.begin_anew(at);
+        }
+        self.told = Some(at);
+    }
+
+    /// A line that stopped delivers what it held. As long as each feedback tells of what was sent less long ago, that drains; and when what was sent behind it
+    /// finds no queue, all that it waited was the silence, and the line takes no less than before. Probes wait for that.
+    pub(super) fn outlast_silence(&mut self, at: Micros, news: &[Report]) {
+        let Some(ended) = &mut self.silence.ended else {
+            return;
+        };
+        let newest = news.iter().map(|report| report.sent).max().unwrap_or(at);
+        let before = std::mem::replace(&mut ended.age, at - newest);
+        if newest >= ended.at && self.delay.queue.wait() <= WAIT_GROW_MAX {
+            // A probe of before may have shown more.
+            if self.rate.target() < ended.rate.target() {
+                self.rate.go_back(&ended.rate);
+            }
+            self.probes.begin_anew(at);
+            self.silence.ended = None;
+        } else if ended.age >= before && at - ended.at >= FIRST {
+            self.silence.ended = None;
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! One endpoint, paths of many kinds.
 
+use std::time::Duration;
+
 use super::sim::{App, Link, Losses, WANTED, World, secs};
 use crate::engine::{bwe::Estimator, testing::ms, units::Bitrate};
 
@@ -192,6 +194,54 @@ fn an_estimate_decays_while_nothing_is_heard_and_comes_back() {
             "{seed}: {back:?}\n{}",
             world.tell(0)
         );
+    }
+}
+
+/// 1.5 Mb/s over a line of 5 with a deep queue, which just stood still for so long and now delivers what it held.
+fn stopped(seed: u64, stop: Duration) -> World {
+    let link = Link {
+        queue: secs(10),
+        ..Link::new(Bitrate::mbps(5), 60)
+    };
+    let mut world = alone(seed, link, Bitrate::kbps(1_500));
+    world.flows[0].app = App::Limited(Bitrate::kbps(1_500));
+    world.run(secs(15));
+    world.stop(stop);
+    world.run(stop);
+    world
+}
+
+#[test]
+fn a_line_that_stopped_and_delivers_what_it_held_is_soon_used_as_before() {
+    for stop in (1..=6).map(secs) {
+        for seed in 0..SEEDS {
+            let mut world = stopped(seed, stop);
+            world.run(secs(4));
+            let back = world.flows[0].estimator.target();
+            assert!(
+                back >= Bitrate::kbps(1_200),
+                "{stop:?} {seed}: {back:?}\n{}",
+                world.tell(0)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_thin_behind_what_it_held_is_not_overfilled() {
+    for stop in (1..=6).map(secs) {
+        for seed in 0..SEEDS {
+            let mut world = stopped(seed, stop);
+            world.link.rate = Bitrate::kbps(300);
+            let back = world.now;
+            world.run(secs(12));
+            let waited = world.wait(back + secs(2), back + secs(12));
+            assert!(
+                waited <= ms(150),
+                "{stop:?} {seed}: {waited:?}\n{}",
+                world.tell(0)
+            );
+        }
     }
 }
 

@@ -205,6 +205,11 @@ impl World {
         }
     }
 
+    /// Nothing leaves the bottleneck for so long: what comes meanwhile waits there.
+    pub(super) fn stop(&mut self, time: Duration) {
+        self.free_at = self.free_at.max(self.now) + time;
+    }
+
     fn step(&mut self) {
         let second = self.now.as_secs() as usize;
         let tenth = (self.now.as_millis() / 100) as usize;
