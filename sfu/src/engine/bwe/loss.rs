@@ -124,9 +124,11 @@ impl Loss {
         }
     }
 
-    /// Not all packets are told of from now on: what is seen of so few is no observation.
+    /// Not all packets are told of from now on: what is seen of so few is no observation, and what was seen before is too old to be compared with what comes behind.
     pub(super) fn pause(&mut self) {
         self.running = None;
+        self.seen.clear();
+        self.in_burst = false;
     }
 
     /// The first that is told of a packet. Returns whether an observation is full, with a new verdict.
@@ -282,5 +284,34 @@ impl Loss {
                     (over + term(share + (1.0 - share) * above, seen), below)
                 });
         over + term(share, &below)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many observations of 30 packets in 300 ms, every `lost`-th of which is lost, and the verdict behind each.
+    fn observe(loss: &mut Loss, from: Micros, count: i64, bytes: u16, lost: i64) -> Vec<Verdict> {
+        (0..=count * 30)
+            .filter_map(|packet| {
+                let is_lost = packet % lost == lost - 1;
+                let full = loss.add(from + packet * 10_000, bytes, is_lost, 0);
+                full.then(|| loss.verdict())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_was_seen_at_another_rate_before_a_calm_time_is_no_limit_behind_it() {
+        let mut loss = Loss::new();
+        observe(&mut loss, 0, 24, 100, i64::MAX);
+        loss.pause();
+        // Half an hour later.
+        let verdicts = observe(&mut loss, 1_800_000_000, 12, 1_500, 8);
+        assert!(verdicts.len() >= 10, "{}", verdicts.len());
+        for verdict in verdicts {
+            assert!(verdict.random && verdict.limit.is_none(), "{verdict:?}");
+        }
     }
 }
