@@ -111,7 +111,8 @@ impl Estimator {
         let shown = if (is_limited || self.planned) && wait <= WAIT_MAX {
             Some(target)
         } else {
-            busy
+            // A thin line takes longer for a few packets than it takes to know what passes: what comes all at once was held up by something else.
+            busy.or(is_limited.then_some(target))
         };
         let takes = shown.map_or(acked, |shown| shown.min(target).max(acked));
         if takes <= acked {

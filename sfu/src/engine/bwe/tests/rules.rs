@@ -476,3 +476,21 @@ fn a_receiver_that_is_held_up_now_and_then_is_no_thin_line() {
     }
     assert!(least >= Estimator::START, "{least:?}");
 }
+
+/// A screen that changes every two seconds, to a receiver whose radio sleeps meanwhile: what was sent within 30 ms is handed over at once, 200 ms later.
+#[test]
+fn what_is_handed_over_late_and_all_at_once_is_no_thin_line() {
+    let (mut estimator, t0, mut now) = heard(Bitrate::mbps(2));
+    estimator.level(Bitrate::mbps(2));
+    tenth(&mut estimator, now, 4_000);
+    for _ in 0..5 {
+        now += ms(2_000);
+        let numbers: Vec<u16> = (0..12)
+            .map(|index| estimator.handle_sent(now + ms(index * 30 / 11), 1_200, Sent::Media))
+            .collect();
+        let arrived = 4 * (now + ms(230) - t0).as_millis() as i64;
+        let arrivals: Vec<(u16, i64)> = numbers.iter().map(|&number| (number, arrived)).collect();
+        tell(&mut estimator, now + ms(250), &arrivals);
+        assert!(estimator.target() >= Estimator::START, "{:?}", estimator.state());
+    }
+}
