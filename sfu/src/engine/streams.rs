@@ -127,20 +127,12 @@ impl Streams {
             .any(|p| p.codec == Codec::Opus && p.media == payload_type)
     }
 
-    /// Remembers the SSRC; the former one is forgotten.
+    /// Remembers the SSRC; the former one of that layer and role is forgotten, and only so is any.
     pub(super) fn learn(&mut self, ssrc: Ssrc, layer: usize, role: Role) {
         let layer = &mut self.layers[layer];
         match role {
             Role::Media => layer.media = Some(ssrc),
             Role::Repair => layer.repair = Some(ssrc),
-        }
-    }
-
-    /// Forgets an SSRC, after a BYE.
-    pub(super) fn forget(&mut self, ssrc: Ssrc) {
-        for layer in &mut self.layers {
-            layer.media = layer.media.filter(|s| *s != ssrc);
-            layer.repair = layer.repair.filter(|s| *s != ssrc);
         }
     }
 

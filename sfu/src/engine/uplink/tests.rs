@@ -510,6 +510,50 @@ fn nobody_waits_for_a_stream_that_has_said_goodbye() {
 }
 
 #[test]
+fn a_layer_that_said_goodbye_is_known_when_it_comes_back_and_gives_its_place_to_another() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    let first = feed(&mut uplink, t0, &camera(40, b"f", 1, KEY)).expect("new");
+    let ids: [(u8, &[u8]); 2] = [(MID, b"1"), (RRID, b"f")];
+    let probe = Out {
+        ssrc: 41,
+        payload_type: 97,
+        sequence: 1,
+        timestamp: 0,
+        extensions: &ids,
+        payload: &[0; 200],
+    };
+    assert!(feed(&mut uplink, t0 + ms(10), &probe.bytes()).is_none());
+    for ssrc in [40, 41] {
+        uplink.handle_bye(t0 + ms(20), Ssrc(ssrc));
+    }
+    assert_eq!(uplink.last_packet(SourceKind::Camera, 2), None);
+    let bare = |sequence, payload| {
+        Out {
+            ssrc: 40,
+            payload_type: 96,
+            sequence,
+            timestamp: u32::from(sequence) * 3_000,
+            extensions: &[],
+            payload,
+        }
+        .bytes()
+    };
+    let back = feed(&mut uplink, t0 + ms(600), &bare(2, KEY)).expect("known");
+    assert_eq!((back.source, back.layer), (SourceKind::Camera, 2));
+    assert_ne!(back.stream, first.stream);
+    assert!(feed(&mut uplink, t0 + ms(630), &bare(4, DELTA)).is_some());
+    let repair = feed(&mut uplink, t0 + ms(650), &rtx(41, 2, 3, DELTA)).expect("known too");
+    assert_eq!((repair.layer, repair.wire), (2, 3));
+
+    uplink.handle_bye(t0 + ms(700), Ssrc(40));
+    let other = feed(&mut uplink, t0 + ms(1_200), &camera(42, b"f", 9, KEY)).expect("new");
+    assert_eq!(other.layer, 2);
+    assert!(feed(&mut uplink, t0 + ms(1_300), &bare(5, KEY)).is_none());
+    assert_eq!(uplink.stats().unknown, 1);
+}
+
+#[test]
 fn sound_is_not_asked_for_again_and_tells_its_level() {
     let t0 = base();
     let mut uplink = Uplink::new(t0, &negotiated(), OWN);
