@@ -29,6 +29,7 @@ mod bottleneck;
 pub mod bwe;
 pub mod cascade;
 mod clock;
+mod continued;
 pub mod descriptor;
 mod drops;
 pub mod emodel;
