@@ -22,6 +22,8 @@ pub struct Original {
     pub capture: Duration,
     /// Marker bit.
     pub marker: bool,
+    /// How long its sound lasts, in ticks; of a picture nobody asks.
+    pub lasts: u16,
     /// Its codec.
     pub codec: Codec,
     /// Of a picture's packet.
@@ -138,7 +140,8 @@ impl Rewriter {
             .drops
             .shift(sequence.0)
             .map_err(|drops::NoPlace| Skip::TooLate)?;
-        let timestamp = self.time.follow(packet, sequence > stretch.highest)?;
+        let ahead = sequence.0.saturating_sub(stretch.highest.0);
+        let timestamp = self.time.follow(packet, ahead)?;
         stretch.highest = stretch.highest.max(sequence);
         stretch.drops.give(sequence.0);
         let number = Seq(stretch.first_out.0 + distance - shift);
@@ -217,6 +220,8 @@ impl Rewriter {
 #[derive(Debug)]
 struct TimeLine {
     kind: MediaKind,
+    /// Sound: how long the newest packet lasts.
+    lasts: u16,
     rate: u32,
     origin: u64,
     /// Greatest time given.
@@ -234,6 +239,7 @@ impl TimeLine {
     fn new(kind: MediaKind, rate: u32, origin: u32) -> Self {
         Self {
             kind,
+            lasts: 0,
             rate,
             origin: RtpTime::first(origin).0,
             last: None,
@@ -269,9 +275,10 @@ impl TimeLine {
         }
     }
 
-    fn follow(&mut self, packet: &Original, newest: bool) -> Result<u64, Skip> {
+    /// `ahead`: how many numbers above the highest one; 0 if it is late.
+    fn follow(&mut self, packet: &Original, ahead: u64) -> Result<u64, Skip> {
         match self.kind {
-            MediaKind::Audio => self.follow_sound(packet, newest),
+            MediaKind::Audio => self.follow_sound(packet, ahead),
             MediaKind::Video => self.follow_picture(packet),
         }
     }
@@ -298,8 +305,8 @@ impl TimeLine {
     fn join(&self, capture: Duration) -> Result<u64, Skip> {
         let line = self.line(capture);
         let Some(last) = self.last else { return Ok(line) };
-        let end = last + self.ms(PACKET_MS);
-        if line.abs_diff(end) <= self.ms(PACKET_MS) {
+        let end = last + u64::from(self.lasts);
+        if line.abs_diff(end) <= self.ms(JOIN_MS) {
             return Ok(end);
         }
         if line > end {
@@ -314,33 +321,44 @@ impl TimeLine {
 
     /// From this packet on the sender's ticks count.
     fn run(&mut self, packet: &Original, out: u64) {
-        self.newest = (packet.timestamp, out);
         self.run_began = packet.timestamp;
-        self.skew = out.wrapping_sub(self.line(packet.capture)).cast_signed();
-        self.last = Some(self.last.map_or(out, |last| last.max(out)));
+        self.go_on(packet, out);
     }
 
-    fn follow_sound(&mut self, packet: &Original, newest: bool) -> Result<u64, Skip> {
+    fn go_on(&mut self, packet: &Original, out: u64) {
+        self.newest = (packet.timestamp, out);
+        self.lasts = packet.lasts;
+        self.skew = out.wrapping_sub(self.line(packet.capture)).cast_signed();
+        self.last = Some(out);
+    }
+
+    fn follow_sound(&mut self, packet: &Original, ahead: u64) -> Result<u64, Skip> {
         let (newest_in, newest_out) = self.newest;
         let out = newest_out.wrapping_add(packet.timestamp.0.wrapping_sub(newest_in.0));
-        if !newest || packet.timestamp <= newest_in {
+        if ahead == 0 || packet.timestamp <= newest_in {
             return if packet.timestamp >= self.run_began {
                 Ok(out)
             } else {
                 Err(Skip::TooLate)
             };
         }
-        let line = self.line(packet.capture);
-        let pause = packet.marker || packet.timestamp.0 - newest_in.0 > self.ms(PAUSE_MS);
-        if pause || out.abs_diff(line) > self.ms(DRIFT_MS) {
-            let out = line.max(newest_out + self.ms(PACKET_MS));
-            self.run(packet, out);
-            return Ok(out);
+        let (line, lasts) = (self.line(packet.capture), u64::from(self.lasts));
+        let end = newest_out + lasts;
+        let step = packet.timestamp.0 - newest_in.0;
+        // Some senders mark every packet, and what was lost on the way is no pause.
+        let pause = step > lasts * ahead && (packet.marker || step > self.ms(PAUSE_MS));
+        let placed = if pause || line > out + self.ms(DRIFT_MS) {
+            line.max(end)
+        } else if out > line + self.ms(DRIFT_MS) {
+            line.max(end).min(out)
+        } else {
+            out
+        };
+        if placed != out {
+            self.run_began = packet.timestamp;
         }
-        self.newest = (packet.timestamp, out);
-        self.skew = out.wrapping_sub(line).cast_signed();
-        self.last = Some(out);
-        Ok(out)
+        self.go_on(packet, placed);
+        Ok(placed)
     }
 
     fn follow_picture(&mut self, packet: &Original) -> Result<u64, Skip> {
@@ -381,9 +399,9 @@ impl TimeLine {
     }
 }
 
-/// A sound packet is taken to last 20 ms, as browsers send them.
-const PACKET_MS: u64 = 20;
-/// A longer step between two packets is a pause of the sender (DTX).
+/// A new voice that begins so near the end of the former one follows it without a gap.
+const JOIN_MS: u64 = 20;
+/// A longer step between two packets is a pause of the sender (DTX), unless lost ones fill it.
 const PAUSE_MS: u64 = 60;
 /// So far beside the node's line lips and voice begin to part.
 const DRIFT_MS: u64 = 30;

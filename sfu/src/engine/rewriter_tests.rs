@@ -23,6 +23,7 @@ fn picture(time: u64, capture_ms: u64, id: u16) -> Original {
         timestamp: RtpTime(time),
         capture: ms(capture_ms),
         marker: false,
+        lasts: 0,
         codec: Codec::Vp8,
         video: Some(Picture {
             picture_id,
@@ -38,6 +39,7 @@ fn sound(time: u64, capture_ms: u64) -> Original {
         timestamp: RtpTime(time),
         capture: ms(capture_ms),
         marker: false,
+        lasts: 960,
         codec: Codec::Opus,
         video: None,
     }
@@ -113,6 +115,58 @@ fn sound_keeps_its_ticks_and_a_pause_brings_it_back_onto_the_line() {
     assert_eq!(rewriter.follow(Seq(100), &sound(99 * 960, 0)), Err(Skip::TooLate));
 }
 
+/// Packet `n` of a voice whose packets last `lasts` ticks and whose captures lie `apart_us` apart.
+fn long_sound(n: u64, lasts: u16, apart_us: u64) -> Original {
+    Original {
+        lasts,
+        capture: ms(100) + Duration::from_micros(n * apart_us),
+        ..sound(n * u64::from(lasts), 0)
+    }
+}
+
+#[test]
+fn a_marker_on_every_packet_is_no_pause_and_what_was_lost_is_none_either() {
+    let mut rewriter = Rewriter::new(MediaKind::Audio, 48_000, ORIGIN);
+    let marked = |n| Original {
+        marker: true,
+        ..long_sound(n, 960, 20_100)
+    };
+    let first = rewriter.begin(Seq(1), &marked(0)).unwrap();
+    // 23 is late, 37 to 41 are lost.
+    let order = (1..23).chain([24, 23]).chain(25..37).chain(42..200);
+    for n in order {
+        let out = rewriter.follow(Seq(1 + n), &marked(n)).unwrap();
+        assert_eq!(out.timestamp.0 - first.timestamp.0, n * 960, "{n}");
+    }
+    // Two packets long, and none is missing.
+    let after = Original {
+        timestamp: RtpTime(201 * 960),
+        capture: ms(100) + ms(201 * 20 + 25),
+        ..marked(200)
+    };
+    let after = rewriter.follow(Seq(201), &after).unwrap();
+    assert_eq!(after.timestamp.0 - first.timestamp.0, (201 * 20 + 25) * 48);
+}
+
+#[test]
+fn sound_that_is_ahead_of_the_line_is_stretched_no_further_and_never_laid_over_itself() {
+    for lasts in [480, 960, 2_880, 5_760] {
+        let apart_us = u64::from(lasts) * 1_000 / 48;
+        let mut rewriter = Rewriter::new(MediaKind::Audio, 48_000, ORIGIN);
+        let sound = |n| long_sound(n, lasts, apart_us * 98 / 100);
+        let first = rewriter.begin(Seq(1), &sound(0)).unwrap();
+        // After 155 packets of 10 ms the captures are 31 ms behind.
+        for n in 1..256 {
+            let out = rewriter.follow(Seq(1 + n), &sound(n)).unwrap();
+            let passed = out.timestamp.0 - first.timestamp.0;
+            assert_eq!(passed, n * u64::from(lasts), "{n} of {lasts}");
+        }
+        // One is left out on the way: its time is made good.
+        let next = rewriter.follow(Seq(258), &sound(257)).unwrap();
+        assert_eq!(next.timestamp.0 - first.timestamp.0, 256 * u64::from(lasts));
+    }
+}
+
 #[test]
 fn a_voice_after_its_silence_goes_on_by_its_own_ticks_unless_they_parted_from_the_line() {
     let mut rewriter = Rewriter::new(MediaKind::Audio, 48_000, ORIGIN);
@@ -140,6 +194,26 @@ fn a_new_voice_follows_the_former_one_without_a_gap_or_an_overlap() {
     assert_eq!(begin(1_041), Ok(41));
     assert_eq!([999, 820].map(begin), [Err(Skip::Overlap); 2]);
     assert_eq!(begin(500), Ok(20));
+}
+
+#[test]
+fn a_new_voice_does_not_begin_inside_the_last_packet_of_the_former_one() {
+    let begin = |lasts, capture| {
+        let mut rewriter = Rewriter::new(MediaKind::Audio, 48_000, ORIGIN);
+        let packet = Original {
+            lasts,
+            ..sound(0, 1_000)
+        };
+        let last = rewriter.begin(Seq(1), &packet).unwrap();
+        rewriter
+            .begin(Seq(1), &sound(77, capture))
+            .map(|r| (r.timestamp.0 - last.timestamp.0) / 48)
+    };
+    assert_eq!([1_040, 1_060, 1_080].map(|at| begin(2_880, at)), [Ok(60); 3]);
+    assert_eq!(begin(2_880, 1_039), Err(Skip::Overlap));
+    assert_eq!(begin(2_880, 1_081), Ok(81));
+    assert_eq!([1_000, 1_030].map(|at| begin(480, at)), [Ok(10); 2]);
+    assert_eq!(begin(480, 1_031), Ok(31));
 }
 
 /// One step of a sender and of the slot that shows it.

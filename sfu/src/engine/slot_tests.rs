@@ -115,6 +115,7 @@ fn send(layer: u8, sizes: &[u64], key_every: usize) -> Vec<Sent> {
                     timestamp: RtpTime((1 << 32) + n as u64 * 3_000),
                     capture: ms(n as u64 * 33),
                     marker: at + 1 == size,
+                    lasts: 0,
                     codec: Codec::Vp8,
                     video: Some(video),
                 },
@@ -417,6 +418,7 @@ fn spatial(pictures: u64, key_every: u64) -> Vec<SourcePacket> {
                 timestamp: RtpTime((1 << 32) + n * 3_000),
                 capture: ms(n * 33),
                 marker: layer == 2 && part == 1,
+                lasts: 0,
                 codec: Codec::Vp9,
                 video: Some(video),
             };

@@ -2,11 +2,15 @@
 
 use super::{
     arrival::{Arrival, Picture},
-    packet::PacketRef,
+    packet::{Codec, PacketRef},
     rewriter::{Original, Skip},
     selector::LayerStream,
     seq::Seq,
 };
+use crate::wire::codec::opus::Toc;
+
+/// Of sound that does not say how long it lasts: 20 ms, as browsers send it.
+const LASTS: u32 = 960;
 
 /// A packet of a source on its way to slots.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +36,7 @@ impl SourcePacket {
             timestamp: arrival.timestamp,
             capture: arrival.capture,
             marker: arrival.marker,
+            lasts: lasts(arrival),
             codec: arrival.codec,
             video: arrival.video,
             frame: arrival.descriptor.map(|carried| carried.frame),
@@ -66,6 +71,14 @@ impl SourcePacket {
         self.original
             .video
             .is_none_or(|video| video.key_frame && video.starts_picture)
+    }
+}
+
+/// In ticks; at most 5,760.
+fn lasts(arrival: &Arrival<'_>) -> u16 {
+    match arrival.codec {
+        Codec::Opus => Toc::parse(arrival.payload).map_or(LASTS, Toc::ticks) as u16,
+        Codec::Vp8 | Codec::H264 | Codec::Vp9 | Codec::Av1 => 0,
     }
 }
 
