@@ -10,6 +10,7 @@ use super::{
     clock::StreamClock,
     id::Ssrc,
     packet::{Codec, soonest},
+    reception::Reception,
     seq::{RtpTime, Seq},
 };
 use crate::wire::rtcp::ReportBlock;
@@ -349,6 +350,11 @@ impl Inbound {
         self.missing.iter().map(|m| Some(m.due)).fold(None, soonest)
     }
 
+    /// How many packets of it should have come so far, and how many came by themselves.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.reception.expected(self.highest), self.reception.received)
+    }
+
     /// A report block for the time since the last one (RFC 3550 A.3); none if nothing was received in it.
     pub(super) fn report(&mut self, now: Instant) -> Option<ReportBlock> {
         // Paths calm down: what was learnt of reordering fades unless it goes on.
@@ -432,65 +438,5 @@ impl Window {
         for n in highest.0 + 1..=seq.0.min(highest.0 + WINDOW) {
             self.0[(n % WINDOW / 64) as usize] &= !(1 << (n % 64));
         }
-    }
-}
-
-/// The figures of receiver reports (RFC 3550 §6.4.1). They are of the path: a packet that was repaired stays lost.
-#[derive(Debug)]
-struct Reception {
-    base: Seq,
-    received: u64,
-    expected_before: u64,
-    received_before: u64,
-    /// In 1/16 ticks.
-    jitter: i64,
-    transit: Option<i64>,
-    last_report: Option<(u32, Instant)>,
-}
-
-impl Reception {
-    fn new(base: Seq) -> Self {
-        Self {
-            base,
-            received: 1,
-            expected_before: 0,
-            received_before: 0,
-            jitter: 0,
-            transit: None,
-            last_report: None,
-        }
-    }
-
-    fn arrived(&mut self, ticks: i64, time: RtpTime) {
-        let transit = ticks.wrapping_sub(time.0 as i64);
-        if let Some(before) = self.transit.replace(transit) {
-            // A sender's leap in RTP time is no jitter; the clamp keeps the sum in its field.
-            let difference = transit.wrapping_sub(before).saturating_abs().min(1 << 24);
-            self.jitter += difference - (self.jitter + 8) / 16;
-        }
-    }
-
-    fn report(&mut self, now: Instant, ssrc: Ssrc, highest: Seq) -> Option<ReportBlock> {
-        if self.received == self.received_before {
-            return None;
-        }
-        let expected = highest.0 - self.base.0 + 1;
-        let expected_now = expected - self.expected_before;
-        let received_now = self.received - self.received_before;
-        (self.expected_before, self.received_before) = (expected, self.received);
-        let lost_now = expected_now.saturating_sub(received_now);
-        let lost = i64::try_from(expected).unwrap_or(i64::MAX) - i64::try_from(self.received).unwrap_or(0);
-        let (last_sr, since) = self
-            .last_report
-            .map_or((0, Duration::ZERO), |(sr, at)| (sr, now - at));
-        Some(ReportBlock {
-            ssrc: ssrc.0,
-            fraction_lost: (lost_now * 256 / expected_now.max(1)).min(255) as u8,
-            lost: lost.clamp(-(1 << 23), (1 << 23) - 1) as i32,
-            highest_sequence: (highest.0 - (1 << 16)) as u32,
-            jitter: (self.jitter / 16) as u32,
-            last_sr,
-            delay_since_sr: u32::try_from(since.as_micros() * 65_536 / 1_000_000).unwrap_or(u32::MAX),
-        })
     }
 }

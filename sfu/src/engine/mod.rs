@@ -43,6 +43,7 @@ mod overload;
 pub mod pacer;
 pub mod packet;
 mod pictures;
+mod reception;
 pub mod redundancy;
 pub mod repeats;
 pub mod rewriter;

@@ -200,6 +200,8 @@ impl AddAssign for Refused {
 impl AddAssign for UplinkStats {
     fn add_assign(&mut self, other: Self) {
         let Self {
+            expected,
+            received,
             packets,
             repaired,
             recovered,
@@ -215,6 +217,8 @@ impl AddAssign for UplinkStats {
             malformed,
             reports_refused,
         } = other;
+        self.expected += expected;
+        self.received += received;
         self.packets += packets;
         self.repaired += repaired;
         self.recovered += recovered;

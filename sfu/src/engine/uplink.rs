@@ -84,6 +84,10 @@ pub struct Broken {
 /// What an uplink counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UplinkStats {
+    /// Media packets that should have come, over all streams that are or were there.
+    pub expected: u64,
+    /// Of these, those that came by themselves: what was repaired or recovered stays lost.
+    pub received: u64,
     /// Media packets passed on, repaired ones included.
     pub packets: u64,
     /// Of these, restored from RTX.
@@ -112,6 +116,14 @@ pub struct UplinkStats {
     pub malformed: u64,
     /// Sender reports not believed, or of unknown streams.
     pub reports_refused: u64,
+}
+
+impl UplinkStats {
+    fn add_counts(&mut self, inbound: &Inbound) {
+        let (expected, received) = inbound.counts();
+        self.expected += expected;
+        self.received += received;
+    }
 }
 
 impl Uplink {
@@ -206,7 +218,9 @@ impl Uplink {
         self.now = self.now.max(now);
         if let Some(layer) = self.streams.by_media_ssrc(ssrc) {
             let id = self.streams.layers()[layer];
-            self.layers[layer].inbound = None;
+            if let Some(ended) = self.layers[layer].inbound.take() {
+                self.stats.add_counts(&ended);
+            }
             self.brokers[id.source as usize].forget(id.layer);
             self.is_moved = true;
         }
@@ -261,7 +275,9 @@ impl Uplink {
 
     /// What was counted so far.
     pub fn stats(&self) -> UplinkStats {
-        self.stats
+        let mut stats = self.stats;
+        self.inbounds().for_each(|inbound| stats.add_counts(inbound));
+        stats
     }
 
     /// Greatest interarrival jitter of its streams; of one that ended it stays as it was.

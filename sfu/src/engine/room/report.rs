@@ -42,9 +42,9 @@ impl Window {
         let known = (path.arrived - was.arrived) + (path.lost - was.lost);
         self.loss_permille = permille(lost, known);
         let was = &self.uplink;
-        let given_up = uplink.given_up - was.given_up;
-        let missed = given_up + (uplink.repaired - was.repaired);
-        self.loss_up_permille = permille(missed, given_up + (uplink.packets - was.packets));
+        let expected = uplink.expected - was.expected;
+        let lost = expected.saturating_sub(uplink.received - was.received);
+        self.loss_up_permille = permille(lost, expected);
         (self.since, self.path, self.uplink) = (Some(now), path, uplink);
     }
 }
@@ -133,11 +133,10 @@ mod tests {
         }
     }
 
-    fn uplink(packets: u64, repaired: u64, given_up: u64) -> UplinkStats {
+    fn uplink(expected: u64, received: u64) -> UplinkStats {
         UplinkStats {
-            packets,
-            repaired,
-            given_up,
+            expected,
+            received,
             ..UplinkStats::default()
         }
     }
@@ -145,13 +144,13 @@ mod tests {
     #[test]
     fn losses_are_those_since_the_last_look_of_a_second_ago() {
         let mut window = Window::default();
-        window.look(base(), path(90, 10, 0), uplink(100, 0, 0));
+        window.look(base(), path(90, 10, 0), uplink(100, 100));
         assert_eq!((window.loss_permille, window.loss_up_permille), (100, 0));
-        window.look(base() + ms(999), path(90, 110, 0), uplink(100, 0, 0));
+        window.look(base() + ms(999), path(90, 110, 0), uplink(100, 100));
         assert_eq!(window.loss_permille, 100, "too soon");
-        window.look(base() + ms(1_000), path(150, 50, 20), uplink(190, 10, 10));
+        window.look(base() + ms(1_000), path(150, 50, 20), uplink(200, 180));
         assert_eq!((window.loss_permille, window.loss_up_permille), (200, 200));
-        window.look(base() + ms(2_000), path(150, 50, 50), uplink(190, 10, 10));
+        window.look(base() + ms(2_000), path(150, 50, 50), uplink(200, 181));
         assert_eq!((window.loss_permille, window.loss_up_permille), (0, 0));
     }
 }

@@ -55,6 +55,9 @@ impl Uplink {
             inbound.miss_head(self.now, head);
         }
         let seq = inbound.first();
+        if let Some(former) = &layer.inbound {
+            self.stats.add_counts(former);
+        }
         *layer = Layer {
             inbound: Some(inbound),
             begun: Some(self.now),

@@ -554,6 +554,39 @@ fn a_layer_that_said_goodbye_is_known_when_it_comes_back_and_gives_its_place_to_
 }
 
 #[test]
+fn what_the_path_lost_of_streams_that_ended_stays_counted() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    let counts = |uplink: &Uplink| (uplink.stats().expected, uplink.stats().received);
+    for (sequence, payload) in [(1, KEY), (2, DELTA), (4, DELTA)] {
+        assert!(feed(&mut uplink, t0, &camera(20, b"q", sequence, payload)).is_some());
+    }
+    let ids: [(u8, &[u8]); 2] = [(MID, b"1"), (RRID, b"q")];
+    let payload = [&3u16.to_be_bytes(), DELTA].concat();
+    let repair = Out {
+        ssrc: 21,
+        payload_type: 97,
+        sequence: 5,
+        timestamp: 9_000,
+        extensions: &ids,
+        payload: &payload,
+    };
+    assert!(feed(&mut uplink, t0 + ms(10), &repair.bytes()).is_some_and(|seen| seen.repaired));
+    assert_eq!(
+        counts(&uplink),
+        (4, 3),
+        "a repair does not change what the path lost"
+    );
+    assert!(feed(&mut uplink, t0 + ms(600), &camera(22, b"q", 900, KEY)).is_some());
+    assert_eq!(counts(&uplink), (5, 4));
+    uplink.handle_bye(t0 + ms(700), Ssrc(22));
+    uplink.handle_bye(t0 + ms(700), Ssrc(22));
+    assert_eq!(counts(&uplink), (5, 4));
+    assert!(feed(&mut uplink, t0 + ms(1_200), &camera(22, b"q", 901, KEY)).is_some());
+    assert_eq!(counts(&uplink), (6, 5));
+}
+
+#[test]
 fn sound_is_not_asked_for_again_and_tells_its_level() {
     let t0 = base();
     let mut uplink = Uplink::new(t0, &negotiated(), OWN);

@@ -345,3 +345,20 @@ fn a_microphone_that_goes_on_is_heard_at_once_without_a_picture_in_the_room() {
     talk(&mut kit, 3, 30, 50);
     assert_eq!(slots(&kit, 3), 50);
 }
+
+#[test]
+fn what_a_voice_loses_on_its_way_here_is_told() {
+    let mut kit = room(2, &[2]);
+    talk(&mut kit, 2, 30, 10);
+    kit.room.report(kit.now);
+    for n in 0..100 {
+        let made = kit.speak(2, 30);
+        if n % 5 != 2 {
+            kit.arrive(2, &made);
+        }
+        kit.advance(20);
+    }
+    let points = kit.room.report(kit.now);
+    let told = points.iter().find(|told| told.number == point(2)).unwrap();
+    assert_eq!(told.loss_up_permille, 200);
+}
