@@ -4,6 +4,8 @@
 //! Frame numbers keep their distances within a stretch, because frames name by them what they lean on; what is left out is told by
 //! the active decode targets, which every packet names.
 
+use std::num::NonZeroU8;
+
 use super::thinning::Wanted;
 use crate::wire::ext::dependency_descriptor::{Descriptor, Place, Structure, patch};
 
@@ -27,8 +29,8 @@ pub struct Carried<'p> {
 /// What a slot has to know of a descriptor that is kept with its packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
-    /// Bytes, with the active targets in it.
-    length: u8,
+    /// Bytes, with the active targets in it. Never 0: an option of this takes no more.
+    length: NonZeroU8,
     /// The sender's frame number.
     pub number: u16,
     /// Where the active targets stand, how many they may be, and which the sender sends.
@@ -77,7 +79,7 @@ impl<'p> Carried<'p> {
             value,
             place: Some(read.place),
             frame: Frame {
-                length: u8::try_from(read.place.length(value)).ok()?,
+                length: length(read.place.length(value))?,
                 number: read.frame_number,
                 at: read.place.stands_at(),
                 count: read.place.count(),
@@ -95,7 +97,7 @@ impl<'p> Carried<'p> {
             value,
             place: None,
             frame: Frame {
-                length: u8::try_from(value.len()).ok()?,
+                length: length(value.len())?,
                 number: u16::from_be_bytes([high, low]),
                 at: 0,
                 count: 0,
@@ -108,7 +110,7 @@ impl<'p> Carried<'p> {
 
     /// Of one that is kept, at the beginning of `kept`, and what comes behind it; none if that is too short.
     pub(super) fn kept(kept: &'p [u8], frame: Frame) -> Option<(Self, &'p [u8])> {
-        let (value, rest) = kept.split_at_checked(frame.length.into())?;
+        let (value, rest) = kept.split_at_checked(frame.length().into())?;
         let carried = Self {
             value,
             place: None,
@@ -129,17 +131,21 @@ impl<'p> Carried<'p> {
     }
 }
 
+fn length(bytes: usize) -> Option<NonZeroU8> {
+    u8::try_from(bytes).ok().and_then(NonZeroU8::new)
+}
+
 impl Frame {
     /// Bytes that are kept.
     pub(super) fn length(&self) -> u8 {
-        self.length
+        self.length.get()
     }
 
     /// With the slot's frame number, where layers above `level` are left out.
     pub(super) fn stamp(&self, number: u16, level: Wanted) -> Stamp {
         let place = |layer: u8| usize::from(layer).min(LAYERS - 1);
         Stamp {
-            length: self.length,
+            length: self.length(),
             number,
             at: self.at,
             count: self.count,

@@ -325,3 +325,8 @@ fn frame_numbers_keep_their_distances_over_what_is_left_out_and_go_on_over_a_swi
     assert_eq!(number(rewriter.begin(Seq(500), &packet(4, 77))), Some(4));
     assert_eq!(number(rewriter.follow(Seq(501), &packet(5, 80))), Some(7));
 }
+
+#[test]
+fn what_is_known_of_a_packet_fits_a_cache_line() {
+    assert!(size_of::<Original>() <= 64, "{}", size_of::<Original>());
+}
