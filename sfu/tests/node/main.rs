@@ -4,6 +4,7 @@
 mod bad_input;
 mod client;
 mod commands;
+mod hangs;
 mod kit;
 mod media;
 mod shards;

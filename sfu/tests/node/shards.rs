@@ -26,7 +26,9 @@ use crate::{
 };
 
 /// A node in whose shards something goes wrong when they are told to, which take two of a room each.
-fn start_failing(shards: u16) -> (Node, sfu::driver::api::Connector, mpsc::Sender<(usize, Fault)>) {
+pub(crate) fn start_failing(
+    shards: u16,
+) -> (Node, sfu::driver::api::Connector, mpsc::Sender<(usize, Fault)>) {
     let (listener, connector) = Listener::in_process();
     let (faults, faults_receiver) = mpsc::channel(1);
     let config = NodeConfig {
@@ -37,11 +39,11 @@ fn start_failing(shards: u16) -> (Node, sfu::driver::api::Connector, mpsc::Sende
     (node, connector, faults)
 }
 
-fn id(name: &str) -> RoomId {
+pub(crate) fn id(name: &str) -> RoomId {
     name.to_owned().try_into().expect("a room")
 }
 
-async fn open(control: &Control, name: &str) {
+pub(crate) async fn open(control: &Control, name: &str) {
     let command = Command::OpenRoom {
         room: id(name),
         policy: RoomPolicy::default(),
@@ -50,7 +52,7 @@ async fn open(control: &Control, name: &str) {
 }
 
 /// Somebody new in a room, connected. With what they were answered.
-async fn enter(
+pub(crate) async fn enter(
     control: &Control,
     events: &mut Events,
     room: &str,
@@ -69,7 +71,7 @@ async fn enter(
 }
 
 /// Waits until a seat is told to be so.
-async fn told(events: &mut Events, in_room: &str, name: &str, expected: MediaState) {
+pub(crate) async fn told(events: &mut Events, in_room: &str, name: &str, expected: MediaState) {
     let (in_room, name) = (id(in_room), seat(name));
     while let Some(event) = events.next().await {
         if let Event::Media { room, seat, state } = event
@@ -81,21 +83,21 @@ async fn told(events: &mut Events, in_room: &str, name: &str, expected: MediaSta
     panic!("the connection ended");
 }
 
-async fn snapshot(control: &Control) -> Vec<RoomSnapshot> {
+pub(crate) async fn snapshot(control: &Control) -> Vec<RoomSnapshot> {
     match control.call(Command::Snapshot).await {
         Ok(Reply::Snapshot { rooms }) => rooms,
         other => panic!("{other:?}"),
     }
 }
 
-async fn metrics(control: &Control) -> String {
+pub(crate) async fn metrics(control: &Control) -> String {
     match control.call(Command::Metrics).await {
         Ok(Reply::Metrics { text }) => text,
         other => panic!("{other:?}"),
     }
 }
 
-fn seats(room: &RoomSnapshot) -> Vec<(&str, u32, bool)> {
+pub(crate) fn seats(room: &RoomSnapshot) -> Vec<(&str, u32, bool)> {
     let seats = room.seats.iter();
     seats
         .map(|seat| (seat.seat.as_str(), seat.number.get(), seat.connected))
@@ -103,7 +105,7 @@ fn seats(room: &RoomSnapshot) -> Vec<(&str, u32, bool)> {
 }
 
 /// Pictures of one are seen by the other until there are `more`.
-async fn see(from: &mut Client, to: &mut Client, frame: &mut u16, more: usize) {
+pub(crate) async fn see(from: &mut Client, to: &mut Client, frame: &mut u16, more: usize) {
     let goal = to.received.len() + more;
     while to.received.len() < goal {
         send_picture(from, *frame).await;
@@ -113,7 +115,7 @@ async fn see(from: &mut Client, to: &mut Client, frame: &mut u16, more: usize) {
     }
 }
 
-async fn look(control: &Control, room: &str, name: &str, point: u32) {
+pub(crate) async fn look(control: &Control, room: &str, name: &str, point: u32) {
     let want = Want {
         slot: SlotId::video(0),
         source: camera(point),
@@ -256,14 +258,14 @@ async fn a_node_outlives_its_only_shard() {
 }
 
 /// How many packets of a source came.
-fn of(client: &Client, source: SourceNumber) -> usize {
+pub(crate) fn of(client: &Client, source: SourceNumber) -> usize {
     let packets = client.received.iter();
     let packets = packets.map(|packet| RtpPacket::parse(packet).expect("RTP"));
     packets.filter(|packet| packet.csrcs().eq([source.get()])).count()
 }
 
 /// All take a turn: the first two send pictures and sound.
-async fn turn(all: &mut [Client; 4], frame: &mut u16) {
+pub(crate) async fn turn(all: &mut [Client; 4], frame: &mut u16) {
     for sender in &mut all[..2] {
         send_frame(sender, *frame).await;
         let fields = HeaderFields {
@@ -282,7 +284,7 @@ async fn turn(all: &mut [Client; 4], frame: &mut u16) {
 }
 
 /// Four points of one room, two on each shard. The two on the first shard send, those on the second see and hear them.
-async fn spread(control: &Control, events: &mut Events) -> [Client; 4] {
+pub(crate) async fn spread(control: &Control, events: &mut Events) -> [Client; 4] {
     open(control, "sang").await;
     let mut places = Vec::new();
     let mut clients = Vec::new();
@@ -487,88 +489,4 @@ async fn come_back_elsewhere(after_snapshot: bool) {
         }
     }
     panic!("the half that is left does not see who came back");
-}
-
-/// A shard that stands still has its own people wait, and nobody else; who offers again is taken elsewhere.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shard_that_hangs_holds_up_nobody_elsewhere() {
-    let (node, connector, faults) = start_failing(2);
-    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
-    open(&control, "sang").await;
-    open(&control, "chieu").await;
-    enter(&control, &mut events, "sang", ("an", 1)).await;
-    let (mut binh, _) = enter(&control, &mut events, "chieu", ("binh", 1)).await;
-    assert!(
-        metrics(&control)
-            .await
-            .contains("diemcau_shard_endpoints{shard=\"0\"} 1\n")
-    );
-    let (release, held) = std::sync::mpsc::channel();
-    let hold = Fault::Hold(held);
-    faults.send((0, hold)).await.expect("the node lives");
-    // Signaling that comes anew is answered, with who is not on it.
-    let (control, mut events, _) = client::connect_in_process(&connector).await.expect("a node");
-    let rooms = snapshot(&control).await;
-    let all: Vec<_> = rooms.iter().map(seats).collect();
-    assert_eq!(all, [vec![("binh", 1, true)], vec![]]);
-    for room in ["sang", "chieu"] {
-        open(&control, room).await;
-    }
-    let (mut chi, _) = enter(&control, &mut events, "chieu", ("chi", 2)).await;
-    look(&control, "chieu", "chi", 1).await;
-    see(&mut binh, &mut chi, &mut 0, 10).await;
-    let (_an, again) = enter(&control, &mut events, "sang", ("an", 1)).await;
-    assert_eq!(candidate(&again), welcome.media[1]);
-    // It goes on, and has nobody's media any more.
-    drop(release);
-    while metrics(&control)
-        .await
-        .contains("diemcau_shard_endpoints{shard=\"0\"} 1\n")
-    {}
-    let rooms = snapshot(&control).await;
-    let all: Vec<_> = rooms.iter().map(seats).collect();
-    assert_eq!(
-        all,
-        [vec![("binh", 1, true), ("chi", 2, true)], vec![("an", 1, true)]]
-    );
-    let (_release, held) = std::sync::mpsc::channel();
-    let hold = Fault::Hold(held);
-    faults.send((1, hold)).await.expect("the node lives");
-    assert_eq!(control.call(Command::Shutdown).await, Ok(Reply::Done));
-    assert_eq!(
-        node.await.expect("no panic").expect("ended well"),
-        node::Ended::Asked
-    );
-}
-
-#[tokio::test]
-async fn halves_that_a_shard_kept_apart_while_it_hung_find_each_other_when_it_goes_on() {
-    let (node, connector, faults) = start_failing(2);
-    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
-    open(&control, "sang").await;
-    let (mut an, _) = enter(&control, &mut events, "sang", ("an", 1)).await;
-    enter(&control, &mut events, "sang", ("chi", 3)).await;
-    let (release, held) = std::sync::mpsc::channel();
-    let hold = Fault::Hold(held);
-    faults.send((0, hold)).await.expect("the node lives");
-    metrics(&control).await; // it is noticed
-    let (mut binh, at) = enter(&control, &mut events, "sang", ("binh", 2)).await;
-    assert_eq!(candidate(&at), welcome.media[1]);
-    look(&control, "sang", "binh", 1).await;
-    // Who leaves meanwhile has left, and is not there when it goes on.
-    let (room, seat) = (id("sang"), seat("chi"));
-    let left = control.call(Command::Leave { room, seat }).await;
-    assert_eq!(left, Ok(Reply::Done));
-    drop(release);
-    let rooms = loop {
-        let rooms = snapshot(&control).await;
-        if rooms.iter().flat_map(seats).count() > 1 {
-            break rooms;
-        }
-    };
-    assert_eq!(seats(&rooms[0]), [("an", 1, true), ("binh", 2, true)]);
-    metrics(&control).await;
-    see(&mut an, &mut binh, &mut 0, 10).await;
-    assert_eq!(control.call(Command::Shutdown).await, Ok(Reply::Done));
-    node.await.expect("no panic").expect("ended well");
 }
