@@ -4,6 +4,8 @@
 mod lines;
 mod offers;
 mod seating;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

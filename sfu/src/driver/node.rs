@@ -97,7 +97,8 @@ pub async fn run_with_faults(
     live(front, news, listener, std::future::pending()).await
 }
 
-fn begin(config: NodeConfig) -> Result<(Front, mpsc::Receiver<News>), NodeError> {
+/// Everything but who speaks to it.
+pub(super) fn begin(config: NodeConfig) -> Result<(Front, mpsc::Receiver<News>), NodeError> {
     config.check()?;
     let identity = Arc::new(Identity::new(config.weak_srtp)?);
     let (news, news_receiver) = mpsc::channel(EVENTS_LEN);

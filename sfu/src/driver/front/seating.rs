@@ -57,10 +57,10 @@ impl Front {
         taken.map(|_| joined)
     }
 
-    /// A seat that offers again stays on its shard, unless that hangs: its media has ended then.
-    fn place(&self, room: &RoomId, seat: &SeatId) -> Option<ShardIndex> {
+    /// A seat that offers again stays on its shard, unless that hangs or failed a moment ago: its media has ended then.
+    pub(super) fn place(&self, room: &RoomId, seat: &SeatId) -> Option<ShardIndex> {
         if let Ok(shard) = self.rooms.seat(room, seat)
-            && !self.shards.hangs(shard)
+            && self.shards.is_running(shard)
         {
             return Some(shard);
         }
@@ -94,8 +94,8 @@ impl Front {
         }
         // Also those that it should have been told of before: that may have been interrupted.
         for other in placed.unlinked(shard) {
-            if self.shards.hangs(other) {
-                // Told when it goes on.
+            if !self.shards.is_running(other) {
+                // Told when it goes on. One that failed has it no more.
                 continue;
             }
             let told = self.link(room, shard, other).await;

@@ -158,18 +158,24 @@ pub(crate) fn start(parts: Parts) -> io::Result<std::thread::JoinHandle<()>> {
             let (index, news) = (parts.index, parts.news.clone());
             // Whoever waits for it is there until it comes.
             let ready = |result| drop(ready.send(result));
-            if catch_unwind(AssertUnwindSafe(|| live(parts, ready))).is_err() {
-                tracing::error!(shard = index.0, "a shard failed and is replaced");
-                let what = What::Failed;
-                // Nobody listens when the node ends.
-                let _ = news.blocking_send(News { shard: index, what });
-            }
+            guard(index, &news, || live(parts, ready));
         })?;
     // A thread that ends without a word has failed before it was ready.
     is_ready
         .recv()
         .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
     Ok(thread)
+}
+
+/// Does what a shard does, and tells if it panicked. That is told before it is logged: a log that cannot be written may panic too, and nobody would take
+/// the shard's place.
+fn guard(shard: ShardIndex, news: &mpsc::Sender<News>, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        let what = What::Failed;
+        // Nobody listens when the node ends.
+        let _ = news.blocking_send(News { shard, what });
+        tracing::error!(shard = shard.0, "a shard failed and is replaced");
+    }
 }
 
 /// A shard from its start to its end.
@@ -481,6 +487,11 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use tracing::{
+        Metadata, Subscriber,
+        span::{Attributes, Id, Record},
+    };
+
     use super::*;
     use crate::{control::ControlError, driver::shards::What};
 
@@ -507,6 +518,35 @@ mod tests {
 
     fn room() -> RoomId {
         "sang".to_owned().try_into().expect("a room")
+    }
+
+    /// A log that cannot be written.
+    struct FullDisk;
+
+    impl Subscriber for FullDisk {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {
+            panic!("no space left on device")
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_shard_that_failed_says_so_whatever_becomes_of_the_log() {
+        let (news, mut told) = mpsc::channel(1);
+        let guarded = AssertUnwindSafe(|| guard(SHARD, &news, || panic!("a bug")));
+        let logged = tracing::subscriber::with_default(FullDisk, || catch_unwind(guarded));
+        assert!(logged.is_err(), "it cannot be written");
+        let news = told.try_recv().map(|news| news.what);
+        assert!(matches!(news, Ok(What::Failed)));
     }
 
     #[test]
