@@ -1,6 +1,7 @@
 //! What of a request is done before a shard hears of it: reading offers and writing answers, 0.6 ms each, which would
 //! stall running streams; and which shard hears of it.
 
+mod hangs;
 mod lines;
 mod offers;
 mod seating;

@@ -314,7 +314,7 @@ impl Placed {
         self.apart(shard);
     }
 
-    /// A shard has made it anew: none of the others is known there, and it has heard nobody.
+    /// A shard has made it anew, or hangs and is done without: none of the others is told of it, and it has heard nobody.
     pub(crate) fn apart(&mut self, shard: ShardIndex) {
         self.speakers.remove(&shard);
         self.linked.retain(|&(a, b)| a != shard && b != shard);

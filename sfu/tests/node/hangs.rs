@@ -8,7 +8,11 @@ use sfu::{
     },
 };
 
-use crate::{client::candidate, kit::*, shards::*};
+use crate::{
+    client::{Client, candidate},
+    kit::*,
+    shards::*,
+};
 
 /// Waits until all shards of the room answer.
 async fn goes_on(control: &Control) {
@@ -98,4 +102,42 @@ async fn halves_that_a_shard_kept_apart_while_it_hung_find_each_other_when_it_go
     see(&mut an, &mut binh, &mut 0, 10).await;
     assert_eq!(control.call(Command::Shutdown).await, Ok(Reply::Done));
     node.await.expect("no panic").expect("ended well");
+}
+
+/// Who comes back to a third shard is seen by the half that is left, which keeps nobody of the half that hangs; and by that when it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_moves_off_a_shard_that_hangs_is_seen_by_the_others() {
+    let (_node, connector, faults) = start_failing(3);
+    let (control, mut events, welcome) = client::connect_in_process(&connector).await.expect("a node");
+    let mut all = spread(&control, &mut events).await;
+    let mut frame = 0;
+    look(&control, "sang", "chi", 1).await;
+    while of(&all[2], camera(1)) < 10 {
+        turn(&mut all, &mut frame).await;
+    }
+    let (release, held) = std::sync::mpsc::channel();
+    let hold = Fault::Hold(held);
+    faults.send((0, hold)).await.expect("the node lives");
+    metrics(&control).await; // it is noticed
+    let (an, answer) = enter(&control, &mut events, "sang", ("an", 1)).await;
+    assert_eq!(candidate(&answer), welcome.media[2]);
+    all[0] = an;
+    shows(&mut all, 2, &mut frame).await;
+    drop(release);
+    goes_on(&control).await;
+    metrics(&control).await;
+    look(&control, "sang", "binh", 1).await;
+    shows(&mut all, 1, &mut frame).await;
+}
+
+/// The one at that place gets pictures of the first.
+async fn shows(all: &mut [Client; 4], place: usize, frame: &mut u16) {
+    let goal = of(&all[place], camera(1)) + 10;
+    for _ in 0..300 {
+        turn(all, frame).await;
+        if of(&all[place], camera(1)) >= goal {
+            return;
+        }
+    }
+    panic!("no pictures come");
 }

@@ -36,9 +36,7 @@ impl Front {
         if let Ok(former) = self.rooms.seat(&room, &seat)
             && former != shard
         {
-            let (room, seat) = (room.clone(), seat.clone());
-            // It hangs, and has nobody's media left there when it goes on.
-            let _ = self.shards.ask(former, Order::Leave { room, seat }).await;
+            self.move_off(former, &room, &seat).await;
         }
         self.tell_network(shard).await?;
         self.open_at(shard, &room).await?;
