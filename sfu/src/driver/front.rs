@@ -70,6 +70,8 @@ pub(crate) struct Front {
     pub(crate) is_stale: bool,
     /// Pairs of shards with a link between them, the lower one first.
     pub(crate) linked: BTreeSet<(ShardIndex, ShardIndex)>,
+    /// Shards that hung when they were looked at last.
+    pub(crate) hung: BTreeSet<ShardIndex>,
     /// What was counted.
     pub(crate) counters: Counters,
     /// To be told to signaling; at most one for each seat and what one turn of the channel holds.
@@ -80,6 +82,7 @@ pub(crate) struct Front {
 
 impl Handler for Front {
     async fn handle(&mut self, command: Command) -> Result<Reply, ControlError> {
+        self.look_for_hangs();
         self.tell_elsewhere().await;
         let (shard, order) = match command {
             Command::Hello { version: VERSION } => return Ok(self.welcome()),
@@ -211,7 +214,8 @@ impl Front {
 
     fn tell_speaker(&mut self, room: &RoomId) {
         if let Ok(placed) = self.rooms.find(room) {
-            let (room, number) = (room.clone(), placed.speaker());
+            let number = placed.speaker(|shard| self.shards.is_running(shard));
+            let room = room.clone();
             self.events.push_back(Event::Speaker { room, number });
         }
     }

@@ -339,10 +339,11 @@ impl Placed {
         }
     }
 
-    /// Who is loudest, by the first of its shards that hears somebody: each tells only what changes, so one whose half of the room failed
-    /// must not silence those that go on.
-    pub(crate) fn speaker(&self) -> Option<PointNumber> {
-        self.speakers.values().next().copied()
+    /// Who is loudest, by the first of its shards that runs and hears somebody: each tells only what changes, so one whose half of the room failed
+    /// must not silence those that go on, and one that hangs must not speak for them.
+    pub(crate) fn speaker(&self, is_running: impl Fn(ShardIndex) -> bool) -> Option<PointNumber> {
+        let mut heard = self.speakers.iter();
+        heard.find_map(|(&shard, &number)| is_running(shard).then_some(number))
     }
 
     /// How many of its seats are on a shard.
@@ -484,7 +485,7 @@ mod tests {
             for &(shard, of) in told {
                 placed.set_speaker(shard, of.map(number));
             }
-            placed.speaker().map(PointNumber::get)
+            placed.speaker(|_| true).map(PointNumber::get)
         };
         let nowhere = ShardIndex(7);
         for (told, expected) in [

@@ -1,5 +1,7 @@
 //! Shards that hang: meetings go on without them, and with them again when they go on.
 
+use std::collections::BTreeSet;
+
 use super::Front;
 use crate::{
     control::{RoomId, SeatId},
@@ -7,6 +9,18 @@ use crate::{
 };
 
 impl Front {
+    /// Who speaks on a shard that hangs is told to nobody until it goes on: what changes then is that one hangs, or does no more.
+    pub(super) fn look_for_hangs(&mut self) {
+        let shards = &self.shards;
+        let hung: BTreeSet<ShardIndex> = shards.indexes().filter(|&shard| shards.hangs(shard)).collect();
+        let before = std::mem::replace(&mut self.hung, hung.clone());
+        for &shard in before.symmetric_difference(&hung) {
+            for room in self.rooms.on_shard(shard) {
+                self.tell_speaker(&room);
+            }
+        }
+    }
+
     /// A seat leaves a shard that hangs, which has nobody's media left there when it goes on. Until then the others do without its half of the room: *else they
     /// keep who moves for a point of that half, from which nothing comes, and neither see nor hear them where they are now.*
     pub(super) async fn move_off(&mut self, shard: ShardIndex, room: &RoomId, seat: &SeatId) {

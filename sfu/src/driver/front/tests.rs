@@ -3,7 +3,11 @@
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::driver::{config::NodeConfig, node};
+use crate::driver::{
+    config::NodeConfig,
+    node,
+    shard::{Fault, ToShard},
+};
 
 const A: ShardIndex = ShardIndex(0);
 const B: ShardIndex = ShardIndex(1);
@@ -51,4 +55,60 @@ async fn nobody_is_sent_to_a_shard_that_failed_before_that_is_heard() {
     front.shards.orders()[A.place()].closed().await;
     assert_eq!(front.place(&room(), &seat("an")), Some(B));
     assert_eq!(front.open_at(B, &room()).await, Ok(()), "it needs no other");
+}
+
+/// A shard stands still until what this answers with is dropped. Nobody noticed yet.
+fn hold(front: &Front, shard: ShardIndex) -> std::sync::mpsc::Sender<()> {
+    let (release, held) = std::sync::mpsc::channel();
+    let (reply, _) = tokio::sync::oneshot::channel();
+    let order = Order::Fail(Fault::Hold(held));
+    let given = front.shards.orders()[shard.place()].try_send(ToShard { order, reply });
+    assert!(given.is_ok());
+    release
+}
+
+/// The same, and it was noticed.
+async fn hang(front: &mut Front, shard: ShardIndex) -> std::sync::mpsc::Sender<()> {
+    let release = hold(front, shard);
+    assert!(front.handle(Command::Metrics).await.is_ok());
+    assert!(front.shards.hangs(shard));
+    release
+}
+
+async fn goes_on(front: &Front, shard: ShardIndex, release: std::sync::mpsc::Sender<()>) {
+    drop(release);
+    while front.shards.hangs(shard) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Who speaks, as told last.
+fn speaker(front: &mut Front) -> Option<u32> {
+    let mut told = None;
+    while let Some(event) = front.poll_event() {
+        if let Event::Speaker { number, .. } = event {
+            told = Some(number.map(PointNumber::get));
+        }
+    }
+    told.expect("something is told of it")
+}
+
+#[tokio::test]
+async fn who_spoke_on_a_shard_that_hangs_speaks_no_more_until_it_goes_on() {
+    let (mut front, _news) = front().await;
+    let speaks = |front: &mut Front, shard: ShardIndex, of: u32| {
+        let (room, number) = (room(), Some(number(of)));
+        front.handle_news(shard.news(None, Event::Speaker { room, number }));
+    };
+    speaks(&mut front, A, 1);
+    speaks(&mut front, B, 2);
+    assert_eq!(speaker(&mut front), Some(1), "by the first shard");
+    let release = hang(&mut front, A).await;
+    assert!(front.handle(Command::Metrics).await.is_ok());
+    assert_eq!(speaker(&mut front), Some(2));
+    speaks(&mut front, B, 3);
+    assert_eq!(speaker(&mut front), Some(3));
+    goes_on(&front, A, release).await;
+    assert!(front.handle(Command::Metrics).await.is_ok());
+    assert_eq!(speaker(&mut front), Some(1));
 }
