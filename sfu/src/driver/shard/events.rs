@@ -151,12 +151,6 @@ impl EventBook {
             }
         }
     }
-
-    /// A snapshot says it all: what it makes old is not told any more.
-    pub(super) fn clear(&mut self) {
-        self.seats.clear();
-        self.speakers.clear();
-    }
 }
 
 #[cfg(test)]

@@ -581,4 +581,24 @@ mod tests {
         assert_eq!(linked, Some(ControlError::Unavailable));
         assert!(shard.rooms[&key].links.is_empty());
     }
+
+    #[test]
+    fn what_waits_to_be_told_is_told_behind_a_snapshot_too() {
+        let now = Instant::now();
+        let (mut shard, _, mut told) = shard(now);
+        let numbers: Vec<u32> = (1..20).collect();
+        for &of in &numbers {
+            let number = Some(of.try_into().expect("a number"));
+            shard.events.tell(None, Event::Speaker { room: room(), number });
+        }
+        assert!(shard.handle_order(now, Order::Snapshot).is_ok());
+        let mut last = None;
+        while let Ok(news) = told.try_recv() {
+            shard.drain(now);
+            if let What::Event(None, Event::Speaker { number, .. }) = news.what {
+                last = number.map(PointNumber::get);
+            }
+        }
+        assert_eq!(last.as_ref(), numbers.last(), "what the channel held is older");
+    }
 }

@@ -428,9 +428,9 @@ impl Shard {
         self.touch(Key::Room(key));
     }
 
-    /// Everything, and after it what every seat was told last of its quality: a new signaling knows none of it.
+    /// Everything, and after it what every seat was told last of its quality: a new signaling knows none of it. What waits to be told waits on, though the
+    /// snapshot says it too: of what is on its way already some is older, and must not be the last that is heard.
     fn snapshot(&mut self) -> Vec<RoomSnapshot> {
-        self.events.clear();
         let endpoints: Vec<EndpointId> = self.seats.keys().copied().collect();
         endpoints
             .into_iter()
