@@ -264,6 +264,8 @@ impl Front {
                 self.counters.tell(shard, *counted);
             }
         }
+        // What shards missed while they hung. What does not work is tried with the next look.
+        let _ = self.tell_all_network().await;
         self.join_halves().await;
         let counted = self
             .counters

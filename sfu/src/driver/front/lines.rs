@@ -20,12 +20,20 @@ impl Front {
         }
         self.network = network;
         self.networked.clear();
+        self.tell_all_network().await.map(|()| Reply::Done)
+    }
+
+    /// Tells every shard that runs the network, if it does not know it. *One that hung, and is not told when it goes on, takes a whole line for its own
+    /// part of it.*
+    pub(super) async fn tell_all_network(&mut self) -> Result<(), ControlError> {
+        let mut told = Ok(());
         for shard in self.shards.indexes() {
             if self.shards.is_running(shard) {
-                self.tell_network(shard).await?;
+                // The others hear of it all the same.
+                told = told.and(self.tell_network(shard).await);
             }
         }
-        Ok(Reply::Done)
+        told
     }
 
     /// Tells a shard the network, if it does not know it.

@@ -3,10 +3,14 @@
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::driver::{
-    config::NodeConfig,
-    node,
-    shard::{Fault, ToShard},
+use crate::{
+    control::LineBudget,
+    driver::{
+        config::NodeConfig,
+        node,
+        shard::{Fault, ToShard},
+    },
+    engine::{id::LineIndex, units::Bitrate},
 };
 
 const A: ShardIndex = ShardIndex(0);
@@ -111,4 +115,41 @@ async fn who_spoke_on_a_shard_that_hangs_speaks_no_more_until_it_goes_on() {
     goes_on(&front, A, release).await;
     assert!(front.handle(Command::Metrics).await.is_ok());
     assert_eq!(speaker(&mut front), Some(1));
+}
+
+fn network() -> Network {
+    let line = LineBudget {
+        id: "co-to".to_owned().try_into().expect("an id"),
+        down: Bitrate::kbps(4_000),
+        up: Bitrate::kbps(1_000),
+    };
+    Network {
+        lines: vec![line],
+        sites: BTreeMap::from([("co-to".to_owned(), vec![LineIndex(0)])]),
+    }
+}
+
+#[tokio::test]
+async fn a_shard_that_hangs_hears_of_the_network_when_it_goes_on() {
+    let (mut front, _news) = front().await;
+    let release = hang(&mut front, A).await;
+    let network = network();
+    assert_eq!(
+        front.handle(Command::SetNetwork { network }).await,
+        Ok(Reply::Done)
+    );
+    assert!(front.networked.keys().eq([&B]));
+    goes_on(&front, A, release).await;
+    assert!(front.handle(Command::Metrics).await.is_ok());
+    assert!(front.networked.keys().eq([&A, &B]));
+}
+
+#[tokio::test]
+async fn a_shard_that_hangs_keeps_the_network_from_no_other() {
+    let (mut front, _news) = front().await;
+    let _release = hold(&front, A);
+    let network = network();
+    let set = front.handle(Command::SetNetwork { network }).await;
+    assert_eq!(set, Err(ControlError::Unavailable), "not everywhere");
+    assert!(front.networked.keys().eq([&B]));
 }
