@@ -601,4 +601,22 @@ mod tests {
         }
         assert_eq!(last.as_ref(), numbers.last(), "what the channel held is older");
     }
+
+    #[test]
+    fn a_room_that_is_open_hears_who_has_the_floor_when_it_is_opened_again() {
+        let now = Instant::now();
+        let (mut shard, key, _told) = shard(now);
+        for floor in [Some(7), None] {
+            let floor = floor.map(|of: u32| of.try_into().expect("a number"));
+            let opening = Opening {
+                room: room(),
+                tag: RoomTag(1),
+                policy: RoomPolicy::default(),
+                floor,
+            };
+            let opened = shard.handle_order(now, Order::OpenRoom(Box::new(opening)));
+            assert!(matches!(opened, Ok(Done::Nothing)));
+            assert_eq!(shard.rooms[&key].room.floor(), floor);
+        }
+    }
 }

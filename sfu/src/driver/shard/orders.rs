@@ -344,6 +344,8 @@ impl Shard {
                 entry.policy = policy.clone();
                 self.tell_room(key, |room| room.set_policy(policy));
             }
+            // It may have been opened late, by an order from before the floor was given or taken.
+            self.tell_room(key, |room| room.handle(now, Input::Floor(floor)));
             return Ok(Done::Nothing);
         }
         let key = RoomKey(self.rooms_made);
