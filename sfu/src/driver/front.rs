@@ -232,7 +232,10 @@ impl Front {
             let rooms = match self.shards.ask(shard, Order::Snapshot).await {
                 Ok(Done::Snapshot(rooms)) => rooms,
                 // What it has is not known, and who sat there is told to have no media.
-                _ if self.shards.hangs(shard) => continue,
+                _ if self.shards.hangs(shard) => {
+                    self.give_up(shard).await;
+                    continue;
+                }
                 // One that does not run has nothing.
                 _ => Vec::new(),
             };

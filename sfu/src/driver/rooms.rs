@@ -201,7 +201,7 @@ impl Rooms {
         is_gone
     }
 
-    /// A shard failed: everybody who was on it.
+    /// A shard failed, or is given up: everybody who was on it.
     pub(crate) fn take_shard(&mut self, shard: ShardIndex) -> Vec<(RoomId, SeatId)> {
         let mut gone = Vec::new();
         for (room, placed) in &mut self.rooms {

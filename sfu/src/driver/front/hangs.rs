@@ -21,6 +21,18 @@ impl Front {
         }
     }
 
+    /// A shard hangs, and signaling is told that nobody is there: so it is, as soon as it goes on. *Else a player that signaling let go has media for ever,
+    /// and nobody can end it.* Pages and encoders are told to have lost their media, and offer again.
+    pub(super) async fn give_up(&mut self, shard: ShardIndex) {
+        let rooms = self.rooms.on_shard(shard);
+        self.rooms.take_shard(shard);
+        for room in rooms {
+            self.unlink(&room, shard).await;
+            // Done when it goes on.
+            let _ = self.shards.ask(shard, Order::CloseRoom { room }).await;
+        }
+    }
+
     /// A seat leaves a shard that hangs, which has nobody's media left there when it goes on. Until then the others do without its half of the room: *else they
     /// keep who moves for a point of that half, from which nothing comes, and neither see nor hear them where they are now.*
     pub(super) async fn move_off(&mut self, shard: ShardIndex, room: &RoomId, seat: &SeatId) {

@@ -153,3 +153,19 @@ async fn a_shard_that_hangs_keeps_the_network_from_no_other() {
     assert_eq!(set, Err(ControlError::Unavailable), "not everywhere");
     assert!(front.networked.keys().eq([&B]));
 }
+
+#[tokio::test]
+async fn what_a_snapshot_leaves_out_is_not_there_when_its_shard_goes_on() {
+    let (mut front, _news) = front().await;
+    let release = hold(&front, A);
+    let told = front.handle(Command::Snapshot).await;
+    let Ok(Reply::Snapshot { rooms }) = told else {
+        panic!("{told:?}")
+    };
+    assert_eq!((rooms.len(), rooms[0].seats.len()), (1, 0));
+    assert_eq!(front.rooms.seats_on(A), 0);
+    goes_on(&front, A, release).await;
+    let asked = front.shards.ask(A, Order::Snapshot).await;
+    assert!(matches!(asked, Ok(Done::Snapshot(rooms)) if rooms.is_empty()));
+    assert_eq!(front.open_at(A, &room()).await, Ok(()), "for who comes then");
+}
