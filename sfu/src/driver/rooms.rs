@@ -45,7 +45,7 @@ pub(crate) struct Placed {
 pub(crate) struct Seat {
     shard: ShardIndex,
     number: PointNumber,
-    /// Who sits there; none: not known, because the shard told of it.
+    /// Who sits there; none: not known, because the shard told of it or is late.
     endpoint: Option<EndpointId>,
     /// Where the point is.
     site: Option<String>,
@@ -190,6 +190,14 @@ impl Rooms {
             }
             (None, Some(_)) => drop(self.unseat(room, &seat)),
             _ => {}
+        }
+    }
+
+    /// Its shard may have put another endpoint in the place of who sits there.
+    pub(crate) fn doubt(&mut self, room: &RoomId, seat: &SeatId) {
+        let placed = self.rooms.get_mut(room);
+        if let Some(seat) = placed.and_then(|placed| placed.seats.get_mut(seat)) {
+            seat.endpoint = None;
         }
     }
 

@@ -332,7 +332,7 @@ impl Shards {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const ONLY: ShardIndex = ShardIndex(0);
@@ -372,7 +372,7 @@ mod tests {
     }
 
     /// A shard that is given orders and does nothing, beside what a test sees of it.
-    fn held() -> (Shards, mpsc::Receiver<ToShard>) {
+    pub(crate) fn held() -> (Shards, mpsc::Receiver<ToShard>) {
         let (orders, given) = mpsc::channel(ORDERS_LEN);
         let shard = Running {
             orders,

@@ -33,6 +33,21 @@ impl Front {
         }
     }
 
+    /// A shard that hangs was sent a newcomer, who was told that nothing came of it: it seats them all the same when it goes on. *Else nobody ever ends
+    /// media that nobody has the answer to.*
+    pub(super) async fn expect_late(&mut self, shard: ShardIndex, room: &RoomId, seat: &SeatId) {
+        if self.rooms.seat(room, seat) == Ok(shard) {
+            // In the place of who sits there, and never connected: the end of either is the end of the seat's media.
+            return self.rooms.doubt(room, seat);
+        }
+        let order = Order::Leave {
+            room: room.clone(),
+            seat: seat.clone(),
+        };
+        // Done behind the other.
+        let _ = self.shards.ask(shard, order).await;
+    }
+
     /// A seat leaves a shard that hangs, which has nobody's media left there when it goes on. Until then the others do without its half of the room: *else they
     /// keep who moves for a point of that half, from which nothing comes, and neither see nor hear them where they are now.*
     pub(super) async fn move_off(&mut self, shard: ShardIndex, room: &RoomId, seat: &SeatId) {

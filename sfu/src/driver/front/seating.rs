@@ -48,7 +48,10 @@ impl Front {
         self.tell_elsewhere().await;
         let taken = self.shards.ask(shard, Order::Join(Box::new(newcomer))).await;
         if taken.is_err() {
-            self.rooms.seat_back(&room, seat, former);
+            self.rooms.seat_back(&room, seat.clone(), former);
+            if self.shards.hangs(shard) {
+                self.expect_late(shard, &room, &seat).await;
+            }
         }
         self.count();
         self.close_empty(&room).await;

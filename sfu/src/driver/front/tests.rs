@@ -4,13 +4,17 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    control::LineBudget,
+    control::{Join, LineBudget, Profile},
     driver::{
         config::NodeConfig,
         node,
         shard::{Fault, ToShard},
+        shards,
     },
-    engine::{id::LineIndex, units::Bitrate},
+    engine::{
+        id::{LineIndex, SourceKind},
+        units::Bitrate,
+    },
 };
 
 const A: ShardIndex = ShardIndex(0);
@@ -168,4 +172,64 @@ async fn what_a_snapshot_leaves_out_is_not_there_when_its_shard_goes_on() {
     let asked = front.shards.ask(A, Order::Snapshot).await;
     assert!(matches!(asked, Ok(Done::Snapshot(rooms)) if rooms.is_empty()));
     assert_eq!(front.open_at(A, &room()).await, Ok(()), "for who comes then");
+}
+
+/// With one shard, which does what it is told until it is to seat somebody, and hangs then. What it is told behind that.
+async fn front_hanging() -> (Front, mpsc::Receiver<Order>) {
+    let (mut front, _) = begin();
+    let (held, mut given) = shards::tests::held();
+    front.shards = held;
+    let (behind, told) = mpsc::channel(8);
+    tokio::spawn(async move {
+        let mut late = None;
+        while let Some(ToShard { order, reply }) = given.recv().await {
+            match order {
+                Order::Join(_) => late = Some(reply),
+                order if late.is_some() => assert!(behind.send(order).await.is_ok()),
+                Order::OpenRoom(_) => assert!(reply.send(Ok(Done::Opened)).is_ok()),
+                _ => assert!(reply.send(Ok(Done::Nothing)).is_ok()),
+            }
+        }
+    });
+    let opened = front.open_room(room(), RoomPolicy::default()).await;
+    assert_eq!(opened, Ok(Reply::Done));
+    (front, told)
+}
+
+fn join() -> Join {
+    let mids = SourceKind::ALL.into_iter().zip(["0", "1", "2", "3"]);
+    Join {
+        room: room(),
+        seat: seat("an"),
+        number: number(1),
+        site: None,
+        rank: Default::default(),
+        client: Default::default(),
+        profile: Profile::Phone,
+        sources: mids.map(|(kind, mid)| (kind, mid.to_owned())).collect(),
+        published: Vec::new(),
+        offer: include_str!("../peer/sdp/fixtures/chromium.sdp").to_owned(),
+        seat_note: String::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_refused_because_a_shard_hangs_does_not_sit_there_when_it_goes_on() {
+    let (mut front, mut told) = front_hanging().await;
+    assert_eq!(front.join(join()).await, Err(ControlError::Unavailable));
+    assert_eq!(front.rooms.seats(), 0);
+    drop(front); // nothing more is told
+    assert!(matches!(told.recv().await, Some(Order::Leave { seat: of, .. }) if of == seat("an")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seat_whose_offer_a_shard_takes_too_late_has_lost_its_media_when_either_is_lost() {
+    let (mut front, _told) = front_hanging().await;
+    let at = (A, EndpointId(7));
+    front.rooms.seat_at(&room(), &seat("an"), (number(1), None), at);
+    assert_eq!(front.join(join()).await, Err(ControlError::Unavailable));
+    let (room, seat, state) = (room(), seat("an"), MediaState::Lost);
+    let lost = Event::Media { room, seat, state };
+    front.handle_news(A.news(Some(EndpointId(front.last_endpoint)), lost.clone()));
+    assert_eq!(front.poll_event(), Some(lost));
 }
