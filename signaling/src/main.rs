@@ -3,6 +3,8 @@
 mod doctor;
 
 use std::{
+    fmt,
+    io::{self, Write},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
@@ -151,10 +153,15 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("diemcau: {error:#}");
+            say(format_args!("diemcau: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Words for people. `eprintln!` would panic where they cannot be written: nobody who serves ends for a full disk or a closed pipe.
+fn say(words: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{words}");
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -201,7 +208,7 @@ async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
             anyhow::bail!("{part} has ended; start diemcau again");
         }
     }
-    eprintln!("diemcau stops");
+    say(format_args!("diemcau stops"));
     let ended = tokio::select! {
         () = server.stop() => true,
         // A second signal: now.
@@ -209,7 +216,7 @@ async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => false,
     };
     if !ended {
-        eprintln!("diemcau was told twice and ends at once");
+        say(format_args!("diemcau was told twice and ends at once"));
     }
     Ok(())
 }
@@ -217,15 +224,15 @@ async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
 /// What people want to know at start, on standard error; the line for scripts on standard output.
 fn announce(args: &Serve, config: &Config, server: &Server) {
     let media: Vec<String> = server.media.iter().map(SocketAddr::to_string).collect();
-    eprintln!("Điểm Cầu {}", env!("CARGO_PKG_VERSION"));
-    eprintln!("  page      {}", server.public_url);
-    eprintln!(
+    say(format_args!("Điểm Cầu {}", env!("CARGO_PKG_VERSION")));
+    say(format_args!("  page      {}", server.public_url));
+    say(format_args!(
         "  media     {} (UDP; clients must reach all ports of one address)",
         media.join(", ")
-    );
-    eprintln!("  metrics   {}", server.metrics);
-    eprintln!("  data      {}", config.data.display());
-    eprintln!("  node      process {}", server.node_pid);
+    ));
+    say(format_args!("  metrics   {}", server.metrics));
+    say(format_args!("  data      {}", config.data.display()));
+    say(format_args!("  node      process {}", server.node_pid));
     let demo = config
         .rooms
         .iter()
@@ -236,7 +243,9 @@ fn announce(args: &Serve, config: &Config, server: &Server) {
         .zip(token.as_ref())
         .map(|(room, token)| format!("{}/p/{room}#k={token}", server.public_url));
     if let Some(join_url) = &join_url {
-        eprintln!("  demo room, for anybody who has this link in the next 24 hours:\n{join_url}");
+        say(format_args!(
+            "  demo room, for anybody who has this link in the next 24 hours:\n{join_url}"
+        ));
     }
     if args.ready_json {
         let ready = serde_json::json!({
@@ -249,7 +258,8 @@ fn announce(args: &Serve, config: &Config, server: &Server) {
             "join_url": join_url,
             "token": token,
         });
-        println!("{ready}");
+        // A script that no longer reads does not end what it started.
+        let _ = writeln!(io::stdout(), "{ready}");
     }
 }
 

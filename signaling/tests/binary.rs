@@ -118,6 +118,48 @@ async fn ready_json_is_for_scripts_and_a_second_server_is_refused() {
     assert!(!log.contains("the media node is away"), "{log}");
 }
 
+/// The offer as a browser sends it.
+fn offer() -> String {
+    OFFER.replace('\n', "\r\n").replace("\r\r", "\r")
+}
+
+fn full_disk_instead_of(log: &Path) {
+    std::os::unix::fs::symlink("/dev/full", log).expect("linked");
+}
+
+#[tokio::test]
+async fn a_node_whose_log_cannot_be_written_keeps_its_meetings() {
+    let data = tempfile::tempdir().expect("a folder");
+    full_disk_instead_of(&data.path().join("node.log"));
+    let mut serving = Serving::start(data.path(), "info").await;
+    let token = serving.text("token").to_owned();
+    let mut client = connect(serving.text("http")).await;
+    client.hello(&token, None).await;
+    let mut wish = join(1, NAME);
+    wish["offer"] = offer().into();
+    wish["sources"] = json!({"mic": "0", "camera": "1"});
+    client.send(&wish).await;
+    let resume = client.expect("joined").await["resume"].clone();
+    let node = serving.ready["node_pid"].clone();
+    serving.child.kill().await.expect("killed");
+    let serving = Serving::start(data.path(), "info").await;
+    assert_eq!(serving.ready["node_pid"], node, "the node lives");
+    let mut client = connect(serving.text("http")).await;
+    client.hello(&token, resume.as_str()).await;
+    assert_eq!(client.expect("resumed").await["media"], "kept");
+    serving.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_whose_words_go_nowhere_serves_and_ends_its_node() {
+    let data = tempfile::tempdir().expect("a folder");
+    full_disk_instead_of(&data.path().join("serve.log"));
+    let serving = Serving::start(data.path(), "info").await;
+    serving.stop().await;
+    let socket = std::os::unix::net::UnixStream::connect(data.path().join("node.sock"));
+    assert!(socket.is_err(), "the node has ended");
+}
+
 #[tokio::test]
 async fn a_node_that_hangs_ends_with_the_service() {
     let data = tempfile::tempdir().expect("a folder");
@@ -232,7 +274,7 @@ async fn no_log_at_any_level_tells_tokens_names_passwords_or_addresses_of_client
     client.hello(&token, None).await;
     assert_eq!(client.next().await["name"], NAME);
     let mut wish = join(1, NAME);
-    let offer = OFFER.replace('\n', "\r\n").replace("\r\r", "\r");
+    let offer = offer();
     wish["offer"] = format!("{offer}a=candidate:1 1 udp 2130706431 {CLIENT} 40000 typ host\r\n").into();
     wish["sources"] = json!({"mic": "0", "camera": "1"});
     client.send(&wish).await;

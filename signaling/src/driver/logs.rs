@@ -24,6 +24,8 @@ const QUIET: [&str; 8] = [
 pub fn start(config: &LogConfig) -> Result<(), StartError> {
     let lines = fmt()
         .with_env_filter(filter(config)?)
+        // A line that cannot be written (full disk, closed pipe) is lost: to complain of it there panics, wherever the line came from.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // The first subscriber stays.
     let _ = if config.json {
