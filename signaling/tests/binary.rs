@@ -413,6 +413,23 @@ async fn with_256_files_it_says_so_refuses_pages_above_its_places_and_goes_on() 
 }
 
 #[tokio::test]
+async fn who_shows_no_token_keeps_no_page_out() {
+    let data = tempfile::tempdir().expect("a folder");
+    let serving = Serving::start_by(with_few_files(data.path(), 256), data.path(), "info").await;
+    let http = serving.text("http");
+    let mut silent = Vec::new();
+    // As many as there are places for pages.
+    for _ in 0..78 {
+        silent.push(Client::connect(http, Some(http)).await.expect("upgraded"));
+    }
+    let mut page = Client::connect(http, Some(http)).await.expect("upgraded");
+    page.hello(serving.text("token"), None).await;
+    page.expect("welcome").await;
+    drop(silent);
+    serving.stop().await;
+}
+
+#[tokio::test]
 async fn a_certificate_that_has_ended_is_served_and_told_by_both() {
     let data = tempfile::tempdir().expect("a folder");
     let (certificate, key) = (data.path().join("chain.pem"), data.path().join("key.pem"));

@@ -410,3 +410,34 @@ async fn a_page_may_ask_whether_there_is_a_place() {
         .expect("answered");
     assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
 }
+
+#[tokio::test]
+async fn who_asks_for_places_without_end_takes_none() {
+    let bench = Bench::start().await;
+    let address = bench.server.http.trim_start_matches("http://");
+    let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+    let (mut read, mut write) = stream.into_split();
+    let mut look = "GET /api/v1/admission HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2_999);
+    // No handshake either.
+    look += &format!(
+        "GET /ws HTTP/1.1\r\nhost: {address}\r\norigin: {}\r\n\r\n",
+        bench.server.http
+    )
+    .repeat(2_999);
+    look += "GET /api/v1/admission HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let asked = async {
+        tokio::io::AsyncWriteExt::write_all(&mut write, look.as_bytes())
+            .await
+            .expect("sent")
+    };
+    let mut answers = String::new();
+    let answered = async {
+        tokio::io::AsyncReadExt::read_to_string(&mut read, &mut answers)
+            .await
+            .expect("text")
+    };
+    tokio::join!(asked, answered);
+    let count = |status| answers.matches(status).count();
+    assert_eq!((count("HTTP/1.1 204 "), count("HTTP/1.1 426 ")), (3_000, 2_999));
+    let _page = bench.connect().await;
+}

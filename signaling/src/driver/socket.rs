@@ -59,12 +59,16 @@ type Socket = WebSocketStream<Counted<BufReader<TokioIo<Upgraded>>>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoHandshake;
 
-/// Answers a handshake; `run` has the socket when the answer is out.
-pub(super) fn accept<F: Future<Output = ()> + Send + 'static>(
+/// The answer to a handshake.
+pub(super) fn answer(request: &Request) -> Result<Response, NoHandshake> {
+    create_response_with_body(request, Body::empty).map_err(|_| NoHandshake)
+}
+
+/// `run` has the socket when the answer is out.
+pub(super) fn open<F: Future<Output = ()> + Send + 'static>(
     mut request: Request,
     run: impl FnOnce(Sink, Source) -> F + Send + 'static,
-) -> Result<Response, NoHandshake> {
-    let response = create_response_with_body(&request, Body::empty).map_err(|_| NoHandshake)?;
+) {
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else {
@@ -91,7 +95,6 @@ pub(super) fn accept<F: Future<Output = ()> + Send + 'static>(
         };
         run(sink, source).await;
     });
-    Ok(response)
 }
 
 /// Where a session reads from.

@@ -14,7 +14,7 @@ use axum::{
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sfu::control::SeatId;
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_tungstenite::tungstenite::{
     Error, Message as Frame,
     protocol::{CloseFrame, frame::coding},
@@ -62,26 +62,23 @@ pub(super) async fn upgrade(State(app): State<App>, request: extract::Request) -
         app.metrics.refusals.with_label_values(&["origin"]).inc();
         return problem::forbidden();
     }
-    let place = match app.places.take() {
-        Ok(place) => place,
-        Err(refused) => {
-            app.metrics.refusals.with_label_values(&[refused.as_str()]).inc();
-            return refused.into_response();
-        }
-    };
-    let accepted = socket::accept(request, async move |sink, source| {
-        app.metrics.sessions.inc();
-        Session::run(&app, sink, source).await;
-        app.metrics.sessions.dec();
-        drop(place);
-    });
-    accepted.unwrap_or_else(|_| {
-        problem::of(
+    let Ok(answer) = socket::answer(&request) else {
+        return problem::of(
             StatusCode::UPGRADE_REQUIRED,
             "upgrade_required",
             "A WebSocket is wanted here",
-        )
-    })
+        );
+    };
+    if let Err(refused) = app.places.knock() {
+        app.metrics.refusals.with_label_values(&[refused.as_str()]).inc();
+        return refused.into_response();
+    }
+    socket::open(request, async move |sink, source| {
+        app.metrics.sessions.inc();
+        Session::run(&app, sink, source).await;
+        app.metrics.sessions.dec();
+    });
+    answer
 }
 
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
@@ -94,7 +91,8 @@ struct Session<'a> {
     stats_rate: DefaultDirectRateLimiter,
     rate_refusals: u32,
     bad: Vec<Instant>,
-    entered: bool,
+    /// From a good `hello` on: who only opens a socket takes nobody's.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// Why reading ended.
@@ -121,7 +119,7 @@ impl<'a> Session<'a> {
             stats_rate: RateLimiter::direct(stats_quota),
             rate_refusals: 0,
             bad,
-            entered: false,
+            place: None,
         };
         let unanswered = AtomicU8::new(0);
         let mut overrun = inbox.overrun();
@@ -133,7 +131,8 @@ impl<'a> Session<'a> {
             closing = write(&mut sink, &mut inbox, &unanswered) => closing,
             () = async { drop(overrun.wait_for(|&overran| overran).await) } => Some(Closing { code: CloseCode::SlowReader, bye: None }),
         };
-        if session.entered {
+        // Free for the next one before the other side is waited for.
+        if let Some(_place) = session.place.take() {
             let _ = app.meetings.send(Message::Gone { session: id }).await;
         }
         if let Some(Closing { code, bye }) = closing {
@@ -164,7 +163,7 @@ impl<'a> Session<'a> {
     async fn read(&mut self, source: &mut Source, unanswered: &AtomicU8) -> End {
         let hello_until = tokio::time::Instant::now() + HELLO_TIME_MAX;
         loop {
-            let next = if self.entered {
+            let next = if self.place.is_some() {
                 source.next().await
             } else {
                 match tokio::time::timeout_at(hello_until, source.next()).await {
@@ -250,7 +249,7 @@ impl<'a> Session<'a> {
             }
             ClientMessage::Leave {} => Request::Leave,
         };
-        if !self.entered {
+        if self.place.is_none() {
             self.refuse(request.id(), ErrorCode::State);
             return None;
         }
@@ -262,7 +261,7 @@ impl<'a> Session<'a> {
     }
 
     async fn hello(&mut self, version: u16, token: &Token, resume: Option<Token>) -> Option<End> {
-        if self.entered {
+        if self.place.is_some() {
             self.refuse(None, ErrorCode::State);
             return None;
         }
@@ -295,7 +294,18 @@ impl<'a> Session<'a> {
         let expired = read.is_expired(now);
         let RoomToken { room, person, .. } = read;
         let claim = claim.map(|read| read.map(Box::new).map_err(ErrorCode::from));
-        self.entered = true;
+        match self.app.places.take() {
+            Ok(place) => self.place = Some(place),
+            Err(refused) => {
+                // The last one went since the upgrade.
+                self.app
+                    .metrics
+                    .refusals
+                    .with_label_values(&[refused.as_str()])
+                    .inc();
+                return Some(close(CloseCode::GoingAway, Some(ErrorCode::Unavailable)));
+            }
+        }
         let outbox = self.outbox.clone();
         self.to_meetings(Message::Enter {
             session: self.id,

@@ -1,9 +1,18 @@
 //! Places for WebSockets: how many there are, how fast they are given, and what a page is told that gets none.
 //!
 //! A browser does not tell its page why a WebSocket was refused. So a page whose socket did not open asks here, and
-//! learns from `Retry-After` (RFC 9110 §10.2.3) how long to stay away.
+//! learns from `Retry-After` (RFC 9110 §10.2.3) how long to stay away. Anybody may ask, so asking takes nothing; and a
+//! place is taken by a good `hello` alone. Until then a socket counts as a connection, of which nobody has all
+//! (`connections`): *one machine without a token kept all pages out*.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -17,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{App, problem};
 
-/// Most open WebSockets. Above it an upgrade is answered with 503 and `Retry-After`; open ones are not touched.
+/// Most WebSockets that said a good `hello`. Above it an upgrade is answered with 503 and `Retry-After`; open ones are not touched.
 pub const SESSIONS_MAX: usize = 2_000;
 
 /// WebSockets opened in a second, more than joins pass; above it an upgrade is answered with 429 and `Retry-After`.
@@ -25,6 +34,9 @@ const UPGRADES_PER_SECOND: NonZeroU32 = NonZeroU32::new(500).expect("not zero");
 
 /// WebSockets opened at once after a pause.
 const UPGRADES_BURST: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
+
+/// So long after an upgrade was refused for its rate whoever asks is told so: those who were refused ask at once.
+const SHORT_TIME: Duration = Duration::from_secs(1);
 
 /// Longest `Retry-After` in seconds; it is drawn from 1 on, so that those who were refused together do not return together.
 const RETRY_SECONDS_MAX: u8 = 8;
@@ -34,6 +46,9 @@ const RETRY_SECONDS_MAX: u8 = 8;
 pub struct Places {
     sessions: Arc<Semaphore>,
     upgrades: DefaultDirectRateLimiter,
+    made: Instant,
+    /// Until when upgrades count as too many, in milliseconds since `made`.
+    short_until: AtomicU64,
 }
 
 /// Why there is no place.
@@ -52,19 +67,53 @@ impl Places {
         Self {
             sessions: Arc::new(Semaphore::new(sessions_max)),
             upgrades: RateLimiter::direct(quota),
+            made: Instant::now(),
+            short_until: AtomicU64::new(0),
         }
+    }
+
+    /// Whether an upgrade would be given now. Takes nothing.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn look(&self) -> Result<(), Refused> {
+        if self.sessions.available_permits() == 0 {
+            return Err(Refused::Full);
+        }
+        if self.millis() < self.short_until.load(Ordering::Relaxed) {
+            return Err(Refused::Rate);
+        }
+        Ok(())
+    }
+
+    /// Whether an upgrade is given. It counts for the rate, and takes no place yet.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn knock(&self) -> Result<(), Refused> {
+        if self.sessions.available_permits() == 0 {
+            return Err(Refused::Full);
+        }
+        self.upgrades.check().map_err(|_| {
+            let until = self.millis() + SHORT_TIME.as_millis() as u64;
+            self.short_until.store(until, Ordering::Relaxed);
+            Refused::Rate
+        })
     }
 
     /// One place, until what is returned is dropped.
     ///
     /// # Errors
-    /// See [`Refused`].
+    /// [`Refused::Full`]
     pub fn take(&self) -> Result<OwnedSemaphorePermit, Refused> {
-        self.upgrades.check().map_err(|_| Refused::Rate)?;
         self.sessions
             .clone()
             .try_acquire_owned()
             .map_err(|_| Refused::Full)
+    }
+
+    fn millis(&self) -> u64 {
+        self.made.elapsed().as_millis() as u64
     }
 }
 
@@ -98,15 +147,14 @@ impl IntoResponse for Refused {
     }
 }
 
-/// `GET /api/v1/admission`: 204 if a WebSocket would be given now, else what the upgrade would answer. It counts as an
-/// upgrade, so that asking is no way round the rate.
+/// `GET /api/v1/admission`: 204 if a WebSocket would be given now, else what the upgrade would answer.
 pub(super) fn router() -> Router<App> {
     Router::new().route("/api/v1/admission", get(look))
 }
 
 async fn look(State(app): State<App>) -> Response {
-    match app.places.take() {
-        Ok(_place) => (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response(),
+    match app.places.look() {
+        Ok(()) => (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response(),
         Err(refused) => refused.into_response(),
     }
 }
@@ -120,12 +168,18 @@ mod tests {
         let places = Places::new(2);
         let held = [places.take(), places.take()];
         assert!(held.iter().all(Result::is_ok));
-        assert_eq!(places.take().err(), Some(Refused::Full));
+        let full = Some(Refused::Full);
+        assert_eq!(
+            (places.take().err(), places.look().err(), places.knock().err()),
+            (full, full, full)
+        );
         drop(held);
         let burst = UPGRADES_BURST.get() as usize;
+        // Asking takes nothing, however often.
+        assert!((0..burst * 100).all(|_| places.look().is_ok()));
         // Faster than they are filled up, whatever machine this is.
-        let refused = (0..burst * 100).find_map(|_| places.take().err());
-        assert_eq!(refused, Some(Refused::Rate));
+        let refused = (0..burst * 100).find_map(|_| places.knock().err());
+        assert_eq!((refused, places.look().err()), (Some(Refused::Rate), refused));
         for (refused, status) in [(Refused::Full, 503), (Refused::Rate, 429)] {
             let response = refused.into_response();
             assert_eq!(response.status(), status);
