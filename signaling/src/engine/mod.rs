@@ -22,4 +22,5 @@ pub mod whip;
 
 mod node;
 mod quality;
+mod resume;
 mod tell;
