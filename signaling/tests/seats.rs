@@ -42,7 +42,12 @@ fn room() -> RoomId {
 
 impl Bench {
     fn new() -> Self {
-        let meeting = Meeting::new(room(), "Demo".into(), RoomPolicy::default(), LineNames::default());
+        Self::new_beside(RoomPolicy::default(), None)
+    }
+
+    /// Beside a node that knows that of the room.
+    fn new_beside(policy: RoomPolicy, known: Option<RoomSnapshot>) -> Self {
+        let meeting = Meeting::new(room(), "Demo".into(), policy, LineNames::default());
         let mut bench = Self {
             meeting,
             now: Instant::now(),
@@ -52,7 +57,7 @@ impl Bench {
             waiting: Vec::new(),
             commands: Vec::new(),
         };
-        bench.tell(Input::NodeUp { room: None, etag: 1 });
+        bench.tell(Input::NodeUp { room: known, etag: 1 });
         bench
     }
 
@@ -229,6 +234,63 @@ fn a_token_past_its_end_keeps_a_seat_and_gets_none() {
         assert_eq!(bench.refused(late), [ErrorCode::TokenExpired; 2]);
         let good = bench.enter(false, Some(&claim));
         assert_eq!((bench.refused(good), bench.meeting.points()), (vec![], 1));
+    }
+}
+
+/// What a node that took every join knows of the room.
+fn snapshot(commands: &[Command]) -> RoomSnapshot {
+    let joins = commands.iter().filter_map(|command| match command {
+        Command::Join(join) => Some(join),
+        _ => None,
+    });
+    let seats: Vec<_> = joins
+        .map(|join| SeatSnapshot {
+            seat: join.seat.clone(),
+            number: join.number,
+            seat_note: join.seat_note.clone(),
+            published: join.published.clone(),
+            connected: true,
+            slots: Vec::new(),
+        })
+        .collect();
+    RoomSnapshot {
+        room: room(),
+        policy: RoomPolicy::default(),
+        number_max: seats.len() as u32,
+        floor: None,
+        speaker: None,
+        seats,
+    }
+}
+
+#[test]
+fn who_is_in_for_longer_than_both_tokens_live_has_the_seat_again_after_a_break() {
+    let (mut bench, session, claim) = Bench::with_a_point();
+    let claim = Claim {
+        expired: true,
+        ..claim
+    };
+    bench.tell(Input::Gone { session });
+    let again = bench.enter(true, Some(&claim));
+    assert_eq!(
+        (bench.refused(again), bench.resumed()),
+        (vec![], ResumedMedia::Kept)
+    );
+
+    // A signaling that began anew knows the seat from the node.
+    let mut anew = Bench::new_beside(RoomPolicy::default(), Some(snapshot(&bench.commands)));
+    let again = anew.enter(true, Some(&claim));
+    assert_eq!(
+        (anew.refused(again), anew.resumed()),
+        (vec![], ResumedMedia::Kept)
+    );
+
+    // Where nobody holds it the token makes none, and two that have ended keep no session open.
+    for (expired, sessions) in [(false, 1), (true, 0)] {
+        let mut empty = Bench::new();
+        let late = empty.enter(expired, Some(&claim));
+        assert_eq!(empty.refused(late), [ErrorCode::TokenExpired]);
+        assert_eq!((empty.meeting.points(), empty.meeting.sessions()), (0, sessions));
     }
 }
 

@@ -8,7 +8,7 @@ use sfu::{
     control::{Command, Event, MediaState, SeatId, SlotChange},
     engine::id::{PointNumber, SlotId, SourceKind},
 };
-use signaling::names::Role;
+use signaling::{driver::auth, names::Role};
 
 #[tokio::test]
 async fn everybody_learns_who_comes_changes_and_goes() {
@@ -93,6 +93,37 @@ async fn after_a_restart_of_signaling_seats_are_as_they_were() {
     let (_, next) = bench.seated("demo", "Chi").await;
     assert_eq!(next["number"], 3);
     let _ = client.0.close(None).await;
+}
+
+#[tokio::test]
+async fn who_is_in_for_days_has_the_seat_again_after_a_break() {
+    let bench = Bench::start().await;
+    let (mut first, joined) = bench.seated("demo", "An").await;
+    let now = auth::unix_now();
+    let resume = joined["resume"].as_str().expect("a token").to_owned().try_into();
+    let claim = bench
+        .keys
+        .read_resume(&resume.expect("a word"), now)
+        .expect("ours");
+    let resume = String::from(bench.keys.sign_resume(&claim, now - 3 * 24 * 3600));
+    let token = bench.signed("demo", Role::Delegate, -3 * 24 * 3600, -3600);
+    let _ = first.0.close(None).await;
+    let mut again = bench.connect().await;
+    again.hello(&token, Some(&resume)).await;
+    let resumed = again.expect("resumed").await;
+    assert_eq!(
+        (&resumed["number"], &resumed["media"]),
+        (&joined["number"], &json!("kept"))
+    );
+    again.send(&json!({"type": "leave"})).await;
+    again.closed().await;
+    let mut late = bench.connect().await;
+    late.hello(&token, Some(&resume)).await;
+    let (messages, close) = late.closed().await;
+    assert_eq!(
+        (&messages.last().expect("an error")["code"], close),
+        (&json!("token_expired"), 4401)
+    );
 }
 
 #[tokio::test]

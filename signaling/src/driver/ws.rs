@@ -271,7 +271,8 @@ impl<'a> Session<'a> {
         let now = auth::unix_now();
         let claim = resume.map(|resume| self.app.keys.read_resume(&resume, now));
         let read = self.app.keys.read_room(token, now).and_then(|read| {
-            // Past its end a room token opens a session for a seat that is there, and the meeting gives no other.
+            // Past its end a room token opens a session for a seat that is there, and the meeting gives no other. The resume token
+            // may have ended too: only the meeting knows whether that seat is held.
             let resumes = matches!(&claim, Some(Ok(claim)) if claim.room == read.room && claim.subject == read.person.subject);
             if read.is_expired(now) && !resumes {
                 Err(auth::TokenError::Expired)

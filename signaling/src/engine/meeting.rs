@@ -18,7 +18,7 @@ use super::{
     seat::{Claim, GivenUp, Joining, Person, Seat},
     whip::{Ask, AskerId, ByHttp},
 };
-use crate::protocol::{ErrorCode, Join, Offer, RoomInfo, ServerMessage, Stats, VideoRules, Wants};
+use crate::protocol::{CloseCode, ErrorCode, Join, Offer, RoomInfo, ServerMessage, Stats, VideoRules, Wants};
 
 /// Clients of an older version know no [`VideoRules`].
 const VERSION_WITH_VIDEO: u16 = 2;
@@ -298,8 +298,15 @@ impl Meeting {
         self.sessions.insert(session, known);
         self.send(session, welcome);
         let Some(claim) = claim else { return };
+        let is_stale = expired && claim.as_ref().is_ok_and(|claim| claim.expired);
         if let Err(code) = claim.and_then(|claim| self.resume(now, session, *claim)) {
             self.send(session, ServerMessage::Error { id: None, code });
+            // Two tokens past their ends hold no session open beside no seat.
+            if is_stale {
+                self.drop_session(session);
+                let code = CloseCode::BadToken;
+                self.effects.push_back(Effect::Close { session, code });
+            }
         }
     }
 

@@ -68,6 +68,7 @@ impl Meeting {
             name: point.name.clone(),
             site: point.site.clone(),
             role: point.role,
+            expired: false,
         };
         let published = point.published.clone();
         let delta = self.roster.set(point);

@@ -22,6 +22,8 @@ impl Meeting {
                 return Err(ErrorCode::BadToken);
             }
             Some(_) => {}
+            // A token is made when a seat is taken: who was in for longer than its life without a break is still in.
+            None if claim.expired => return Err(ErrorCode::TokenExpired),
             // Who is in stays in, also where the line was away for a while; who left is let in by a room token alone.
             None if *expired && self.given_up.is_over(&claim.seat, now) => {
                 return Err(ErrorCode::TokenExpired);

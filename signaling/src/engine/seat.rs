@@ -51,6 +51,8 @@ pub struct Claim {
     pub site: Option<SiteId>,
     /// As joined.
     pub role: Role,
+    /// Its token is past its end: it takes a seat that is held, and makes none.
+    pub expired: bool,
 }
 
 /// What the node keeps for each seat ([`sfu::control::Join::seat_note`]), so that a restarted signaling knows who sits

@@ -20,7 +20,7 @@ use crate::{
 /// Clocks of issuers and servers may differ by this much.
 pub const SKEW_SECONDS: u64 = 60;
 
-/// How long a seat may be taken again.
+/// How long a seat that is not held any more may be taken again.
 pub const RESUME_LIFE_SECONDS: u64 = 24 * 3600;
 
 /// Longest life of a room token that is believed: a longer one is a mistake of its issuer.
@@ -172,13 +172,16 @@ impl Keys {
         })
     }
 
-    /// Reads a resume token.
+    /// Reads a resume token. One that was ours and has expired is read too: it still takes a seat that is held ([`Claim::expired`]).
     ///
     /// # Errors
-    /// [`TokenError`]
+    /// [`TokenError::Bad`]
     pub fn read_resume(&self, token: &Token, now: u64) -> Result<Claim, TokenError> {
         let claims: ResumeClaims = self.read(token, RESUME_AUDIENCE)?;
-        in_time(claims.nbf, claims.exp, now)?;
+        let expired = match in_time(claims.nbf, claims.exp, now) {
+            Err(TokenError::Bad) => return Err(TokenError::Bad),
+            read => read.is_err(),
+        };
         Ok(Claim {
             room: claims.room,
             seat: claims.seat,
@@ -187,6 +190,7 @@ impl Keys {
             name: claims.name,
             site: claims.site,
             role: claims.role,
+            expired,
         })
     }
 
@@ -375,12 +379,17 @@ mod tests {
             name: DisplayName::try_from("Ánh".to_owned()).expect("a name"),
             site: None,
             role: Role::Guest,
+            expired: false,
         };
         let resume = keys.sign_resume(&claim, NOW);
-        assert_eq!(keys.read_resume(&resume, NOW), Ok(claim));
+        assert_eq!(keys.read_resume(&resume, NOW), Ok(claim.clone()));
+        let late = Claim {
+            expired: true,
+            ..claim
+        };
         assert_eq!(
             keys.read_resume(&resume, NOW + RESUME_LIFE_SECONDS + 61),
-            Err(TokenError::Expired)
+            Ok(late)
         );
         assert_eq!(keys.read_room(&resume, NOW), Err(TokenError::Bad));
         assert_eq!(
@@ -410,6 +419,7 @@ mod tests {
                     name: DisplayName::try_from(name).expect("a name"),
                     site: person.site.clone(),
                     role: Role::Secretary,
+                    expired: false,
                 };
                 assert_eq!(keys.read_resume(&keys.sign_resume(&claim, NOW), NOW), Ok(claim));
             }
