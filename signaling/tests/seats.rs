@@ -295,6 +295,27 @@ fn who_is_in_for_longer_than_both_tokens_live_has_the_seat_again_after_a_break()
 }
 
 #[test]
+fn a_cap_that_is_lower_after_a_restart_keeps_newcomers_out_and_throws_nobody_out() {
+    let (mut before, ..) = Bench::with_a_point();
+    for _ in 1..4 {
+        let session = before.enter(false, None);
+        before.join(session);
+        before.answer(true);
+    }
+    let policy = RoomPolicy {
+        points_max: 3,
+        ..RoomPolicy::default()
+    };
+    let mut after = Bench::new_beside(policy, Some(snapshot(&before.commands)));
+    assert_eq!(after.meeting.points(), 4);
+    let leaves = |command: &Command| matches!(command, Command::Leave { .. });
+    assert!(!after.commands.iter().any(leaves));
+    let fifth = after.enter(false, None);
+    after.join(fifth);
+    assert_eq!(after.refused(fifth), [ErrorCode::RoomFull]);
+}
+
+#[test]
 fn commands_that_were_lost_are_given_again_and_who_joins_goes_on() {
     let (mut bench, session, claim) = Bench::with_a_point();
     let seated = |claim: &Claim, published: &[SourceKind]| SeatSnapshot {

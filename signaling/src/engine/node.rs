@@ -310,11 +310,11 @@ impl Meeting {
         self.broadcast(delta, None);
     }
 
-    /// Whether one more seat fits under the cap. Media that runs comes before a seat that was only claimed: of a full room
-    /// the newest such claim is given up, and its page comes back to hear that the room is full.
-    fn make_room(&mut self) -> bool {
+    /// Media that runs comes before a seat that was only claimed: of a full room the newest such claim is given up, and its
+    /// page comes back to hear that the room is full.
+    fn make_room(&mut self) {
         if self.taken() < usize::from(self.policy.points_max) {
-            return true;
+            return;
         }
         let claimed = self
             .seats
@@ -322,7 +322,7 @@ impl Meeting {
             .filter(|(_, seat)| !seat.media)
             .max_by_key(|(_, seat)| seat.number)
             .map(|(id, _)| id.clone());
-        let Some(claimed) = claimed else { return false };
+        let Some(claimed) = claimed else { return };
         let session = self.seats.get(&claimed).and_then(|seat| seat.session);
         self.release(&claimed);
         if let Some(session) = session {
@@ -333,22 +333,22 @@ impl Meeting {
                 code: CloseCode::GoingAway,
             });
         }
-        true
     }
 
     /// A seat that a former signaling gave: its note says whose it is, and its session has [`super::meeting::AWAY_MAX`]
-    /// to come back. A note that cannot be read, a number that is another's, or a room full of running media
-    /// ends the seat.
+    /// to come back. A note that cannot be read, or a number that is another's, ends the seat. Where the cap is lower than it was
+    /// it stays: newcomers are refused until so many have left.
     fn reconcile_unknown(&mut self, now: Instant, entry: SeatSnapshot) {
         let taken = self.roster.point(entry.number).is_some();
         let note = SeatNote::decode(&entry.seat_note).filter(|_| !taken);
-        let Some(note) = note.filter(|_| self.make_room()) else {
+        let Some(note) = note else {
             self.command(Command::Leave {
                 room: self.id.clone(),
                 seat: entry.seat,
             });
             return;
         };
+        self.make_room();
         self.number_max = self.number_max.max(entry.number.get());
         let mut seat = Seat::new(entry.number, note.subject);
         seat.whip = note.whip.then_some(self.by_http.etag);
