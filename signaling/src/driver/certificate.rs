@@ -192,8 +192,10 @@ pub fn init(data: &Path, names: &[String]) -> anyhow::Result<Made> {
         let mut params = params("Diem Cau local CA", today, 10 * 365);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        write(&authority_key, &key.serialize_pem(), 0o600)?;
-        write(&authority, &params.self_signed(&key)?.pem(), 0o644)?;
+        write_pair(
+            (&authority_key, &key.serialize_pem()),
+            (&authority, &params.self_signed(&key)?.pem()),
+        )?;
     }
     let issuer = Issuer::from_ca_cert_pem(
         &fs::read_to_string(&authority)?,
@@ -216,8 +218,10 @@ pub fn init(data: &Path, names: &[String]) -> anyhow::Result<Made> {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let certificate = params.signed_by(&key, &issuer)?;
     let server = Files::of(data);
-    write(&server.key, &key.serialize_pem(), 0o600)?;
-    write(&server.certificate, &certificate.pem(), 0o644)?;
+    write_pair(
+        (&server.key, &key.serialize_pem()),
+        (&server.certificate, &certificate.pem()),
+    )?;
     Ok(Made { authority, server })
 }
 
@@ -258,8 +262,16 @@ fn date(day: i64) -> (i32, u8, u8) {
     (year as i32, month as u8, date as u8)
 }
 
-/// Written beside and moved over, so that no reader meets half a file.
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+/// Both are on the disk before either is moved over: a disk that is full leaves the former pair.
+fn write_pair(key: (&Path, &str), certificate: (&Path, &str)) -> io::Result<()> {
+    let new_key = write_beside(key, 0o600)?;
+    let new_certificate = write_beside(certificate, 0o644)?;
+    fs::rename(new_key, key.0)?;
+    fs::rename(new_certificate, certificate.0)
+}
+
+/// To be moved over, so that no reader meets half a file.
+fn write_beside((path, text): (&Path, &str), mode: u32) -> io::Result<PathBuf> {
     let beside = path.with_extension("new");
     let _ = fs::remove_file(&beside);
     let mut file = fs::OpenOptions::new()
@@ -269,7 +281,7 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
         .open(&beside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&beside, path)
+    Ok(beside)
 }
 
 #[cfg(test)]
@@ -294,6 +306,22 @@ mod tests {
         init(data.path(), &names).expect("made again");
         assert_eq!(fs::read_to_string(&made.authority).expect("read"), authority);
         assert_ne!(fs::read_to_string(&made.server.certificate).expect("read"), first);
+    }
+
+    #[test]
+    fn where_one_file_cannot_be_written_the_former_pair_stays() {
+        let data = tempfile::tempdir().expect("a folder");
+        let names = ["localhost".to_owned()];
+        let made = init(data.path(), &names).expect("made");
+        fs::create_dir(made.server.certificate.with_extension("new")).expect("in the way");
+        assert!(init(data.path(), &names).is_err());
+        Pair::read(made.server).expect("still a pair");
+        // Of the authority too: half of one would be made anew, and trusted by no device.
+        let data = tempfile::tempdir().expect("a folder");
+        let folder = data.path().join("tls");
+        fs::create_dir_all(folder.join("ca.new")).expect("in the way");
+        assert!(init(data.path(), &names).is_err());
+        assert!(!folder.join("ca-key.pem").exists());
     }
 
     #[test]
