@@ -45,7 +45,8 @@ const BURST: u32 = 200;
 /// Reports of a page that are taken a second. Above it they are passed over: each is newer than the last.
 const STATS_RATE: u32 = 2;
 
-/// Refusals for rate that are answered before the session ends: whoever goes on does so on purpose.
+/// Refusals for rate, above the messages that passed meanwhile, that are answered before the session ends: whoever goes on at twice the rate
+/// does so on purpose.
 const RATE_REFUSALS_MAX: u32 = 100;
 
 /// So many bad messages within [`BAD_WINDOW`] end the session.
@@ -89,10 +90,26 @@ struct Session<'a> {
     outbox: Outbox,
     rate: DefaultDirectRateLimiter,
     stats_rate: DefaultDirectRateLimiter,
-    rate_refusals: u32,
+    rate_refusals: Refusals,
     bad: Vec<Instant>,
     /// From a good `hello` on: who only opens a socket takes nobody's.
     place: Option<OwnedSemaphorePermit>,
+}
+
+/// Messages that were refused for rate, less one for each that passed since: one passes now and then, however many come.
+#[derive(Default)]
+struct Refusals(u32);
+
+impl Refusals {
+    /// Whether there are too many with this one.
+    fn count(&mut self, passes: bool) -> bool {
+        self.0 = if passes {
+            self.0.saturating_sub(1)
+        } else {
+            self.0 + 1
+        };
+        self.0 > RATE_REFUSALS_MAX
+    }
 }
 
 /// Why reading ended.
@@ -117,7 +134,7 @@ impl<'a> Session<'a> {
             outbox,
             rate,
             stats_rate: RateLimiter::direct(stats_quota),
-            rate_refusals: 0,
+            rate_refusals: Refusals::default(),
             bad,
             place: None,
         };
@@ -179,15 +196,15 @@ impl<'a> Session<'a> {
             if let Frame::Pong(_) = frame {
                 unanswered.store(0, Ordering::Relaxed);
             }
-            if self.rate.check().is_err() {
-                self.rate_refusals += 1;
-                if self.rate_refusals > RATE_REFUSALS_MAX {
+            let passes = self.rate.check().is_ok();
+            let goes_on = self.rate_refusals.count(passes);
+            if !passes {
+                if goes_on {
                     return close(CloseCode::Rate, Some(ErrorCode::RateLimited));
                 }
                 self.refuse(None, ErrorCode::RateLimited);
                 continue;
             }
-            self.rate_refusals = 0;
             let end = match frame {
                 Frame::Text(text) => self.message(&text).await,
                 Frame::Binary(_) => self.bad_message(None, ErrorCode::BadMessage),
@@ -409,4 +426,25 @@ fn close(code: CloseCode, bye: Option<ErrorCode>) -> End {
 
 fn random_seat() -> SeatId {
     SeatId::try_from(format!("{:032x}", rand::random::<u128>())).expect("hexadecimal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_goes_on_above_the_rate_ends_also_if_one_passes_now_and_then() {
+        // Five seconds of so many a second, of which the rate lets its part pass.
+        let ends = |a_second: u32| {
+            let mut refusals = Refusals::default();
+            let mut passed = 0;
+            (1..=5 * a_second).any(|sent| {
+                let passes = passed < sent * RATE / a_second;
+                passed += u32::from(passes);
+                refusals.count(passes)
+            })
+        };
+        assert!(ends(500) && ends(150));
+        assert!(!ends(RATE) && !ends(RATE + 10), "a hasty one is only refused");
+    }
 }
