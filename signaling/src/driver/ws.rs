@@ -14,7 +14,10 @@ use axum::{
 };
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sfu::control::SeatId;
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{MissedTickBehavior, timeout},
+};
 use tokio_tungstenite::tungstenite::{
     Error, Message as Frame,
     protocol::{CloseFrame, frame::coding},
@@ -193,9 +196,8 @@ impl<'a> Session<'a> {
                 Some(Err(Error::Capacity(_))) => return close(CloseCode::TooLarge, None),
                 Some(Err(_)) | None => return End::Gone,
             };
-            if let Frame::Pong(_) = frame {
-                unanswered.store(0, Ordering::Relaxed);
-            }
+            // Whatever it says, it lives: its answer to a ping may stand behind a long list that is still on its way to it.
+            unanswered.store(0, Ordering::Relaxed);
             let passes = self.rate.check().is_ok();
             let goes_on = self.rate_refusals.count(passes);
             if !passes {
@@ -372,6 +374,8 @@ impl<'a> Session<'a> {
 /// Writes what is queued, and pings, until the queue says close or the socket is gone.
 async fn write(sink: &mut Sink, inbox: &mut Inbox, unanswered: &AtomicU8) -> Option<Closing> {
     let mut pings = tokio::time::interval(PING_EVERY);
+    // Those that were missed while the socket took nothing are not asked for all at once.
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pings.tick().await;
     let mut pace = Pace::default();
     loop {
