@@ -25,6 +25,7 @@ fn picture(number: u64) -> Original {
     Original {
         timestamp: RtpTime(frame * 3_000),
         capture: Duration::from_micros(33_333) * frame as u32,
+        lasts: 0,
         marker: number % 5 == 4,
         codec: Codec::Vp8,
         video: Some(Picture {
