@@ -231,13 +231,11 @@ impl Front {
         for shard in self.shards.indexes() {
             let rooms = match self.shards.ask(shard, Order::Snapshot).await {
                 Ok(Done::Snapshot(rooms)) => rooms,
-                // What it has is not known, and who sat there is told to have no media.
-                _ if self.shards.hangs(shard) => {
+                // It has nothing if it does not run. If it hangs, what it has is not known, and who sat there is told to have no media.
+                _ => {
                     self.give_up(shard).await;
                     continue;
                 }
-                // One that does not run has nothing.
-                _ => Vec::new(),
             };
             let mut gone = self.rooms.on_shard(shard);
             gone.retain(|room| rooms.iter().all(|told| told.room != *room));

@@ -104,8 +104,12 @@ impl Running {
         self.late.as_ref().is_some_and(oneshot::Receiver::is_empty)
     }
 
-    /// One that hangs is told, for the case that it goes on, and not waited for: the others have work to do.
+    /// One that hangs is told, for the case that it goes on, and not waited for: the others have work to do. What is for now alone would take the place of
+    /// what still has to be done then.
     async fn ask(&mut self, order: Order) -> Result<Done, ControlError> {
+        if self.hangs() && order.is_for_now() {
+            return Err(ControlError::Unavailable);
+        }
         let (reply, mut result) = oneshot::channel();
         self.orders
             .try_send(ToShard { order, reply })
@@ -397,13 +401,22 @@ pub(crate) mod tests {
     async fn a_shard_that_hangs_is_waited_for_once_until_it_goes_on() {
         let (mut shards, mut given) = held();
         let began = tokio::time::Instant::now();
+        let close = || Order::CloseRoom {
+            room: "sang".to_owned().try_into().expect("a room"),
+        };
         for _ in 0..ORDERS_LEN + 1 {
-            let asked = shards.ask(ONLY, Order::Count).await;
-            assert_eq!(asked.err(), Some(ControlError::Unavailable));
-            assert!(shards.hangs(ONLY) && !shards.is_running(ONLY));
+            for order in [close(), Order::Count] {
+                let asked = shards.ask(ONLY, order).await;
+                assert_eq!(asked.err(), Some(ControlError::Unavailable));
+                assert!(shards.hangs(ONLY) && !shards.is_running(ONLY));
+            }
         }
         assert_eq!(began.elapsed(), ANSWER_TIME_MAX);
-        while let Ok(ToShard { reply, .. }) = given.try_recv() {
+        while let Ok(ToShard { reply, order }) = given.try_recv() {
+            assert!(
+                matches!(order, Order::CloseRoom { .. }),
+                "questions take no place"
+            );
             // Whoever asked is gone.
             let _ = reply.send(Ok(Done::Nothing));
         }

@@ -14,6 +14,16 @@ use crate::{
     shards::*,
 };
 
+/// Waits until it is noticed that one of the room's shards does not answer: who told it to stand still is no part of the connection.
+async fn hangs(control: &Control) {
+    let room = id("sang");
+    while control
+        .call(Command::Inspect { room: room.clone() })
+        .await
+        .is_ok()
+    {}
+}
+
 /// Waits until all shards of the room answer.
 async fn goes_on(control: &Control) {
     let room = id("sang");
@@ -41,6 +51,7 @@ async fn a_shard_that_hangs_holds_up_nobody_elsewhere() {
     let (release, held) = std::sync::mpsc::channel();
     let hold = Fault::Hold(held);
     faults.send((0, hold)).await.expect("the node lives");
+    hangs(&control).await;
     // Signaling that comes anew is answered, with who is not on it.
     let (control, mut events, _) = client::connect_in_process(&connector).await.expect("a node");
     let rooms = snapshot(&control).await;
@@ -86,7 +97,7 @@ async fn halves_that_a_shard_kept_apart_while_it_hung_find_each_other_when_it_go
     let (release, held) = std::sync::mpsc::channel();
     let hold = Fault::Hold(held);
     faults.send((0, hold)).await.expect("the node lives");
-    metrics(&control).await; // it is noticed
+    hangs(&control).await;
     let (mut binh, at) = enter(&control, &mut events, "sang", ("binh", 2)).await;
     assert_eq!(candidate(&at), welcome.media[1]);
     look(&control, "sang", "binh", 1).await;
@@ -118,7 +129,7 @@ async fn who_moves_off_a_shard_that_hangs_is_seen_by_the_others() {
     let (release, held) = std::sync::mpsc::channel();
     let hold = Fault::Hold(held);
     faults.send((0, hold)).await.expect("the node lives");
-    metrics(&control).await; // it is noticed
+    hangs(&control).await;
     let (an, answer) = enter(&control, &mut events, "sang", ("an", 1)).await;
     assert_eq!(candidate(&answer), welcome.media[2]);
     all[0] = an;

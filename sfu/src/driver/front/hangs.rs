@@ -28,7 +28,7 @@ impl Front {
         self.rooms.take_shard(shard);
         for room in rooms {
             self.unlink(&room, shard).await;
-            // Done when it goes on.
+            // Done when it goes on, if there is room for it until then; what is left is found by the next snapshot.
             let _ = self.shards.ask(shard, Order::CloseRoom { room }).await;
         }
     }

@@ -117,7 +117,7 @@ impl Front {
     /// Shards that have a room forget the half of one that has it no more: who comes back elsewhere is not taken for who was there.
     pub(super) async fn unlink(&mut self, room: &RoomId, far: ShardIndex) {
         let Ok(placed) = self.rooms.find(room) else { return };
-        for &shard in placed.shards() {
+        for &shard in placed.shards().iter().filter(|&&shard| shard != far) {
             let room = room.clone();
             // One that does not run knows nobody.
             let _ = self.shards.ask(shard, Order::Unlink { room, far }).await;

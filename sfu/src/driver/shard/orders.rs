@@ -112,6 +112,17 @@ pub(crate) enum Order {
     Fail(Fault),
 }
 
+impl Order {
+    /// Worth nothing to a shard that hears of it late: what only asks, and what is told again each second.
+    pub(crate) fn is_for_now(&self) -> bool {
+        let asks = matches!(
+            self,
+            Self::Plan { .. } | Self::Inspect { .. } | Self::Snapshot | Self::Count
+        );
+        asks || matches!(self, Self::SetClients { .. })
+    }
+}
+
 /// What goes wrong in a shard when it is told to.
 #[cfg(feature = "faults")]
 #[derive(Debug)]
