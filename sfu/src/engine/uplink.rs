@@ -220,6 +220,8 @@ impl Uplink {
             let id = self.streams.layers()[layer];
             if let Some(ended) = self.layers[layer].inbound.take() {
                 self.stats.add_counts(&ended);
+                // What was overtaken by it begins no stream.
+                self.layers[layer].begun = Some(self.now);
             }
             self.brokers[id.source as usize].forget(id.layer);
             self.is_moved = true;

@@ -111,7 +111,8 @@ impl Estimator {
         let shown = if (is_limited || self.planned) && wait <= WAIT_MAX {
             Some(target)
         } else {
-            // A thin line takes longer for a few packets than it takes to know what passes: what comes all at once was held up by something else.
+            // A thin line takes so long for a few packets that it is known what passes; what comes all at once was held up by something else. On a line of less
+            // than 100 kb/s it is not known either: there the wait, which grows, takes the target down within a second.
             busy.or(is_limited.then_some(target))
         };
         let takes = shown.map_or(acked, |shown| shown.min(target).max(acked));

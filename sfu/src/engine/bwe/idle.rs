@@ -46,7 +46,8 @@ impl Estimator {
     pub(super) fn moves_on(&self) -> Option<Micros> {
         let strides_at = self.rate.strides_at();
         let is_full = self.congested || self.delay.queue.wait() > WAIT_GROW_MAX;
-        let waits = strides_at.is_some() || is_full || !self.acked.is_known(ACKED_SPAN);
+        let waits =
+            strides_at.is_some() || is_full || self.silence.is_told() || !self.acked.is_known(ACKED_SPAN);
         if let Some(since) = self.silence.since() {
             let unheard = since + self.patience();
             return (waits && self.at < unheard).then_some(unheard);

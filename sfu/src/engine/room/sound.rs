@@ -16,6 +16,11 @@ use super::{
 const LEVEL_UNKNOWN: u8 = 40;
 
 impl Source {
+    /// Nothing of it goes on at the moment, for it is silent.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.silence.is_withholding()
+    }
+
     /// Whether a packet is silence that need not be forwarded. Pictures never are.
     pub(super) fn judge_sound(&mut self, arrival: &Arrival<'_>) -> Verdict {
         match arrival.source.media() {

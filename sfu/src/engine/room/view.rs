@@ -10,7 +10,7 @@ use super::{
         slot::Slot,
     },
     Room, SPEAKER_EVERY,
-    source::{ASK_AGAIN, Subscriber},
+    source::{ASK_AGAIN, Source, Subscriber},
     voices::{self, Ranking},
 };
 use crate::control::Want;
@@ -261,7 +261,10 @@ impl Room {
         if ids.is_empty() {
             return;
         }
-        let ranking = Ranking::new(self.sounds(), self.floor, self.speaker.loudest(now));
+        let mut sounds: Vec<(SourceNumber, Rank)> = self.sounds().collect();
+        // Who has just begun to speak passes for silent for a moment; who sends nothing is behind.
+        sounds.sort_by_key(|&(number, _)| self.source(number).is_some_and(Source::is_withheld));
+        let ranking = Ranking::new(sounds.into_iter(), self.floor, self.speaker.loudest(now));
         for &id in ids {
             self.assign_voices_of(now, id, &ranking);
         }

@@ -8,7 +8,7 @@ use super::super::id::{PointNumber, Rank, SourceKind, SourceNumber};
 #[derive(Debug, Default)]
 pub(super) struct Ranking {
     /// Who speaks: the floor's holder, the chair; then screen sound, then who else speaks, the loudest first. Then who is
-    /// silent: the floor's holder, the chair, the others.
+    /// silent: the floor's holder, the chair, the others as they were given.
     sources: Vec<SourceNumber>,
     /// How many of them are heard at once whoever has a slot now: floor, chair, screens, the [`ALWAYS_HEARD`] loudest.
     urgent: usize,
@@ -157,22 +157,24 @@ pub(super) fn assign(
 }
 
 /// The voices of a path that carries only `most`: the highest in the ranking. Floor and chair, when they speak, and the very
-/// first go before all others; else one who is heard now gives way only to somebody two places above, so that two who are as
-/// loud do not take the slot from each other at every look.
+/// first go before all others, and who speaks before the silent; else one who is heard now gives way only to somebody two places
+/// above, so that two who are as loud do not take the slot from each other at every look.
 fn choose(
     own: PointNumber,
     heard: &[Option<SourceNumber>],
     ranking: &Ranking,
     most: usize,
 ) -> Vec<SourceNumber> {
-    let others = ranking.sources.iter().filter(|source| source.point() != own);
+    let all = ranking.sources.iter().enumerate();
+    let others = all.filter(|(_, source)| source.point() != own);
     let mut merits: Vec<_> = others
         .enumerate()
-        .map(|(place, &source)| {
+        .map(|(place, (at, &source))| {
+            let group = 1 + usize::from(at >= ranking.speaking);
             let merit = match place {
                 _ if place == 0 || ranking.leads(source) => (0, place),
-                _ if heard.contains(&Some(source)) => (1, 2 * place),
-                _ => (1, 2 * place + 3),
+                _ if heard.contains(&Some(source)) => (group, 2 * place),
+                _ => (group, 2 * place + 3),
             };
             (merit, source)
         })
@@ -358,6 +360,14 @@ mod tests {
         assert!(louder.contains(&Some(mic(5))) && !louder.contains(&Some(mic(4))));
         let loudest = assign(point(1), None, &heard, &ranking(&all, &[6, 2, 3, 4, 5]), 1);
         assert_eq!(loudest.iter().flatten().collect::<Vec<_>>(), [&mic(6)]);
+    }
+
+    #[test]
+    fn on_a_thin_path_nobody_silent_keeps_the_slot_from_who_speaks() {
+        let all = [2, 3, 4];
+        let heard = [None, Some(mic(2)), Some(mic(3)), None, None, None];
+        let slots = assign(point(1), None, &heard, &ranking(&all, &[2, 4]), 2);
+        assert!(slots.contains(&Some(mic(2))) && slots.contains(&Some(mic(4))));
     }
 
     proptest! {

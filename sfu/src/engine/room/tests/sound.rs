@@ -337,6 +337,20 @@ fn a_thin_path_turns_to_whoever_speaks_also_where_few_may() {
 }
 
 #[test]
+fn on_a_thin_path_the_first_word_takes_the_slot_of_who_is_silent() {
+    let mut kit = Kit::new(4);
+    kit.feedback(1, |builder| {
+        let told = builder.remb(1, 60_000, &[audio_ssrc(1)]);
+        told.expect("fits");
+    });
+    all_tell(&mut kit, 4, 127, 50);
+    look(&mut kit);
+    let before = slots(&kit, 4);
+    talk(&mut kit, 4, 25, 20);
+    assert_eq!(slots(&kit, 4), before + 20);
+}
+
+#[test]
 fn a_microphone_that_goes_on_is_heard_at_once_without_a_picture_in_the_room() {
     let mut kit = Kit::new(3);
     (1..=3).for_each(|n| switch(&mut kit, n, false));
