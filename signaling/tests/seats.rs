@@ -152,7 +152,7 @@ impl Bench {
     /// Codes that a session was refused with.
     fn refused(&self, session: SessionId) -> Vec<ErrorCode> {
         let code = |(to, message): &(SessionId, ServerMessage)| match message {
-            ServerMessage::Error { code, .. } if *to == session => Some(*code),
+            ServerMessage::Error { code, .. } | ServerMessage::Bye { code } if *to == session => Some(*code),
             _ => None,
         };
         self.told.iter().filter_map(code).collect()

@@ -229,13 +229,10 @@ impl Front {
     async fn snapshot(&mut self) -> Reply {
         let mut told = Vec::new();
         for shard in self.shards.indexes() {
-            let rooms = match self.shards.ask(shard, Order::Snapshot).await {
-                Ok(Done::Snapshot(rooms)) => rooms,
+            let Ok(Done::Snapshot(rooms)) = self.shards.ask(shard, Order::Snapshot).await else {
                 // It has nothing if it does not run. If it hangs, what it has is not known, and who sat there is told to have no media.
-                _ => {
-                    self.give_up(shard).await;
-                    continue;
-                }
+                self.give_up(shard).await;
+                continue;
             };
             let mut gone = self.rooms.on_shard(shard);
             gone.retain(|room| rooms.iter().all(|told| told.room != *room));

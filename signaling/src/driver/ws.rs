@@ -39,7 +39,8 @@ use crate::{
 
 const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(8);
-const PINGS_UNANSWERED_MAX: u8 = 2;
+/// A page waits 30 s for a long list on a thin line, and its answers stand behind that.
+const PINGS_UNANSWERED_MAX: u8 = 3;
 
 /// Messages a second, and how many may come at once.
 const RATE: u32 = 50;

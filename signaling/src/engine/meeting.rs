@@ -300,13 +300,14 @@ impl Meeting {
         let Some(claim) = claim else { return };
         let is_stale = expired && claim.as_ref().is_ok_and(|claim| claim.expired);
         if let Err(code) = claim.and_then(|claim| self.resume(now, session, *claim)) {
-            self.send(session, ServerMessage::Error { id: None, code });
             // Two tokens past their ends hold no session open beside no seat.
-            if is_stale {
-                self.drop_session(session);
-                let code = CloseCode::BadToken;
-                self.effects.push_back(Effect::Close { session, code });
+            if !is_stale {
+                return self.send(session, ServerMessage::Error { id: None, code });
             }
+            self.send(session, ServerMessage::Bye { code });
+            self.drop_session(session);
+            let code = CloseCode::BadToken;
+            self.effects.push_back(Effect::Close { session, code });
         }
     }
 
