@@ -16,22 +16,17 @@ use crate::{
 
 /// Waits until it is noticed that one of the room's shards does not answer: who told it to stand still is no part of the connection.
 async fn hangs(control: &Control) {
-    let room = id("sang");
-    while control
-        .call(Command::Inspect { room: room.clone() })
-        .await
-        .is_ok()
-    {}
+    while all_answer(control).await {}
 }
 
 /// Waits until all shards of the room answer.
 async fn goes_on(control: &Control) {
+    while !all_answer(control).await {}
+}
+
+async fn all_answer(control: &Control) -> bool {
     let room = id("sang");
-    while control
-        .call(Command::Inspect { room: room.clone() })
-        .await
-        .is_err()
-    {}
+    control.call(Command::Inspect { room }).await.is_ok()
 }
 
 /// A shard that stands still has its own people wait, and nobody else; who offers again is taken elsewhere.
