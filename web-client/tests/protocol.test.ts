@@ -102,7 +102,7 @@ describe('the words of the server', () => {
   it('a close is known for what it is', () => {
     const fate = (code: number): string => {
       const session = newSession(() => 0);
-      for (const input of [{ on: 'start', token: 'T', seat: null }, { on: 'opened' }, { on: 'closed', code }] as const) handle(session, 0, input);
+      for (const input of [{ on: 'start', token: 'T', seat: null, profile: 'laptop' }, { on: 'opened' }, { on: 'closed', code }] as const) handle(session, 0, input);
       const state = stateOf(session, 0);
       return state.at === 'left' ? state.why : state.at === 'failed' ? state.code : state.at;
     };

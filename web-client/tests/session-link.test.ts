@@ -193,7 +193,7 @@ describe('a thin line in a large room', () => {
 
 describe('a refused socket', () => {
   it('is not tried again before the server wants it, whatever comes back meanwhile', () => {
-    give({ on: 'start', token: 'T', seat: null });
+    give({ on: 'start', token: 'T', seat: null, profile: 'laptop' });
     give({ on: 'closed', code: 1006, stayAway: 5_000 });
     const all = [...pass(4_900), ...give({ on: 'network' })];
     expect(all.filter((e) => e.do === 'open')).toEqual([]);
@@ -202,7 +202,7 @@ describe('a refused socket', () => {
     expect(did('open')).toBeDefined();
   });
   it('without a word is tried again by the law, at once when the network is back', () => {
-    give({ on: 'start', token: 'T', seat: null });
+    give({ on: 'start', token: 'T', seat: null, profile: 'laptop' });
     drop();
     give({ on: 'network' });
     expect(did('open')).toBeDefined();

@@ -44,7 +44,7 @@ export const pass = (ms: number): Effect[] => {
   return (last = all);
 };
 export const start = (seat: Seat | null = null): void => {
-  give({ on: 'start', token: 'T', seat });
+  give({ on: 'start', token: 'T', seat, profile: 'laptop' });
   give({ on: 'opened' });
 };
 export const refused = (): Refusal[] => last.flatMap((e) => (e.do === 'tell' && e.event.tell === 'refused' ? [e.event.refusal] : []));

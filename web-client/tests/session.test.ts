@@ -26,7 +26,7 @@ describe('joining', () => {
     expect(at()).toBe('in');
   });
   it('does not wait for the link: a click before welcome is kept, and the offer is made when the room has told its codecs', () => {
-    give({ on: 'start', token: 'T', seat: null });
+    give({ on: 'start', token: 'T', seat: null, profile: 'laptop' });
     give({ on: 'join', name: 'An', profile: 'laptop' });
     give({ on: 'opened' });
     expect(did('connect')).toBeUndefined();
@@ -103,6 +103,16 @@ describe('a reload', () => {
     expect(at()).toBe('joining');
     joined();
     expect(stateOf(s, now)).toMatchObject({ at: 'in', number: me });
+  });
+  it('on another screen is of that screen, whatever the seat was', () => {
+    start({ ...seat, profile: 'phone' });
+    server(welcome);
+    offer();
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'kept', slots: [], points: [point(me)], sequence: 4, floor: null });
+    expect(did('keep')?.seat?.profile).toBe('laptop');
+    expect(sent('join')?.profile).toBe('laptop');
+    joined();
+    expect(did('keep')?.seat?.profile).toBe('laptop');
   });
   it('after the seat is gone takes a new one', () => {
     start(seat);

@@ -251,7 +251,7 @@ export function createMeeting(url: string, token: string, options: Options): Mee
     }),
   ];
 
-  step({ on: 'start', token, seat: options.seat ?? null });
+  step({ on: 'start', token, seat: options.seat ?? null, profile: options.profile });
 
   return {
     get state() {

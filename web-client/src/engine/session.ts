@@ -13,8 +13,8 @@ import type {
 } from './protocol';
 
 export type Input =
-  /** The page has a token; `seat` is what an earlier page in this tab kept. */
-  | { on: 'start'; token: string; seat: Seat | null }
+  /** The page has a token; `seat` is what an earlier page in this tab kept, `profile` this page's own. */
+  | { on: 'start'; token: string; seat: Seat | null; profile: Profile }
   | { on: 'join'; name: string; profile: Profile }
   | { on: 'leave' }
   /** A person asks to try again after `failed` or `left`. */
@@ -81,6 +81,7 @@ export type SendOrder = Server<'send'>;
 export interface Seat {
   resume: string;
   name: string;
+  /** Of the page that kept it. The next one may be on another screen, and goes by its own. */
   profile: Profile;
 }
 
@@ -182,7 +183,9 @@ export function stateOf(s: Session, now: number): State {
 function take(s: Session, now: number, input: Input, out: Effect[]): void {
   switch (input.on) {
     case 'start':
-      return start(s, now, input.token, input.seat, out);
+      start(s, now, input.token, out);
+      if (input.seat !== null) takeSeat(s, now, input.seat, input.profile, out);
+      return;
     case 'join':
       return join(s, now, input.name, input.profile, out);
     case 'leave':
@@ -231,14 +234,15 @@ function take(s: Session, now: number, input: Input, out: Effect[]): void {
   }
 }
 
-function start(s: Session, now: number, token: string, seat: Seat | null, out: Effect[]): void {
+function start(s: Session, now: number, token: string, out: Effect[]): void {
   s.token = token;
   s.goal = 'preview';
   startLink(s, now, out);
-  if (seat !== null) {
-    s.resume = seat.resume;
-    join(s, now, seat.name, seat.profile, out);
-  }
+}
+
+function takeSeat(s: Session, now: number, seat: Seat, profile: Profile, out: Effect[]): void {
+  s.resume = seat.resume;
+  join(s, now, seat.name, profile, out);
 }
 
 function join(s: Session, now: number, name: string, profile: Profile, out: Effect[]): void {
@@ -254,7 +258,7 @@ function again(s: Session, now: number, out: Effect[]): void {
   const token = s.token;
   const published = s.published;
   Object.assign(s, newSession(s.random), { nextId: s.nextId, published, view: s.view });
-  start(s, now, token, null, out);
+  start(s, now, token, out);
 }
 
 /** The session is over: everything is let go, the seat's token too. */
