@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { stateOf, type Seat } from '../src/engine/session';
 import type { ServerMessage } from '../src/engine/protocol';
 import {
-  at, comeBack, did, drop, enter, give, joined, last, later, me, now, offer, open, pass, point, refused, s, sent, server, start, wait,
+  at, comeBack, did, drop, enter, give, joined, last, later, me, media, now, offer, open, pass, point, refused, s, sent, server, start, wait,
   welcome,
 } from './session-scene';
 
@@ -266,5 +266,26 @@ describe('a source that the server did not take', () => {
     server({ type: 'point', sequence: 11, change: 'changed', point: point(me, ['mic']) });
     server({ type: 'error', id: null, code: 'bad_message' });
     expect(refused()).toEqual([]);
+  });
+  it.each(['offering', 'failed'] as const)('is none on a seat that the server made anew: the join tells it (media %s)', (state) => {
+    server({ type: 'point', sequence: 11, change: 'changed', point: point(me, ['mic']) });
+    drop();
+    if (state === 'failed') media('failed');
+    comeBack();
+    server(welcome);
+    server({ type: 'resumed', number: me, resume: 'R2', media: 'lost', slots: [], points: [point(me)], sequence: 40, floor: null });
+    expect(s.connection?.state).toBe(state);
+    server({ type: 'error', id: null, code: 'state' });
+    expect(refused()).toEqual([]);
+    while (s.connection?.state !== 'offering') wait();
+    offer();
+    expect(sent('join')?.published).toEqual(['mic']);
+  });
+  it('and goes off while the media are made anew is told at once: others must not read that it is on', () => {
+    server({ type: 'point', sequence: 11, change: 'changed', point: point(me, ['mic']) });
+    server({ type: 'media', state: 'lost' });
+    expect(s.connection?.state).toBe('offering');
+    give({ on: 'publish', source: 'mic', live: false });
+    expect(sent('publish')).toEqual({ type: 'publish', source: 'mic', on: false });
   });
 });

@@ -2,7 +2,9 @@
 import { apply, snapshot } from './roster';
 import { end, refuse, resync, seated, tellRefused, type Effect, type Session } from './session';
 import { greeted, ponged } from './session-link';
-import { accepted, makeReady, mediaLost, mediaTime, notRestarted, queued, renew, renewLater, restarted, takeBack, tryJoin } from './session-media';
+import {
+  accepted, makeReady, mediaLost, mediaTime, notRestarted, queued, renew, renewLater, restarted, takeBack, tryJoin, type Connection,
+} from './session-media';
 import type { ErrorCode, Server, ServerMessage } from './protocol';
 
 export function received(s: Session, now: number, message: ServerMessage, out: Effect[]): void {
@@ -89,18 +91,18 @@ function resumed(s: Session, now: number, message: Server<'resumed'>, out: Effec
   s.roster = snapshot(message.points, message.sequence);
   s.told = new Set(message.points.find((p) => p.number === message.number)?.published ?? []);
   const c = s.connection;
-  const holdsMedia = c !== null && (c.state === 'accepted' || c.state === 'connected' || c.state === 'disconnected');
+  const held = c !== null && holdsMedia(c);
   out.push({ do: 'tell', event: { tell: 'roster', roster: s.roster, change: null } });
   out.push({ do: 'tell', event: { tell: 'floor', number: message.floor } });
   out.push(NOBODY_SPEAKS);
-  if (holdsMedia && message.media === 'kept') {
+  if (held && message.media === 'kept') {
     out.push({ do: 'tell', event: { tell: 'slots', changes: message.slots, reset: false } });
     seated(s, message.number, message.resume, out);
     takeBack(c, out);
     return mediaTime(s, now, false, out);
   }
   seated(s, message.number, message.resume, out);
-  if (c === null || holdsMedia) renew(s, now, out);
+  if (c === null || held) renew(s, now, out);
   else tryJoin(s, now, out);
 }
 
@@ -109,6 +111,11 @@ function ordered(s: Session, order: Server<'send'>, out: Effect[]): void {
   // While a connection is being made, the order is for the one before it.
   if (!s.seat || c === null || c.state === 'offering' || c.state === 'offered' || c.state === 'asked') return;
   out.push({ do: 'order', connection: c.id, order }, { do: 'tell', event: { tell: 'order', order } });
+}
+
+/** No join is under way, nor due. */
+function holdsMedia({ state }: Connection): boolean {
+  return state === 'accepted' || state === 'connected' || state === 'disconnected';
 }
 
 /** The seat is gone (too long away, or another server): take a new one, without a question to the person. */
@@ -155,9 +162,11 @@ function refused(s: Session, now: number, { id, code }: Server<'error'>, out: Ef
  * person hears of it, and the next switch tells it anew.
  */
 function notPublished(s: Session, code: ErrorCode, out: Effect[]): void {
+  const c = s.connection;
   const own = s.number === null ? undefined : s.roster.points.get(s.number);
-  // What is still under way, or told anew with the seat, the room cannot know yet.
-  const settled = s.seat && s.link.at === 'up' && s.link.resuming === null && s.connection?.state !== 'asked';
+  // What is still under way, or told anew with the seat, the room cannot know yet: a seat that it had to make anew has no sources before
+  // the join that comes.
+  const settled = s.seat && s.link.at === 'up' && s.link.resuming === null && (c === null || holdsMedia(c));
   if (!settled || own === undefined) return;
   const known = new Set(own.published);
   if (known.size === s.told.size && [...known].every((kind) => s.told.has(kind))) return;
