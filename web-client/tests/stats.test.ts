@@ -21,7 +21,7 @@ const chromium = (second: number): Snapshot =>
     { id: 'P', type: 'candidate-pair', timestamp: 0, nominated: true, state: 'succeeded', currentRoundTripTime: 0.042, availableOutgoingBitrate: 2_400_000 },
     { id: 'Q', type: 'candidate-pair', timestamp: 0, nominated: false, state: 'succeeded', currentRoundTripTime: 0.9 },
     { id: 'O', type: 'outbound-rtp', timestamp: 0, kind: 'video', qualityLimitationReason: 'none' },
-    { id: 'R', type: 'remote-inbound-rtp', timestamp: 0, fractionLost: 0.02 },
+    { id: 'R', type: 'remote-inbound-rtp', timestamp: second * 1_000, fractionLost: 0.02 },
     video('10', {
       packetsReceived: second * 100, packetsLost: second, framesDecoded: second * 25, framesDropped: second, frameHeight: 720, freezeCount: second,
       totalFreezesDuration: second * 0.3, totalDecodeTime: second * 0.2,
@@ -39,6 +39,13 @@ describe('figures of a second in Chromium', () => {
   it('are also there while the chosen path is checked', () => {
     const pair = (state: string, nominated = true): Entry => ({ id: 'P', type: 'candidate-pair', timestamp: 0, nominated, state, currentRoundTripTime: 0.042 });
     expect([at(1, pair('in-progress')).rttMs, at(1, pair('failed')).rttMs, at(1, pair('in-progress', false)).rttMs]).toEqual([42, null, null]);
+  });
+  it('leave out what was last reported of a stream that stopped since', () => {
+    const muted = (second: number): Snapshot => at(second * 1_000,
+      { id: 'P', type: 'candidate-pair', timestamp: 0, nominated: true, state: 'succeeded', currentRoundTripTime: 0.042 },
+      { id: 'R', type: 'remote-inbound-rtp', timestamp: 4_000, fractionLost: 0.3 });
+    expect(figuresOf(muted(4), muted(5))).toMatchObject({ lossOut: 0.3, grade: 1 });
+    expect(figuresOf(muted(5), muted(15))).toMatchObject({ rttMs: 42, lossOut: 0, grade: 4 });
   });
   it('are rates', () => expect(figures).toMatchObject({ kbpsIn: 1_000, kbpsOut: 500, framesIn: 40, voiceDelayMs: 60 }));
   it('say what each slot brings', () => expect([...figures.slots]).toEqual([['v0', { height: 720, fps: 25 }], ['v1', { height: 180, fps: 15 }]]));

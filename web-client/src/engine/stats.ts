@@ -64,7 +64,7 @@ export interface Snapshot {
   bytesOut: number;
   /** Round trip of the chosen path in milliseconds; null before the first check. */
   rttMs: number | null;
-  /** Share of our packets that the far side missed, 0 to 1, as it last reported. */
+  /** Share of our packets that the far side missed, 0 to 1, as it last reported; 0 when it reports nothing any more. */
   lossOut: number;
   /** What the browser believes it can send, in kbps; null where it does not say. */
   roomOutKbps: number | null;
@@ -98,7 +98,7 @@ export function readReport(entries: readonly Entry[], slotOf: (mid: string) => s
   // Firefox counts no bytes on the transport: the streams' own stand in.
   const sums = { at: 0, in: 0, out: 0, streamsIn: 0, streamsOut: 0 };
   let [rttMs, roomOutKbps]: [number | null, number | null] = [null, null];
-  let lossOut = 0;
+  const reported: Entry[] = [];
   let encoderLimited = false;
   for (const entry of entries) {
     switch (entry.type) {
@@ -123,10 +123,13 @@ export function readReport(entries: readonly Entry[], slotOf: (mid: string) => s
         encoderLimited ||= entry.qualityLimitationReason === 'cpu';
         break;
       case 'remote-inbound-rtp':
-        lossOut = Math.max(lossOut, entry.fractionLost ?? 0);
+        reported.push(entry);
         break;
     }
   }
+  // Of a stream that stopped, as a microphone that is muted, no report comes any more, and browsers keep its last one.
+  const fresh = reported.filter(({ timestamp }) => sums.at - timestamp <= REPORT_MS);
+  const lossOut = Math.max(0, ...fresh.map(({ fractionLost }) => fractionLost ?? 0));
   return {
     at: sums.at, streams, bytesIn: sums.in || sums.streamsIn, bytesOut: sums.out || sums.streamsOut, rttMs, lossOut, roomOutKbps, encoderLimited,
   };
@@ -237,6 +240,8 @@ const sum = (all: readonly Stream[], read: (s: Stream) => number): number => all
 const kbps = (bytes: number, seconds: number): number => Math.max(0, Math.round((bytes * 8) / 1_000 / seconds));
 const whole = (value: number, most: number): number => Math.min(most, Math.max(0, Math.round(value)));
 
+// The node reports each 0.8 to 1.2 s. Two in a row may be lost: on a bad line the figure would come and go.
+const REPORT_MS = 3_000;
 // A connection has some thirty streams; what lies beyond this is not read.
 const STREAMS_MAX = 64;
 // The protocol's limits: a page that was stopped for long reports no more.
