@@ -53,6 +53,21 @@ describe('the media path', () => {
     pass(20_000);
     expect(did('connect')).toBeUndefined();
   });
+  it.each([
+    ['is refused by the node', (id: number) => server({ type: 'error', id, code: 'unavailable' })],
+    ['is refused by the browser', (id: number) => {
+      server({ type: 'restarted', id, answer: 'v=0 ra' });
+      give({ on: 'broken', connection: s.connection?.id ?? 0 });
+    }],
+  ])('that comes back just after its restart %s has the next one', (_, refuse) => {
+    refuse(askRestart());
+    expect(did('take_back')).toBeUndefined();
+    media('connected');
+    expect(did('take_back')).toBeDefined();
+    media('disconnected');
+    pass(2_100);
+    expect(did('restart')).toBeDefined();
+  });
   it('forgets the offer of a restart whose answer went down with the link, once it works', () => {
     askRestart();
     drop();

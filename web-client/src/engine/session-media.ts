@@ -201,9 +201,20 @@ export function restarted(s: Session, message: Server<'restarted'>, out: Effect[
 export function notRestarted(s: Session, now: number, out: Effect[]): void {
   const c = s.connection;
   if (c === null) return;
-  if (c.state !== 'connected') return renewLater(s, now);
+  // A path that is to be replaced may still come back before it is.
   giveUpRestart(c);
+  if (c.state !== 'connected') return renewLater(s, now);
   takeBack(c, out);
+}
+
+/** The browser took no offer or answer. Not at once: what it refuses now it would refuse again, as fast as the server can answer. */
+export function broken(s: Session, now: number, connection: number): void {
+  const c = s.connection;
+  if (c?.id !== connection) return;
+  // An answer that the browser refused is none.
+  if (c.restart !== null) c.restart.answered = false;
+  giveUpRestart(c);
+  renewLater(s, now);
 }
 
 /** No answer comes any more. */

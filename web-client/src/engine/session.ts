@@ -5,7 +5,7 @@
 //
 // Two roads are watched apart: the link (WebSocket) and the media path. Media goes on while the link is away, and the other way round.
 import { closed, dead, linkDeadline, linkTime, opened, sendMessage, startLink, type Link } from './session-link';
-import { mediaChanged, mediaDeadline, makeReady, mediaTime, offerMade, renewLater, restartMade, type Connection } from './session-media';
+import { broken, mediaChanged, mediaDeadline, makeReady, mediaTime, offerMade, restartMade, type Connection } from './session-media';
 import { received } from './session-messages';
 import { EMPTY_ROSTER, type Roster } from './roster';
 import type {
@@ -204,9 +204,7 @@ function take(s: Session, now: number, input: Input, out: Effect[]): void {
     case 'restart_offer':
       return restartMade(s, now, input, out);
     case 'broken':
-      // Not at once: what the browser refuses now it would refuse again, as fast as the server can answer.
-      if (s.connection?.id === input.connection) renewLater(s, now);
-      return;
+      return broken(s, now, input.connection);
     case 'media':
       return mediaChanged(s, now, input, out);
     case 'publish':
