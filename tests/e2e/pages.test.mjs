@@ -198,6 +198,38 @@ for (const language of ['vi', 'en']) {
   }
 }
 
+/** What has the focus can be seen: nothing lies over its middle. */
+const seenFocus = (page) => page.evaluate(() => {
+  const { activeElement: at } = document;
+  const { left, top, width, height } = at.getBoundingClientRect();
+  return at.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+});
+
+for (const language of ['vi', 'en']) {
+  test(`four times as large nothing lies over another, in ${language}`, bounded, async () => {
+    const page = await openAs('chair', { language, theme: 'light', size: { width: 320, height: 256 } });
+    await look(page, `large-prejoin-${language}`);
+    const [brand, theme] = await Promise.all([page.locator('.brand strong'), page.getByTestId('theme')].map((at) => at.boundingBox()));
+    assert.ok(brand.x + brand.width <= theme.x, 'the name of the product ends before the next button');
+    await page.getByTestId('join-name').focus();
+    while (await page.evaluate(() => document.activeElement.dataset.testid !== 'join-button')) {
+      assert.ok(await seenFocus(page), 'what has the focus lies behind the buttons');
+      await page.keyboard.press('Tab');
+    }
+    await join(page, 'UBND phường Hồng Gai');
+    const number = await other.evaluate(() => globalThis.diemcau.state.number);
+    await page.evaluate((m) => globalThis.__say(m), { type: 'floor', number });
+    await page.getByTestId('floor').getByText(FLOOR[language].has).waitFor({ state: 'visible' });
+    const { height } = await page.getByTestId('tile').first().boundingBox();
+    assert.ok(height >= 64, `a picture of ${height} px is none`);
+    await look(page, `large-meeting-${language}`);
+    await page.getByTestId('leave').click();
+    await page.getByTestId('rejoin').waitFor({ state: 'visible' });
+    await assertSound(page);
+    await page.context().close();
+  });
+}
+
 test('a page that is hidden asks for voices only, and for its pictures again when it is shown', bounded, async () => {
   const page = await openPage(browser, server.join_url);
   await join(page, 'UBND phường Uông Bí');
