@@ -230,6 +230,29 @@ for (const language of ['vi', 'en']) {
   });
 }
 
+test('the ring of a button on a picture is whole and white, also where the picture is the button', bounded, async () => {
+  const page = await openAs('chair', { language: 'vi', theme: 'light', size: { width: 320, height: 256 } });
+  await join(page, 'UBND phường Hồng Gai');
+  const tile = page.getByTestId('tile').first();
+  for (const [size, small] of [[{ width: 320, height: 256 }, true], [{ width: 1366, height: 768 }, false]]) {
+    await page.setViewportSize(size);
+    await until('the size of the tile', async () => (await tile.boundingBox()).width <= 150, (is) => is === small);
+    await page.keyboard.press('Tab');
+    await tile.getByTestId('pin').focus();
+    const ring = await tile.evaluate((tile) => {
+      const { outlineColor, outlineOffset, outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+      const [button, whole] = [document.activeElement, tile].map((at) => at.getBoundingClientRect());
+      return { color: outlineColor, style: outlineStyle, room: whole.right - button.right - parseFloat(outlineOffset) - parseFloat(outlineWidth) };
+    });
+    assert.deepEqual([ring.color, ring.style], ['rgb(255, 255, 255)', 'solid']);
+    assert.ok(ring.room >= 0, `${-ring.room} px of the ring are cut off`);
+  }
+  await page.getByTestId('leave').click();
+  await page.getByTestId('rejoin').waitFor({ state: 'visible' });
+  await assertSound(page);
+  await page.context().close();
+});
+
 test('a page that is hidden asks for voices only, and for its pictures again when it is shown', bounded, async () => {
   const page = await openPage(browser, server.join_url);
   await join(page, 'UBND phường Uông Bí');
