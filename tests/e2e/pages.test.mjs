@@ -253,6 +253,22 @@ test('the ring of a button on a picture is whole and white, also where the pictu
   await page.context().close();
 });
 
+test('where the system forces its colours, the microphone’s level and the line’s bars are seen', bounded, async () => {
+  const page = await openAs('chair', { language: 'vi', theme: 'light', size: sizes[0] });
+  await page.emulateMedia({ forcedColors: 'active' });
+  const colors = (at, property) => at.evaluateAll((all, property) => all.map((e) => getComputedStyle(e)[property]), property);
+  const [bar, fill] = await colors(page.locator('.meter .bar, .meter .fill'), 'backgroundColor');
+  assert.notEqual(fill, bar);
+  await join(page, 'UBND phường Hồng Gai');
+  const line = page.getByTestId('quality');
+  await line.locator('.lit').first().waitFor({ state: 'visible' });
+  assert.deepEqual(await colors(line.locator('.lit').first(), 'fill'), await colors(line.locator('svg'), 'color'));
+  await page.getByTestId('leave').click();
+  await page.getByTestId('rejoin').waitFor({ state: 'visible' });
+  await assertSound(page);
+  await page.context().close();
+});
+
 test('a page that is hidden asks for voices only, and for its pictures again when it is shown', bounded, async () => {
   const page = await openPage(browser, server.join_url);
   await join(page, 'UBND phường Uông Bí');
