@@ -5,22 +5,24 @@
 //! restart it reconciles from [`Command::Snapshot`]. Signaling keeps people; the node keeps media and, for each seat,
 //! an opaque note ([`Join::seat_note`]) that lets a restarted signaling know who sits where.
 
-mod names;
-mod policy;
 mod quality;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::names::{BadId, LineId, RoomId, SeatId};
-pub use self::policy::{RoomPolicy, VIDEO_CODECS_MAX, VideoCodec};
 pub use self::quality::{
-    ClientState, LINES_MAX, LINES_ON_WAY_MAX, LayerOrder, LineBudget, LineReport, Network, PointReport,
-    RoomReport, SITES_MAX, SendOrder, SlotQuality, SourceOrder,
+    LINES_MAX, LINES_ON_WAY_MAX, LineBudget, LineReport, Network, RoomReport, SITES_MAX,
 };
 use crate::engine::id::{PointNumber, SlotId, SourceKind, SourceNumber};
-pub use crate::engine::{id::Rank, shortfall::Cause};
+pub use crate::engine::{
+    id::Rank,
+    names::{BadId, LineId, RoomId, SeatId},
+    page::{ClientState, SlotChange, Want},
+    policy::{RoomPolicy, VIDEO_CODECS_MAX, VideoCodec},
+    quality::{LayerOrder, PointReport, SendOrder, SlotQuality, SourceOrder},
+    shortfall::Cause,
+};
 
 /// Version of this protocol. A node answers [`ControlError::Version`] to any other.
 pub const VERSION: u16 = 1;
@@ -156,20 +158,6 @@ pub enum Command {
     Metrics,
     /// Ends the node cleanly: peers are told by DTLS close, sockets are closed, the process exits with 0.
     Shutdown,
-}
-
-/// A picture wanted in a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Want {
-    /// A video slot of the seat.
-    pub slot: SlotId,
-    /// A camera or screen of the room. One that is not there yet shows as soon as it comes.
-    pub source: SourceNumber,
-    /// Height of the tile in pixels, 1 to 2160: the lowest layer that is at least as high is wanted, or the highest there is.
-    pub height: u16,
-    /// The person at the point chose this picture: it comes right after the stage.
-    #[serde(default)]
-    pub pinned: bool,
 }
 
 /// A point's form, which fixes how many video slots it has.
@@ -411,17 +399,6 @@ pub enum MediaState {
     Connected,
     /// Handshake failed, closed by the client, or no consent for 30 s: the seat's media is gone from the node.
     Lost,
-}
-
-/// What a slot shows from now on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SlotChange {
-    /// Which slot.
-    pub slot: SlotId,
-    /// The source, or nothing.
-    pub source: Option<SourceNumber>,
-    /// RTP time of the slot's first packet of that source; none when it is empty.
-    pub time: Option<u32>,
 }
 
 /// Why a command was refused. It changed nothing.

@@ -128,14 +128,29 @@ fn engine_and_wire_import_nothing_that_does() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What lies above a part, which it must not know.
+const ABOVE: [(&str, &[&str]); 2] = [
+    (
+        "sfu/src/wire",
+        &["crate::engine", "crate::driver", "crate::control"],
+    ),
+    ("sfu/src/engine", &["crate::driver", "crate::control"]),
+];
+
+/// Where a source names what lies above its part.
+fn upward(source: &Source) -> Vec<String> {
+    let parts = ABOVE.iter().filter(|(folder, _)| source.name.starts_with(folder));
+    let above: Vec<&str> = parts.flat_map(|(_, above)| above.iter().copied()).collect();
+    let named = source.named().into_iter();
+    let named = named.filter(|named| above.iter().any(|of| named.is_of(of)));
+    named.map(|named| source.at(&named)).collect()
+}
+
 #[test]
-fn wire_knows_nothing_of_the_engine() {
-    for source in sources("sfu/src/wire") {
-        for named in source.named() {
-            let upward = ["crate::engine", "crate::driver", "crate::control"];
-            assert!(!upward.iter().any(|of| named.is_of(of)), "{}", source.at(&named));
-        }
-    }
+fn wire_knows_nothing_of_the_engine_and_that_nothing_of_who_tells_it() {
+    let all = ABOVE.iter().flat_map(|(folder, _)| sources(folder));
+    let wrong: Vec<String> = all.flat_map(|source| upward(&source)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -347,6 +362,25 @@ fn names_are_found_however_they_are_written() {
     for absent in ["std::env", "std::thread", "std::process", "rand", "tokio"] {
         assert_eq!(lines(absent), [0; 0], "{absent}");
     }
+}
+
+#[test]
+fn what_lies_above_is_found_wherever_it_is_named() {
+    let upward = |name: &str, product: &str| {
+        upward(&Source {
+            name: name.to_owned(),
+            product: product.to_owned(),
+        })
+    };
+    let text = "//! Told by [`crate::control`].\nuse super::super::super::{control::Want, wire};\n\
+                fn f() { crate::driver::run() }\n#[cfg(test)]\nmod tests { use crate::control; }\n";
+    let name = "sfu/src/engine/room/view.rs";
+    let found = ["2: crate::control::Want", "3: crate::driver::run"];
+    assert_eq!(upward(name, text), found.map(|found| format!("{name}:{found}")));
+    let text = "use crate::{engine::id as ids, wire::rtp};\n";
+    let name = "sfu/src/wire/rtp.rs";
+    assert_eq!(upward(name, text), [format!("{name}:1: crate::engine::id")]);
+    assert!(upward("sfu/src/control.rs", text).is_empty());
 }
 
 #[test]

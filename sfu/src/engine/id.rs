@@ -48,7 +48,7 @@ impl From<PointNumber> for u32 {
     }
 }
 
-/// A line of the network, by its place in [`crate::control::Network::lines`].
+/// A line of the network, by its place in the list that signaling tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LineIndex(pub u16);
 

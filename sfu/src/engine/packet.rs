@@ -7,17 +7,17 @@ use super::{
     id::{
         EndpointId, LineIndex, MediaKind, PointNumber, Rank, ShortId, SlotId, SourceKind, SourceNumber, Ssrc,
     },
+    page::{ClientState, SlotChange, Want},
+    policy::VideoCodec,
+    quality::LayerOrder,
     redundancy::Redundancy,
     shortfall::Shortfall,
     units::Bitrate,
 };
-use crate::{
-    control::{ClientState, LayerOrder, SlotChange, VideoCodec, Want},
-    wire::{
-        codec::{vp8, vp9},
-        ext,
-        rtp::{self, HeaderFields},
-    },
+use crate::wire::{
+    codec::{vp8, vp9},
+    ext,
+    rtp::{self, HeaderFields},
 };
 
 /// A command to a room. RTP and RTCP have entrances of their own, without an enum in between.

@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    super::{shortfall::Shortfall, units::Bitrate},
+    super::{quality::LayerOrder, shortfall::Shortfall, units::Bitrate},
     ladder::{Range, height, range},
     outcome::SourceOrder,
     problem::{LAYERS_MAX, Sender, Source},
     wish::Wish,
 };
-use crate::control::LayerOrder;
 
 /// A layer that nobody wants any more goes on for so long: stopping and starting it costs a key frame each time.
 const KEEP: Duration = Duration::from_secs(5);

@@ -45,8 +45,7 @@ use self::{
     up::{Orders, Uplinks},
     voices::{Before, Hall},
 };
-use super::{id::SourceKind, units::Bitrate};
-use crate::control::LayerOrder;
+use super::{id::SourceKind, quality::LayerOrder, units::Bitrate};
 
 /// A layer that is asked for and does not arrive keeps its room for so long.
 const ARRIVAL: Duration = Duration::from_secs(5);

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use super::{
     super::{
         id::{EndpointId, LineIndex, SlotId, SourceNumber},
+        quality::LayerOrder,
         shortfall::Shortfall,
         units::Bitrate,
     },
     problem::{Demand, Kind, LAYERS_MAX},
 };
-use crate::control::LayerOrder;
 
 /// Who gets what and who sends what. Handed back to the next call: what delays raises lies in here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

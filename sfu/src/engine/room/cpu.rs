@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::control::ClientState;
+use super::super::page::ClientState;
 
 /// Decoding and encoding of one endpoint.
 #[derive(Debug, Clone, Copy, Default)]

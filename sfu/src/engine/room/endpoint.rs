@@ -17,6 +17,7 @@ use super::{
             Codec, ExtensionIds, Forward, Negotiated, NegotiatedSource, NewEndpoint, Purpose, SlotGrade,
             SourceGrade,
         },
+        page::{ClientState, SlotChange, Want},
         redundancy::Need,
         repeats::Repeats,
         rewriter::Skip,
@@ -31,10 +32,7 @@ use super::{
     source::Source,
     way::Way,
 };
-use crate::{
-    control::{ClientState, SlotChange, Want},
-    wire::rtcp::{Builder, SenderInfo},
-};
+use crate::wire::rtcp::{Builder, SenderInfo};
 
 /// One endpoint of a room.
 #[derive(Debug)]

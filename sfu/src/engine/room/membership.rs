@@ -6,11 +6,11 @@ use super::{
     super::{
         id::{EndpointId, SourceKind},
         packet::NewEndpoint,
+        page::ClientState,
     },
     Room,
     endpoint::Endpoint,
 };
-use crate::control::ClientState;
 
 impl Room {
     pub(super) fn join(&mut self, now: Instant, new: NewEndpoint) -> Option<()> {

@@ -46,14 +46,13 @@ use super::{
     arrival::Arrival,
     id::{EndpointId, MediaKind, PointNumber, SourceKind, SourceNumber},
     packet::{Forward, Input, Output, PacketRef, soonest},
+    page::SlotChange,
+    policy::RoomPolicy,
     silence::Verdict,
     speaker::Speaker,
     stats::RoomStats,
 };
-use crate::{
-    control::{RoomPolicy, SlotChange},
-    wire::rtp::RtpPacket,
-};
+use crate::wire::rtp::RtpPacket;
 
 /// The state machine of one room. One mutation (`handle*`) or a batch of RTP packets, then take [`Room::poll_forwards`], drain
 /// [`Room::poll_output`], then ask [`Room::poll_timeout`].

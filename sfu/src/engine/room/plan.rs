@@ -13,6 +13,8 @@ use super::{
         id::{EndpointId, LineIndex, MediaKind, SlotId, SourceKind},
         overload::Overload,
         packet::{LineShare, Output, SlotGrade, SourceGrade, soonest},
+        page::Want,
+        quality::LayerOrder,
         redundancy::Need,
         selector::Target,
         shortfall::Cause,
@@ -23,7 +25,6 @@ use super::{
     source::Source,
     way::Change,
 };
-use crate::control::{LayerOrder, Want};
 
 /// What the room last decided, and when it decides again.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ use super::{
     super::{
         bwe::PathLoss,
         emodel::{self, Impairment},
+        quality::{PointReport, SendOrder, SlotQuality},
         selector::LayerStream,
         slot::Slot,
         units::Bitrate,
@@ -13,7 +14,6 @@ use super::{
     },
     Endpoint, Room,
 };
-use crate::control::{PointReport, SendOrder, SlotQuality};
 
 /// Losses are those since the last look, if that is this long ago; else those of the look before.
 const WINDOW_MIN: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@ use super::{
     super::{
         id::{EndpointId, MediaKind, PointNumber, Rank, SlotId, SourceKind, SourceNumber},
         packet::{Output, soonest},
+        page::Want,
         selector::{ALL_TEMPORAL, Target},
         slot::Slot,
     },
@@ -13,7 +14,6 @@ use super::{
     source::{ASK_AGAIN, Source, Subscriber},
     voices::{self, Ranking},
 };
-use crate::control::Want;
 
 impl Room {
     /// The pictures an endpoint wants, the whole list. Wants for slots it has not, for sounds, or of height 0 are

@@ -12,9 +12,9 @@ use super::{
     kit::*,
     received::*,
 };
-use crate::control::Want;
 use crate::engine::{
     id::{Rank, SlotId},
+    page::Want,
     testing::ms,
 };
 

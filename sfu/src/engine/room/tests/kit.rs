@@ -13,14 +13,11 @@ use super::super::{
     *,
 };
 use super::{received::*, terms::*};
-use crate::engine::id::SlotId;
-use crate::{
-    control::Want,
-    wire::{
-        ext,
-        rtcp::{self, Builder, Rtcp, SenderInfo},
-        rtp::{self, HeaderFields},
-    },
+use crate::engine::{id::SlotId, page::Want};
+use crate::wire::{
+    ext,
+    rtcp::{self, Builder, Rtcp, SenderInfo},
+    rtp::{self, HeaderFields},
 };
 
 pub(super) const FRAME_MS: u64 = 33;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::units::Bitrate;
+use super::units::Bitrate;
 
 /// How a room behaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,8 +10,7 @@ use crate::engine::units::Bitrate;
 pub struct RoomPolicy {
     /// Newcomers above this number of seats are refused. 1 to 1,000.
     pub points_max: u16,
-    /// So many seats more are there for [`ClientKind::Player`](super::ClientKind::Player). 0 to 1,000. Who takes which is
-    /// signaling's to decide.
+    /// So many seats more are there for players, who only receive (WHEP). 0 to 1,000. Who takes which is signaling's to decide.
     #[serde(default)]
     pub players_max: u16,
     /// What the way to a newcomer is taken to carry until it was measured, a second or so after its join. Signaling leaves it at the default;
