@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use super::{
     allocate::{LAYERS_MAX, Offer, Wanted},
     arrival::AudioLevel,
+    history::PacketRef,
     id::{PointNumber, Rank, SourceKind, SourceNumber},
-    packet::{Codec, PacketRef},
+    packet::Codec,
     rewriter::Original,
     seq::Seq,
 };

@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU8;
 
-use super::thinning::Wanted;
+use super::wanted::Wanted;
 use crate::wire::ext::dependency_descriptor::{Descriptor, Place, Structure, patch};
 
 /// Longest descriptor that goes on: what the length of a header extension can say (RFC 8285 §4.3).

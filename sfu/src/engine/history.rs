@@ -10,6 +10,15 @@ use std::time::{Duration, Instant};
 
 use super::{id::MediaKind, seq::Seq};
 
+/// Where the engine keeps a payload. It may be gone by the time it is asked for; then nothing is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PacketRef {
+    /// Which history.
+    pub history: u32,
+    /// Position in it, counted from its beginning.
+    pub position: u64,
+}
+
 /// How much a history keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryLimit {

@@ -68,3 +68,4 @@ mod thinning;
 mod twcc_receiver;
 pub mod units;
 pub mod uplink;
+mod wanted;

@@ -1,13 +1,14 @@
 //! A packet that has its place in a slot, or has none.
 
 use super::{
+    history::PacketRef,
     id::{EndpointId, MediaKind, SlotId, SourceNumber},
-    packet::{Forward, OutgoingHeader, PacketRef, PayloadPatch, Purpose},
+    packet::{Forward, OutgoingHeader, PayloadPatch, Purpose},
     redundancy::Piece,
     rewriter::{Rewritten, Skip},
     seq::Seq,
     source_packet::{Reason, SourcePacket},
-    thinning::Wanted,
+    wanted::Wanted,
 };
 
 /// What came of a packet.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{
     descriptor::{LENGTH_MAX, Stamp},
+    history::PacketRef,
     id::{
         EndpointId, LineIndex, MediaKind, PointNumber, Rank, ShortId, SlotId, SourceKind, SourceNumber, Ssrc,
     },
@@ -211,15 +212,6 @@ pub struct NegotiatedSlot {
     pub payloads: Vec<PayloadType>,
     /// Payload type of RED over its Opus (RFC 2198), if the client takes it.
     pub red: Option<u8>,
-}
-
-/// Where the engine keeps a payload. It may be gone by the time it is asked for; then nothing is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PacketRef {
-    /// Which history.
-    pub history: u32,
-    /// Position in it, counted from its beginning.
-    pub position: u64,
 }
 
 /// A packet for an endpoint: header as it goes out, payload by reference.

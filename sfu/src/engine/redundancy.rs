@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{packet::PacketRef, seq::Seq};
+use super::{history::PacketRef, seq::Seq};
 use crate::wire::red::{self, Block, HEADER_LEN, LENGTH_MAX, OFFSET_MAX, PRIMARY_HEADER_LEN};
 
 /// Which former packets go along where there are two copies, in packets back, the oldest first. Of each row the first that is there.

@@ -10,8 +10,9 @@ use std::{
 
 use super::{
     descriptor::Stamp,
+    history::PacketRef,
     id::{MediaKind, SlotId, SourceNumber},
-    packet::{PacketRef, PayloadPatch, soonest},
+    packet::{PayloadPatch, soonest},
     seq::Seq,
     slot::Numbered,
 };
@@ -403,7 +404,7 @@ mod tests {
         super::{
             descriptor::tests::frame,
             testing::{base, ms},
-            thinning::Wanted,
+            wanted::Wanted,
         },
         *,
     };

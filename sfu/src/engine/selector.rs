@@ -1,11 +1,6 @@
 //! Which packets pass into a slot. A change of source or layer happens at a key frame of the new one only.
 
-use super::{
-    arrival::Picture,
-    id::SourceNumber,
-    seq::RtpTime,
-    thinning::{Thinning, Wanted},
-};
+use super::{arrival::Picture, id::SourceNumber, seq::RtpTime, thinning::Thinning, wanted::Wanted};
 
 /// A stream of packets that a slot can show: one layer of one source, from one start of its encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

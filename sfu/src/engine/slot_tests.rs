@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{
     super::{
         arrival::{Picture, PictureId, Spatial},
-        packet::PacketRef,
+        history::PacketRef,
         rewriter::Original,
         selector::ALL_TEMPORAL,
         testing::ms,

@@ -2,7 +2,8 @@
 
 use super::{
     arrival::{Arrival, Picture},
-    packet::{Codec, PacketRef},
+    history::PacketRef,
+    packet::Codec,
     rewriter::{Original, Skip},
     selector::LayerStream,
     seq::Seq,

@@ -8,16 +8,7 @@
 //! at a frame of it that leans on no earlier picture, which mostly is in a key picture. Until then the lower layer stays:
 //! anything else would show what leans on a picture that the decoder never had.
 
-use super::{arrival::Picture, pictures::Pictures, seq::RtpTime};
-
-/// What is wanted of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// Highest temporal layer.
-    pub(super) temporal: u8,
-    /// Highest spatial layer.
-    pub(super) spatial: u8,
-}
+use super::{arrival::Picture, pictures::Pictures, seq::RtpTime, wanted::Wanted};
 
 /// Decides picture by picture, for all packets of a picture alike.
 #[derive(Debug, Clone, PartialEq, Eq)]

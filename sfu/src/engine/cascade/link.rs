@@ -6,11 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{
-        arrival::AudioLevel,
-        id::SourceNumber,
-        packet::{PacketRef, soonest},
-    },
+    super::{arrival::AudioLevel, history::PacketRef, id::SourceNumber, packet::soonest},
     BATCH_BYTES_MAX, BATCH_PACKETS_MAX, CascadeBatch, Figure, Head, Heard, LinkId, POINTS_MAX, Packet, Place,
     Point, Statement, Want, Ways,
 };

@@ -44,8 +44,9 @@ use self::{
 };
 use super::{
     arrival::Arrival,
+    history::PacketRef,
     id::{EndpointId, MediaKind, PointNumber, SourceKind, SourceNumber},
-    packet::{Forward, Input, Output, PacketRef, soonest},
+    packet::{Forward, Input, Output, soonest},
     page::SlotChange,
     policy::RoomPolicy,
     silence::Verdict,

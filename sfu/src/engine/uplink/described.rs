@@ -81,7 +81,7 @@ fn heights(structure: &Structure) -> Option<Heights> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{descriptor::LENGTH_MAX, thinning::Wanted};
+    use crate::engine::{descriptor::LENGTH_MAX, wanted::Wanted};
 
     /// A key frame that tells of two temporal layers: indications `SS` and `-D`, the second leaning on the frame before it.
     const KEY: [u8; 8] = [0xC0, 0, 1, 0x80, 0x01, 0x7A, 0x14, 0x00];
