@@ -12,9 +12,9 @@ use super::{
     descriptor::Stamp,
     history::PacketRef,
     id::{MediaKind, SlotId, SourceNumber},
+    numbered::Numbered,
     packet::{PayloadPatch, soonest},
     seq::Seq,
-    slot::Numbered,
 };
 
 /// What was sent, by its number. The oldest gives way.

@@ -41,8 +41,8 @@ use sent::SentLog;
 use silence::Silence;
 
 pub use delay::Trend;
-pub use probe::{Probe, ProbeId};
-pub use sent::PathLoss;
+pub use probe::Probe;
+pub use sent::{PathLoss, ProbeId};
 
 use crate::{engine::units::Bitrate, wire::rtcp::TransportFeedback};
 

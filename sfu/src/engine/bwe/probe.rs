@@ -2,12 +2,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Micros, RATE_MAX, sent::News};
+use super::{
+    Micros, RATE_MAX,
+    sent::{News, ProbeId},
+};
 use crate::engine::units::Bitrate;
-
-/// Names one probe of one endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProbeId(pub u32);
 
 /// A burst to send: at this rate, at least so many bytes and so many packets, of media where there is some, else padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, num::NonZeroU8};
 
-use super::{Micros, probe::ProbeId};
+use super::Micros;
 use crate::{
     engine::seq::Seq,
     wire::rtcp::{TICK_MICROS, TransportFeedback},
@@ -43,6 +43,10 @@ pub struct PathLoss {
     /// Numbers that were never given, or are forgotten.
     pub unknown: u64,
 }
+
+/// Names one probe of one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProbeId(pub u32);
 
 /// A packet of which feedback said something new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

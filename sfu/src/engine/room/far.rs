@@ -18,6 +18,7 @@ use super::{
     Room,
     endpoint::Endpoint,
     source::Source,
+    told::Told,
 };
 
 /// Ids of far points begin here; those that the driver gives are below.
@@ -26,18 +27,6 @@ const FAR: u32 = 1 << 31;
 const SOUNDING: Duration = Duration::from_secs(1);
 /// Nothing is sent to a far point, so it does not matter what its way carries.
 const NO_WAY: Bitrate = Bitrate::mbps(1);
-
-/// What the other half says of its source, and what is asked of it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Told {
-    pub(super) offers: [Offer; LAYERS_MAX],
-    /// Layers that are to cross, a bit for each.
-    pub(super) pull: u8,
-    /// The version of our wants since which each of them is: what crosses for an older one has a hole before it.
-    since: [u64; LAYERS_MAX],
-    /// When sound of it came last.
-    heard: Option<Instant>,
-}
 
 impl Endpoint {
     /// Of a point in another half of the room: it sends by way of that, and gets nothing here.

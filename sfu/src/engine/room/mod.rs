@@ -22,6 +22,7 @@ mod rtcp;
 mod share;
 mod sound;
 mod source;
+mod told;
 mod view;
 mod voices;
 mod way;

@@ -21,8 +21,8 @@ use super::{
         slot::SourcePacket,
         units::Bitrate,
     },
-    far::Told,
     meter::Meter,
+    told::Told,
 };
 use crate::wire::codec::{av1, h264, vp8, vp9};
 
