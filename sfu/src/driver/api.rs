@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     frames::{Connection, FrameError},
-    shards::News,
+    news::News,
 };
 use crate::control::{Command, ControlError, Event, FromNode, Reply, Request, VERSION};
 

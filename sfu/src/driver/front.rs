@@ -19,6 +19,7 @@ use super::{
     api::Handler,
     gather::{self, Counters},
     metrics,
+    news::{News, ShardIndex, What},
     peer::{
         dtls::Identity,
         ice::IceCredentials,
@@ -26,7 +27,7 @@ use super::{
     },
     rooms::Rooms,
     shard::{Behind, Done, Order},
-    shards::{News, ShardIndex, Shards, What},
+    shards::Shards,
 };
 use crate::{
     control::{

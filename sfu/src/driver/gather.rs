@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{quality, rooms::Rooms, shard::Counted, shards::ShardIndex};
+use super::{news::ShardIndex, quality, rooms::Rooms, shard::Counted};
 use crate::{
     control::{LineId, LineReport, RoomId, RoomReport, RoomSnapshot, SeatSnapshot},
     engine::id::PointNumber,

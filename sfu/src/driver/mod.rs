@@ -10,6 +10,7 @@ mod front;
 pub mod gate;
 mod gather;
 mod metrics;
+mod news;
 pub mod node;
 pub mod peer;
 mod placement;

@@ -1,6 +1,8 @@
 //! A media node from its start to its end.
 
-use std::{io, sync::Arc, time::Duration};
+pub(super) mod error;
+
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -9,11 +11,14 @@ use tokio::{
 
 use super::{
     api::{self, EVENTS_LEN, Listener},
-    config::{ConfigError, NodeConfig},
+    config::NodeConfig,
     front::Front,
-    peer::dtls::{Identity, IdentityError},
-    shards::{News, Shards},
+    news::News,
+    peer::dtls::Identity,
+    shards::Shards,
 };
+
+pub use self::error::NodeError;
 
 #[cfg(feature = "faults")]
 pub use super::shard::Fault;
@@ -36,26 +41,6 @@ pub enum Ended {
     Stopped,
     /// No signaling spoke to it for [`ALONE_TIME_MAX`], or for [`EMPTY_TIME_MAX`] while it was empty.
     Alone,
-}
-
-/// Why a node could not start, or failed.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// Settings that cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// There is no address to listen on, or the media port is taken.
-    #[error("cannot listen for media: {0}")]
-    Listen(#[source] io::Error),
-    /// No certificate for the handshakes.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The system refused a thread or a descriptor.
-    #[error("cannot start a shard: {0}")]
-    Start(#[source] io::Error),
-    /// Nothing is left that could say anything.
-    #[error("the shards are gone")]
-    Shards,
 }
 
 /// Runs a node until it is asked to end, `shutdown` resolves, or nobody needs it any more. Its process id, media addresses

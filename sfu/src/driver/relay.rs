@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::shards::ShardIndex;
+use super::news::ShardIndex;
 use crate::engine::cascade::CascadeBatch;
 
 /// Parcels under way to a shard. Full: its thread did not run for a few milliseconds (a busy shard makes several thousand parcels a second), and more is kept

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{relay::RoomTag, shard::Behind, shards::ShardIndex};
+use super::{news::ShardIndex, relay::RoomTag, shard::Behind};
 use crate::{
     control::{ControlError, Network, RoomId, RoomPolicy, RoomSnapshot, SeatId},
     engine::id::{EndpointId, PointNumber},

@@ -17,15 +17,13 @@ use tokio::{
 use super::{
     addresses,
     config::NodeConfig,
-    node::NodeError,
+    news::{News, ShardIndex},
+    node::error::NodeError,
     peer::dtls::Identity,
     shard::{self, Done, Load, Order, Parts, ToShard},
     udp::{self, Bound},
 };
-use crate::{
-    control::{ControlError, Event},
-    engine::id::EndpointId,
-};
+use crate::control::ControlError;
 
 /// Orders that wait for a shard. There are more than one only while it hangs. Full: further ones are refused.
 const ORDERS_LEN: usize = 256;
@@ -36,43 +34,6 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Shards that have not ended after this time end with the process. Less than the service waits for its node.
 const STOP_TIME_MAX: Duration = Duration::from_secs(3);
-
-/// Which shard, counted from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ShardIndex(pub(crate) u16);
-
-impl ShardIndex {
-    /// Its place in a list of all.
-    pub(crate) fn place(self) -> usize {
-        usize::from(self.0)
-    }
-
-    /// An event of it, of that endpoint if it is of a seat.
-    pub(crate) fn news(self, of: Option<EndpointId>, event: Event) -> News {
-        News {
-            shard: self,
-            what: What::Event(of, event),
-        }
-    }
-}
-
-/// Something happened in a shard.
-#[derive(Debug)]
-pub(crate) struct News {
-    /// Where.
-    pub(crate) shard: ShardIndex,
-    /// What.
-    pub(crate) what: What,
-}
-
-/// What happened in a shard.
-#[derive(Debug)]
-pub(crate) enum What {
-    /// Something for signaling. Of which endpoint, if it is of a seat: who joins again is another one, and what happened to the former is no news of it.
-    Event(Option<EndpointId>, Event),
-    /// It panicked, and everything in it is gone. The last that is heard of it.
-    Failed,
-}
 
 /// All shards of a node.
 pub(crate) struct Shards {

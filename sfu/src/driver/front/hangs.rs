@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Front;
 use crate::{
     control::{RoomId, SeatId},
-    driver::{shard::Order, shards::ShardIndex},
+    driver::{news::ShardIndex, shard::Order},
 };
 
 impl Front {

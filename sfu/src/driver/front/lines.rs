@@ -7,8 +7,8 @@ use super::{Front, SITE_BYTES_MAX};
 use crate::{
     control::{ControlError, LINES_MAX, LINES_ON_WAY_MAX, LineId, Network, Reply, SITES_MAX},
     driver::{
+        news::ShardIndex,
         shard::{Behind, Order},
-        shards::ShardIndex,
     },
     engine::id::LineIndex,
 };

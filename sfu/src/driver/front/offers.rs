@@ -6,12 +6,12 @@ use super::Front;
 use crate::{
     control::{ClientKind, ControlError, Join, Reply, RoomId, SeatId},
     driver::{
+        news::ShardIndex,
         peer::{
             ice::IceCredentials,
             sdp::{self, AnswerConfig, Plan, SdpError},
         },
         shard::{Done, Newcomer, Order},
-        shards::ShardIndex,
     },
     engine::{
         id::{EndpointId, SourceKind},

@@ -4,10 +4,10 @@ use super::{Front, SITE_BYTES_MAX};
 use crate::{
     control::{ControlError, Join, Reply, RoomId, SEAT_BYTES_MAX, SeatId},
     driver::{
+        news::ShardIndex,
         placement::{self, Standing},
         relay,
         shard::{Done, Opening, Order},
-        shards::ShardIndex,
     },
     engine::id::EndpointId,
 };

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     control::{Event, MediaState, RoomId, SeatId, SendOrder, SlotChange, SlotQuality},
-    driver::shards::{News, ShardIndex},
+    driver::news::{News, ShardIndex},
     engine::id::{EndpointId, PointNumber, SlotId},
 };
 
@@ -156,7 +156,7 @@ impl EventBook {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::shards::What;
+    use crate::driver::news::What;
 
     const SHARD: ShardIndex = ShardIndex(3);
     const OF: Option<EndpointId> = Some(EndpointId(9));

@@ -45,10 +45,10 @@ pub(crate) use self::{
 use super::{
     demux::Demux,
     gate::Gate,
+    news::{News, ShardIndex, What},
     peer::{Peer, PeerEvent, dtls::Identity, sdp::Plan},
     quality::{Flow, Quality},
     relay::RoomTag,
-    shards::{News, ShardIndex, What},
     tally::Tally,
     timers::Timers,
     udp::{Batch, Bound, Left, Socket},

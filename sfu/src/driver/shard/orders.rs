@@ -11,10 +11,10 @@ use crate::{
         SeatSnapshot, Want,
     },
     driver::{
+        news::ShardIndex,
         peer::{Fingerprint, ice::IceCredentials, sdp::Plan},
         quality::Quality,
         relay::{End, RoomTag},
-        shards::ShardIndex,
     },
     engine::{
         id::{EndpointId, MediaKind, PointNumber, Rank, SourceKind, SourceNumber},

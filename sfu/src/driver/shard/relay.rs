@@ -10,8 +10,8 @@ use super::{Key, RoomKey, Shard};
 use crate::{
     control::{ControlError, RoomId},
     driver::{
+        news::ShardIndex,
         relay::{End, RoomTag},
-        shards::ShardIndex,
         tally::Tally,
     },
     engine::cascade::{CascadeBatch, LinkId},

@@ -6,7 +6,7 @@ use tracing::{
 };
 
 use super::*;
-use crate::{control::ControlError, driver::shards::What};
+use crate::{control::ControlError, driver::news::What};
 
 const SHARD: ShardIndex = ShardIndex(0);
 
