@@ -13,12 +13,13 @@ use sfu::control::{
 use sfu::engine::id::PointNumber;
 use signaling::{
     engine::{
-        effect::{Effect, Grant, Op, SessionId},
+        effect::{Answer, Effect, Grant},
+        id::{AskerId, Op, SessionId},
         meeting::{Input, Meeting, Request},
         network::LineNames,
         seat::{Claim, Person},
         whep::Played,
-        whip::{Answer, Ask, AskerId, Key, Protocol},
+        whip::{Ask, Key, Protocol},
     },
     names::Role,
     protocol::{Change, ClientMessage, Offer, Point, ServerMessage},

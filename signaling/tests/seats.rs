@@ -14,7 +14,8 @@ use sfu::{
 };
 use signaling::{
     engine::{
-        effect::{Effect, Grant, Op, SessionId},
+        effect::{Effect, Grant},
+        id::{Op, SessionId},
         meeting::{AWAY_MAX, Input, Meeting, RETURN_MAX, Request},
         network::LineNames,
         seat::{Claim, Person},

@@ -30,7 +30,7 @@ use super::{
     metrics::Metrics,
     node_look::{Look, metrics_of},
 };
-use crate::engine::effect::Op;
+use crate::engine::id::Op;
 
 /// Commands waiting for the node. Overflow: see `meeting_task`.
 const CALLS_LEN: usize = 4096;

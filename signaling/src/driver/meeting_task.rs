@@ -23,11 +23,12 @@ use super::{
 use crate::{
     engine::{
         admission::{Admission, Answer as Turn, Asking, Pace, Place},
-        effect::{Effect, Op, SessionId},
+        effect::{Answer, Effect, Refusal},
+        id::{AskerId, Op, SessionId},
         meeting::{Input, Meeting, Request},
         network::LineNames,
         seat::{Claim, Person},
-        whip::{Answer, Ask, AskerId, Refusal},
+        whip::Ask,
     },
     protocol::{CloseCode, ErrorCode, ServerMessage},
 };

@@ -32,7 +32,7 @@ use super::{
     socket::{self, Sink, Source},
 };
 use crate::{
-    engine::{effect::SessionId, meeting::Request},
+    engine::{id::SessionId, meeting::Request},
     names::Token,
     protocol::{BadFrame, ClientMessage, CloseCode, ErrorCode, ServerMessage, VERSION, VERSION_MIN},
 };

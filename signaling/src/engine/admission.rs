@@ -13,7 +13,7 @@ use sfu::{
 };
 
 use super::{
-    effect::SessionId,
+    id::SessionId,
     permissions::{Action, may},
 };
 use crate::{

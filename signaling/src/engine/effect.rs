@@ -8,21 +8,13 @@ use sfu::{
 };
 
 use super::{
+    id::{AskerId, Op, SessionId},
     seat::Claim,
-    whip::{Answer, AskerId, Refusal},
 };
 use crate::{
     names::Token,
-    protocol::{CloseCode, Point, ResumedMedia, ServerMessage},
+    protocol::{CloseCode, ErrorCode, Point, ResumedMedia, ServerMessage},
 };
-
-/// One open WebSocket. Given by the driver, never used twice in a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub u64);
-
-/// One command whose reply a meeting waits for. Unique within its room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Op(pub u64);
 
 /// Something to do, in this order.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +56,50 @@ pub enum Effect {
         /// What to do.
         command: Box<Command>,
     },
+}
+
+/// What came of what was asked by HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// A session, with its SDP answer.
+    Created {
+        /// The answer.
+        sdp: String,
+        /// Its first ETag.
+        etag: u32,
+    },
+    /// The session is the one that was meant.
+    Matched,
+    /// ICE starts anew.
+    Restarted {
+        /// The node's new credentials.
+        fragment: String,
+        /// The new ETag.
+        etag: u32,
+    },
+    /// It is over.
+    Ended,
+}
+
+/// Why nothing came of it, and nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// As pages hear it.
+    Code(ErrorCode),
+    /// Somebody in the room has that name.
+    NameTaken,
+    /// Nobody in the room has that number or name.
+    UnknownPoint,
+    /// No such session, or somebody else's.
+    UnknownSession,
+    /// The session has another ETag by now.
+    NotMatched,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self::Code(code)
+    }
 }
 
 /// A [`ServerMessage`] that lacks its resume token.

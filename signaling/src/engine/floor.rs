@@ -3,7 +3,7 @@
 use sfu::{control::Command, engine::id::PointNumber};
 
 use super::{
-    effect::SessionId,
+    id::SessionId,
     meeting::Meeting,
     permissions::{Action, may},
 };

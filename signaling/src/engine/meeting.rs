@@ -11,12 +11,13 @@ use sfu::{
 };
 
 use super::{
-    effect::{Effect, Op, SessionId},
+    effect::Effect,
+    id::{AskerId, Op, SessionId},
     network::LineNames,
     quality::Pages,
     roster::Roster,
     seat::{Claim, GivenUp, Joining, Person, Seat},
-    whip::{Ask, AskerId, ByHttp},
+    whip::{Ask, ByHttp},
 };
 use crate::protocol::{CloseCode, ErrorCode, Join, Offer, RoomInfo, ServerMessage, Stats, VideoRules, Wants};
 

@@ -11,6 +11,7 @@
 pub mod admission;
 pub mod effect;
 mod floor;
+pub mod id;
 pub mod meeting;
 pub mod network;
 pub mod permissions;

@@ -8,9 +8,11 @@ use sfu::{
 };
 
 use super::{
-    effect::{Effect, Grant, Op},
+    effect::{Effect, Grant},
+    id::Op,
     meeting::Meeting,
     seat::{Claim, Joining, Meanwhile, Seat, SeatNote},
+    tell::refusal,
 };
 use crate::protocol::{CloseCode, ErrorCode, Point, ServerMessage};
 
@@ -370,16 +372,5 @@ impl Meeting {
             connected: entry.connected,
         });
         self.broadcast(delta, None);
-    }
-}
-
-/// The client's code for a reply that is not the one asked for.
-pub(super) fn refusal(result: &Result<Reply, ControlError>) -> ErrorCode {
-    match result {
-        Err(ControlError::BadSdp { .. } | ControlError::BadValue) => ErrorCode::BadSdp,
-        Err(ControlError::RoomFull) => ErrorCode::RoomFull,
-        Err(ControlError::State | ControlError::UnknownSeat) => ErrorCode::State,
-        Err(ControlError::Unavailable | ControlError::UnknownRoom) => ErrorCode::Unavailable,
-        Err(ControlError::NumberTaken | ControlError::Version { .. }) | Ok(_) => ErrorCode::Internal,
     }
 }

@@ -1,4 +1,6 @@
-//! The one table of what a role may do.
+//! The one table of what a role may do, and that of how much it counts.
+
+use sfu::control::Rank;
 
 use crate::names::Role;
 
@@ -20,6 +22,15 @@ pub const fn may(role: Role, action: Action) -> bool {
         // An observer sees and hears.
         Action::Publish => !matches!(role, Role::Observer),
         Action::GiveFloor => matches!(role, Role::Chair | Role::Secretary),
+    }
+}
+
+/// How much a role counts when there is not enough for all.
+pub(super) fn rank(role: Role) -> Rank {
+    match role {
+        Role::Chair => Rank::Chair,
+        Role::Secretary => Rank::Secretary,
+        Role::Delegate | Role::Observer | Role::Guest | Role::Operator | Role::Admin => Rank::Member,
     }
 }
 

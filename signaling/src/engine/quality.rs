@@ -7,7 +7,7 @@ use std::{
 
 use sfu::control::{self, CLIENTS_MAX, ClientState, Command, LineId, SeatId, SendOrder};
 
-use super::{effect::SessionId, meeting::Meeting};
+use super::{id::SessionId, meeting::Meeting};
 use crate::protocol::{ErrorCode, ServerMessage, SlotQuality, SourceOrder, Stats};
 
 /// What pages said of themselves since the node was told: told together, for each command wakes a good part of it.

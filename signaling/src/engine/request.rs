@@ -3,21 +3,19 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use sfu::{
-    control::{self, ClientKind, Command, Rank, SeatId},
+    control::{self, ClientKind, Command, SeatId},
     engine::id::{PointNumber, SourceKind},
 };
 
 use super::{
     admission,
-    effect::{Effect, SessionId},
+    effect::Effect,
+    id::SessionId,
     meeting::{Meeting, Request},
-    permissions::{Action, may},
+    permissions::{Action, may, rank},
     seat::{Joining, Meanwhile, SeatNote},
 };
-use crate::{
-    names::Role,
-    protocol::{CloseCode, ErrorCode, Join, Offer, Point, Wants},
-};
+use crate::protocol::{CloseCode, ErrorCode, Join, Offer, Point, Wants};
 
 impl Meeting {
     /// Whether that session sits on a seat.
@@ -217,14 +215,5 @@ impl Request {
             Self::Restart { id, .. } | Self::GiveFloor { id, .. } | Self::TakeFloor { id } => Some(*id),
             Self::View(_) | Self::Publish { .. } | Self::Stats(_) | Self::Leave => None,
         }
-    }
-}
-
-/// How much a role counts when there is not enough for all.
-pub(super) fn rank(role: Role) -> Rank {
-    match role {
-        Role::Chair => Rank::Chair,
-        Role::Secretary => Rank::Secretary,
-        Role::Delegate | Role::Observer | Role::Guest | Role::Operator | Role::Admin => Rank::Member,
     }
 }

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, time::Instant};
 
 use super::{
     admission,
-    effect::{Effect, Grant, SessionId},
+    effect::{Effect, Grant},
+    id::SessionId,
     meeting::{Meeting, Session},
     seat::{Claim, Seat},
 };

@@ -12,7 +12,7 @@ use sfu::{
 };
 
 use super::{
-    effect::SessionId,
+    id::SessionId,
     permissions::{Action, may},
 };
 use crate::{

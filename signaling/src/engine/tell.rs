@@ -1,12 +1,13 @@
 //! How a meeting tells sessions and the node what it decided.
 
-use sfu::control::Command;
+use sfu::control::{Command, ControlError, Reply};
 
 use super::{
-    effect::{Effect, Op, SessionId},
+    effect::Effect,
+    id::{Op, SessionId},
     meeting::Meeting,
 };
-use crate::protocol::ServerMessage;
+use crate::protocol::{ErrorCode, ServerMessage};
 
 impl Meeting {
     /// Whose session it is.
@@ -64,5 +65,16 @@ impl Meeting {
         if !to.is_empty() {
             self.push(Effect::Send { to, message });
         }
+    }
+}
+
+/// The client's code for a reply that is not the one asked for.
+pub(super) fn refusal(result: &Result<Reply, ControlError>) -> ErrorCode {
+    match result {
+        Err(ControlError::BadSdp { .. } | ControlError::BadValue) => ErrorCode::BadSdp,
+        Err(ControlError::RoomFull) => ErrorCode::RoomFull,
+        Err(ControlError::State | ControlError::UnknownSeat) => ErrorCode::State,
+        Err(ControlError::Unavailable | ControlError::UnknownRoom) => ErrorCode::Unavailable,
+        Err(ControlError::NumberTaken | ControlError::Version { .. }) | Ok(_) => ErrorCode::Internal,
     }
 }

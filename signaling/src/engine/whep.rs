@@ -9,10 +9,12 @@ use sfu::{
 };
 
 use super::{
+    effect::{Answer, Refusal},
+    id::AskerId,
     meeting::Meeting,
     permissions::{Action, may},
     seat::Person,
-    whip::{Answer, Asked, AskerId, Refusal},
+    whip::Asked,
 };
 use crate::{
     json,

@@ -12,22 +12,18 @@ use sfu::{
 
 use super::{
     admission,
-    effect::{Effect, Op},
+    effect::{Answer, Effect, Refusal},
+    id::{AskerId, Op},
     meeting::Meeting,
-    node::refusal,
-    permissions::{Action, may},
-    request::rank,
+    permissions::{Action, may, rank},
     seat::{Person, Seat, SeatNote},
+    tell::refusal,
     whep::{Played, Player},
 };
 use crate::{
     names::DisplayName,
     protocol::{ErrorCode, Offer, Point},
 };
-
-/// One HTTP request that waits for its answer. Given by the driver, never used twice in a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AskerId(pub u64);
 
 /// Which of the two a session is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,50 +89,6 @@ pub enum Ask {
         /// Of which.
         key: Key,
     },
-}
-
-/// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// A session, with its SDP answer.
-    Created {
-        /// The answer.
-        sdp: String,
-        /// Its first ETag.
-        etag: u32,
-    },
-    /// The session is the one that was meant.
-    Matched,
-    /// ICE starts anew.
-    Restarted {
-        /// The node's new credentials.
-        fragment: String,
-        /// The new ETag.
-        etag: u32,
-    },
-    /// It is over.
-    Ended,
-}
-
-/// Why nothing came of it, and nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// As pages hear it.
-    Code(ErrorCode),
-    /// Somebody in the room has that name.
-    NameTaken,
-    /// Nobody in the room has that number or name.
-    UnknownPoint,
-    /// No such session, or somebody else's.
-    UnknownSession,
-    /// The session has another ETag by now.
-    NotMatched,
-}
-
-impl From<ErrorCode> for Refusal {
-    fn from(code: ErrorCode) -> Self {
-        Self::Code(code)
-    }
 }
 
 /// What a meeting keeps of those who come by HTTP; its WHIP sessions are seats ([`Seat::whip`]).

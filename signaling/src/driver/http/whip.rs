@@ -31,8 +31,9 @@ use crate::{
         meeting_task::Message,
     },
     engine::{
+        effect::{Answer, Refusal},
         whep::Played,
-        whip::{Answer, Ask, Key, Protocol, Refusal},
+        whip::{Ask, Key, Protocol},
     },
     names::{DisplayName, Token},
     protocol::{ErrorCode, Offer},
