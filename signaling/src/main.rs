@@ -17,6 +17,7 @@ use signaling::{
     driver::{
         auth::{self, Keys, RoomToken},
         certificate,
+        checks::StartError,
         config::{Config, Overrides},
         data, logs,
         media::{self, NodeSettings},
@@ -168,7 +169,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => {
             let config = args.settings.load()?;
-            logs::start(&config.log)?;
+            logs::start(&config.log).map_err(StartError::LogFilter)?;
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(serve(&args, &config))?;
         }
@@ -279,7 +280,7 @@ fn run_node(args: &Node) -> anyhow::Result<()> {
         }
     };
     settings.media.check()?;
-    logs::start(&settings.log)?;
+    logs::start(&settings.log).map_err(StartError::LogFilter)?;
     let control = match &args.control {
         Some(path) => path.clone(),
         None => {

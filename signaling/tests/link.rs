@@ -7,8 +7,9 @@ use std::sync::Arc;
 use common::{FakeNode, PATIENCE, nowhere, settings};
 use sfu::control::{Command, VERSION};
 use signaling::driver::{
+    calls::{self, Call, News},
     config::Config,
-    media::{self, Call, Child, Link, News, NodeSettings, Place, Status},
+    media::{self, Child, Link, NodeSettings, Place, Status},
     meeting_task::Message,
     metrics::Metrics,
     node_look, serve,
@@ -31,7 +32,7 @@ async fn commands_that_are_lost_are_followed_by_a_snapshot() {
     let data = tempfile::tempdir().expect("a folder");
     let node = FakeNode::start(data.path());
     let config = Config::default();
-    let (calls, called) = media::calls();
+    let (calls, called) = calls::calls();
     let (meetings, mut told) = mpsc::channel(64);
     let (status, _) = watch::channel(Status::Down);
     let (_looks, looks) = node_look::looks();

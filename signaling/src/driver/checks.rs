@@ -146,7 +146,7 @@ pub fn examine(config: &Config) -> Examined {
     let full = is_full.then(|| Warning::Full(config.data.clone()));
     let age = tls.as_ref().ok().and_then(|pair| aged(pair.as_ref()?));
     Examined {
-        filter: logs::filter(&config.log).map(drop),
+        filter: logs::filter(&config.log).map(drop).map_err(StartError::LogFilter),
         room,
         // What is in a folder that cannot be had is not amiss beside it.
         keys: match &folder {

@@ -24,7 +24,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{metrics::Metrics, serve::HEAD_TIME_MAX};
+use super::metrics::Metrics;
 
 /// Connections of one source in a second, and at once after a pause: a province behind one proxy joins with fewer. Above it they are closed. Silent ones live for
 /// ten seconds, so one source holds some 3,000 of 4,000 places at most.
@@ -37,6 +37,9 @@ const BACKLOG: i32 = 4_096;
 
 /// Sources that are remembered before those without recent connections are forgotten.
 const SOURCES_MAX: usize = 10_000;
+
+/// Longest time until the head of a request is there.
+pub(super) const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What was sent and is not read for so long ends a connection (`TCP_USER_TIMEOUT`).
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(20);

@@ -2,7 +2,7 @@
 
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 
-use super::{checks::StartError, config::LogConfig};
+use super::config::LogConfig;
 
 /// These libraries log a line for every bad packet or frame they meet, and some of them what was in it: their counters
 /// are ours, so only their errors are shown, whatever the filter says.
@@ -21,7 +21,7 @@ const QUIET: [&str; 8] = [
 ///
 /// # Errors
 /// The filter cannot be read.
-pub fn start(config: &LogConfig) -> Result<(), StartError> {
+pub fn start(config: &LogConfig) -> Result<(), ParseError> {
     let lines = fmt()
         .with_env_filter(filter(config)?)
         // A line that cannot be written (full disk, closed pipe) is lost: to complain of it there panics, wherever the line came from.
@@ -37,12 +37,9 @@ pub fn start(config: &LogConfig) -> Result<(), StartError> {
 }
 
 /// What is shown of all that is said.
-pub(super) fn filter(config: &LogConfig) -> Result<EnvFilter, StartError> {
-    let read = || {
-        let wanted = EnvFilter::try_new(&config.filter)?;
-        QUIET.iter().try_fold(wanted, |filter, directive| {
-            Ok::<_, ParseError>(filter.add_directive(directive.parse()?))
-        })
-    };
-    read().map_err(StartError::LogFilter)
+pub(super) fn filter(config: &LogConfig) -> Result<EnvFilter, ParseError> {
+    let wanted = EnvFilter::try_new(&config.filter)?;
+    QUIET.iter().try_fold(wanted, |filter, directive| {
+        Ok(filter.add_directive(directive.parse()?))
+    })
 }

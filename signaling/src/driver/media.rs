@@ -8,15 +8,11 @@ mod child;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use sfu::{
-    control::{Command, ControlError, Event, Reply, RoomId, RoomSnapshot},
+    control::{Command, ControlError, Reply},
     driver::client::{self, CallError, Client, Events, Welcome},
 };
 use tokio::{
-    sync::{
-        Notify,
-        mpsc::{self, error::TrySendError},
-        oneshot, watch,
-    },
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -26,17 +22,11 @@ pub(super) use self::child::log_path;
 pub use self::child::{Child, NodeSettings, socket_path};
 use self::child::{Connected, NoNode};
 use super::{
+    calls::{Call, Called, News, REPLY_TIME_MAX},
     meeting_task::{Message, Sender},
     metrics::Metrics,
     node_look::{Look, metrics_of},
 };
-use crate::engine::id::Op;
-
-/// Commands waiting for the node. Overflow: see `meeting_task`.
-const CALLS_LEN: usize = 4096;
-
-/// A node that does not answer for this long is taken as gone: whoever waits is told `unavailable`, the link is made anew.
-pub(super) const REPLY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How often a node that nobody asks anything is asked for a sign of life.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -49,71 +39,6 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// A connection that held this long was a good one: the next attempt comes at once.
 const STEADY: Duration = Duration::from_secs(10);
-
-/// A command on its way.
-#[derive(Debug)]
-pub struct Call {
-    /// Whose reply it is; none if nobody waits.
-    pub waits: Option<(RoomId, Op)>,
-    /// What to do.
-    pub command: Command,
-}
-
-/// The door to the link.
-#[derive(Debug, Clone)]
-pub struct Calls {
-    queue: mpsc::Sender<Call>,
-    missed: Arc<Notify>,
-}
-
-impl Calls {
-    /// Puts a command into the queue.
-    ///
-    /// # Errors
-    /// It is full, and the command is given back. One that nobody waits for makes the link take a snapshot when it is through with the others.
-    pub fn send(&self, call: Call) -> Result<(), Call> {
-        let sent = self.queue.try_send(call).map_err(TrySendError::into_inner);
-        if let Err(Call { waits: None, .. }) = &sent {
-            self.missed.notify_one();
-        }
-        sent
-    }
-}
-
-/// The link's end of the queue.
-#[derive(Debug)]
-pub struct Called {
-    queue: mpsc::Receiver<Call>,
-    missed: Arc<Notify>,
-}
-
-/// What the link to the node reports.
-#[derive(Debug)]
-pub enum News {
-    /// It is there; all it knows.
-    Up {
-        /// Of its snapshot.
-        rooms: Vec<RoomSnapshot>,
-    },
-    /// Commands were lost on the way to it, and nothing else: all it knows by now.
-    Again {
-        /// Of its snapshot.
-        rooms: Vec<RoomSnapshot>,
-    },
-    /// It is away.
-    Down,
-    /// A reply.
-    Reply {
-        /// Where it goes.
-        room: RoomId,
-        /// Of which command.
-        op: Op,
-        /// What came of it.
-        result: Result<Reply, ControlError>,
-    },
-    /// Something happened in it.
-    Event(Event),
-}
 
 /// How the node is, for readiness and start-up text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -144,21 +69,6 @@ pub enum Place {
     Process(Child),
     /// In this process.
     Here(sfu::driver::api::Connector),
-}
-
-/// Both ends of the queue of commands.
-pub fn calls() -> (Calls, Called) {
-    let (sender, receiver) = mpsc::channel(CALLS_LEN);
-    let missed = Arc::<Notify>::default();
-    let calls = Calls {
-        queue: sender,
-        missed: missed.clone(),
-    };
-    let called = Called {
-        queue: receiver,
-        missed,
-    };
-    (calls, called)
 }
 
 /// What the link needs.

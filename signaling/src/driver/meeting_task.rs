@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
     auth::{self, Keys},
+    calls::{Call, Calls, News},
     config::RoomConfig,
-    media::{self, Call, News},
     metrics::Metrics,
     outbox::Outbox,
 };
@@ -102,7 +102,7 @@ pub fn start(
     (rooms, pace): (&[RoomConfig], Pace),
     (network, line_names): (Network, LineNames),
     keys: Arc<Keys>,
-    calls: media::Calls,
+    calls: Calls,
     metrics: Arc<Metrics>,
 ) -> (Sender, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE_LEN);
@@ -142,7 +142,7 @@ struct Task {
     askers: u64,
     network: Network,
     keys: Arc<Keys>,
-    calls: media::Calls,
+    calls: Calls,
     metrics: Arc<Metrics>,
     /// Replies that were known at once: the node is away, or does not keep up.
     outcomes: Vec<(RoomId, Input)>,

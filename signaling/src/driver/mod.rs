@@ -1,6 +1,7 @@
 //! What signaling does: configuration, tokens, HTTP, WebSockets, the task that owns the meetings, the media node.
 
 pub mod auth;
+pub mod calls;
 pub mod certificate;
 pub mod checks;
 pub mod config;
@@ -20,4 +21,3 @@ mod connections;
 mod files;
 mod pace;
 mod socket;
-mod ws;

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::media::REPLY_TIME_MAX;
+use super::calls::REPLY_TIME_MAX;
 
 /// Looks waiting for the node. Full: whoever asks does without.
 const LOOKS_LEN: usize = 4;

@@ -19,10 +19,11 @@ use tokio::{
 
 use super::{
     auth::{self, Keys, RoomToken},
+    calls,
     certificate::{self, Pair},
     checks::{self, Examined},
     config::Config,
-    connections::{Connections, Http1},
+    connections::{Connections, HEAD_TIME_MAX, Http1},
     files,
     http::{self, App, Origins, Shared, admission::Places},
     media::{self, Child, Link, NodeSettings, Place, Status},
@@ -43,9 +44,6 @@ const NODE_FAILURES_MAX: u32 = 5;
 
 /// How long open requests and sessions may take to end.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// Longest time until the head of a request is there.
-pub(super) const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Connections to the private listener: some that look at metrics.
 const PRIVATE_CONNECTIONS_MAX: usize = 64;
@@ -109,7 +107,7 @@ pub async fn start_until(
         doors,
     } = take(config)?;
     let metrics = Arc::new(Metrics::new());
-    let (calls, called) = media::calls();
+    let (calls, called) = calls::calls();
     let (looks, looks_receiver) = node_look::looks();
     let (status, media_status) = watch::channel(Status::Down);
     let rooms = (&config.rooms[..], config.joins.pace());

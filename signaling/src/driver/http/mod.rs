@@ -5,6 +5,7 @@ mod health;
 mod page;
 pub mod problem;
 pub(crate) mod whip;
+mod ws;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use governor::DefaultDirectRateLimiter;
 use tokio::sync::watch;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 
-use super::{auth::Keys, media::Status, meeting_task::Sender, metrics::Metrics, ws};
+use super::{auth::Keys, media::Status, meeting_task::Sender, metrics::Metrics};
 
 /// Largest body of a request; routes that read one have their own limit.
 const BODY_BYTES_MAX: usize = 64 * 1024;

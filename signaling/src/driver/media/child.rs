@@ -21,8 +21,8 @@ use sfu::{
 };
 use tokio::{io::AsyncReadExt, net::UnixStream, time::timeout};
 
-use super::{REPLY_TIME_MAX, kill, shut_down};
-use crate::driver::{config::LogConfig, metrics::Metrics};
+use super::{kill, shut_down};
+use crate::driver::{calls::REPLY_TIME_MAX, config::LogConfig, metrics::Metrics};
 
 /// Tells the node's allocator (glibc's, mallopt(3); others do not ask) to map whatever is at least so long, and to keep all else in one place for all threads. Histories
 /// grow and go all the time; without it the allocator learns from the first that goes to put even those of half a megabyte among small things, and keeps what lies

@@ -23,15 +23,15 @@ use tokio_tungstenite::tungstenite::{
     protocol::{CloseFrame, frame::coding},
 };
 
-use super::{
-    auth::{self, RoomToken},
-    http::{App, problem},
-    meeting_task::Message,
-    outbox::{Closing, Inbox, Out, Outbox, outbox},
-    pace::Pace,
-    socket::{self, Sink, Source},
-};
+use super::{App, problem};
 use crate::{
+    driver::{
+        auth::{self, RoomToken},
+        meeting_task::Message,
+        outbox::{Closing, Inbox, Out, Outbox, outbox},
+        pace::Pace,
+        socket::{self, Sink, Source},
+    },
     engine::{id::SessionId, meeting::Request},
     names::Token,
     protocol::{BadFrame, ClientMessage, CloseCode, ErrorCode, ServerMessage, VERSION, VERSION_MIN},
