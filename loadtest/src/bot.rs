@@ -10,13 +10,12 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
 use crate::{
-    course::Phase,
-    lean::Lean,
     media_path::{Clock, MediaReport, OurPoints},
     peer::Path,
     protocol::{Change, ClientMessage, Kind, MediaState, Point, ServerMessage, SourceOrder, View},
     report::PointReport,
     scenario::Scenario,
+    shared::{Phase, STEP_TIMEOUT, Shared, until},
     signal::{Incoming, Signal},
     stack::Stack,
 };
@@ -24,8 +23,6 @@ use crate::{
 pub(crate) use join::host;
 use rejoin::ForNow;
 
-/// Longest wait for an answer of the server, and for the media path to open.
-pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 /// A client may ask whether the server is there; so do we.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a page says how it fares.
@@ -40,15 +37,6 @@ const UNTROUBLED: ClientMessage = ClientMessage::Stats {
     concealed_ppm: 0,
     audio_delay_ms: 0,
 };
-
-/// What the points of a run have in common.
-#[derive(Clone)]
-pub(crate) struct Shared {
-    pub(crate) clock: Clock,
-    pub(crate) ours: OurPoints,
-    /// The loop of lean points; without it points are full ones.
-    pub(crate) lean: Option<Arc<Lean>>,
-}
 
 /// Longer than any meeting.
 const FOREVER: Duration = Duration::from_secs(30 * 86_400);
@@ -390,12 +378,6 @@ fn switched(before: &[View], views: &[View]) -> Vec<String> {
 
 /// Lines about faults that are kept.
 const LOG_MAX: usize = 8;
-
-/// Waits until something has come as far as this, or will not change any more.
-pub(crate) async fn until<T: PartialOrd>(state: &mut watch::Receiver<T>, wanted: T) {
-    // Without a sender nothing changes any more: as good as the end.
-    let _ = state.wait_for(|state| *state >= wanted).await;
-}
 
 #[cfg(test)]
 mod tests {

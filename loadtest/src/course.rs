@@ -9,29 +9,15 @@ use tokio::{
 };
 
 use crate::{
-    bot::{Bot, Shared, rejoin, until},
+    bot::{Bot, rejoin},
     lean::Lean,
     media_path::{Clock, OurPoints},
     report::{PointReport, Report},
     scenario::Scenario,
     server::Look,
+    shared::{Phase, Shared, until},
     whip,
 };
-
-/// Where the run is. Every point follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// Points join; those that are there send, and look at each other.
-    Joining,
-    /// All are there, as far as they will be.
-    Meeting,
-    /// What comes from now on is measured.
-    Measured,
-    /// Nothing new is sent; what is on its way arrives or is lost.
-    Draining,
-    /// Everybody goes.
-    Leaving,
-}
 
 /// Longer than a repair may take and a slot message may be late.
 const DRAIN: Duration = Duration::from_millis(1_500);

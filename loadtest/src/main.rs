@@ -33,6 +33,7 @@ mod scenario;
 mod sdp;
 mod sender;
 mod server;
+mod shared;
 mod signal;
 mod sites;
 mod slo;

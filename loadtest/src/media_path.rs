@@ -27,7 +27,7 @@ use rtc::{
 
 use crate::{
     check::{Arrived, SlotCheck, SlotCounts, SlotKind},
-    report::Histogram,
+    histogram::Histogram,
     sender::{Now, Sender, SenderCounts},
 };
 

@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub(crate) use crate::histogram::Histogram;
-
 use crate::{
-    bot::rejoin::ForNow, check::SlotCounts, media_path::MediaReport, sender::SenderCounts,
-    server::ServerFigures,
+    bot::rejoin::ForNow, check::SlotCounts, histogram::Histogram, media_path::MediaReport,
+    sender::SenderCounts, server::ServerFigures,
 };
 
 /// The object of `--json`. Its keys stay.

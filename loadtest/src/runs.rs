@@ -12,12 +12,11 @@ use crate::{
     json_lines::JsonLines,
     outcome::{OrBadArguments as _, say, say_aside},
     report::{Report, Summary},
-    scenario::{Scenario, Sends},
+    scenario::{Entry, Scenario, Sends},
     server::Watched,
     sites,
     slo::Slo,
     trust::Trust,
-    whip::Entry,
 };
 
 impl SessionArgs {

@@ -10,7 +10,6 @@ use crate::{
     protocol::{Kind, View, source_number},
     server::Watched,
     trust::Trust,
-    whip::Entry,
 };
 
 /// What a run is asked to do.
@@ -74,6 +73,25 @@ pub(crate) enum Sends {
     Clips,
     /// Packets of a pattern, in one layer; lean points alone.
     Pattern(PatternPlan),
+}
+
+/// Where points come in, and what for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// The endpoint; `{n}` in it is the number of the stream, from 1.
+    pub(crate) url: String,
+    /// Streams that there are: receiver r plays stream r modulo this.
+    pub(crate) streams: u32,
+    /// Plays what others send, instead of sending.
+    pub(crate) plays: bool,
+}
+
+impl Entry {
+    /// Where a point comes in.
+    pub(crate) fn address(&self, index: u32) -> anyhow::Result<Address> {
+        let number = index % self.streams.max(1) + 1;
+        self.url.replace("{n}", &number.to_string()).parse()
+    }
 }
 
 impl Scenario {
@@ -243,5 +261,16 @@ pub(crate) mod tests {
             assert_eq!((0..5).filter(|&index| scenario().speaks(index, turn)).count(), 2);
         }
         assert!((0..5).all(|index| (0..5).any(|turn| scenario().speaks(index, turn))));
+    }
+
+    #[test]
+    fn receivers_share_the_streams() {
+        let entry = Entry {
+            url: "http://a/whep/room/cam-{n}".to_owned(),
+            streams: 2,
+            plays: true,
+        };
+        let paths = [0, 1, 2].map(|index| entry.address(index).unwrap().path);
+        assert_eq!(paths, ["1", "2", "1"].map(|n| format!("/whep/room/cam-{n}")));
     }
 }

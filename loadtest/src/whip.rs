@@ -7,40 +7,17 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     address::Address,
-    bot::{
-        STEP_TIMEOUT, Shared,
-        rejoin::{self, ForNow},
-        until,
-    },
-    course::Phase,
+    bot::rejoin::{self, ForNow},
     http,
     lean::{LeanPoint, Pattern, Sections, Source},
     media_path::SlotLines,
     peer::Path,
     report::PointReport,
-    scenario::{Scenario, Sends},
+    scenario::{Entry, Scenario, Sends},
     sdp,
     sender::{Outgoing, Ssrcs},
+    shared::{Phase, STEP_TIMEOUT, Shared, until},
 };
-
-/// Where points come in, and what for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// The endpoint; `{n}` in it is the number of the stream, from 1.
-    pub(crate) url: String,
-    /// Streams that there are: receiver r plays stream r modulo this.
-    pub(crate) streams: u32,
-    /// Plays what others send, instead of sending.
-    pub(crate) plays: bool,
-}
-
-impl Entry {
-    /// Where a point comes in.
-    pub(crate) fn address(&self, index: u32) -> anyhow::Result<Address> {
-        let number = index % self.streams.max(1) + 1;
-        self.url.replace("{n}", &number.to_string()).parse()
-    }
-}
 
 /// Longest wait for the end of a session: less than a point has for leaving.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -266,17 +243,6 @@ mod tests {
         media_path::{Clock, OurPoints},
         report::Summary,
     };
-
-    #[test]
-    fn receivers_share_the_streams() {
-        let entry = Entry {
-            url: "http://a/whep/room/cam-{n}".to_owned(),
-            streams: 2,
-            plays: true,
-        };
-        let paths = [0, 1, 2].map(|index| entry.address(index).unwrap().path);
-        assert_eq!(paths, ["1", "2", "1"].map(|n| format!("/whep/room/cam-{n}")));
-    }
 
     #[test]
     fn a_session_is_ended_where_it_is_but_never_without_the_tls_that_it_began_in() {

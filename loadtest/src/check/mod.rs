@@ -19,8 +19,8 @@ use self::{
 };
 use crate::{
     clip::{Clips, is_key_frame},
+    histogram::Histogram,
     media::{CLIP_SPEECH, Mark, read_descriptor, unmark_frame, unmark_sound},
-    report::Histogram,
 };
 
 /// A slot message may come this much later than the first packet it speaks of.

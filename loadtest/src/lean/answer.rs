@@ -3,13 +3,34 @@
 use std::{fmt::Write as _, net::SocketAddr};
 
 use anyhow::Context as _;
+use rand::RngExt as _;
 
-use super::transport::Credentials;
 use crate::{
     clip::RIDS,
     sdp::{URI_AUDIO_LEVEL, URI_MID, URI_RID, URI_RRID, URI_TRANSPORT_CC},
     sender::{PT_OPUS, PT_RTX, PT_VP8, Ssrcs},
 };
+
+/// ICE credentials of a point (RFC 8839 section 5.4).
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    pub(super) ufrag: String,
+    pub(super) password: String,
+}
+
+impl Credentials {
+    pub(super) fn random(rng: &mut impl rand::Rng) -> Self {
+        let mut word = |length| -> String {
+            (0..length)
+                .map(|_| char::from(b'a' + rng.random_range(0..26)))
+                .collect()
+        };
+        Self {
+            ufrag: word(8),
+            password: word(24),
+        }
+    }
+}
 
 /// What is in an offer.
 #[derive(Debug, Clone, Copy)]

@@ -32,12 +32,12 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::{oneshot, watch};
 
 use self::{
-    answer::{Remote, offer},
+    answer::{Credentials, Remote, offer},
     batch::Batch,
     egress::Egress,
     latency::Windows,
     point::{Point, Slot},
-    transport::{Credentials, Identity, Transport},
+    transport::{Identity, Transport},
 };
 use crate::{
     histogram::Histogram,

@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     check::{SlotCheck, SlotKind},
+    histogram::Histogram,
     media_path::{MediaReport, OurPoints},
     peer::Path,
-    report::Histogram,
     sender::{Now, PT_RTX, Sender},
 };
 

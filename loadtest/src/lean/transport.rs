@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::Context as _;
 use bytes::BytesMut;
-use rand::RngExt as _;
 use rtc::{
     crypto::{RTCCryptoProvider, default_provider},
     dtls::{
@@ -31,7 +30,7 @@ use sfu::{
     wire::srtp::{EXPORTER_LABEL, Opener, Profile, Sealer, Side, contexts},
 };
 
-use super::answer::Remote;
+use super::answer::{Credentials, Remote};
 use crate::peer::Path;
 
 /// Pause between checks until one is answered.
@@ -83,27 +82,6 @@ impl Identity {
     /// For offers.
     pub(super) fn fingerprint(&self) -> String {
         self.fingerprint.to_string()
-    }
-}
-
-/// ICE credentials of a point (RFC 8839 section 5.4).
-#[derive(Debug, Clone)]
-pub(crate) struct Credentials {
-    pub(super) ufrag: String,
-    pub(super) password: String,
-}
-
-impl Credentials {
-    pub(super) fn random(rng: &mut impl rand::Rng) -> Self {
-        let mut word = |length| -> String {
-            (0..length)
-                .map(|_| char::from(b'a' + rng.random_range(0..26)))
-                .collect()
-        };
-        Self {
-            ufrag: word(8),
-            password: word(24),
-        }
     }
 }
 
