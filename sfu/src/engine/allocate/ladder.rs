@@ -1,6 +1,7 @@
 //! The rungs that a picture can climb: layers, with temporal layers as half steps.
 
 use super::{
+    super::units::Bitrate,
     outcome::Level,
     problem::{LAYERS_MAX, Offer, TEMPORAL_MAX},
 };
@@ -76,6 +77,18 @@ pub(super) struct Rung {
 pub(super) struct Step {
     pub(super) live: bool,
     pub(super) rates: [u64; TEMPORAL_MAX],
+}
+
+/// A layer that arrives but was not measured yet is taken for a usual one, on top of those `below` that it needs.
+pub(super) fn live_step(layer: usize, offer: &Offer, below: u64) -> Step {
+    let mut rates = offer.rates.map(Bitrate::as_bps);
+    let most = rates.iter().copied().max().unwrap_or(0);
+    if most == 0 {
+        rates = shares(below + range(height(layer, offer)).usual);
+    } else {
+        rates[TEMPORAL_MAX - 1] = most;
+    }
+    Step { live: true, rates }
 }
 
 /// Lowest first.

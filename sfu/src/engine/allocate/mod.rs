@@ -29,31 +29,28 @@ mod wish;
 
 use std::time::{Duration, Instant};
 
-pub use beyond::{Beyond, Wanted};
 pub use ladder::layer_for;
 pub use outcome::{Allocation, LineUse, Picture, ReceiverGrant, SenderOrder, SlotGrant, SourceOrder};
 pub use problem::{
-    Demand, Kind, LAYERS_MAX, Line, Loss, Offer, Policy, Problem, Receiver, Sender, Source, TEMPORAL_MAX,
-    VOICES_MAX,
+    Beyond, Demand, Kind, LAYERS_MAX, Line, Loss, Offer, Policy, Problem, Receiver, Sender, Source,
+    TEMPORAL_MAX, VOICES_MAX, Wanted,
 };
 
 use self::{
     answer::Answer,
     claims::Claims,
-    ladder::{Ladder, Step, height, range, shares},
+    ladder::{Ladder, Step, height, live_step, range, shares},
     pictures::{Ladders, Pictures, Rules},
-    up::{Orders, Uplinks},
+    up::{ORDERED_PERCENT, Orders, Uplinks},
     voices::{Before, Hall},
 };
-use super::{id::SourceKind, quality::LayerOrder, units::Bitrate};
+use super::{id::SourceKind, quality::LayerOrder};
 
 /// A layer that is asked for and does not arrive keeps its room for so long.
 const ARRIVAL: Duration = Duration::from_secs(5);
 /// A sender that was told to send less is given so long: what arrives of it is the peak of three seconds.
 const OBEYING: Duration = Duration::from_secs(3);
-/// What a layer takes on the wire when it is sent as ordered: headers, and an encoder's breath, in percent of the order.
-const ORDERED_PERCENT: u64 = 108;
-/// It is taken for that where it is no less than this share of what arrives, in percent.
+/// A layer is taken for [`ORDERED_PERCENT`] of its order where that is no less than this share of what arrives, in percent.
 const BREATH_PERCENT: u64 = 85;
 /// The same while a smaller order is new. What is to shrink by more than that is too large at once.
 const LOWERED_PERCENT: u64 = 70;
@@ -172,18 +169,6 @@ fn steps(source: &Source, step: impl Fn(usize, u64) -> Option<Step>) -> [Option<
         }
         step
     })
-}
-
-/// A layer that arrives but was not measured yet is taken for a usual one, on top of those `below` that it needs.
-fn live_step(layer: usize, offer: &Offer, below: u64) -> Step {
-    let mut rates = offer.rates.map(Bitrate::as_bps);
-    let most = rates.iter().copied().max().unwrap_or(0);
-    if most == 0 {
-        rates = shares(below + range(height(layer, offer)).usual);
-    } else {
-        rates[TEMPORAL_MAX - 1] = most;
-    }
-    Step { live: true, rates }
 }
 
 /// A layer that is wanted is taken for what it is ordered at, where what arrives is not far above that: an encoder's breath is no reason for a

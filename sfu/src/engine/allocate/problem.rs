@@ -2,12 +2,9 @@
 
 use std::time::Instant;
 
-use super::{
-    super::{
-        id::{EndpointId, LineIndex, Rank, SlotId, SourceNumber},
-        units::Bitrate,
-    },
-    Beyond,
+use super::super::{
+    id::{EndpointId, LineIndex, Rank, SlotId, SourceNumber},
+    units::Bitrate,
 };
 
 /// Most layers of one source.
@@ -32,6 +29,39 @@ pub struct Problem<'a> {
     pub beyond: Beyond<'a>,
     /// What the room allows.
     pub policy: Policy,
+}
+
+/// What all other halves of a room say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Beyond<'a> {
+    /// What they want, several of them maybe of one source.
+    pub wanted: &'a [Wanted],
+    /// Somebody there hears over a way that is too thin for short voice packets.
+    pub thin: bool,
+    /// Somebody there hears over one that is not.
+    pub wide: bool,
+}
+
+/// What receivers of another half want of a source: what [`Allocation::wanted`](super::Allocation::wanted) gave there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which.
+    pub source: SourceNumber,
+    /// The most important thing that it is for.
+    pub kind: Kind,
+    /// It is for more than thumbnails.
+    pub is_brisk: bool,
+    /// Of each layer that somebody stops at, what all of them can take.
+    pub layers: [Option<Bitrate>; LAYERS_MAX],
+}
+
+impl Wanted {
+    /// It asks the sender for the same but for bitrates.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let kind = |wanted: &Self| (wanted.source, wanted.kind, wanted.is_brisk);
+        let layers = |wanted: &Self| wanted.layers.map(|layer| layer.is_some());
+        kind(self) == kind(other) && layers(self) == layers(other)
+    }
 }
 
 /// What may be taken of a line.

@@ -5,7 +5,10 @@ mod over_time;
 mod properties;
 
 use super::*;
-use crate::engine::id::{EndpointId, LineIndex};
+use crate::engine::{
+    id::{EndpointId, LineIndex},
+    units::Bitrate,
+};
 use kit::*;
 
 #[test]

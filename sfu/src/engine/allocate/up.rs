@@ -7,12 +7,11 @@ use super::{
         shortfall::{Cause, Shortfall},
         units::Bitrate,
     },
-    ORDERED_PERCENT, Wanted,
     claims::Claims,
     feed::Feed,
     outcome::{Allocation, SenderOrder, SourceOrder},
     pictures::{Ladders, Pictures},
-    problem::{Kind, LAYERS_MAX, Problem, Sender, Source},
+    problem::{Kind, LAYERS_MAX, Problem, Sender, Source, Wanted},
     voices::{Desk, Hall},
     ways::{Lines, Room, line_shortfall},
 };
@@ -21,6 +20,8 @@ use super::{
 const STAGE_HEIGHT: u16 = 720;
 /// Bitrates are whole multiples of it, so that they do not change with every breath of an estimate.
 const GRAIN: u64 = 10_000;
+/// What a layer takes on the wire when it is sent as ordered: headers, and an encoder's breath, in percent of the order.
+pub(super) const ORDERED_PERCENT: u64 = 108;
 /// What is ordered takes so much on the wire, in percent of it.
 const HEADERS_PERCENT: u64 = 106;
 

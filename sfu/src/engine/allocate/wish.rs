@@ -1,9 +1,6 @@
 //! What receivers want of one source, put together.
 
-use super::{
-    Wanted,
-    problem::{Kind, LAYERS_MAX},
-};
+use super::problem::{Kind, LAYERS_MAX, Wanted};
 
 /// What receivers want of one source.
 #[derive(Debug, Clone, Copy, Default)]

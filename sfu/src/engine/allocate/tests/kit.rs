@@ -7,6 +7,7 @@ use crate::engine::{
     id::{EndpointId, LineIndex, PointNumber, Rank, SlotId, SourceKind, SourceNumber},
     shortfall::{Cause, Shortfall},
     testing::base,
+    units::Bitrate,
 };
 
 /// A room that owns what a [`Problem`] borrows. Point `n` is endpoint `n`, from 1.

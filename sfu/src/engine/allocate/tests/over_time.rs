@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::{super::*, kit::*};
-use crate::engine::id::{EndpointId, LineIndex};
-use crate::engine::testing::ms;
+use crate::engine::{
+    id::{EndpointId, LineIndex},
+    testing::ms,
+    units::Bitrate,
+};
 
 /// One receiver with a stage alone on its way, told one estimate a second. How often its picture changed.
 fn changes(estimates: impl IntoIterator<Item = u64>) -> (u32, String) {

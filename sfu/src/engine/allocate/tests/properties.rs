@@ -11,6 +11,7 @@ use super::{
 use crate::engine::{
     id::{EndpointId, LineIndex, Rank, SourceKind},
     shortfall::Cause,
+    units::Bitrate,
 };
 
 const POINTS: usize = 7;
