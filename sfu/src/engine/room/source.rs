@@ -397,7 +397,7 @@ impl Source {
         let key = lowest.current.as_ref().and_then(|current| current.key);
         self.number.kind() == SourceKind::Camera
             && self.subscribers.is_empty()
-            && self.pulled[0] == 0
+            && self.pulled.iter().all(|&links| links == 0)
             && self.told.is_none()
             && lowest.live
             && key.is_none_or(|(_, at)| now.saturating_duration_since(at) >= WARM)

@@ -263,6 +263,18 @@ fn key_frames_are_asked_of_a_sender_no_more_often_for_all_halves_together() {
 }
 
 #[test]
+fn a_camera_that_is_watched_from_the_other_half_alone_is_not_asked_to_stay_warm() {
+    let mut halves = Halves::new(&[&[1], &[3]]);
+    halves.view(1, &[want(0, camera(3), 360)]);
+    halves.run(60, |halves| halves.frames(&[3]));
+    assert_eq!(halves.kits[0].sent(1).last().map(|r| r.layer), Some(1));
+    let asked = |halves: &Halves| halves.kits[1].room.stats().uplinks.key_frame_requests;
+    let before = asked(&halves);
+    halves.run(300, |halves| halves.frames(&[3]));
+    assert_eq!(asked(&halves), before);
+}
+
+#[test]
 fn who_begins_anew_without_a_pause_is_asked_for_a_key_frame_by_the_half_that_watches() {
     let mut halves = Halves::new(&[&[1], &[2]]);
     halves.kits[0].layers = 1;
