@@ -358,6 +358,11 @@ impl Room {
 
     /// The last key frame of a layer with all behind it goes over a link that wants the layer from now on, if it is worth it. True if it does.
     fn replay_for_link(&mut self, now: Instant, link: LinkId, number: SourceNumber, layer: u8) -> bool {
+        // The other half takes all that comes for new, and cannot see that the layer has stopped.
+        let has_stopped = |source: &Source| (0..LAYERS_MAX as u8).any(|other| source.is_behind(layer, other));
+        if self.source(number).is_some_and(has_stopped) {
+            return false;
+        }
         let Some(packets) = self.kept(now, number, layer) else {
             return false;
         };

@@ -218,6 +218,30 @@ fn a_page_that_turns_is_served_from_what_the_other_half_keeps() {
 }
 
 #[test]
+fn a_layer_that_stopped_does_not_take_a_tile_of_the_other_half_back_in_time() {
+    let mut halves = Halves::new(&[&[1], &[2]]);
+    halves.view(1, &[want(0, camera(2), 90)]);
+    halves.run(60, |halves| halves.frames(&[2]));
+    halves.of(2).frames(&[2], true);
+    halves.run(2, |halves| halves.frames(&[2]));
+    halves.of(2).layers = 1;
+    halves.run(11, |halves| halves.frames(&[2]));
+    assert!(!halves.of(2).take_asked(2));
+    halves.view(1, &[want(0, camera(2), 300)]);
+    halves.advance(10);
+    let of_higher = |halves: &Halves| halves.kits[0].sent(1).iter().any(|r| r.layer == 1);
+    assert!(
+        !of_higher(&halves),
+        "its key frame is older than what the tile shows"
+    );
+    assert!(halves.of(2).asked(2));
+    halves.of(2).layers = 3;
+    halves.run(2, |halves| halves.frames(&[2]));
+    assert!(of_higher(&halves));
+    check_continuity(halves.kits[0].sent(1), &BTreeSet::new());
+}
+
+#[test]
 fn what_is_wanted_is_asked_of_the_sender_by_its_own_half() {
     let mut halves = Halves::new(&[&[1], &[3]]);
     let active = |halves: &Halves| -> Vec<bool> {
