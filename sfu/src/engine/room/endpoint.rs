@@ -322,9 +322,9 @@ impl Endpoint {
         }
     }
 
-    /// It sends transport-wide feedback.
+    /// It has sent transport-wide feedback: some agree upon it and never do.
     pub(super) fn tells_packets(&self) -> bool {
-        self.extensions.transport_cc.is_some()
+        self.way.state().is_transport_wide
     }
 
     /// A packet of a slot that the receiver misses, to be sent again: now, or when its time has come.

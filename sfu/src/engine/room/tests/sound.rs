@@ -11,6 +11,7 @@ use crate::{
     },
     wire::{
         red::{self, Block},
+        rtcp::ReportBlock,
         rtp::HeaderFields,
     },
 };
@@ -148,6 +149,32 @@ fn of_thirty_percent_lost_in_bursts_a_receiver_of_redundancy_plays_most() {
     );
     assert!(share(plain) < 0.74 && share(playable) > 0.93);
     assert!(sent.iter().all(|r| r.payload.len() + 2 * (4 + 40) < 1_200));
+}
+
+/// Point 1 reports that share of what came for its second voice slot as lost, and that number as the highest.
+fn report_loss(kit: &mut Kit, fraction_lost: u8, highest_sequence: u32) {
+    let block = ReportBlock {
+        ssrc: audio_ssrc(1),
+        fraction_lost,
+        highest_sequence,
+        ..ReportBlock::default()
+    };
+    kit.feedback(1, |builder| {
+        builder.receiver_report(1, &[block]).expect("it fits");
+    });
+}
+
+#[test]
+fn who_agreed_upon_feedback_and_sends_none_gets_redundancy_by_its_reports() {
+    let mut kit = room(2, &[2]);
+    for second in 1..=3 {
+        talk(&mut kit, 2, 30, 50);
+        report_loss(&mut kit, 51, second * 50);
+    }
+    let from = slot(&kit).len();
+    talk(&mut kit, 2, 30, 50);
+    let sent = slot(&kit).split_off(from);
+    assert!(sent.iter().all(|r| r.payload_type == RED));
 }
 
 #[test]
