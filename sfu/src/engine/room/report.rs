@@ -1,6 +1,9 @@
 //! What is known of each point of a room, for operators and figures: read now and then, never per packet.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::{
     super::{
@@ -14,6 +17,7 @@ use super::{
     },
     Endpoint, Room,
 };
+use crate::wire::rtcp::ReportBlock;
 
 /// Losses are those since the last look, if that is this long ago; else those of the look before.
 const WINDOW_MIN: Duration = Duration::from_secs(1);
@@ -25,12 +29,26 @@ const AUDIO_DELAY: Duration = Duration::from_millis(60);
 pub(super) struct Window {
     since: Option<Instant>,
     path: PathLoss,
+    /// The highest number that blocks told of each stream; at most one for each slot.
+    highest: BTreeMap<u32, u32>,
+    /// In 256ths of a packet, lost and all that blocks told of since the last look.
+    blocks: (u64, u64),
     uplink: UplinkStats,
     loss_permille: u32,
     loss_up_permille: u32,
 }
 
 impl Window {
+    /// A block of a receiver that tells of no single packets: a share of those since its last one.
+    pub(super) fn handle_block(&mut self, block: &ReportBlock) {
+        let number = block.highest_sequence;
+        let former = self.highest.insert(block.ssrc, number);
+        // More than a second brings, or back: it began anew.
+        let more = u16::try_from(number.wrapping_sub(former.unwrap_or(number))).unwrap_or(0);
+        self.blocks.0 += u64::from(more) * u64::from(block.fraction_lost);
+        self.blocks.1 += u64::from(more) * 256;
+    }
+
     /// Looks, and begins anew if it is time to.
     fn look(&mut self, now: Instant, path: PathLoss, uplink: UplinkStats) {
         if self.since.is_some_and(|since| now < since + WINDOW_MIN) {
@@ -40,7 +58,8 @@ impl Window {
         // What was said to be lost and came after all was not.
         let lost = (path.lost - was.lost).saturating_sub(path.late - was.late);
         let known = (path.arrived - was.arrived) + (path.lost - was.lost);
-        self.loss_permille = permille(lost, known);
+        let (lost_of_blocks, of_blocks) = std::mem::take(&mut self.blocks);
+        self.loss_permille = permille(lost * 256 + lost_of_blocks, known * 256 + of_blocks);
         let was = &self.uplink;
         let expected = uplink.expected - was.expected;
         let lost = expected.saturating_sub(uplink.received - was.received);

@@ -118,9 +118,12 @@ impl Room {
             endpoint.outbound.handle_loss(now);
         }
         // Who tells of single packets tells more than a report does.
-        let is_all = slot.kind == MediaKind::Audio && !endpoint.tells_packets();
-        if is_all && endpoint.loss_told(now, block.fraction_lost.into(), 256) {
-            self.plan_now(now);
+        if !endpoint.tells_packets() {
+            endpoint.window.handle_block(block);
+            let is_voice = slot.kind == MediaKind::Audio;
+            if is_voice && endpoint.loss_told(now, block.fraction_lost.into(), 256) {
+                self.plan_now(now);
+            }
         }
         self.estimate_changed(now, from);
     }

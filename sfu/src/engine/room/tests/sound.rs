@@ -403,3 +403,20 @@ fn what_a_voice_loses_on_its_way_here_is_told() {
     let told = points.iter().find(|told| told.number == point(2)).unwrap();
     assert_eq!(told.loss_up_permille, 200);
 }
+
+#[test]
+fn what_a_receiver_that_sends_reports_alone_loses_is_told_by_them() {
+    let mut kit = Kit::new(0);
+    let mut media = negotiated();
+    media.extensions.transport_cc = None;
+    kit.join_with(1, Rank::Member, media);
+    kit.join(2);
+    for second in 1..=3 {
+        talk(&mut kit, 2, 30, 50);
+        report_loss(&mut kit, 51, second * 50);
+    }
+    let points = kit.room.report(kit.now);
+    let told = points.iter().find(|told| told.number == point(1)).unwrap();
+    assert_eq!(told.loss_permille, 199);
+    assert!(told.voice_mos < 3.0, "{}", told.voice_mos);
+}
