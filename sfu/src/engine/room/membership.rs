@@ -79,6 +79,7 @@ impl Room {
     pub(super) fn set_client(&mut self, now: Instant, id: EndpointId, client: ClientState) -> Option<()> {
         let endpoint = self.endpoints.get_mut(id)?;
         let changed = endpoint.cpu.handle(now, &client);
+        endpoint.window.handle_client(&client);
         endpoint.client = client;
         if changed {
             self.plan_now(now);

@@ -9,6 +9,7 @@ use super::{
     super::{
         bwe::PathLoss,
         emodel::{self, Impairment},
+        page::ClientState,
         quality::{PointReport, SendOrder, SlotQuality},
         selector::LayerStream,
         slot::Slot,
@@ -36,9 +37,19 @@ pub(super) struct Window {
     uplink: UplinkStats,
     loss_permille: u32,
     loss_up_permille: u32,
+    /// What the page said of its voices when it last played any: made up (in millionths), and their jitter buffer.
+    voices: Option<(u32, Duration)>,
 }
 
 impl Window {
+    /// What a page says of itself: nothing of voices in a second in which none was to be played.
+    pub(super) fn handle_client(&mut self, client: &ClientState) {
+        if client.audio_delay_ms > 0 {
+            let buffer = Duration::from_millis(client.audio_delay_ms.into());
+            self.voices = Some((client.concealed_ppm, buffer));
+        }
+    }
+
     /// A block of a receiver that tells of no single packets: a share of those since its last one.
     pub(super) fn handle_block(&mut self, block: &ReportBlock) {
         let number = block.highest_sequence;
@@ -65,6 +76,16 @@ impl Window {
         let lost = expected.saturating_sub(uplink.received - was.received);
         self.loss_up_permille = permille(lost, expected);
         (self.since, self.path, self.uplink) = (Some(now), path, uplink);
+    }
+
+    /// Score of the voices that are heard. What the page says was made up counts, after all repair; before it says
+    /// anything, loss on the way. The delay is half a round trip and the jitter buffer.
+    fn score(&self, round_trip: Duration) -> f32 {
+        let (loss_ppm, buffer, impairment) = match self.voices {
+            Some((made_up, buffer)) => (made_up, buffer, Impairment::OPUS),
+            None => (self.loss_permille * 1_000, AUDIO_DELAY, Impairment::OPUS_FEC),
+        };
+        emodel::voice(loss_ppm, round_trip / 2 + buffer, impairment)
     }
 }
 
@@ -98,7 +119,7 @@ impl Room {
             loss_permille: endpoint.window.loss_permille,
             loss_up_permille: endpoint.window.loss_up_permille,
             jitter_up_ms: endpoint.uplink.jitter().as_millis() as u32,
-            voice_mos: voice_mos(endpoint),
+            voice_mos: endpoint.window.score(endpoint.outbound.round_trip()),
             client: endpoint.client.clone(),
             slots: slots.map(|slot| self.quality_of(slot)).collect(),
             send: SendOrder::default(),
@@ -115,25 +136,6 @@ impl Room {
             line: None,
         }
     }
-}
-
-/// Score of the voices that an endpoint hears. What its page says was made up counts, after all repair; before it says
-/// anything, loss on the way. The delay is half a round trip and the jitter buffer.
-fn voice_mos(endpoint: &Endpoint) -> f32 {
-    let client = &endpoint.client;
-    let said = client.audio_delay_ms > 0;
-    let (loss_ppm, buffer) = if said {
-        let buffer = Duration::from_millis(client.audio_delay_ms.into());
-        (client.concealed_ppm, buffer)
-    } else {
-        (endpoint.window.loss_permille * 1_000, AUDIO_DELAY)
-    };
-    let impairment = if said {
-        Impairment::OPUS
-    } else {
-        Impairment::OPUS_FEC
-    };
-    emodel::voice(loss_ppm, endpoint.outbound.round_trip() / 2 + buffer, impairment)
 }
 
 #[cfg(test)]
@@ -171,5 +173,22 @@ mod tests {
         assert_eq!((window.loss_permille, window.loss_up_permille), (200, 200));
         window.look(base() + ms(2_000), path(150, 50, 50), uplink(200, 181));
         assert_eq!((window.loss_permille, window.loss_up_permille), (0, 0));
+    }
+
+    #[test]
+    fn a_second_of_silence_does_not_change_the_score_of_voices() {
+        let mut window = Window::default();
+        let client = |concealed_ppm, audio_delay_ms| ClientState {
+            concealed_ppm,
+            audio_delay_ms,
+            ..ClientState::default()
+        };
+        window.look(base(), path(70, 30, 0), uplink(0, 0));
+        let unsaid = window.score(ms(100));
+        window.handle_client(&client(20_000, 200));
+        let said = window.score(ms(100));
+        assert!(said > unsaid + 1.0, "{said} and {unsaid}");
+        window.handle_client(&client(0, 0));
+        assert_eq!(window.score(ms(100)), said);
     }
 }
