@@ -152,13 +152,18 @@ impl Quality {
         if !point.connected {
             return;
         }
+        // Of nothing that is sent nothing is lost either.
         if let Some(estimate) = point.estimate {
             self.estimates.observe(estimate.as_bps() as f64);
+            self.losses.observe(f64::from(point.loss_permille) / 1e3);
         }
-        self.losses.observe(f64::from(point.loss_permille) / 1e3);
         self.losses_up.observe(f64::from(point.loss_up_permille) / 1e3);
-        self.round_trips.observe(f64::from(point.rtt_ms) / 1e3);
-        self.opinions.observe(f64::from(point.voice_mos));
+        if let Some(rtt_ms) = point.rtt_ms {
+            self.round_trips.observe(f64::from(rtt_ms) / 1e3);
+        }
+        if let Some(mos) = point.voice_mos {
+            self.opinions.observe(f64::from(mos));
+        }
         self.slots += point.slots.len() as u64;
         for cause in point.slots.iter().filter_map(|slot| slot.cause) {
             *self.short.entry(cause).or_default() += 1;
@@ -351,11 +356,11 @@ mod tests {
             estimate: Some(Bitrate::kbps(160)),
             allocated: Bitrate::ZERO,
             wanted: Bitrate::ZERO,
-            rtt_ms: 40,
+            rtt_ms: Some(40),
             loss_permille: 30,
             loss_up_permille: 0,
             jitter_up_ms: 0,
-            voice_mos: mos,
+            voice_mos: Some(mos),
             client: ClientState::default(),
             slots: vec![SlotQuality {
                 slot: SlotId::video(0),
@@ -410,6 +415,32 @@ mod tests {
             "diemcau_line_used_bps{line=\"co-to--tinh\",direction=\"down\"} 150",
             "diemcau_line_budget_bps{line=\"co-to--tinh\",direction=\"up\"} 2000",
         ] {
+            assert!(
+                text.lines().any(|line| line == expected),
+                "{expected} is not in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_only_sends_is_no_receiver() {
+        let mut quality = Quality::default();
+        quality.begin();
+        quality.observe(&PointReport {
+            estimate: None,
+            rtt_ms: None,
+            voice_mos: None,
+            ..point(1, 1.0, None)
+        });
+        let text = quality.text();
+        for (name, count) in [
+            ("diemcau_estimate_bps", 0),
+            ("diemcau_path_loss_ratio", 0),
+            ("diemcau_uplink_loss_ratio", 1),
+            ("diemcau_round_trip_seconds", 0),
+            ("diemcau_voice_mos", 0),
+        ] {
+            let expected = format!("{name}_count {count}");
             assert!(
                 text.lines().any(|line| line == expected),
                 "{expected} is not in\n{text}"

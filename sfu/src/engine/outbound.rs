@@ -65,6 +65,11 @@ impl Outbound {
         self.round_trip.unwrap_or(ROUND_TRIP).max(ROUND_TRIP_MIN)
     }
 
+    /// As measured last; none before the first measure.
+    pub fn measured(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
     /// So many bytes went out for the first time.
     pub fn earn_repairs(&mut self, bytes: u16) {
         self.repair_credit = (self.repair_credit + u64::from(bytes) / 2).min(REPAIR_CREDIT_MAX);
@@ -149,14 +154,14 @@ mod tests {
     #[test]
     fn the_round_trip_is_what_the_report_leaves() {
         let mut way = Outbound::new();
-        assert_eq!(way.round_trip(), ms(100));
+        assert_eq!((way.round_trip(), way.measured()), (ms(100), None));
         way.handle_round_trip(0x0001_8000, 0x0000_8000, 0x0000_8000); // 1.5 s - 0.5 s - 0.5 s
         assert_eq!(way.round_trip(), ms(500));
         way.handle_round_trip(100, 0x8000_0000, 0); // nonsense
         way.handle_round_trip(100, 0, 0);
         assert_eq!(way.round_trip(), ms(500));
         way.handle_round_trip(0x0002_0000, 0x0002_0000, 0);
-        assert_eq!(way.round_trip(), ROUND_TRIP_MIN);
+        assert_eq!((way.round_trip(), way.measured()), (ROUND_TRIP_MIN, Some(ms(0))));
     }
 
     #[test]

@@ -65,22 +65,22 @@ pub struct PointReport {
     pub number: PointNumber,
     /// Media flows.
     pub connected: bool,
-    /// What the way to it carries; none before it is known.
+    /// What the way to it carries; none if it has no slots.
     pub estimate: Option<Bitrate>,
     /// What of that is given to its slots.
     pub allocated: Bitrate,
     /// What it would take to send all as wanted.
     pub wanted: Bitrate,
-    /// Round trip in milliseconds.
-    pub rtt_ms: u32,
+    /// Round trip in milliseconds; none before one was measured, and so if it has no slots.
+    pub rtt_ms: Option<u32>,
     /// Loss on the way to it, in thousandths.
     pub loss_permille: u32,
     /// Loss on the way from it, before repair, in thousandths.
     pub loss_up_permille: u32,
     /// Greatest jitter of its streams on the way to the node, in milliseconds.
     pub jitter_up_ms: u32,
-    /// Score of the voices it hears, 1.0 to 4.5 (ITU-T G.107).
-    pub voice_mos: f32,
+    /// Score of the voices it hears, 1.0 to 4.5 (ITU-T G.107); none if it has no slots for them.
+    pub voice_mos: Option<f32>,
     /// As its page said last.
     pub client: ClientState,
     /// What its slots get.

@@ -109,17 +109,21 @@ impl Room {
     fn report_of(&self, endpoint: &Endpoint) -> PointReport {
         let slots = endpoint.video.iter().filter(|slot| slot.target().is_some());
         let grant = self.plan.allocation.receiver(endpoint.id);
+        let takes = endpoint.slots().next().is_some();
+        let (outbound, hears) = (&endpoint.outbound, !endpoint.audio.is_empty());
         PointReport {
             number: endpoint.number,
             connected: endpoint.connected,
-            estimate: Some(endpoint.way.state().target),
+            estimate: takes.then(|| endpoint.way.target()),
             allocated: grant.map_or(Bitrate::ZERO, |grant| grant.used),
             wanted: grant.map_or(Bitrate::ZERO, |grant| grant.wanted),
-            rtt_ms: endpoint.outbound.round_trip().as_millis() as u32,
+            rtt_ms: outbound
+                .measured()
+                .map(|round_trip| round_trip.as_millis() as u32),
             loss_permille: endpoint.window.loss_permille,
             loss_up_permille: endpoint.window.loss_up_permille,
             jitter_up_ms: endpoint.uplink.jitter().as_millis() as u32,
-            voice_mos: endpoint.window.score(endpoint.outbound.round_trip()),
+            voice_mos: hears.then(|| endpoint.window.score(outbound.round_trip())),
             client: endpoint.client.clone(),
             slots: slots.map(|slot| self.quality_of(slot)).collect(),
             send: SendOrder::default(),

@@ -418,5 +418,24 @@ fn what_a_receiver_that_sends_reports_alone_loses_is_told_by_them() {
     let points = kit.room.report(kit.now);
     let told = points.iter().find(|told| told.number == point(1)).unwrap();
     assert_eq!(told.loss_permille, 199);
-    assert!(told.voice_mos < 3.0, "{}", told.voice_mos);
+    assert!(
+        told.voice_mos.is_some_and(|mos| mos < 3.0),
+        "{:?}",
+        told.voice_mos
+    );
+}
+
+#[test]
+fn nothing_is_told_of_the_way_to_who_has_no_slots() {
+    let mut kit = Kit::new(1);
+    let mut media = negotiated();
+    media.slots.clear();
+    kit.join_with(2, Rank::Member, media);
+    talk(&mut kit, 2, 30, 100);
+    let points = kit.room.report(kit.now);
+    let told = |number: u32| {
+        let told = points.iter().find(|told| told.number == point(number)).unwrap();
+        (told.estimate.is_some(), told.rtt_ms, told.voice_mos.is_some())
+    };
+    assert_eq!((told(1), told(2)), ((true, None, true), (false, None, false)));
 }
