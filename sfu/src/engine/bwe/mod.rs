@@ -281,7 +281,9 @@ impl Estimator {
         if f64::from(fraction_lost) >= loss::NOTABLE * 256.0 {
             self.number_all();
         }
-        self.reported.handle_loss(at, fraction_lost, sent);
+        if self.told.is_none() {
+            self.reported.handle_loss(at, fraction_lost, sent);
+        }
     }
 
     /// What the receiver could use in all. Nothing is probed above it.
@@ -360,9 +362,10 @@ impl Estimator {
         self.rate.is_near()
     }
 
-    /// Its round trip is that of a satellite.
+    /// Its round trip is that of a satellite; a queue on a short way is none.
     pub fn is_long(&self) -> bool {
-        self.round_trip >= ROUND_TRIP_LONG
+        let least = self.reported.least_trip();
+        least.is_some_and(|least| least >= ROUND_TRIP_LONG)
     }
 
     /// What feedback said of all packets so far.

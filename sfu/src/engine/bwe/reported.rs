@@ -88,8 +88,11 @@ impl Trips {
         if at - self.told > TRIP_KEPT {
             return 0;
         }
-        let ground = self.former.into_iter().chain(self.least).min();
-        self.last - ground.unwrap_or(self.last)
+        self.last - self.ground().unwrap_or(self.last)
+    }
+
+    fn ground(&self) -> Option<Micros> {
+        self.former.into_iter().chain(self.least).min()
     }
 
     fn rebase(&mut self) {
@@ -184,6 +187,11 @@ impl Reported {
         self.target = self.target.min(sent.max(self.target / 2.0)) * (QUEUED - more).max(QUEUED_MOST);
         self.shortened = Some(at);
         self.fell(at);
+    }
+
+    /// The least round trip lately, without what waits on the way.
+    pub(super) fn least_trip(&self) -> Option<Micros> {
+        self.trips.ground()
     }
 
     /// A round trip that a report told of.

@@ -46,6 +46,23 @@ pub(super) fn heard(wanted: Bitrate) -> (Estimator, Instant, Instant) {
 }
 
 #[test]
+fn a_queue_makes_no_way_long() {
+    let mut estimator = Estimator::new(base());
+    let mut at = base();
+    let mut trips = |count: u32, trip: u64| {
+        for _ in 0..count {
+            at += ms(1_000);
+            estimator.handle_round_trip(at, ms(trip));
+        }
+        estimator.is_long()
+    };
+    assert!(!trips(10, 40));
+    assert!(!trips(3, 340), "it waits for 300 ms");
+    assert!(trips(70, 620), "it goes over a satellite now");
+    assert!(!trips(1, 40));
+}
+
+#[test]
 fn numbers_are_given_in_a_row_whatever_a_packet_is() {
     let t0 = base();
     let mut estimator = Estimator::new(t0);
