@@ -10,10 +10,11 @@
 //! 1. A report without wall clock (NTP 0) says nothing.
 //! 2. A report whose wall clock is off by more than [`OFF_MAX`] is not believed. Three of them in a row mean that the
 //!    sender's clock was set: a new offset is taken.
-//! 3. A report that would move a stream by more than [`OFF_MAX`] is not believed. A stream that by its RTP times
+//! 3. A report that would move a stream by more than [`OFF_MAX`] is not believed. Three of them in a row that say how far a stream
+//!    is behind its arrival mean that its RTP time stood still, as that of a device that gave nothing for a while. A stream that by its RTP times
 //!    falls [`BEHIND_MAX`] behind its arrival or goes [`AHEAD_MAX`] before it has another RTP origin: it is tied to its arrival
 //!    again. So is one whose RTP time goes back by more than [`BACK_MAX`]: behind a pause of hours nobody knows how often it began
-//!    again. That alone is a step, and forwards only.
+//!    again. Those alone are steps, and forwards only.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -86,8 +87,9 @@ pub(super) struct StreamClock {
     clock_rate: u32,
     /// RTP times and their captures, both ascending, never empty. The last one is the stream's newest.
     seen: VecDeque<(RtpTime, Nanos)>,
-    /// By how much captures are still to be moved.
+    /// By how much captures are still to be moved; more than [`OFF_MAX`] at once, the rest bit by bit.
     owed: Nanos,
+    unbelieved: u8,
 }
 
 impl StreamClock {
@@ -97,6 +99,7 @@ impl StreamClock {
             clock_rate,
             seen: VecDeque::from([(first, now.max(0))]),
             owed: 0,
+            unbelieved: 0,
         }
     }
 
@@ -105,11 +108,21 @@ impl StreamClock {
         let (newest, capture) = self.newest();
         let wanted = at.saturating_add(self.ticks(newest, newest.nearest(rtp)));
         let owed = wanted.saturating_sub(capture);
-        let believed = owed.saturating_abs() <= OFF_MAX;
-        if believed {
-            self.owed = owed.min(now.saturating_sub(capture)); // the packet is here
+        let possible = owed.min(now.saturating_sub(capture)); // the packet is here
+        if owed.saturating_abs() <= OFF_MAX {
+            self.unbelieved = 0;
+            self.owed = possible;
+            return true;
         }
-        believed
+        // What is nowhere near its arrival either is nonsense.
+        let stood = possible > OFF_MAX && owed - possible <= AHEAD_MAX;
+        self.unbelieved = if stood { self.unbelieved + 1 } else { 0 };
+        if self.unbelieved < UNBELIEVED_MAX {
+            return false;
+        }
+        self.unbelieved = 0;
+        self.owed = possible;
+        true
     }
 
     /// Capture of a packet with that RTP time that arrives now.
@@ -132,8 +145,13 @@ impl StreamClock {
     fn next(&mut self, now: Nanos, time: RtpTime) -> Nanos {
         let (newest, last) = self.newest();
         let passed = self.ticks(time, newest);
+        let mut capture = last.saturating_add(passed);
+        if self.owed > OFF_MAX {
+            capture = capture.saturating_add(self.owed).min(now.max(capture));
+            self.owed = 0;
+        }
         let moved = self.owed.clamp(-passed / SLEW, passed / SLEW);
-        let mut capture = last.saturating_add(passed).saturating_add(moved);
+        capture = capture.saturating_add(moved);
         self.owed -= moved;
         if capture < now - BEHIND_MAX || capture > now.saturating_add(AHEAD_MAX) {
             capture = now.max(last);
@@ -296,6 +314,45 @@ mod tests {
             let early = capture - now;
             assert!((0..=20 * MS).contains(&early), "{n}: {early}");
             assert!(n < 400 || early <= MS, "{n}: {early}");
+        }
+    }
+
+    /// A capture device gives nothing for a while, and its RTP time stands still.
+    #[test]
+    fn a_stream_whose_time_stood_still_is_where_reports_say_again() {
+        for stood in [3_100, 4_000, 4_900].map(|stood| stood * MS) {
+            let (mut sender, first) = (SenderClock::default(), RtpTime::first(0));
+            let mut clock = StreamClock::new(48_000, SECOND, first);
+            let mut last = 0;
+            for n in 0..1_000u64 {
+                let sent = SECOND + n as Nanos * 20 * MS + if n < 500 { 0 } else { stood };
+                let (now, time) = (sent + 30 * MS, RtpTime(first.0 + n * 960));
+                let capture = at(clock.capture(now, time));
+                assert!(last <= capture && capture <= now, "{n}: {capture}");
+                last = capture;
+                if n % 50 == 0 {
+                    let ntp = 3_900_000_000 * NTP_SECOND + (sent as u64) * (NTP_SECOND / 1_000) / 1_000_000;
+                    let here = sender.handle_report(now, ntp).expect("believed");
+                    clock.handle_report(now, here, time.wire());
+                }
+            }
+            let behind = SECOND + 999 * 20 * MS + stood + 30 * MS - last;
+            assert!(behind < 100 * MS, "{stood}: {behind}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_not_behind_its_arrival_takes_no_step() {
+        let first = RtpTime::first(0);
+        let mut clock = StreamClock::new(48_000, SECOND, first);
+        for n in 1..10u64 {
+            let now = SECOND + n as Nanos * 20 * MS + 15 * MS;
+            let time = RtpTime(first.0 + n * 960);
+            assert_eq!(at(clock.capture(now, time)), now - 15 * MS);
+            // Of an RTP time seconds before it, or hours from it.
+            for other in [time.wire().wrapping_sub(48_000 * 5), time.wire() ^ (1 << 30)] {
+                assert!(!clock.handle_report(now, now, other));
+            }
         }
     }
 
