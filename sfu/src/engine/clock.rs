@@ -6,7 +6,8 @@
 //!
 //! A stream's capture times run along its RTP times. Before its first report the arrival of its first packet stands in.
 //! What a report then says is not jumped to but approached by at most a fiftieth of the time that passes (20 ms
-//! a second), so times never go back and never jump. Three rules keep out nonsense:
+//! a second), so times never go back and never jump. Behind a rest of hours, in which the clocks drifted apart, it is where the reports of
+//! the sender's other streams say, at once. Three rules keep out nonsense:
 //! 1. A report without wall clock (NTP 0) says nothing.
 //! 2. A report whose wall clock is off by more than [`OFF_MAX`] is not believed. Three of them in a row mean that the
 //!    sender's clock was set: a new offset is taken.
@@ -34,6 +35,10 @@ const UNBELIEVED_MAX: u8 = 3;
 const FADE: Nanos = 256;
 /// Share of the time passed by which a capture may approach what reports say.
 const SLEW: Nanos = 50;
+/// A stream that sends nothing for longer rests.
+const REST_SECONDS: u64 = 10;
+/// Share of a rest by which clocks drift apart: each may be off by 100 millionths.
+const DRIFT: Nanos = 5_000;
 /// RTP times remembered, so that a repaired packet has the capture of its picture: 2 s at 30 pictures a second.
 /// At the limit the oldest is forgotten.
 const SEEN_MAX: usize = 64;
@@ -47,6 +52,8 @@ const SECOND: Nanos = 1_000_000_000;
 pub(super) struct SenderClock {
     /// An NTP time and when it was here.
     tied: Option<(u64, Nanos)>,
+    /// By how much that was moved so far, but for clocks that were set.
+    drifted: Nanos,
     unbelieved: u8,
 }
 
@@ -61,9 +68,11 @@ impl SenderClock {
         let late = now.saturating_sub(at);
         if late.saturating_abs() <= OFF_MAX {
             self.unbelieved = 0;
-            let at = at.min(now); // if the one that it is tied to was slower on its way, it is tied to this one
-            self.tied = Some((ntp, at + late.max(0) / FADE));
-            return Some(at);
+            // If the one that it is tied to was slower on its way, it is tied to this one.
+            let moved = late.min(0) + late.max(0) / FADE;
+            self.tied = Some((ntp, at + moved));
+            self.drifted += moved;
+            return Some(at.min(now));
         }
         self.unbelieved += 1;
         if self.unbelieved < UNBELIEVED_MAX {
@@ -89,6 +98,8 @@ pub(super) struct StreamClock {
     seen: VecDeque<(RtpTime, Nanos)>,
     /// By how much captures are still to be moved; more than [`OFF_MAX`] at once, the rest bit by bit.
     owed: Nanos,
+    /// How far the sender's clock had drifted when that was told; none before the first report.
+    drifted: Option<Nanos>,
     unbelieved: u8,
 }
 
@@ -99,19 +110,20 @@ impl StreamClock {
             clock_rate,
             seen: VecDeque::from([(first, now.max(0))]),
             owed: 0,
+            drifted: None,
             unbelieved: 0,
         }
     }
 
-    /// A report of this stream that arrived `now`: its RTP time at `at`. False if it is not believed.
-    pub(super) fn handle_report(&mut self, now: Nanos, at: Nanos, rtp: u32) -> bool {
+    /// A report of this stream that arrived `now`: its RTP time at `at`, which `sender` said. False if it is not believed.
+    pub(super) fn handle_report(&mut self, now: Nanos, sender: &SenderClock, at: Nanos, rtp: u32) -> bool {
         let (newest, capture) = self.newest();
         let wanted = at.saturating_add(self.ticks(newest, newest.nearest(rtp)));
         let owed = wanted.saturating_sub(capture);
         let possible = owed.min(now.saturating_sub(capture)); // the packet is here
         if owed.saturating_abs() <= OFF_MAX {
             self.unbelieved = 0;
-            self.owed = possible;
+            (self.owed, self.drifted) = (possible, Some(sender.drifted));
             return true;
         }
         // What is nowhere near its arrival either is nonsense.
@@ -121,8 +133,20 @@ impl StreamClock {
             return false;
         }
         self.unbelieved = 0;
-        self.owed = possible;
+        (self.owed, self.drifted) = (possible, Some(sender.drifted));
         true
+    }
+
+    /// Before the capture of a packet with that RTP time: if the stream rested, what `sender` said of other streams meanwhile counts for it.
+    pub(super) fn resume(&mut self, sender: &SenderClock, time: RtpTime) {
+        let (newest, _) = self.newest();
+        if time.0 <= newest.0 + u64::from(self.clock_rate) * REST_SECONDS {
+            return;
+        }
+        let most = self.ticks(time, newest) / DRIFT;
+        if let Some(drifted) = self.drifted.replace(sender.drifted) {
+            self.owed += (sender.drifted - drifted).clamp(-most, most);
+        }
     }
 
     /// Capture of a packet with that RTP time that arrives now.
@@ -240,7 +264,8 @@ mod tests {
             let here = sender
                 .handle_report(now, ntp + second * NTP_SECOND)
                 .expect("believed");
-            assert!(audio.handle_report(now, here, a.wire()) && video.handle_report(now, here, v.wire()));
+            assert!(audio.handle_report(now, &sender, here, a.wire()));
+            assert!(video.handle_report(now, &sender, here, v.wire()));
         }
         assert_eq!(apart[0], 200);
         assert!(
@@ -257,7 +282,8 @@ mod tests {
         let captures: Vec<_> = (0..10)
             .map(|n| clock.capture(SECOND + n as Nanos * 40 * MS, RtpTime(first + n * 3_600)))
             .collect();
-        clock.handle_report(3 * SECOND, 3 * SECOND, (9 * 3_600u64) as u32);
+        let sender = SenderClock::default();
+        clock.handle_report(3 * SECOND, &sender, 3 * SECOND, (9 * 3_600u64) as u32);
         for (n, capture) in captures.iter().enumerate() {
             assert_eq!(
                 clock.capture(9 * SECOND, RtpTime(first + n as u64 * 3_600)),
@@ -307,7 +333,7 @@ mod tests {
             if let Some(sent) = sent {
                 let here = sender.handle_report(now, ntp + sent * NTP_SECOND);
                 let rtp = (first.0 + sent * 48_000) as u32;
-                assert!(clock.handle_report(now, here.expect("believed"), rtp));
+                assert!(clock.handle_report(now, &sender, here.expect("believed"), rtp));
             }
             let capture = at(clock.capture(now, RtpTime(first.0 + n * 960)));
             // A voice that is 30 ms beside its line tears a hole.
@@ -333,7 +359,7 @@ mod tests {
                 if n % 50 == 0 {
                     let ntp = 3_900_000_000 * NTP_SECOND + (sent as u64) * (NTP_SECOND / 1_000) / 1_000_000;
                     let here = sender.handle_report(now, ntp).expect("believed");
-                    clock.handle_report(now, here, time.wire());
+                    clock.handle_report(now, &sender, here, time.wire());
                 }
             }
             let behind = SECOND + 999 * 20 * MS + stood + 30 * MS - last;
@@ -341,9 +367,41 @@ mod tests {
         }
     }
 
+    /// The sender's clock is fast or slow by 50 millionths, and its camera off for two hours.
+    #[test]
+    fn a_picture_keeps_to_its_voice_behind_a_rest_of_hours() {
+        for fast in [50, -50] {
+            let (mut sender, first) = (SenderClock::default(), RtpTime::first(0));
+            let mut audio = StreamClock::new(48_000, SECOND, first);
+            let mut video = StreamClock::new(90_000, SECOND, first);
+            let mut apart = 0;
+            for second in 0..7_320u64 {
+                let now = SECOND + second as Nanos * SECOND;
+                // Nanoseconds of the sender's clock.
+                let sent = second as Nanos * (SECOND + fast * 1_000);
+                let ticks =
+                    |rate: i128| RtpTime(first.0 + (i128::from(sent) * rate / i128::from(SECOND)) as u64);
+                let ntp = 3_900_000_000 * NTP_SECOND + ((i128::from(sent) << 32) / i128::from(SECOND)) as u64;
+                let (heard, seen) = (ticks(48_000), ticks(90_000));
+                let is_on = !(60..7_260).contains(&second);
+                audio.resume(&sender, heard);
+                let voice = at(audio.capture(now, heard));
+                if is_on {
+                    video.resume(&sender, seen);
+                    let picture = at(video.capture(now, seen));
+                    apart = apart.max((picture - voice).abs());
+                }
+                let here = sender.handle_report(now, ntp).expect("believed");
+                assert!(audio.handle_report(now, &sender, here, heard.wire()));
+                assert!(!is_on || video.handle_report(now, &sender, here, seen.wire()));
+            }
+            assert!(apart < 40 * MS, "{fast}: {apart}");
+        }
+    }
+
     #[test]
     fn a_stream_that_is_not_behind_its_arrival_takes_no_step() {
-        let first = RtpTime::first(0);
+        let (sender, first) = (SenderClock::default(), RtpTime::first(0));
         let mut clock = StreamClock::new(48_000, SECOND, first);
         for n in 1..10u64 {
             let now = SECOND + n as Nanos * 20 * MS + 15 * MS;
@@ -351,7 +409,7 @@ mod tests {
             assert_eq!(at(clock.capture(now, time)), now - 15 * MS);
             // Of an RTP time seconds before it, or hours from it.
             for other in [time.wire().wrapping_sub(48_000 * 5), time.wire() ^ (1 << 30)] {
-                assert!(!clock.handle_report(now, now, other));
+                assert!(!clock.handle_report(now, &sender, now, other));
             }
         }
     }
@@ -412,8 +470,9 @@ mod tests {
                 now += later * MS;
                 time = RtpTime(time.0 + u64::from(ticks));
                 if let Some((ntp, rtp)) = report && let Some(here) = sender.handle_report(now, ntp) {
-                    clock.handle_report(now, here, rtp);
+                    clock.handle_report(now, &sender, here, rtp);
                 }
+                clock.resume(&sender, time);
                 let capture = clock.capture(now, time);
                 prop_assert!(capture >= last);
                 prop_assert!(at(capture) <= now.max(at(last)) + AHEAD_MAX);

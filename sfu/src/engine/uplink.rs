@@ -206,7 +206,7 @@ impl Uplink {
         let believed = self
             .sender
             .handle_report(nanos, ntp)
-            .is_some_and(|at| inbound.clock.handle_report(nanos, at, rtp));
+            .is_some_and(|at| inbound.clock.handle_report(nanos, &self.sender, at, rtp));
         if !believed {
             self.stats.reports_refused += 1;
         }
@@ -401,6 +401,7 @@ impl Uplink {
         if !repaired {
             inbound.note_arrival(since, timestamp);
         }
+        inbound.clock.resume(&self.sender, timestamp);
         let capture = inbound.clock.capture(nanos, timestamp);
         let stream = inbound.stream;
         let id = self.streams.layers()[identity.layer];
