@@ -25,6 +25,8 @@ pub use feedback::CNAME;
 
 /// Longest compound written: with all headers below it fits any path.
 const COMPOUND_MAX: usize = 1_200;
+/// A stream that has stopped says nothing of the way any more. Sound sends two or three packets a second in silence.
+const JITTER_KEPT: Duration = Duration::from_secs(5);
 /// After so long without a packet a layer begins again, with a key frame by itself.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -282,9 +284,13 @@ impl Uplink {
         stats
     }
 
-    /// Greatest interarrival jitter of its streams; of one that ended it stays as it was.
+    /// Greatest interarrival jitter of its streams, but for those that sent their last packet more than [`JITTER_KEPT`] before the others did.
     pub fn jitter(&self) -> Duration {
-        self.inbounds().map(Inbound::jitter).max().unwrap_or_default()
+        let last = self.inbounds().map(|inbound| inbound.last_packet).max();
+        let lately = self
+            .inbounds()
+            .filter(|inbound| last <= Some(inbound.last_packet + JITTER_KEPT));
+        lately.map(Inbound::jitter).max().unwrap_or_default()
     }
 
     /// Does what is due; then call [`Self::poll_rtcp`].

@@ -90,3 +90,25 @@ fn what_the_path_lost_of_streams_that_ended_stays_counted() {
     assert!(feed(&mut uplink, t0 + ms(1_200), &camera(22, b"q", 901, KEY)).is_some());
     assert_eq!(counts(&uplink), (6, 5));
 }
+
+#[test]
+fn a_stream_that_stopped_says_nothing_of_jitter_any_more() {
+    let t0 = base();
+    let mut uplink = Uplink::new(t0, &negotiated(), OWN);
+    assert_eq!(uplink.jitter(), Duration::ZERO);
+    // Pictures that are 40 ms late by turns, as long as there are any.
+    for n in 0..100u16 {
+        let late = ms(u64::from(n % 2) * 40);
+        let picture = timed(n, u32::from(n) * 9_000, KEY);
+        feed(&mut uplink, t0 + ms(u64::from(n) * 100) + late, &picture);
+    }
+    assert!(uplink.jitter() > ms(30), "{:?}", uplink.jitter());
+    let mut shaken = uplink.jitter();
+    for n in 100..300u16 {
+        let picture = camera_at(40, b"f", (n, u32::from(n) * 9_000), DELTA);
+        feed(&mut uplink, t0 + ms(u64::from(n) * 100), &picture);
+        shaken = if n < 140 { uplink.jitter() } else { shaken };
+    }
+    assert!(shaken > ms(30), "at once: {shaken:?}");
+    assert!(uplink.jitter() < ms(1), "{:?}", uplink.jitter());
+}
