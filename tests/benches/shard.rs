@@ -1,7 +1,7 @@
 //! What a forwarded packet costs a whole node: sockets, keys and all, over loopback. Benchmarks report; a person judges.
 //!
 //! One camera, so many receivers asleep in epoll, frames of so many full packets. `cargo bench --bench shard -- 100 60 5 8`:
-//! receivers, frames a second, packets of each, seconds. The cost is CPU time of the shard's thread alone; the receivers live in
+//! receivers, frames a second, packets of each, seconds (14 at most: nobody reports here). The cost is CPU time of the shard's thread alone; the receivers live in
 //! the same process on another.
 
 #[path = "../../sfu/tests/node/client.rs"]

@@ -1,8 +1,11 @@
 //! The ICE-lite responder of one peer (RFC 8445 §2.5, RFC 8489, consent of RFC 7675).
 //!
 //! The node never sends a check. It answers integrity-checked binding requests, remembers the paths they came by, and
-//! knows which of them packets go to. A request without valid integrity gets no answer at all, so nothing here can be
-//! used to reflect traffic; a valid one gets at most [`GROWTH_MAX`] bytes more than it had.
+//! knows which of them packets go to. A request without valid integrity gets no answer at all, so nobody without a seat can
+//! use the node to reflect traffic; a valid one gets at most [`GROWTH_MAX`] bytes more than it had.
+//!
+//! Whoever has a seat can forge the address of another host in a check, and media goes there. That falls to one voice when nothing is
+//! told of it ([`crate::engine::bwe`]); who forges what is told, too, is not found out.
 
 use std::{
     sync::Arc,

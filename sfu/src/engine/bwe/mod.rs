@@ -220,6 +220,7 @@ impl Estimator {
             self.silence.sent(at);
         } else if probe.is_none() {
             self.untried = None;
+            self.reported.sent(at);
         }
         self.sent.number(at, bytes, probe)
     }
@@ -410,6 +411,7 @@ impl Estimator {
         self.judge_probes(at);
         self.move_on(at);
         self.doubt_samples(at);
+        self.reported.doubt();
         // After a long sleep of the caller one step for each that passed, as far as it goes.
         let patience = self.patience();
         while self.silence.step(at, patience, self.rate.target() <= RATE_MIN) {
@@ -430,7 +432,7 @@ impl Estimator {
     /// Nothing is told for so long that [`Estimator::handle_timeout`] has something to do now. Beside a probe nothing else that sending does brings a time nearer.
     pub(crate) fn is_unheard(&self) -> bool {
         let floor = self.rate.target() <= RATE_MIN;
-        self.silence.is_due(self.at, self.patience(), floor)
+        self.silence.is_due(self.at, self.patience(), floor) || self.reported.is_unheard()
     }
 
     fn deadline(&self, probes: bool) -> Option<Instant> {

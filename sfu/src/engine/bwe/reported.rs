@@ -1,4 +1,4 @@
-//! The estimate for receivers without transport-wide feedback: report loss is the law, REMB a cap.
+//! The estimate for receivers without transport-wide feedback: report loss is the law, REMB a cap, and who tells nothing gets the least.
 
 use super::{
     Micros, RATE_MAX, RATE_MIN, WAIT_GROW_MAX,
@@ -40,6 +40,11 @@ const REMB_KEPT: Micros = 10_000_000;
 /// the line, unless it spoke of the line within [`OF_LINE_KEPT`].
 const OF_LINE: f64 = 1.25;
 const OF_LINE_KEPT: Micros = 30_000_000;
+/// Packets went out for so long and no report came: nobody hears, or somebody who never asked for them gets them. Receivers report at least each 7.5 s
+/// (half more than the 5 s of RFC 3550 §6.2, in libwebrtc for sound), and one report may be lost.
+const UNHEARD: Micros = 15_000_000;
+/// A longer time between two packets is a pause, of which there was nothing to tell.
+const UNHEARD_PAUSE: Micros = 1_000_000;
 
 /// What reports and REMB allow.
 #[derive(Debug)]
@@ -61,6 +66,11 @@ pub(super) struct Reported {
     remb: Option<(f64, Micros)>,
     /// When a REMB last spoke of the line.
     of_line: Option<Micros>,
+    /// When a packet last went out, and for how long some did since anything was told.
+    sent: Micros,
+    unheard: Micros,
+    /// That was too long.
+    is_silent: bool,
 }
 
 /// Round trips: the last one, and the least of one to two [`GROUND_KEPT`].
@@ -114,15 +124,41 @@ impl Reported {
             shortened: None,
             remb: None,
             of_line: None,
+            sent: 0,
+            unheard: 0,
+            is_silent: false,
         }
     }
 
+    /// What it came to stays for the time after a silence.
     pub(super) fn target(&self) -> f64 {
-        self.target
+        if self.is_silent { RATE_MIN } else { self.target }
+    }
+
+    /// A packet goes out.
+    pub(super) fn sent(&mut self, at: Micros) {
+        self.unheard += (at - self.sent).min(UNHEARD_PAUSE);
+        self.sent = at;
+    }
+
+    /// Something was told.
+    fn hear(&mut self) {
+        (self.unheard, self.is_silent) = (0, false);
+    }
+
+    /// [`Self::doubt`] has something to do.
+    pub(super) fn is_unheard(&self) -> bool {
+        !self.is_silent && self.unheard >= UNHEARD
+    }
+
+    /// Nothing was told for too long.
+    pub(super) fn doubt(&mut self) {
+        self.is_silent |= self.is_unheard();
     }
 
     /// A report of one stream: so many 256ths were lost since the last one, while so much was sent a second.
     pub(super) fn handle_loss(&mut self, at: Micros, lost: u8, sent: Option<f64>) {
+        self.hear();
         self.worst = self.worst.max(lost);
         if self.changed.is_some_and(|changed| at - changed < REPORT_EVERY) {
             return;
@@ -201,6 +237,7 @@ impl Reported {
 
     /// The receiver allows `rate` while so much is sent a second; none where other things tell of the line.
     pub(super) fn handle_remb(&mut self, at: Micros, rate: f64, sent: Option<f64>) {
+        self.hear();
         let mut cap = rate;
         if let Some(sent) = sent.filter(|sent| *sent > 0.0) {
             if rate <= sent * OF_LINE {

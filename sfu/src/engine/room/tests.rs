@@ -11,6 +11,7 @@ mod repeats;
 mod replay;
 mod sound;
 mod terms;
+mod unheard;
 
 use super::super::testing::ms;
 use super::*;

@@ -1,5 +1,7 @@
 //! Ways on which little or nothing is sent, and nothing is told of it.
 
+use std::time::Instant;
+
 use super::{
     rules::{heard, play, tell, tenth},
     sim::secs,
@@ -81,4 +83,47 @@ fn a_lost_feedback_on_a_first_probe_does_not_end_the_search() {
             estimator.state()
         );
     }
+}
+
+/// A voice of so many milliseconds to a player without transport-wide feedback. Which deadlines there were.
+fn speak(estimator: &mut Estimator, now: &mut Instant, millis: u64) -> usize {
+    let mut deadlines = 0;
+    for _ in 0..millis / 20 {
+        estimator.handle_sent(*now, 160, Sent::Media);
+        if estimator
+            .poll_timeout_without_probes()
+            .is_some_and(|at| at <= *now)
+        {
+            estimator.handle_timeout(*now);
+            deadlines += 1;
+        }
+        *now += ms(20);
+    }
+    deadlines
+}
+
+#[test]
+fn a_player_that_reports_nothing_is_sent_the_least_until_it_does() {
+    let (mut now, start) = (base(), Bitrate::mbps(3));
+    let mut estimator = Estimator::starting_at(now, start);
+    // Every other report of 7.4 s is lost.
+    for _ in 0..4 {
+        assert_eq!(speak(&mut estimator, &mut now, 14_800), 0);
+        estimator.handle_report_loss(now, 0);
+        assert!(estimator.target() >= start, "{:?}", estimator.state());
+    }
+    // What was not sent is not told of.
+    speak(&mut estimator, &mut now, 10_000);
+    now += secs(3_600);
+    assert_eq!(speak(&mut estimator, &mut now, 2_000), 0);
+    let before = estimator.target();
+    assert!(before >= start);
+    assert_eq!(speak(&mut estimator, &mut now, 20_000), 1);
+    assert_eq!(estimator.target(), Estimator::MIN);
+    estimator.handle_report_loss(now, 0);
+    assert!(estimator.target() >= before, "{:?}", estimator.state());
+    // A REMB is something, too.
+    speak(&mut estimator, &mut now, 10_000);
+    estimator.handle_remb(now, Bitrate::mbps(1));
+    assert_eq!(speak(&mut estimator, &mut now, 10_000), 0);
 }

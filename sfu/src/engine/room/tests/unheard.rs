@@ -1,0 +1,54 @@
+//! Receivers that tell nothing of what is sent to them.
+
+use super::{kit::*, received::*, terms::*};
+use crate::engine::{id::SlotId, packet::Purpose, testing::ms};
+use crate::wire::rtcp::ReportBlock;
+
+/// So many seconds of picture and voice of point 2. `reports`: point 1 does, each second. Packets of pictures and of voices that it got in the last one.
+fn run(kit: &mut Kit, seconds: u64, reports: bool) -> (usize, usize) {
+    for step in 0..seconds * 50 {
+        if step % 50 == 0 && reports {
+            let block = ReportBlock {
+                ssrc: video_ssrc(0),
+                fraction_lost: 0,
+                lost: 0,
+                highest_sequence: 0,
+                jitter: 0,
+                last_sr: 0,
+                delay_since_sr: 0,
+            };
+            kit.feedback(1, |builder| {
+                builder.receiver_report(1, &[block]).unwrap();
+            });
+        }
+        kit.voice(2, 30);
+        if step % 2 == 0 {
+            kit.frames(&[2], step % 50 == 0);
+        }
+        kit.advance(20);
+    }
+    let since = kit.now - ms(1_000);
+    let sent = kit.sent(1);
+    let count = |is: fn(&Received) -> bool| sent.iter().filter(|r| r.at >= since && is(r)).count();
+    (
+        count(|r| r.slot == SlotId::video(0)),
+        count(|r| r.purpose == Purpose::Audio),
+    )
+}
+
+#[test]
+fn a_player_without_feedback_that_reports_nothing_hears_and_sees_again_when_it_does() {
+    let mut kit = Kit::new(0);
+    kit.payload = 1_000;
+    let mut media = negotiated();
+    media.extensions.transport_cc = None;
+    kit.join_with(1, Default::default(), media);
+    kit.join(2);
+    kit.view(0, &[want(0, camera(2), 720)]);
+    let (pictures, voices) = run(&mut kit, 5, true);
+    assert!(pictures >= 25 && voices >= 45, "{pictures}, {voices}");
+    let (pictures, voices) = run(&mut kit, 20, false);
+    assert!(pictures == 0 && voices >= 45, "{pictures}, {voices}");
+    let (pictures, voices) = run(&mut kit, 5, true);
+    assert!(pictures >= 25 && voices >= 45, "{pictures}, {voices}");
+}
