@@ -57,7 +57,7 @@ pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Cho
     let wanted: Vec<Codec> = wanted.copied().map(Codec::from).collect();
     let named = match config.client {
         ClientKind::Page => named_sources(offer, config.sources)?,
-        ClientKind::Publisher => first_sources(offer, &wanted),
+        ClientKind::Publisher => first_sources(offer, &wanted)?,
         ClientKind::Player => BTreeMap::new(),
     };
     let (audio_max, video_max) = slots_max(config);
@@ -128,20 +128,23 @@ fn is_slot(section: &Section, client: ClientKind) -> bool {
 }
 
 /// What a WHIP client sends: the first m-section of each kind that can be taken. It should say `sendonly` (RFC 9725 §4.2), some
-/// say `sendrecv`.
-fn first_sources(offer: &Offer, wanted: &[Codec]) -> BTreeMap<ShortId, SourceKind> {
-    let first = |kind: SourceKind| {
-        let section = offer.sections.iter().find(|section| {
+/// say `sendrecv`. All of it or nothing: *else an encoder whose picture was refused is "live", and nobody is told that it sends
+/// sound alone.*
+fn first_sources(offer: &Offer, wanted: &[Codec]) -> Result<BTreeMap<ShortId, SourceKind>, SdpError> {
+    let mut named = BTreeMap::new();
+    for kind in [SourceKind::Mic, SourceKind::Camera] {
+        let is_sent = |section: &&Section| {
             let sends = matches!(section.direction, Direction::SendOnly | Direction::SendRecv);
-            let can_be = !payloads(section, wanted, true).is_empty();
-            sends && can_be && media_kind(section) == Some(kind.media())
-        })?;
-        Some((section.mid, kind))
-    };
-    [SourceKind::Mic, SourceKind::Camera]
-        .into_iter()
-        .filter_map(first)
-        .collect()
+            sends && section.is_open && media_kind(section) == Some(kind.media())
+        };
+        let mut sent = offer.sections.iter().filter(is_sent).peekable();
+        if sent.peek().is_none() {
+            continue;
+        }
+        let first = sent.find(|section| !payloads(section, wanted, true).is_empty());
+        named.insert(first.ok_or(SdpError::Codec)?.mid, kind);
+    }
+    Ok(named)
 }
 
 /// Which m-section of a page is which source. Each must be of its kind, and send.

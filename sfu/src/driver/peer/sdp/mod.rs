@@ -108,6 +108,9 @@ pub enum SdpError {
     /// A named source is no m-section of its kind that sends, or is named twice.
     #[error("sources")]
     Source,
+    /// A client without a page sends sound or pictures in no codec that the room has.
+    #[error("no codec of this room")]
+    Codec,
     /// Nothing of it can be accepted.
     #[error("nothing to accept")]
     Nothing,

@@ -25,6 +25,8 @@ const GSTREAMER_WHEP: &str = include_str!("fixtures/gstreamer_whep.sdp");
 /// aiortc 1.4: credentials of its own for each m-section, no transport-wide feedback.
 const AIORTC_WHIP: &str = include_str!("fixtures/aiortc_whip.sdp");
 const AIORTC_WHEP: &str = include_str!("fixtures/aiortc_whep.sdp");
+/// OBS 32 as its library (libdatachannel) writes offers, by hand: one codec of pictures, that of its encoder.
+const OBS_WHIP: &str = include_str!("fixtures/obs_whip.sdp");
 
 const OFFERS: [&str; 4] = [CHROMIUM, FIREFOX, CHROMIUM_ALL, FIREFOX_ALL];
 
@@ -59,13 +61,12 @@ fn answer_in(
 
 /// Of a client that has no page.
 fn answer_to(offer: &str, client: ClientKind) -> Result<Answered, SdpError> {
-    answer_client(
-        offer,
-        client,
-        Profile::Phone,
-        &BTreeMap::new(),
-        &[VideoCodec::Vp8],
-    )
+    answer_to_in(offer, client, &[VideoCodec::Vp8])
+}
+
+/// The same in a room that wants these codecs.
+fn answer_to_in(offer: &str, client: ClientKind, video: &[VideoCodec]) -> Result<Answered, SdpError> {
+    answer_client(offer, client, Profile::Phone, &BTreeMap::new(), video)
 }
 
 fn answer_client(

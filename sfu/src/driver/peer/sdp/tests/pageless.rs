@@ -36,6 +36,29 @@ fn who_publishes_without_a_page_sends_the_first_of_each_kind() {
 }
 
 #[test]
+fn what_is_sent_without_a_codec_of_the_room_is_refused_with_all_the_rest() {
+    let publish = |offer: &str, video| answer_to_in(offer, ClientKind::Publisher, &[video]);
+    let count = |answered: Answered| answered.media.sources.len();
+    let hevc = GSTREAMER_WHIP.replace("VP8/90000", "H265/90000");
+    let voiceless = GSTREAMER_WHIP.replace("OPUS/48000/2", "L16/48000/2");
+    for (offer, video, expected) in [
+        (GSTREAMER_WHIP, VideoCodec::Vp8, Ok(2)),
+        (&hevc, VideoCodec::Vp8, Err(SdpError::Codec)),
+        (&voiceless, VideoCodec::Vp8, Err(SdpError::Codec)),
+        (OBS_WHIP, VideoCodec::Vp8, Err(SdpError::Codec)),
+        (OBS_WHIP, VideoCodec::H264, Ok(2)),
+    ] {
+        assert_eq!(publish(offer, video).map(count), expected);
+    }
+    // What it does not want to send, or has taken back, is nothing to refuse.
+    let silent = hevc.replacen("a=sendonly", "a=inactive", 1);
+    let rejected = hevc.replace("m=video 9 ", "m=video 0 ");
+    for offer in [silent, rejected] {
+        assert_eq!(publish(&offer, VideoCodec::Vp8).map(count), Ok(1));
+    }
+}
+
+#[test]
 fn who_plays_without_a_page_has_the_stage_pair() {
     let both = [SlotId::audio(0), SlotId::video(0)];
     let sendrecv = AIORTC_WHEP.replace("a=recvonly", "a=sendrecv");
