@@ -239,29 +239,39 @@ fn usable_types(section: &Section) -> impl Iterator<Item = u8> {
 
 /// The first payload type of that codec that the m-line lists, in a form that we know.
 fn payload_type(section: &Section, codec: Codec) -> Option<PayloadType> {
-    let is = |pt: u8, name: &str| {
+    let is_rtx = |pt: u8| {
         section
             .of_payload("rtpmap", pt)
-            .any(|map| map.eq_ignore_ascii_case(name))
+            .any(|map| map.eq_ignore_ascii_case("rtx/90000"))
     };
     let types = || usable_types(section);
-    let media = types().find(|&pt| is(pt, name(codec)) && is_known_form(section, codec, pt))?;
+    let media =
+        types().find(|&pt| rtpmap(section, pt, codec).is_some() && is_known_form(section, codec, pt))?;
     let repairs = |pt: u8| parameter(section, pt, "apt").is_some_and(|apt| apt.parse() == Ok(media));
     Some(PayloadType {
         codec,
         media,
-        rtx: types().find(|&pt| codec != Codec::Opus && is(pt, "rtx/90000") && repairs(pt)),
+        rtx: types().find(|&pt| codec != Codec::Opus && is_rtx(pt) && repairs(pt)),
     })
 }
 
-/// Name, clock and channels as `a=rtpmap` has them.
-pub(super) const fn name(codec: Codec) -> &'static str {
+/// What `a=rtpmap` says of a payload type of that codec, in the words of the offer.
+pub(super) fn rtpmap(section: &Section, payload_type: u8, codec: Codec) -> Option<&str> {
+    let names = names(codec);
+    section
+        .of_payload("rtpmap", payload_type)
+        .find(|map| names.iter().any(|name| map.eq_ignore_ascii_case(name)))
+}
+
+/// Name, clock and channels as `a=rtpmap` has them. Opus is one format whatever stands there (RFC 7587 §7 wants `/2`): *GStreamer
+/// writes how many channels its microphone has, or nothing where it plays, and was mute.*
+const fn names(codec: Codec) -> &'static [&'static str] {
     match codec {
-        Codec::Opus => "opus/48000/2",
-        Codec::Vp8 => "VP8/90000",
-        Codec::H264 => "H264/90000",
-        Codec::Vp9 => "VP9/90000",
-        Codec::Av1 => "AV1/90000",
+        Codec::Opus => &["opus/48000/2", "opus/48000/1", "opus/48000"],
+        Codec::Vp8 => &["VP8/90000"],
+        Codec::H264 => &["H264/90000"],
+        Codec::Vp9 => &["VP9/90000"],
+        Codec::Av1 => &["AV1/90000"],
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt::Write, net::SocketAddr, sync::Arc};
 use super::{
     AnswerConfig, CANDIDATES_MAX, SdpError,
     choose::{
-        AUDIO_LEVEL, Chosen, DEPENDENCY, MID, PLAYOUT_DELAY, RID, RRID, Role, TRANSPORT_CC, name, parameter,
+        AUDIO_LEVEL, Chosen, DEPENDENCY, MID, PLAYOUT_DELAY, RID, RRID, Role, TRANSPORT_CC, parameter, rtpmap,
     },
     offer::{Offer, Section},
 };
@@ -347,7 +347,9 @@ fn codecs(out: &mut String, section: &Section, payloads: &[PayloadType], opus: &
             Codec::Opus => &AUDIO_FEEDBACK,
             Codec::Vp8 | Codec::H264 | Codec::Vp9 | Codec::Av1 => &VIDEO_FEEDBACK,
         };
-        line(out, format_args!("a=rtpmap:{media} {}", name(*codec)));
+        if let Some(map) = rtpmap(section, *media, *codec) {
+            line(out, format_args!("a=rtpmap:{media} {map}"));
+        }
         match codec {
             Codec::Opus => line(out, format_args!("a=fmtp:{media} {opus}")),
             Codec::H264 => {

@@ -75,6 +75,26 @@ fn who_plays_without_a_page_has_the_stage_pair() {
     );
 }
 
+/// RFC 7587 §7: one format, whatever stands there. GStreamer's `whepclientsrc` names no channels, `whipclientsink` those of its microphone.
+#[test]
+fn opus_is_taken_and_answered_in_the_words_of_the_offer() {
+    for (offer, client, agreed) in [
+        (GSTREAMER_WHEP, ClientKind::Player, (2, 0)),
+        (GSTREAMER_WHIP, ClientKind::Publisher, (0, 2)),
+    ] {
+        for words in ["OPUS/48000", "OPUS/48000/1", "opus/48000/2"] {
+            let offer = offer.replace("OPUS/48000/2", words);
+            let answered = answer_to(&offer, client).expect("answers");
+            let media = &answered.media;
+            assert_eq!((media.slots.len(), media.sources.len()), agreed, "{words}");
+            assert!(
+                answered.sdp.contains(&format!("a=rtpmap:111 {words}\r\n")),
+                "{words}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_fragment_restarts_ice_once_for_each_new_ufrag() {
     let mut answered = answer_to(AIORTC_WHIP, ClientKind::Publisher).expect("answers");
