@@ -74,7 +74,9 @@ pub(super) fn choose(offer: &Offer, config: &mut AnswerConfig<'_>) -> Result<Cho
         roles.push(match (named.get(&section.mid), media_kind(section)) {
             _ if payloads.is_empty() => Role::Refused,
             (Some(&kind), _) => {
-                media.sources.push(source(section, kind, payloads)?);
+                media
+                    .sources
+                    .push(source(section, kind, payloads, config.client)?);
                 Role::Source(media.sources.len() - 1)
             }
             (None, Some(kind)) if is_slot(section, config.client) => {
@@ -320,8 +322,10 @@ fn source(
     section: &Section,
     kind: SourceKind,
     payloads: Vec<PayloadType>,
+    client: ClientKind,
 ) -> Result<NegotiatedSource, SdpError> {
-    let rids = if kind.media() == MediaKind::Video {
+    // Without a page the order of layers is anybody's: *of OBS, which writes the highest first, tiles got the largest picture.*
+    let rids = if kind.media() == MediaKind::Video && client == ClientKind::Page {
         layers(section)?
     } else {
         Vec::new()

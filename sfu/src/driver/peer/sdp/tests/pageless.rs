@@ -75,6 +75,29 @@ fn who_plays_without_a_page_has_the_stage_pair() {
     );
 }
 
+/// OBS writes the highest layer first, and up to four of them.
+#[test]
+fn who_publishes_without_a_page_sends_one_encoding() {
+    let layered = |rids: &str| {
+        let declared: String = rids
+            .split(';')
+            .map(|rid| format!("a=rid:{rid} send\r\n"))
+            .collect();
+        format!("{OBS_WHIP}{declared}a=simulcast:send {rids}\r\n")
+    };
+    for rids in ["0;1;2", "0;1;2;3"] {
+        let answered =
+            answer_to_in(&layered(rids), ClientKind::Publisher, &[VideoCodec::H264]).expect("answers");
+        let camera = &answered.media.sources[1];
+        assert_eq!(
+            (camera.kind, camera.rids.len()),
+            (SourceKind::Camera, 0),
+            "{rids}"
+        );
+        assert!(!answered.sdp.contains("a=simulcast") && !answered.sdp.contains("a=rid"));
+    }
+}
+
 /// RFC 7587 §7: one format, whatever stands there. GStreamer's `whepclientsrc` names no channels, `whipclientsink` those of its microphone.
 #[test]
 fn opus_is_taken_and_answered_in_the_words_of_the_offer() {
