@@ -1,11 +1,13 @@
 //! Settings of a media node, read once at start.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
 use serde::{Deserialize, Serialize};
+
+use super::addresses::ADDRESSES_MAX;
 
 /// How a node runs. Part of the product's configuration file under `media`; unknown keys refuse to start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +19,8 @@ pub struct NodeConfig {
     /// Shards: threads that are each a whole SFU, with a core and a port of its own. 0 (default): one for each core, at most
     /// [`SHARDS_DEFAULT_MAX`]. At most [`SHARDS_MAX`].
     pub shards: u16,
-    /// Addresses to listen on. Empty (default): those of the machine, see [`super::addresses::own`].
+    /// Addresses to listen on, at most [`ADDRESSES_MAX`] with those of `public`. Empty (default): those of the machine, see
+    /// [`super::addresses::own`].
     pub addresses: Vec<IpAddr>,
     /// Listen on the loopback addresses too. Default false: a node that begins before the network must not pass for one that can be
     /// reached.
@@ -91,6 +94,14 @@ pub enum ConfigError {
         /// How many.
         shards: u16,
     },
+    /// More addresses to announce than a node has.
+    #[error(
+        "media.addresses and media.public name {named} addresses, at most {ADDRESSES_MAX} can be announced"
+    )]
+    Addresses {
+        /// How many.
+        named: usize,
+    },
     /// A limit is zero or too large.
     #[error("media.{key} must be between {min} and {max}")]
     Limit {
@@ -115,6 +126,13 @@ impl NodeConfig {
         let mut firsts = announced.chain([self.port]);
         if let Some(port) = firsts.find(|first| first.checked_add(shards - 1).is_none()) {
             return Err(ConfigError::Ports { port, shards });
+        }
+        let local_sides = self.public.iter().map(|public| public.local);
+        let bound: BTreeSet<IpAddr> = self.addresses.iter().copied().chain(local_sides).collect();
+        let bound: Vec<SocketAddr> = bound.into_iter().map(|ip| (ip, self.port).into()).collect();
+        let named = self.announced(0, &bound).len();
+        if named > ADDRESSES_MAX {
+            return Err(ConfigError::Addresses { named });
         }
         match self
             .public
@@ -346,6 +364,29 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn more_addresses_than_a_node_has_are_refused() {
+        let check = |addresses: u8, public: &[&str]| {
+            let config = NodeConfig {
+                addresses: (1..=addresses).map(|last| [192, 0, 2, last].into()).collect(),
+                public: public
+                    .iter()
+                    .map(|text| text.parse().expect("a mapping"))
+                    .collect(),
+                ..NodeConfig::default()
+            };
+            config.check()
+        };
+        let refused = Err(ConfigError::Addresses { named: 9 });
+        assert_eq!(check(8, &["203.0.113.5=192.0.2.8"]), Ok(()));
+        assert_eq!(check(9, &[]), refused);
+        assert_eq!(check(8, &["203.0.113.5=192.0.2.9"]), refused);
+        assert_eq!(
+            check(8, &["203.0.113.5=192.0.2.8", "203.0.113.6=192.0.2.8"]),
+            refused
+        );
     }
 
     #[test]

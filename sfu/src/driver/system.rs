@@ -33,6 +33,8 @@ pub enum Finding {
     },
     /// The addresses media would come to.
     Addresses(Vec<IpAddr>),
+    /// So many more there is no room for.
+    AddressesLeftOut(usize),
     /// There is no address to listen on.
     NoAddress,
     /// The media ports can be bound on all addresses.
@@ -72,6 +74,7 @@ impl Finding {
             Self::PortsFree { .. } => Severity::Good,
             Self::Addresses(addresses) if addresses.iter().all(IpAddr::is_loopback) => Severity::Warning,
             Self::Addresses(_) => Severity::Good,
+            Self::AddressesLeftOut(_) => Severity::Warning,
             Self::NoAddress | Self::PortTaken { .. } | Self::Config(_) => Severity::Error,
         }
     }
@@ -102,6 +105,10 @@ impl fmt::Display for Finding {
                     Ok(())
                 }
             }
+            Self::AddressesLeftOut(count) => write!(
+                f,
+                "media addresses: {count} of this machine are left out; name those that are meant, at most {ADDRESSES_MAX}, in media.addresses"
+            ),
             Self::NoAddress => write!(f, "no address but loopback, which media.loopback takes"),
             Self::PortsFree { first, last } if first == last => {
                 write!(f, "UDP port {first} is free; the firewall must let it in")
@@ -127,12 +134,15 @@ pub fn examine(config: &NodeConfig) -> Vec<Finding> {
         send_max: number("/proc/sys/net/core/wmem_max"),
     }];
     findings.extend(config.check().err().map(Finding::Config));
-    let addresses = addresses::listen_on(config).unwrap_or_default();
+    let mut addresses = addresses::all(config).unwrap_or_default();
     if addresses.is_empty() {
         findings.push(Finding::NoAddress);
         return findings;
     }
-    debug_assert!(addresses.len() <= ADDRESSES_MAX);
+    if addresses.len() > ADDRESSES_MAX {
+        findings.push(Finding::AddressesLeftOut(addresses.len() - ADDRESSES_MAX));
+        addresses.truncate(ADDRESSES_MAX);
+    }
     let ports: Vec<u16> = (0..config.shard_count())
         .map(|shard| config.shard_port(shard))
         .collect();
@@ -168,5 +178,16 @@ mod tests {
         assert_eq!(worst(&config), Some(Severity::Error));
         drop(holder);
         assert_ne!(worst(&config), Some(Severity::Error));
+    }
+
+    #[test]
+    fn addresses_that_there_is_no_room_for_are_told() {
+        let config = NodeConfig {
+            port: 0,
+            shards: 1,
+            addresses: (1..=9).map(|last| [127, 0, 0, last].into()).collect(),
+            ..NodeConfig::default()
+        };
+        assert!(examine(&config).contains(&Finding::AddressesLeftOut(1)));
     }
 }
