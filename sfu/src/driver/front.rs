@@ -276,10 +276,13 @@ impl Front {
 
     async fn inspect(&mut self, room: RoomId) -> Result<Reply, ControlError> {
         let mut told = Vec::new();
-        for &shard in self.rooms.find(&room)?.shards() {
+        for shard in self.rooms.find(&room)?.shards().to_vec() {
             let order = Order::Inspect { room: room.clone() };
-            if let Done::Inspected(report) = self.shards.ask(shard, order).await? {
-                told.push(*report);
+            match self.shards.ask(shard, order).await {
+                Ok(Done::Inspected(report)) => told.push(*report),
+                Ok(_) => {}
+                Err(ControlError::UnknownRoom) => self.forget_half(&room, shard).await,
+                Err(error) => return Err(error),
             }
         }
         Ok(Reply::Inspected {
@@ -347,10 +350,15 @@ impl Front {
         placed.floor = number;
         let mut told = Ok(Reply::Done);
         for shard in placed.shards().to_vec() {
-            let room = room.clone();
-            let asked = self.shards.ask(shard, Order::SetFloor { room, number }).await;
-            // The halves of the others hear of it all the same.
-            told = told.and(asked.map(|_| Reply::Done));
+            let order = Order::SetFloor {
+                room: room.clone(),
+                number,
+            };
+            match self.shards.ask(shard, order).await {
+                Err(ControlError::UnknownRoom) => self.forget_half(&room, shard).await,
+                // The halves of the others hear of it all the same.
+                asked => told = told.and(asked.map(|_| Reply::Done)),
+            }
         }
         told
     }

@@ -490,3 +490,28 @@ async fn come_back_elsewhere(after_snapshot: bool) {
     }
     panic!("the half that is left does not see who came back");
 }
+
+/// Nobody of the half that failed is back yet: the other is looked into, and given the floor.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_of_a_meeting_answers_while_nobody_is_on_the_other() {
+    let floor = Command::SetFloor {
+        room: id("sang"),
+        number: Some(number(1)),
+    };
+    for command in [Command::Inspect { room: id("sang") }, floor] {
+        let (_node, connector, faults) = start_failing(2);
+        let (control, mut events, _) = client::connect_in_process(&connector).await.expect("a node");
+        let _all = spread(&control, &mut events).await;
+        let fault = Fault::Room(id("sang"));
+        faults.send((1, fault)).await.expect("the node lives");
+        told(&mut events, "sang", "chi", MediaState::Lost).await;
+        told(&mut events, "sang", "dung", MediaState::Lost).await;
+        match control.call(command).await {
+            Ok(Reply::Inspected { room }) => {
+                let points: Vec<u32> = room.points.iter().map(|point| point.number.get()).collect();
+                assert_eq!(points, [1, 2]);
+            }
+            other => assert_eq!(other, Ok(Reply::Done)),
+        }
+    }
+}

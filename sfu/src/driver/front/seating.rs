@@ -103,15 +103,20 @@ impl Front {
             let placed = self.rooms.find_mut(room)?;
             match told {
                 Ok(()) => placed.linked(shard, other),
-                // Its half of the room failed, and the seats of that are on their way out.
-                Err(ControlError::UnknownRoom) => {
-                    placed.closed_at(other);
-                    self.unlink(room, other).await;
-                }
+                Err(ControlError::UnknownRoom) => self.forget_half(room, other).await,
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// A shard has a room no more: it closed its half, or that failed, and the seats of that are on their way out. The others go on. *Else
+    /// nothing of the meeting can be looked into, and nobody be given the floor, until somebody joins.*
+    pub(super) async fn forget_half(&mut self, room: &RoomId, shard: ShardIndex) {
+        if let Ok(placed) = self.rooms.find_mut(room) {
+            placed.closed_at(shard);
+        }
+        self.unlink(room, shard).await;
     }
 
     /// Shards that have a room forget the half of one that has it no more: who comes back elsewhere is not taken for who was there.
@@ -165,18 +170,18 @@ impl Front {
     }
 
     pub(super) async fn leave(&mut self, room: RoomId, seat: SeatId) -> Result<Reply, ControlError> {
-        let Ok(shard) = self.rooms.seat(&room, &seat) else {
-            return Ok(Reply::Done);
-        };
-        let order = Order::Leave {
-            room: room.clone(),
-            seat: seat.clone(),
-        };
-        // One that hangs does so when it goes on.
-        let _ = self.shards.ask(shard, order).await;
-        self.rooms.unseat(&room, &seat);
-        self.count();
-        self.tell_elsewhere().await;
+        if let Ok(shard) = self.rooms.seat(&room, &seat) {
+            let order = Order::Leave {
+                room: room.clone(),
+                seat: seat.clone(),
+            };
+            // One that hangs does so when it goes on.
+            let _ = self.shards.ask(shard, order).await;
+            self.rooms.unseat(&room, &seat);
+            self.count();
+            self.tell_elsewhere().await;
+        }
+        // Also if it lost its media before: nobody else may sit there.
         self.close_empty(&room).await;
         Ok(Reply::Done)
     }
@@ -197,10 +202,7 @@ impl Front {
             let order = Order::CloseRoom { room: room.clone() };
             // One that does not run has closed it.
             let _ = self.shards.ask(shard, order).await;
-            if let Ok(placed) = self.rooms.find_mut(room) {
-                placed.closed_at(shard);
-            }
-            self.unlink(room, shard).await;
+            self.forget_half(room, shard).await;
         }
     }
 }

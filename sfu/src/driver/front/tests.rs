@@ -65,6 +65,20 @@ async fn nobody_is_sent_to_a_shard_that_failed_before_that_is_heard() {
     assert_eq!(front.open_at(B, &room()).await, Ok(()), "it needs no other");
 }
 
+#[tokio::test]
+async fn who_leaves_without_media_leaves_no_half_open_behind() {
+    let (mut front, _news) = front().await;
+    let (room, seat, state) = (room(), seat("binh"), MediaState::Lost);
+    let lost = Event::Media {
+        room: room.clone(),
+        seat: seat.clone(),
+        state,
+    };
+    front.handle_news(B.news(Some(EndpointId(2)), lost));
+    assert_eq!(front.leave(room.clone(), seat).await, Ok(Reply::Done));
+    assert_eq!(front.rooms.find(&room).expect("open").shards(), [A]);
+}
+
 /// A shard stands still until what this answers with is dropped. Nobody noticed yet.
 fn hold(front: &Front, shard: ShardIndex) -> std::sync::mpsc::Sender<()> {
     let (release, held) = std::sync::mpsc::channel();
