@@ -159,7 +159,8 @@ pub const EARLY_BYTES_MAX: usize = 48_000;
 /// chain of fragments that cannot be seen here.
 pub const FINISHED_BYTES_MAX: usize = 128;
 
-/// Encrypted handshake records taken after the handshake: a client that missed our last flight repeats its Finished.
+/// Encrypted handshake records taken after the handshake: a client that missed our last flight repeats its Finished. The first seven
+/// repeats are answered (`peer/dtls.rs`).
 /// Plaintext ones are not taken at all then.
 pub const LATE_RECORDS_MAX: u32 = 64;
 

@@ -3,7 +3,8 @@
 //! The endpoint of `rtc-dtls` is keyed by one constant address, so that address moves never touch it. Before it stands
 //! the front ([`super::dtls_front`]); beside it this file keeps the time between repeats of our flight: the endpoint
 //! allows seven and then gives up, so they are spread over some five seconds instead of one. A client that asks again
-//! is answered at any time (RFC 6347 §4.2.4), from a copy of that flight: it may have been away for longer.
+//! is answered at any time (RFC 6347 §4.2.4), from a copy of that flight: it may have been away for longer. Our last
+//! flight the endpoint repeats itself for each Finished that comes again, seven times at most, and then never.
 
 use std::{
     collections::VecDeque,
