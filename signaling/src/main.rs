@@ -144,7 +144,7 @@ enum Cert {
     Init {
         #[command(flatten)]
         settings: Settings,
-        /// Name or address under which browsers reach this server; several are welcome
+        /// Name or address under which browsers reach this server; several are welcome [default: those of the certificate that is there, else localhost and this machine's addresses]
         #[arg(long = "name")]
         names: Vec<String>,
     },
@@ -358,8 +358,15 @@ fn seconds(text: &str) -> Option<u64> {
 fn cert_init(config: &Config, mut names: Vec<String>) -> anyhow::Result<()> {
     data::make(&config.data)?;
     if names.is_empty() {
-        names.push("localhost".into());
-        names.extend(sfu::driver::addresses::own(true)?.iter().map(IpAddr::to_string));
+        // Browsers that came once take no certificate for other names (HSTS).
+        names = match certificate::names(&config.data)? {
+            Some(names) => names,
+            None => {
+                let own = sfu::driver::addresses::own(true)?;
+                let own = own.iter().map(IpAddr::to_string);
+                std::iter::once("localhost".to_owned()).chain(own).collect()
+            }
+        };
     }
     let made = certificate::init(&config.data, &names)?;
     println!(

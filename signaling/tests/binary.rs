@@ -11,6 +11,7 @@ use std::{
 
 use common::{Client, diemcau, join, with_few_files};
 use serde_json::{Value, json};
+use signaling::driver::certificate;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpSocket,
@@ -245,7 +246,7 @@ fn settings_that_cannot_be_used_are_said_once() {
     let data = tempfile::tempdir().expect("a folder");
     for (key, value, words) in [
         ("DIEMCAU__HTTP__LISTN", "127.0.0.1:1", "unknown field `listn`"),
-        ("DIEMCAU__HTTP__LISTEN", "0.0.0.0:0", "diemcau cert init --name"),
+        ("DIEMCAU__HTTP__LISTEN", "0.0.0.0:0", "diemcau cert init --data "),
         ("DIEMCAU__LOG__FILTER", "a=b=c", "log.filter"),
         ("DIEMCAU__MEDIA__ADDRESSES", "127.0.0.1,x", "media.addresses[1]"),
     ] {
@@ -455,12 +456,55 @@ async fn a_certificate_that_has_ended_is_served_and_told_by_both() {
     let warning = warnings
         .find(|line| line.starts_with("certificate_expired: "))
         .expect(&told);
+    assert!(!warning.contains("cert init"), "it is of another hand: {warning}");
     assert!(examined.status.success(), "it serves: {told}");
     let serving = Serving::start_by(program(), data.path(), "info").await;
     assert!(serving.text("http").starts_with("https://"));
     serving.stop().await;
     let log = fs::read_to_string(data.path().join("serve.log")).expect("read");
     assert!(log.contains(warning), "{log}");
+}
+
+#[test]
+fn a_certificate_that_is_made_again_is_for_the_names_of_before() {
+    let data = tempfile::tempdir().expect("a folder");
+    certificate::init(data.path(), &["hop.tinh.vn".to_owned()]).expect("made");
+    let again = diemcau(Path::new("elsewhere"))
+        .args(["cert", "init", "--data"])
+        .arg(data.path())
+        .output()
+        .expect("run");
+    assert!(again.status.success());
+    let names = certificate::names(data.path()).expect("read");
+    assert_eq!(
+        names,
+        Some(vec!["hop.tinh.vn".to_owned()]),
+        "pages that came by it come again"
+    );
+}
+
+#[test]
+fn a_made_certificate_that_has_ended_is_made_again_as_the_warning_says() {
+    let data = tempfile::tempdir().expect("a folder");
+    let made = certificate::init(data.path(), &["localhost".to_owned()])
+        .expect("made")
+        .server;
+    let pair = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(["hop.tinh.vn".to_owned()]).expect("a name");
+    params.not_after = rcgen::date_time_ymd(2025, 1, 1);
+    fs::write(
+        &made.certificate,
+        params.self_signed(&pair).expect("signed").pem(),
+    )
+    .expect("written");
+    fs::write(&made.key, pair.serialize_pem()).expect("written");
+    let examined = diemcau(data.path())
+        .args(["doctor", "--listen", "0.0.0.0:0", "--shards", "1"])
+        .output()
+        .expect("run");
+    let told = String::from_utf8_lossy(&examined.stdout).into_owned();
+    let command = format!("run:  diemcau cert init --data {}", data.path().display());
+    assert!(told.lines().any(|line| line.ends_with(&command)), "{told}");
 }
 
 #[test]

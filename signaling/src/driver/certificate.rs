@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use axum_server::tls_rustls::RustlsConfig;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -24,6 +24,7 @@ use rustls::{
         pem::{self, PemObject as _},
     },
 };
+use x509_parser::extensions::GeneralName;
 
 /// How often certificate files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -167,6 +168,42 @@ pub fn keep(pair: Pair) -> RustlsConfig {
         }
     });
     config
+}
+
+/// Names and addresses that the certificate which [`init`] made is for; none where it made none yet.
+///
+/// # Errors
+/// What is there cannot be read.
+pub fn names(data: &Path) -> anyhow::Result<Option<Vec<String>>> {
+    let path = Files::of(data).certificate;
+    if !path.exists() {
+        return Ok(None);
+    }
+    let read = || {
+        let certificate = CertificateDer::from_pem_file(&path)?;
+        let (_, certificate) = x509_parser::parse_x509_certificate(&certificate)?;
+        let names = certificate.subject_alternative_name()?;
+        let names = names.map_or(&[][..], |names| &names.value.general_names);
+        let names: Vec<_> = names.iter().filter_map(name_of).collect();
+        anyhow::ensure!(!names.is_empty(), "no name is in it");
+        Ok(names)
+    };
+    let read =
+        read().with_context(|| format!("{} does not tell its names; say them with --name", path.display()));
+    read.map(Some)
+}
+
+/// As [`init`] takes it.
+fn name_of(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let address = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+            address.ok().map(|address| address.to_string())
+        }
+        _ => None,
+    }
 }
 
 /// What [`init`] made.
@@ -322,6 +359,19 @@ mod tests {
         fs::create_dir_all(folder.join("ca.new")).expect("in the way");
         assert!(init(data.path(), &names).is_err());
         assert!(!folder.join("ca-key.pem").exists());
+    }
+
+    #[test]
+    fn a_certificate_tells_the_names_it_was_made_for() {
+        let data = tempfile::tempdir().expect("a folder");
+        assert_eq!(names(data.path()).expect("read"), None);
+        let wanted = ["hop.tinh.vn", "10.0.0.5", "2001:db8::5", "*.xa.vn"].map(str::to_owned);
+        init(data.path(), &wanted).expect("made");
+        assert_eq!(names(data.path()).expect("read"), Some(wanted.to_vec()));
+        // Whoever put another one there is not given one for other names.
+        fs::write(Files::of(data.path()).certificate, "nonsense").expect("written");
+        let told = names(data.path()).expect_err("none").to_string();
+        assert!(told.contains("--name"), "{told}");
     }
 
     #[test]

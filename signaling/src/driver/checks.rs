@@ -4,7 +4,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use sfu::{control::Network, driver::system::Severity};
@@ -50,10 +50,15 @@ pub enum StartError {
     Ways(NoWays),
     /// Cameras need a secure page, and passwords of meetings a private line: plain HTTP stays on this machine.
     #[error(
-        "certificate_missing: http.listen {0} is open to other machines, and browsers give cameras to secure pages only; set \
-         http.certificate and http.key, or run:  diemcau cert init --name <name or address of this machine>"
+        "certificate_missing: http.listen {listen} is open to other machines, and browsers give cameras to secure pages only; set \
+         http.certificate and http.key, or run:  diemcau cert init --data {} --name <name or address of this machine>", data.display()
     )]
-    NoCertificate(SocketAddr),
+    NoCertificate {
+        /// The listener.
+        listen: SocketAddr,
+        /// Where one would be looked for.
+        data: PathBuf,
+    },
     /// It cannot be read, or is no pair with its key.
     #[error(
         "certificate_unusable: the certificate {} cannot be used with the key {}: {error}; put a chain in PEM and its own key there",
@@ -91,28 +96,39 @@ pub enum Warning {
     /// Browsers refuse it, or soon will.
     #[error(
         "certificate_expired: the certificate {} ended {days} days ago, and browsers warn of the page; put a new one in its place, it \
-         is read by itself, or run:  diemcau cert init", path.display()
+         is read by itself{}", path.display(), or_made_again(made_in.as_deref())
     )]
     Ended {
         /// Its file.
         path: PathBuf,
         /// How long ago.
         days: i64,
+        /// The data folder, if it is the one that `cert init` makes there.
+        made_in: Option<PathBuf>,
     },
     /// Browsers will refuse it soon.
     #[error(
-        "certificate_ends: the certificate {} ends in {days} days; put a new one in its place, it is read by itself, or run:  diemcau \
-         cert init", path.display()
+        "certificate_ends: the certificate {} ends in {days} days; put a new one in its place, it is read by itself{}", path.display(),
+        or_made_again(made_in.as_deref())
     )]
     Ends {
         /// Its file.
         path: PathBuf,
         /// In how long.
         days: i64,
+        /// As of one that ended.
+        made_in: Option<PathBuf>,
     },
     /// Browsers refuse it still.
     #[error("certificate_early: the certificate {} is not good yet, and browsers warn of the page; look at the clock", .0.display())]
     Early(PathBuf),
+}
+
+/// `cert init` is no way to a certificate that somebody else makes.
+fn or_made_again(made_in: Option<&Path>) -> String {
+    made_in.map_or_else(String::new, |data| {
+        format!(", or run:  diemcau cert init --data {}", data.display())
+    })
 }
 
 /// Each thing as it was found.
@@ -144,7 +160,10 @@ pub fn examine(config: &Config) -> Examined {
     let folder = data::look(&config.data).map_err(StartError::Data);
     let is_full = folder.as_ref().is_ok_and(|folder| folder.is_full);
     let full = is_full.then(|| Warning::Full(config.data.clone()));
-    let age = tls.as_ref().ok().and_then(|pair| aged(pair.as_ref()?));
+    let age = tls
+        .as_ref()
+        .ok()
+        .and_then(|pair| aged(pair.as_ref()?, &config.data));
     Examined {
         filter: logs::filter(&config.log).map(drop).map_err(StartError::LogFilter),
         room,
@@ -225,12 +244,13 @@ impl Examined {
     }
 }
 
-fn aged(pair: &Pair) -> Option<Warning> {
+fn aged(pair: &Pair, data: &Path) -> Option<Warning> {
     let path = pair.files.certificate.clone();
+    let made_in = (pair.files == Files::of(data)).then(|| data.to_owned());
     match pair.age(auth::unix_now()) {
         Age::Early => Some(Warning::Early(path)),
-        Age::Ended { days } => Some(Warning::Ended { path, days }),
-        Age::Good { days } if days < DAYS_MIN => Some(Warning::Ends { path, days }),
+        Age::Ended { days } => Some(Warning::Ended { path, days, made_in }),
+        Age::Good { days } if days < DAYS_MIN => Some(Warning::Ends { path, days, made_in }),
         Age::Good { .. } => None,
     }
 }
@@ -241,7 +261,10 @@ fn tls(config: &Config) -> Result<Option<Pair>, StartError> {
         Some((certificate, key)) => Files { certificate, key },
         None if config.http.listen.ip().is_loopback() => return Ok(None),
         None if own.exist() => own,
-        None => return Err(StartError::NoCertificate(config.http.listen)),
+        None => {
+            let (listen, data) = (config.http.listen, config.data.clone());
+            return Err(StartError::NoCertificate { listen, data });
+        }
     };
     let unusable = |error| StartError::Certificate {
         files: files.clone(),
