@@ -40,6 +40,9 @@ pub enum NoWays {
     /// Primary lines go round in a circle.
     #[error("site {0}: its primary lines go round in a circle")]
     Circle(String),
+    /// Primary lines join it to others than the node is joined to.
+    #[error("site {0}: no primary line leads to it")]
+    NoWay(String),
     /// More lines between the node and a site than are served.
     #[error("site {0}: more than {LINES_ON_WAY_MAX} lines between it and the media node")]
     TooFar(String),
@@ -64,10 +67,14 @@ pub fn seen_from(topology: &Topology, node_site: Option<&str>) -> Result<(Networ
         above.entry(&line.to).or_insert(line);
     }
     let up = climb(&above, node_site)?;
+    let end = top(&up, node_site);
     let mut table = Table::default();
     let mut network = Network::default();
     for site in &topology.sites {
         let down = climb(&above, &site.id)?;
+        if top(&down, &site.id) != end {
+            return Err(NoWays::NoWay(site.id.clone()));
+        }
         let shared: BTreeSet<&str> = down.iter().map(|line| line.id.as_str()).collect();
         let leaving: Vec<&Line> = up
             .iter()
@@ -129,6 +136,11 @@ fn climb<'a>(above: &BTreeMap<&str, &'a Line>, site: &str) -> Result<Vec<&'a Lin
         next = above.get(line.from.as_str());
     }
     Ok(lines)
+}
+
+/// Where a climb from a site ends.
+fn top<'a>(lines: &[&'a Line], site: &'a str) -> &'a str {
+    lines.last().map_or(site, |line| &line.from)
 }
 
 /// The lines met so far, each once.
@@ -272,6 +284,9 @@ mod tests {
             refused(|t| t.lines[0].from = "a1".into(), None),
             NoWays::Circle("a".into())
         );
+        let no_way = |site: &str| NoWays::NoWay(site.to_owned());
+        assert_eq!(refused(|t| drop(t.lines.remove(0)), None), no_way("a"));
+        assert_eq!(refused(|t| t.lines[3].is_backup = true, None), no_way("dao"));
         let deep = |t: &mut Topology| {
             for depth in 1..=9 {
                 let (from, to) = (format!("a{depth}"), format!("a{}", depth + 1));
