@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Bench, PATIENCE, killed_and_started_again};
+use common::{Bench, PATIENCE, join, killed_and_started_again};
 use serde_json::{Value, json};
 use sfu::{
     control::{ClientKind, Command, Event, MediaState, RoomId, SeatId},
@@ -118,6 +118,24 @@ fn source(number: u32, kind: SourceKind) -> Option<SourceNumber> {
         .map(|number| number.source(kind))
 }
 
+/// News of somebody's media.
+fn media(seat: &SeatId, state: MediaState) -> Event {
+    Event::Media {
+        room: room(),
+        seat: seat.clone(),
+        state,
+    }
+}
+
+/// The seat of the point of that number.
+async fn seat(bench: &Bench, number: u32) -> SeatId {
+    let of = |command: &Command| match command {
+        Command::Join(join) if join.number.get() == number => Some(join.seat.clone()),
+        _ => None,
+    };
+    bench.node.until(of).await
+}
+
 /// What a player was aimed at last: picture and voice.
 async fn aimed(bench: &Bench, player: &SeatId) -> (Option<SourceNumber>, Option<SourceNumber>) {
     // The node answers in order: after this it has heard all that was decided before.
@@ -205,6 +223,8 @@ async fn who_publishes_is_a_point_whose_name_can_be_played_at_once() {
 async fn the_stage_follows_floor_and_speaker() {
     let bench = Bench::start().await;
     let (mut chair, _) = bench.seated_as(Role::Chair, "demo", "Chủ trì").await;
+    let own = seat(&bench, 1).await;
+    bench.node.emit(media(&own, MediaState::Connected)).await;
     let (_, stage) = made(&bench, "/whep/demo/stage").await;
     assert_eq!(
         aimed(&bench, &stage).await,
@@ -212,8 +232,13 @@ async fn the_stage_follows_floor_and_speaker() {
         "nobody sends a picture"
     );
     // Number 2 is the player's.
-    made(&bench, "/whip/demo?name=a").await;
-    made(&bench, "/whip/demo?name=b").await;
+    for name in ["a", "b"] {
+        let (_, seat) = made(&bench, &format!("/whip/demo?name={name}")).await;
+        bench.node.emit(media(&seat, MediaState::Connected)).await;
+    }
+    for _ in 0..5 {
+        chair.expect("point").await;
+    }
     let (camera, mic) = (SourceKind::Camera, SourceKind::Mic);
     assert_eq!(aimed(&bench, &stage).await, (source(3, camera), source(3, mic)));
     let speaks = |number: u32| Event::Speaker {
@@ -254,6 +279,37 @@ async fn the_stage_follows_floor_and_speaker() {
         .await;
     chair.expect("point").await;
     assert_eq!(aimed(&bench, &stage).await, (source(1, camera), source(1, mic)));
+}
+
+#[tokio::test]
+async fn who_has_lost_the_media_is_not_on_the_stage() {
+    let bench = Bench::start().await;
+    let mut pages = Vec::new();
+    for (number, published) in [(1, json!(["camera", "screen"])), (2, json!(["camera"]))] {
+        let mut page = bench.connect().await;
+        page.hello(&bench.token("demo"), None).await;
+        let mut wish = join(1, &format!("Điểm {number}"));
+        wish["sources"]["screen"] = "2".into();
+        wish["published"] = published;
+        page.send(&wish).await;
+        page.expect("joined").await;
+        let seat = seat(&bench, number).await;
+        bench.node.emit(media(&seat, MediaState::Connected)).await;
+        page.expect("media").await;
+        pages.push((page, seat));
+    }
+    let (_, stage) = made(&bench, "/whep/demo/stage").await;
+    let (first, seat) = &mut pages[0];
+    let screen = source(1, SourceKind::Screen);
+    assert_eq!(aimed(&bench, &stage).await.0, screen);
+    for (state, shown) in [
+        (MediaState::Lost, source(2, SourceKind::Camera)),
+        (MediaState::Connected, screen),
+    ] {
+        bench.node.emit(media(seat, state)).await;
+        first.expect("media").await;
+        assert_eq!(aimed(&bench, &stage).await.0, shown);
+    }
 }
 
 /// Path, token, content type and body; status and code.
@@ -367,11 +423,6 @@ async fn a_session_ends_with_its_media() {
     let (mut page, _) = bench.seated("demo", "Ánh").await;
     let (camera, seat) = made(&bench, "/whip/demo").await;
     let (player, player_seat) = made(&bench, "/whep/demo/stage").await;
-    let media = |seat: &SeatId, state| Event::Media {
-        room: room(),
-        seat: seat.clone(),
-        state,
-    };
     page.expect("point").await;
     bench.node.emit(media(&seat, MediaState::Connected)).await;
     assert_eq!(page.expect("point").await["point"]["connected"], true);

@@ -210,9 +210,10 @@ impl Meeting {
     /// Who has the floor, else who speaks, else who was there before, else the first: a screen before cameras. The voice is
     /// that of whoever speaks.
     fn stage(&mut self) -> Aim {
+        // Of somebody whose media is gone the last picture would stand there for ever.
         let sends = |number: PointNumber, kind| {
             let point = self.roster.point(number);
-            point.is_some_and(|point| point.published.contains(&kind))
+            point.is_some_and(|point| point.connected && point.published.contains(&kind))
         };
         let candidates = || {
             let known = [self.floor, self.speaker, self.by_http.stage]
