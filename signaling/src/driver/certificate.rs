@@ -218,13 +218,21 @@ pub struct Made {
 /// Makes a certificate authority (kept if there is one) and a server certificate for those names and addresses.
 ///
 /// # Errors
-/// A name is none, or the files cannot be written.
+/// A name is none, the authority's key is away, or the files cannot be written.
 pub fn init(data: &Path, names: &[String]) -> anyhow::Result<Made> {
     let folder = data.join("tls");
     fs::create_dir_all(&folder)?;
     let (authority, authority_key) = (folder.join("ca.crt"), folder.join("ca-key.pem"));
     let today = i64::try_from(super::auth::unix_now())?;
-    if !authority.exists() || !authority_key.exists() {
+    if authority.exists() && !authority_key.exists() {
+        // Every device would have to trust a new one.
+        bail!(
+            "{} is not there; put it back, or move {} away to make a new authority",
+            authority_key.display(),
+            authority.display()
+        );
+    }
+    if !authority.exists() {
         let key = KeyPair::generate()?;
         let mut params = params("Diem Cau local CA", today, 10 * 365);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -359,6 +367,28 @@ mod tests {
         fs::create_dir_all(folder.join("ca.new")).expect("in the way");
         assert!(init(data.path(), &names).is_err());
         assert!(!folder.join("ca-key.pem").exists());
+    }
+
+    #[test]
+    fn an_authority_whose_key_is_away_is_not_replaced() {
+        let data = tempfile::tempdir().expect("a folder");
+        let names = ["localhost".to_owned()];
+        let made = init(data.path(), &names).expect("made");
+        let [authority, server] = [&made.authority, &made.server.certificate];
+        let read = || [authority, server].map(|path| fs::read_to_string(path).expect("read"));
+        let before = read();
+        let key = data.path().join("tls/ca-key.pem");
+        let safe = data.path().join("safe.pem");
+        fs::rename(&key, &safe).expect("moved");
+        let told = init(data.path(), &names).expect_err("no key").to_string();
+        assert!(told.contains("ca-key.pem is not there"), "{told}");
+        assert_eq!(read(), before);
+        fs::rename(&safe, &key).expect("moved");
+        init(data.path(), &names).expect("made again");
+        assert_eq!(read()[0], before[0]);
+        // A crash while the first was made left its key alone, which nobody trusts yet.
+        fs::remove_file(authority).expect("removed");
+        init(data.path(), &names).expect("made anew");
     }
 
     #[test]
