@@ -248,6 +248,7 @@ fn settings_that_cannot_be_used_are_said_once() {
         ("DIEMCAU__HTTP__LISTN", "127.0.0.1:1", "unknown field `listn`"),
         ("DIEMCAU__HTTP__LISTEN", "0.0.0.0:0", "diemcau cert init --data "),
         ("DIEMCAU__LOG__FILTER", "a=b=c", "log.filter"),
+        ("DIEMCAU__LOG__FILTER", "warning", "log.filter"),
         ("DIEMCAU__MEDIA__ADDRESSES", "127.0.0.1,x", "media.addresses[1]"),
     ] {
         let refused = diemcau(data.path())

@@ -112,6 +112,11 @@ fn what_serve_refuses_doctor_tells_in_the_same_words() {
             &plain,
             vec![("DIEMCAU__LOG__FILTER", "a=b=c".into())],
         ),
+        amiss(
+            "log_filter",
+            &plain,
+            vec![("DIEMCAU__LOG__FILTER", "verbose".into())],
+        ),
         amiss("data_unusable", &nowhere, vec![]),
         amiss("data_in_use", &locked, vec![]),
         amiss("signing_key", &damaged, vec![]),

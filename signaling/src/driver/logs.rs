@@ -1,6 +1,10 @@
 //! Logs for people: to standard error, without names, tokens or addresses of anybody.
 
-use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{LevelFilter, ParseError},
+    fmt,
+};
 
 use super::config::LogConfig;
 
@@ -38,6 +42,11 @@ pub fn start(config: &LogConfig) -> Result<(), ParseError> {
 
 /// What is shown of all that is said.
 pub(super) fn filter(config: &LogConfig) -> Result<EnvFilter, ParseError> {
+    let is_word = |part: &&str| !part.is_empty() && !part.contains(['=', '[']);
+    // Any other word would pass for a module, of which everything is shown, and of all others nothing.
+    for word in config.filter.split(',').filter(is_word) {
+        word.parse::<LevelFilter>()?;
+    }
     let wanted = EnvFilter::try_new(&config.filter)?;
     QUIET.iter().try_fold(wanted, |filter, directive| {
         Ok(filter.add_directive(directive.parse()?))
