@@ -240,7 +240,11 @@ async fn the_stage_follows_floor_and_speaker() {
         chair.expect("point").await;
     }
     let (camera, mic) = (SourceKind::Camera, SourceKind::Mic);
-    assert_eq!(aimed(&bench, &stage).await, (source(3, camera), source(3, mic)));
+    assert_eq!(
+        aimed(&bench, &stage).await,
+        (source(3, camera), None),
+        "nobody speaks: the node takes what goes with the picture"
+    );
     let speaks = |number: u32| Event::Speaker {
         room: room(),
         number: number.try_into().ok(),

@@ -29,7 +29,7 @@ const PLAYED_HEIGHT: u16 = 1_080;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Played {
-    /// Whoever has the floor or speaks, or the screen that is shown; with the voice of whoever speaks.
+    /// Whoever has the floor or speaks, or the screen that is shown; with the voice of whoever speaks, or what goes with the picture.
     Stage,
     /// Camera and voice of the point of that number.
     Number(PointNumber),
@@ -208,7 +208,8 @@ impl Meeting {
     }
 
     /// Who has the floor, else who speaks, else who was there before, else the first: a screen before cameras. The voice is
-    /// that of whoever speaks.
+    /// that of whoever speaks, else of the floor. Where there is neither none is named, and the node takes what goes with the
+    /// picture: a film that is shown is heard.
     fn stage(&mut self) -> Aim {
         // Of somebody whose media is gone the last picture would stand there for ever.
         let sends = |number: PointNumber, kind| {
@@ -228,8 +229,8 @@ impl Meeting {
         };
         let picture = first(SourceKind::Screen).or_else(|| first(SourceKind::Camera));
         let shown = picture.map(SourceNumber::point);
-        let voice = [self.speaker, self.floor, shown].into_iter().flatten();
-        let voice = voice.map(|number| number.source(SourceKind::Mic)).next();
+        let voice = self.speaker.or(self.floor);
+        let voice = voice.map(|number| number.source(SourceKind::Mic));
         self.by_http.stage = shown;
         Aim { picture, voice }
     }
