@@ -247,6 +247,12 @@ fn settings_that_cannot_be_used_are_said_once() {
     for (key, value, words) in [
         ("DIEMCAU__HTTP__LISTN", "127.0.0.1:1", "unknown field `listn`"),
         ("DIEMCAU__HTTP__LISTEN", "0.0.0.0:0", "diemcau cert init --data "),
+        (
+            "DIEMCAU__HTTP__ORIGINS",
+            "https://hop.tinh.vn,https://hop.tinh.vn/",
+            "http.origins[1]",
+        ),
+        ("DIEMCAU__HTTP__PUBLIC_URL", "hop.tinh.vn", "http.public_url"),
         ("DIEMCAU__LOG__FILTER", "a=b=c", "log.filter"),
         ("DIEMCAU__LOG__FILTER", "warning", "log.filter"),
         ("DIEMCAU__MEDIA__ADDRESSES", "127.0.0.1,x", "media.addresses[1]"),

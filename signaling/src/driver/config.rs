@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 use sfu::{
     control::{RoomId, RoomPolicy, VideoCodec},
@@ -262,6 +263,16 @@ pub enum SettingsError {
     /// How fast people are let in.
     #[error("configuration: joins.per_second and joins.burst are 1 to 10,000")]
     Joins,
+    /// Browsers name no origin so, or links do not lead there.
+    #[error(
+        "configuration: {key} is {value:?}, but wants scheme://host or scheme://host:port in lower case, with nothing behind it"
+    )]
+    Origin {
+        /// Of the setting.
+        key: String,
+        /// As it is set.
+        value: String,
+    },
     /// One of certificate and key without the other.
     #[error("configuration: http.certificate and http.key belong together")]
     HalfCertificate,
@@ -331,6 +342,10 @@ impl Config {
             // Pages of this machine reach the media by loopback.
             self.media.loopback = true;
         }
+        if let Some(url) = &mut self.http.public_url {
+            // What is put behind it begins with one.
+            url.truncate(url.trim_end_matches('/').len());
+        }
         if self.demo && !self.rooms.iter().any(|room| room.id.as_str() == "demo") {
             let id = RoomId::try_from("demo".to_owned()).expect("of the alphabet");
             self.rooms.push(RoomConfig {
@@ -371,6 +386,14 @@ impl Config {
         if !paces.contains(&self.joins.per_second) || !paces.contains(&self.joins.burst) {
             return Err(SettingsError::Joins);
         }
+        let origins = self.http.origins.iter().enumerate();
+        let origins = origins.map(|(place, origin)| (format!("http.origins[{place}]"), origin));
+        let public_url = self.http.public_url.iter();
+        let mut all = origins.chain(public_url.map(|url| ("http.public_url".to_owned(), url)));
+        if let Some((key, value)) = all.find(|(_, value)| !is_origin(value)) {
+            let value = value.clone();
+            return Err(SettingsError::Origin { key, value });
+        }
         if self.http.certificate.is_some() != self.http.key.is_some() {
             return Err(SettingsError::HalfCertificate);
         }
@@ -379,6 +402,18 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether it is written as browsers write where a page is from (RFC 6454 §6.2): texts are compared.
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<Uri>() else {
+        return false;
+    };
+    let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else {
+        return false;
+    };
+    let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    text == format!("{scheme}://{host}{port}").to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -486,6 +521,35 @@ mod tests {
         }
         let typo = [("DIEMCAU__HTTP__LISTN", "127.0.0.1:2")];
         assert!(read("", &typo, &Overrides::default()).is_err());
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_write_them() {
+        for good in [
+            "https://hop.tinh.vn",
+            "http://10.0.0.5:8080",
+            "https://[2001:db8::5]:8443",
+        ] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "https://hop.tinh.vn/",
+            "https://hop.tinh.vn/p",
+            "https://hop.tinh.vn?a",
+            "https://Hop.tinh.vn",
+            "HTTPS://hop.tinh.vn",
+            "https://a@hop.tinh.vn",
+            "https://hop.tinh.vn:",
+            "hop.tinh.vn",
+            "//hop.tinh.vn",
+            "*",
+            "",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
+        let toml = "[http]\npublic_url = 'https://hop.tinh.vn/'\n";
+        let read = read(toml, &[], &Overrides::default()).expect("good settings");
+        assert_eq!(read.http.public_url.as_deref(), Some("https://hop.tinh.vn"));
     }
 
     #[test]
