@@ -3,7 +3,7 @@
 mod doctor;
 
 use std::{
-    fmt,
+    fmt, fs,
     io::{self, Write},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -27,7 +27,7 @@ use signaling::{
     engine::seat::Person,
     names::{DisplayName, Role, SiteId},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A province's video meeting network.
 #[derive(Debug, Parser)]
@@ -185,6 +185,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = hangup(args)?;
     let place = if args.one_process {
         NodePlace::Here
     } else {
@@ -200,18 +201,27 @@ async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
         return Ok(());
     };
     announce(args, config, &server);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let node_goes_on = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = told(&mut hangup) => true,
         part = server.broken() => {
             // The node goes on, and pages take their seats again with the next process.
             tracing::error!(part, "a part of the server has ended");
             anyhow::bail!("{part} has ended; start diemcau again");
         }
-    }
-    say(format_args!("diemcau stops"));
+    };
+    let ending = async {
+        if node_goes_on {
+            say(format_args!("diemcau stops, and its media node goes on"));
+            server.leave().await;
+        } else {
+            say(format_args!("diemcau stops"));
+            server.stop().await;
+        }
+    };
     let ended = tokio::select! {
-        () = server.stop() => true,
+        () = ending => true,
         // A second signal: now.
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
@@ -220,6 +230,28 @@ async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
         say(format_args!("diemcau was told twice and ends at once"));
     }
     Ok(())
+}
+
+/// SIGHUP, at which signaling ends and the node goes on. Where nobody listens it kills, as ever: a node in this process ends with it.
+fn hangup(args: &Serve) -> io::Result<Option<Signal>> {
+    let is_heard = !args.one_process && !is_hangup_ignored();
+    is_heard.then(|| signal(SignalKind::hangup())).transpose()
+}
+
+/// Whether it is ignored since the start (nohup): to listen for it would end that. Only Linux says.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // proc_pid_status(5): signal 1 is the lowest bit.
+    mask.is_none_or(|mask| mask & 1 == 1)
+}
+
+async fn told(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// What people want to know at start, on standard error; the line for scripts on standard output.

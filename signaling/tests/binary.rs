@@ -152,6 +152,59 @@ async fn a_node_whose_log_cannot_be_written_keeps_its_meetings() {
 }
 
 #[tokio::test]
+async fn at_sighup_signaling_ends_and_the_node_keeps_its_meetings() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut serving = Serving::start(data.path(), "info").await;
+    let token = serving.text("token").to_owned();
+    let mut client = connect(serving.text("http")).await;
+    client.hello(&token, None).await;
+    let mut wish = join(1, NAME);
+    wish["offer"] = offer().into();
+    wish["sources"] = json!({"mic": "0", "camera": "1"});
+    client.send(&wish).await;
+    let resume = client.expect("joined").await["resume"].clone();
+    let node = serving.ready["node_pid"].clone();
+    signal("-HUP", serving.child.id().expect("runs"));
+    let ended = tokio::time::timeout(common::PATIENCE, serving.child.wait()).await;
+    assert!(ended.expect("in time").expect("waited").success());
+    let serving = Serving::start(data.path(), "info").await;
+    assert_eq!(serving.ready["node_pid"], node, "the node lives");
+    let mut client = connect(serving.text("http")).await;
+    client.hello(&token, resume.as_str()).await;
+    assert_eq!(client.expect("resumed").await["media"], "kept");
+    serving.stop().await;
+}
+
+#[tokio::test]
+async fn under_nohup_a_closed_terminal_changes_nothing() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut program = Command::new("sh");
+    program.env_clear().env("DIEMCAU__DATA", data.path()).args([
+        "-c",
+        "trap '' HUP && exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_diemcau"),
+    ]);
+    let serving = Serving::start_by(program, data.path(), "info").await;
+    signal("-HUP", serving.child.id().expect("runs"));
+    serving.stop().await;
+    let log = fs::read_to_string(data.path().join("serve.log")).expect("read");
+    assert!(log.contains("diemcau stops\n"), "at SIGTERM alone, and with its node: {log}");
+}
+
+#[test]
+fn the_unit_of_systemd_lets_the_node_outlive_signaling() {
+    let unit = include_str!("../../deploy/diemcau.service");
+    for line in [
+        "KillMode=process",
+        "OOMPolicy=continue",
+        "Restart=always",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+    ] {
+        assert!(unit.lines().any(|known| known == line), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_whose_words_go_nowhere_serves_and_ends_its_node() {
     let data = tempfile::tempdir().expect("a folder");
     full_disk_instead_of(&data.path().join("serve.log"));

@@ -219,6 +219,12 @@ impl Linked {
         Self { stop, task }
     }
 
+    /// The node goes on for the next server.
+    async fn leave(self) {
+        drop(self.stop);
+        let _ = self.task.await;
+    }
+
     /// The node ends with it.
     async fn end(self) {
         // It may have ended by itself only with a panic, which its task shows.
@@ -353,7 +359,19 @@ impl Server {
     }
 
     /// Ends everything in order: sessions are told, listeners close, the node ends.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
+        self.close().await;
+        self.linked.end().await;
+    }
+
+    /// The same but for the node, which goes on for the next server: who was in comes back to the same media, also whoever only sees
+    /// the socket end because the process went before it was told.
+    pub async fn leave(mut self) {
+        self.close().await;
+        self.linked.leave().await;
+    }
+
+    async fn close(&mut self) {
         let (done, told) = oneshot::channel();
         if self.meetings.send(Message::Stop { done }).await.is_ok() {
             // The task answers at once or has ended.
@@ -362,12 +380,11 @@ impl Server {
         for handle in &self.handles {
             handle.graceful_shutdown(Some(GRACE));
         }
-        for listener in self.listeners {
+        for listener in self.listeners.drain(..) {
             if let Ok(Err(error)) = listener.await {
                 tracing::warn!(%error, "a listener ended badly");
             }
         }
-        self.linked.end().await;
     }
 }
 
