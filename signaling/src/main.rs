@@ -189,7 +189,7 @@ async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
     let place = if args.one_process {
         NodePlace::Here
     } else {
-        NodePlace::Process(std::env::current_exe()?)
+        NodePlace::Process(program()?)
     };
     let stop = async {
         tokio::select! {
@@ -230,6 +230,15 @@ async fn serve(args: &Serve, config: &Config) -> anyhow::Result<()> {
         say(format_args!("diemcau was told twice and ends at once"));
     }
     Ok(())
+}
+
+/// What runs here, also where its file was replaced meanwhile: a node of another version might not take the settings, or not be
+/// understood. Elsewhere than on Linux it is whatever lies there.
+fn program() -> io::Result<PathBuf> {
+    if cfg!(target_os = "linux") {
+        return Ok("/proc/self/exe".into());
+    }
+    std::env::current_exe()
 }
 
 /// SIGHUP, at which signaling ends and the node goes on. Where nobody listens it kills, as ever: a node in this process ends with it.
@@ -300,6 +309,8 @@ fn run_node(args: &Node) -> anyhow::Result<()> {
     if args.detach {
         // Fails only if it leads a session already.
         let _ = rustix::process::setsid();
+        // Lists of processes would call it `exe`, as the link that it was started by.
+        let _ = fs::write("/proc/self/comm", "diemcau");
     }
     let (settings, data): (NodeSettings, _) = match &args.settings_json {
         Some(json) => (

@@ -5,6 +5,7 @@ mod common;
 use std::{
     fs,
     net::UdpSocket,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -188,7 +189,10 @@ async fn under_nohup_a_closed_terminal_changes_nothing() {
     signal("-HUP", serving.child.id().expect("runs"));
     serving.stop().await;
     let log = fs::read_to_string(data.path().join("serve.log")).expect("read");
-    assert!(log.contains("diemcau stops\n"), "at SIGTERM alone, and with its node: {log}");
+    assert!(
+        log.contains("diemcau stops\n"),
+        "at SIGTERM alone, and with its node: {log}"
+    );
 }
 
 #[test]
@@ -274,6 +278,39 @@ async fn a_node_that_is_found_with_other_settings_goes_on_and_they_are_named_onc
     serving.stop().await;
     let log = fs::read_to_string(data.path().join("serve.log")).expect("read");
     assert!(!log.contains("node_settings_stale"), "{log}");
+}
+
+#[tokio::test]
+async fn a_node_that_dies_is_started_from_the_program_that_runs_whatever_lies_there_now() {
+    let data = tempfile::tempdir().expect("a folder");
+    // Beside the program: a copy that is being written cannot be run while another test starts something.
+    let program = Path::new(env!("CARGO_BIN_EXE_diemcau"));
+    let place = tempfile::tempdir_in(program.parent().expect("a folder")).expect("a folder");
+    let (file, next) = (place.path().join("diemcau"), place.path().join("next"));
+    fs::hard_link(program, &file).expect("linked");
+    let mut command = Command::new(&file);
+    command.env_clear().env("DIEMCAU__DATA", data.path());
+    let serving = Serving::start_by(command, data.path(), "info").await;
+    fs::write(&next, "#!/bin/sh\nexit 1\n").expect("written");
+    fs::set_permissions(&next, fs::Permissions::from_mode(0o755)).expect("changed");
+    fs::rename(&next, &file).expect("replaced");
+    let ready = format!("{}/readyz", serving.text("http"));
+    let node = serving.ready["node_pid"].as_u64().expect("a process");
+    let name = fs::read_to_string(format!("/proc/{node}/comm"));
+    assert_eq!(name.expect("read"), "diemcau\n");
+    signal("-KILL", node.try_into().expect("a number"));
+    let log = data.path().join("serve.log");
+    let again = async {
+        let is_here = |log: String| log.matches("the media node is here").count() == 2;
+        while !is_here(fs::read_to_string(&log).expect("a log")) {
+            tokio::task::yield_now().await;
+        }
+        while common::get(&ready).await.0 != 200 {}
+    };
+    tokio::time::timeout(common::PATIENCE, again)
+        .await
+        .expect("a node");
+    serving.stop().await;
 }
 
 #[test]

@@ -265,6 +265,7 @@ impl Child {
             (name, std::env::var_os(name).unwrap_or_else(|| value.into()))
         };
         tokio::process::Command::new(&self.program)
+            .arg0("diemcau")
             .envs(ALLOCATOR.map(told))
             .arg("node")
             .arg("--detach")
