@@ -296,6 +296,30 @@ fn bad_arguments_are_named_and_nothing_is_printed() {
     }
 }
 
+/// As docs/line.md starts it: by a shell with a terminal, and in its background.
+#[cfg(target_os = "linux")]
+#[test]
+fn in_the_background_of_a_terminal_it_plays_on_and_reads_nothing() {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let controller = openpt(flags).expect("a terminal");
+    grantpt(&controller).expect("a terminal");
+    unlockpt(&controller).expect("a terminal");
+    let terminal = ioctl_tiocgptpeer(&controller, flags).expect("a terminal");
+    let output = Command::new("setsid")
+        .args(["-c", "sh", "-mc", "\"$@\" & wait $!", "sh"])
+        .arg(env!("CARGO_BIN_EXE_diemcau-load"))
+        .args(["line", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:9"])
+        .args(["--seconds", "1"])
+        .stdin(terminal)
+        .output()
+        .expect("setsid of util-linux");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{:?} {text}", output.status);
+    assert!(text.starts_with("{\"line\":{\"listen\""), "{text}");
+}
+
 #[cfg(target_os = "linux")]
 mod tun {
     use std::{fs::File, os::fd::AsFd as _, process::Stdio};

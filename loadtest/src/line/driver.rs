@@ -22,6 +22,8 @@ use super::{
 const EARLY: Duration = Duration::from_micros(500);
 /// Longest line read from standard input in bytes; the rest of a longer one counts as lines of its own.
 const INPUT_MAX: u64 = 4_096;
+/// Pause between two looks whether the terminal is this program's, as long as it is not.
+const FOREGROUND_PAUSE: Duration = Duration::from_millis(500);
 /// Lines of output that wait for a slow reader; more are left out.
 const OUTPUT_MAX: usize = 256;
 
@@ -153,6 +155,10 @@ fn read_input() -> anyhow::Result<mpsc::Receiver<String>> {
         let mut stdin = std::io::stdin().lock();
         let mut bytes = Vec::new();
         loop {
+            // Whoever reads the terminal from the background (`... &`) is stopped, the line with it (SIGTTIN).
+            while is_in_background() {
+                thread::sleep(FOREGROUND_PAUSE);
+            }
             bytes.clear();
             match (&mut stdin).take(INPUT_MAX).read_until(b'\n', &mut bytes) {
                 Ok(0) | Err(_) => return,
@@ -169,6 +175,18 @@ fn read_input() -> anyhow::Result<mpsc::Receiver<String>> {
         .spawn(read)
         .context("no thread for standard input")?;
     Ok(receiver)
+}
+
+/// Whether standard input is the terminal that this program was started at, and others are in front of it.
+#[cfg(target_os = "linux")]
+fn is_in_background() -> bool {
+    let front = rustix::termios::tcgetpgrp(std::io::stdin());
+    front.is_ok_and(|front| front != rustix::process::getpgrp())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_background() -> bool {
+    false
 }
 
 /// Standard output, written by a thread of its own so that a slow reader does not hold up packets.
