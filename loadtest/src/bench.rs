@@ -280,7 +280,10 @@ async fn bench(
     let mut json = JsonLines::to_file(args.json.as_deref()).or_bad_arguments()?;
     let mut first = None;
     for case in chosen {
-        let report = measure(case, program, args.seconds, stopped).await?;
+        let (case, report) = measure(case, args.seconds, async |case, seconds| {
+            play(case, program, seconds, stopped).await
+        })
+        .await?;
         let summary = report.summary();
         if matches!(case.goal, Goal::Growth(_)) {
             first.get_or_insert(summary.server_cpu_us_per_forwarded);
@@ -306,24 +309,24 @@ const LOOK_SECONDS: u64 = 3;
 /// Rates that are tried for half a core: what a way is taken to carry at most lies above.
 const RATES: std::ops::RangeInclusive<f64> = 10.0..=500.0;
 
-/// Plays a case against a server of its own. For the latency at half load the rate is found first.
+/// Plays a case, as it was played. For the latency at half load the rate is found first.
 async fn measure(
     case: &Case,
-    program: &Path,
     seconds: u64,
-    stopped: &watch::Receiver<bool>,
-) -> anyhow::Result<Report> {
+    play: impl AsyncFn(&Case, u64) -> anyhow::Result<Report>,
+) -> anyhow::Result<(Case, Report)> {
     let mut case = case.clone();
     for _ in 0..LOOKS {
         let (Goal::Latency { .. }, Shape::Pattern(plan)) = (case.goal, case.shape) else {
             break;
         };
-        let tried = play(&case, program, LOOK_SECONDS, stopped).await?.summary();
+        let tried = play(&case, LOOK_SECONDS).await?.summary();
         let cores = tried.server_cpu_cores.filter(|&cores| cores > 0.0);
         let rate = f64::from(plan.rate) * HALF / cores.context("the node's CPU time cannot be seen")?;
         case = case.at_rate(rate.clamp(*RATES.start(), *RATES.end()) as u32);
     }
-    play(&case, program, seconds, stopped).await
+    let report = play(&case, seconds).await?;
+    Ok((case, report))
 }
 
 /// Plays a case against a server of its own. What was stopped is no measurement, and its server is ended all the same.
@@ -351,6 +354,42 @@ fn program(named: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{report::PointReport, server::ServerFigures};
+
+    /// Of a case whose points all joined, with half a millisecond at most and so much CPU.
+    fn report(case: &Case, packets_per_second: u64, cpu_seconds: f64) -> Report {
+        let joined = || {
+            let mut point = PointReport {
+                join_us: Some(1),
+                ..PointReport::default()
+            };
+            point.latency.record(400);
+            point
+        };
+        Report {
+            points: case.points,
+            seconds: 1.0,
+            reports: (0..case.points).map(|_| joined()).collect(),
+            heard: Some(packets_per_second),
+            server: ServerFigures {
+                cpu_seconds: vec![cpu_seconds],
+                ..ServerFigures::default()
+            },
+            ..Report::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn at_half_load_all_came_that_was_played_and_not_what_was_tried_first() {
+        let half = chosen("half load").unwrap().remove(0);
+        for (came, verdict) in [(70_000, " short "), (545_000, " held ")] {
+            let play = async |case: &Case, _| Ok(report(case, came, 0.05));
+            let (case, report) = measure(&half, 10, play).await.unwrap();
+            assert!(matches!(case.shape, Shape::Pattern(plan) if plan.rate == 500));
+            let row = case.row(&report, None);
+            assert!(row.starts_with(&half.name) && row.contains(verdict), "{row}");
+        }
+    }
 
     #[test]
     fn words_that_no_case_has_are_refused_and_not_a_bench_of_nothing() {
