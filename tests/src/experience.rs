@@ -53,7 +53,7 @@ pub struct Watched {
     pub emptied: u32,
     /// Height of what stood on the screen when the span began.
     pub standing: Option<u16>,
-    /// Heights over time: each with when it began.
+    /// Heights over time: each with when it began; 0: the slot was emptied.
     pub heights: Vec<(Instant, u16)>,
 }
 
@@ -142,9 +142,6 @@ impl Watched {
         let mut last = before.pop().filter(|last| !emptied(last.at, from));
         for seen in between(receiver, from, to) {
             watched.frames += 1;
-            if watched.heights.last().map(|(_, height)| *height) != Some(seen.height) {
-                watched.heights.push((seen.shown, seen.height));
-            }
             if let Some(last) = last.replace(seen) {
                 let same = last.stamp.source == seen.stamp.source;
                 watched.layer_changes += u32::from(same && last.stamp.layer != seen.stamp.layer);
@@ -156,11 +153,14 @@ impl Watched {
         if let Some(last) = last.filter(|last| !emptied(last.at, to)) {
             watched.interval(from, [last.shown, to.max(last.shown)], &mut intervals);
         }
-        watched.emptied = receiver
-            .emptied
-            .iter()
-            .filter(|at| (from..to).contains(*at))
-            .count() as u32;
+        let empty = receiver.emptied.iter().filter(|at| (from..to).contains(*at));
+        watched.emptied = empty.clone().count() as u32;
+        // What was emptied before a picture's time to be shown does not show it.
+        let shown = between(receiver, from, to).filter(|seen| !emptied(seen.at, seen.shown));
+        let shown = shown.map(|seen| (seen.shown, seen.height));
+        watched.heights = shown.chain(empty.map(|at| (*at, 0))).collect();
+        watched.heights.sort_by_key(|(at, _)| *at);
+        watched.heights.dedup_by_key(|(_, height)| *height);
         watched
     }
 
@@ -250,6 +250,31 @@ mod tests {
             0,
             "nothing stood there"
         );
+    }
+
+    #[test]
+    fn a_slot_that_is_emptied_has_no_height_until_something_is_shown_again() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut receiver = Receiver::new(SlotId::video(0), false);
+        receiver.seen.extend((0..15).map(|n| seen(at(67 * n))));
+        receiver.emptied.push(at(1_000));
+        // Decoded, but not yet on the screen.
+        let last = Seen {
+            at: at(990),
+            ..seen(at(1_050))
+        };
+        receiver.seen.push(last);
+        let percent = |receiver: &Receiver, from: Instant| {
+            let watched = Watched::of(receiver, from, at(10_000));
+            (watched.share_at(360, from, at(10_000)) * 100.0).round()
+        };
+        assert_eq!(percent(&receiver, start), 10.0);
+        assert_eq!(percent(&receiver, at(500)), 5.0, "it stood there before");
+        receiver.seen.extend((0..15).map(|n| seen(at(9_000 + 67 * n))));
+        assert_eq!(percent(&receiver, start), 20.0);
+        receiver.emptied.push(at(9_500));
+        assert_eq!(percent(&receiver, start), 20.0, "pictures go on");
     }
 
     #[test]

@@ -111,6 +111,7 @@ pub const SITE_KNOWN: Scenario = Scenario {
         at_most("most in any second, share of the budget, %", 100.0),
         at_least("fewest voices heard at any point", 3.0),
         at_least("stage at 360p or more at the worst point, % of the time", 99.0),
+        at_least("stage, frames a second at the worst point", 7.0),
         at_least("chair at 720p, % of the time", 95.0),
         at_most("packets lost by congestion", 0.0),
         at_most("shortfalls that name anything but the line", 0.0),
@@ -138,11 +139,15 @@ fn site_known(seed: u64) -> Vec<f64> {
         watched.share_at(height, from, to) * 100.0
     };
     let worst_stage = points.iter().map(|&point| stage(point, 360));
+    let frames = points
+        .iter()
+        .map(|&point| world.watched(point, 0, from, to).fps(to - from));
     let (untold, others) = causes(&world, &points, from, Cause::LineBudget);
     vec![
         busiest_second(line, from, to) / bps(DOWN) * 100.0,
         voices.min().unwrap_or(0) as f64,
         worst_stage.fold(100.0, f64::min),
+        frames.fold(f64::INFINITY, f64::min),
         stage(points[0], 720),
         drops(line, from, to),
         others,
