@@ -28,7 +28,7 @@ pub(crate) async fn open(address: &Address, trust: Option<&Trust>) -> anyhow::Re
         return Ok(Box::new(stream));
     }
     let trust = trust.context("an https:// address where none was expected")?;
-    match trust.connector().connect(address.host.clone(), stream).await {
+    match trust.connector()?.connect(address.host.clone(), stream).await {
         Ok(stream) => Ok(Box::new(stream)),
         Err(error) => Err(anyhow!(in_words(&error, &host))),
     }
@@ -87,4 +87,4 @@ fn bare(name: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -171,10 +171,14 @@ fn prepare(plan: &mut Plan) -> anyhow::Result<(Slo, Telling)> {
     let known = serde_json::to_value(Report::default().summary())?;
     let slo = target.slo.as_deref().map(|file| Slo::read(file, &known));
     let slo = slo.transpose().context("--slo")?.unwrap_or_default();
-    let is_secure = plan.steps.iter().any(|(_, scenario)| scenario.is_secure());
-    if is_secure || target.ca.is_some() {
+    let needs_trust = plan.steps.iter().any(|(_, scenario)| scenario.is_secure()) || target.ca.is_some();
+    if needs_trust || plan.steps.iter().any(|(_, scenario)| scenario.entry.is_some()) {
         let system = env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty());
-        let trust = Trust::read(target.ca.as_deref(), system.as_deref().map(Path::new))?;
+        let trust = match Trust::read(target.ca.as_deref(), system.as_deref().map(Path::new)) {
+            // A server of WHIP that is named by http:// may send on to https://, or not.
+            Err(error) if !needs_trust => Trust::nobody(&error),
+            trust => trust?,
+        };
         for (_, scenario) in &mut plan.steps {
             scenario.trust = Some(trust.clone());
         }
@@ -471,6 +475,19 @@ mod tests {
         assert_eq!(lean.steps[0].1.senders, 1);
         let full = plan_of(&["room", "--token", "t", "--senders", "1"]);
         assert!(full.is_err_and(|error| error.to_string().contains("--stack lean")));
+    }
+
+    #[test]
+    fn an_endpoint_that_may_send_on_to_https_has_whom_to_trust_or_why_not() {
+        for name in ["whip", "whep"] {
+            let words = [name, "--endpoint", "http://127.0.0.1:1/x", "--token", "t"];
+            let mut plan = plan_of(&words).unwrap();
+            prepare(&mut plan).unwrap();
+            assert!(plan.steps.iter().all(|(_, scenario)| scenario.trust.is_some()));
+        }
+        let mut plan = plan_of(&["room", "--token", "t"]).unwrap();
+        prepare(&mut plan).unwrap();
+        assert!(plan.steps[0].1.trust.is_none(), "a page is sent nowhere");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) url: Address,
-    /// Whose certificates are taken; nothing: none is needed.
+    /// Whose certificates are taken; nothing: none is met.
     pub(crate) trust: Option<Trust>,
     /// Of the points in turn; never empty.
     pub(crate) tokens: Vec<String>,

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Read as _, path::Path, sync::Arc};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
@@ -21,9 +21,9 @@ const SYSTEM: &[&str] = &[
 /// Longest file of certificates that is read: some thirty times what systems have.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
-/// What certificates are checked against: one configuration for all points.
+/// What certificates are checked against: one configuration for all points, or why there is none.
 #[derive(Debug, Clone)]
-pub(crate) struct Trust(Arc<ClientConfig>);
+pub(crate) struct Trust(Result<Arc<ClientConfig>, String>);
 
 impl Trust {
     /// `own`: the file of `--ca`. `system`: the file of the system's authorities, where it is not in a usual place.
@@ -58,12 +58,20 @@ impl Trust {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Each point is a machine of its own, whose handshake costs the server in full.
         config.resumption = Resumption::disabled();
-        Ok(Self(Arc::new(config)))
+        Ok(Self(Ok(Arc::new(config))))
+    }
+
+    /// Nobody is trusted, for this reason: it is told when somebody shows a certificate, who may never come.
+    pub(crate) fn nobody(why: &anyhow::Error) -> Self {
+        Self(Err(format!("{why:#}")))
     }
 
     /// What opens TLS.
-    pub(crate) fn connector(&self) -> TlsConnector {
-        TlsConnector::from(self.0.clone())
+    pub(crate) fn connector(&self) -> anyhow::Result<TlsConnector> {
+        match &self.0 {
+            Ok(config) => Ok(TlsConnector::from(config.clone())),
+            Err(why) => bail!("{why}"),
+        }
     }
 }
 

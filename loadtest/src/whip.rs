@@ -62,7 +62,9 @@ pub(crate) async fn play(
             report.come_back = error.downcast_ref().copied();
         }
     }
-    end(scenario, index, location).await;
+    if let Err(error) = end(scenario, index, location).await {
+        report.log.push(format!("did not end its session: {error:#}"));
+    }
     report
 }
 
@@ -98,12 +100,15 @@ async fn stay(point: &LeanPoint, phase: &mut watch::Receiver<Phase>, report: &mu
 }
 
 /// Ends the session that is there. A server that does not do it in time sees the goodbye of DTLS.
-async fn end(scenario: &Scenario, index: u32, location: Option<Address>) {
+async fn end(scenario: &Scenario, index: u32, location: Option<Address>) -> anyhow::Result<()> {
     if let Some(location) = location {
         let headers: [(&str, &str); 1] = [("Authorization", &bearer(scenario, index))];
         let ended = http::request("DELETE", &location, &headers, "", scenario.trust.as_ref());
-        let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
+        tokio::time::timeout(END_TIMEOUT, ended)
+            .await
+            .context("no answer in time")??;
     }
+    Ok(())
 }
 
 fn bearer(scenario: &Scenario, index: u32) -> String {
@@ -238,10 +243,12 @@ mod tests {
 
     use super::*;
     use crate::{
+        connection::tests::{self as tls, Authority},
         course,
         lean::{Lean, PatternPlan},
         media_path::{Clock, OurPoints},
         report::Summary,
+        trust::Trust,
     };
 
     #[test]
@@ -326,33 +333,69 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_whose_path_cannot_open_is_ended() {
-        let (listener, url) = listen().await;
-        let scenario = scenario();
-        let (clock, ours) = (Clock::new(), OurPoints::default());
-        let lean = Lean::start(clock, ours.clone()).unwrap();
-        let shared = Shared {
-            clock,
-            ours,
-            lean: Some(lean.clone()),
+    async fn an_offer_that_is_sent_on_to_https_is_made_to_whom_is_trusted_there() {
+        let authority = Authority::new("own");
+        let made = async |mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>| {
+            let mut request = [0; 4_096];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(b"HTTP/1.1 201 Created\r\n\r\n").await;
+            let _ = stream.shutdown().await;
         };
-        let entry = Entry {
-            url,
-            streams: 1,
-            plays: false,
-        };
-        let (_phase, phases) = watch::channel(Phase::Joining);
+        let port = tls::serve(authority.acceptor(|_| {}, &["127.0.0.1"]), made).await;
+        let on = format!("HTTP/1.1 308 On\r\nLocation: https://127.0.0.1:{port}/x\r\n\r\n");
+        let answers = [on.as_str()];
+        for (trust, words) in [
+            (authority.trust(), None),
+            (
+                Trust::nobody(&anyhow!("name one with --ca")),
+                Some("name one with --ca"),
+            ),
+        ] {
+            let (listener, url) = listen().await;
+            let scenario = Scenario {
+                trust: Some(trust),
+                ..scenario()
+            };
+            let asking = ask(&scenario, 1, url.parse().unwrap(), "v=0");
+            let (_, answer) = tokio::join!(serve(listener, &answers), asking);
+            match words {
+                None => assert_eq!(answer.unwrap().0.status, 201),
+                Some(words) => assert_eq!(answer.unwrap_err().to_string(), words),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_path_cannot_open_is_ended_or_it_is_told_why_not() {
         let made = "HTTP/1.1 201 Created\r\nLocation: /s/1\r\n\r\nno answer";
-        let answers = [made, "HTTP/1.1 200 OK\r\n\r\n"];
-        let mut settled = None;
-        let playing = play(&scenario, &entry, (0, 0), 0, &shared, phases, &mut settled);
-        let (asked, report) = tokio::join!(serve(listener, &answers), playing);
-        assert!(report.failure.is_some());
-        assert!(
-            asked[1].starts_with("DELETE /s/1 ") && asked[1].ends_with("Bearer a"),
-            "{asked:?}"
-        );
-        assert!(!lean.has_sockets(), "its socket is given up");
+        for answers in [&[made, "HTTP/1.1 200 OK\r\n\r\n"][..], &[made]] {
+            let (listener, url) = listen().await;
+            let scenario = scenario();
+            let (clock, ours) = (Clock::new(), OurPoints::default());
+            let lean = Lean::start(clock, ours.clone()).unwrap();
+            let shared = Shared {
+                clock,
+                ours,
+                lean: Some(lean.clone()),
+            };
+            let entry = Entry {
+                url,
+                streams: 1,
+                plays: false,
+            };
+            let (_phase, phases) = watch::channel(Phase::Joining);
+            let mut settled = None;
+            let playing = play(&scenario, &entry, (0, 0), 0, &shared, phases, &mut settled);
+            let (asked, report) = tokio::join!(serve(listener, answers), playing);
+            assert!(report.failure.is_some());
+            let is_ended = asked
+                .get(1)
+                .is_some_and(|line| line.starts_with("DELETE /s/1 ") && line.ends_with("Bearer a"));
+            let words = report.log.concat();
+            assert_eq!(is_ended, answers.len() == 2, "{asked:?}");
+            assert_eq!(words.contains("did not end its session"), !is_ended, "{words}");
+            assert!(!lean.has_sockets(), "its socket is given up");
+        }
     }
 
     /// Plays one point against a server that answers so, and stops when `stop` says so: what was asked until when, and what came of it.

@@ -34,13 +34,13 @@ use crate::{
 const ANSWER: &str = "HTTP/1.1 201 Created\r\nLocation: /s/1\r\nContent-Length: 5\r\n\r\nv=0\r\n";
 
 /// An authority, and what it vouches for.
-struct Authority {
+pub(crate) struct Authority {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
@@ -60,11 +60,15 @@ impl Authority {
         self.folder.path().join("ca.crt")
     }
 
-    fn trust(&self) -> Trust {
+    pub(crate) fn trust(&self) -> Trust {
         Trust::read(Some(&self.file()), None).expect("a certificate")
     }
 
-    fn acceptor(&self, change: impl FnOnce(&mut CertificateParams), names: &[&str]) -> TlsAcceptor {
+    pub(crate) fn acceptor(
+        &self,
+        change: impl FnOnce(&mut CertificateParams),
+        names: &[&str],
+    ) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names");
@@ -82,7 +86,10 @@ impl Authority {
 }
 
 /// Serves whoever comes in TLS with `play`. Its port.
-async fn serve<F>(acceptor: TlsAcceptor, play: impl Fn(TlsStream<TcpStream>) -> F + Send + 'static) -> u16
+pub(crate) async fn serve<F>(
+    acceptor: TlsAcceptor,
+    play: impl Fn(TlsStream<TcpStream>) -> F + Send + 'static,
+) -> u16
 where
     F: Future<Output = ()> + Send,
 {
