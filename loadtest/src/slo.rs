@@ -2,12 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
 /// Most limits of a file.
 const LIMITS_MAX: usize = 100;
+/// Keys of a result under which is more than one figure, which no limit can be compared with; what may be meant.
+const NO_FIGURES: [(&str, &str); 3] = [
+    (
+        "latency_ms_p99_course",
+        "one figure each ten seconds: latency_ms_p99 is that of the whole run",
+    ),
+    (
+        "server_rss_kb",
+        "samples: server_rss_kb_per_point and server_rss_growth_percent are figures of them",
+    ),
+    (
+        "layer_mix",
+        "a share of each height: no single figure tells of them",
+    ),
+];
 
 /// Limits by the keys of the JSON result.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -37,6 +52,9 @@ impl Slo {
         ensure!(limits().count() <= LIMITS_MAX, "more than {LIMITS_MAX} limits");
         for key in limits() {
             ensure!(known.get(key).is_some(), "a result has no `{key}`");
+            if let Some((_, words)) = NO_FIGURES.iter().find(|(no_figure, _)| no_figure == key) {
+                bail!("`{key}` cannot have a limit, it is {words}");
+            }
         }
         Ok(slo)
     }
@@ -64,6 +82,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::report::Report;
 
     #[test]
     fn limits_are_kept_or_named() {
@@ -85,5 +104,24 @@ mod tests {
         assert!(Slo::parse("latency = 20\n", &known).is_err());
         assert!(Slo::parse("joined = \"many\"\n", &known).is_err());
         assert!(Slo::parse("[least]\njoined = 1\n", &known).is_ok());
+    }
+
+    #[test]
+    fn what_is_more_than_one_figure_is_refused_by_its_name_and_nothing_else_is() {
+        let lists = Report {
+            latency_course: Some(Vec::new()),
+            rss_kb: vec![1],
+            ..Report::default()
+        };
+        let known = serde_json::to_value(lists.summary()).unwrap();
+        for (key, value) in known.as_object().unwrap() {
+            for text in [format!("{key} = 1\n"), format!("[least]\n{key} = 1\n")] {
+                let refused = Slo::parse(&text, &known).err().map(|error| error.to_string());
+                match value.is_array() || value.is_object() {
+                    true => assert!(refused.is_some_and(|words| words.starts_with(&format!("`{key}`")))),
+                    false => assert_eq!(refused, None),
+                }
+            }
+        }
     }
 }
