@@ -147,7 +147,7 @@ impl Case {
         }
     }
 
-    /// `first`: CPU per packet in the first case that is compared by growth.
+    /// `first`: CPU per packet in the case that growth is compared with.
     fn row(&self, report: &Report, first: Option<f64>) -> String {
         let summary = report.summary();
         let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
@@ -157,6 +157,7 @@ impl Case {
         let held = report.stayed() && self.goal.is_held(&summary, self.expected(), first);
         let verdict = match held {
             true => "held",
+            false if matches!(self.goal, Goal::Growth(_)) && first.is_none() && report.stayed() => "-",
             false => "short",
         };
         format!(
@@ -242,6 +243,15 @@ pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     runtime.block_on(async { bench(&args, &chosen, &program, &interrupt::listen()?).await })
 }
 
+/// What the other cases of growth are compared with: CPU per packet in the first of all of them, if nobody was missing there.
+fn growth_base(case: &Case, report: &Report) -> Option<f64> {
+    let first = cases()
+        .into_iter()
+        .find(|case| matches!(case.goal, Goal::Growth(_)))?;
+    let is_base = case.name == first.name && report.stayed();
+    report.summary().server_cpu_us_per_forwarded.filter(|_| is_base)
+}
+
 /// The cases whose names hold the words.
 fn chosen(words: &str) -> anyhow::Result<Vec<Case>> {
     let mut chosen = cases();
@@ -285,10 +295,8 @@ async fn bench(
         })
         .await?;
         let summary = report.summary();
-        if matches!(case.goal, Goal::Growth(_)) {
-            first.get_or_insert(summary.server_cpu_us_per_forwarded);
-        }
-        say(case.row(&report, first.flatten()))?;
+        first = first.or_else(|| growth_base(&case, &report));
+        say(case.row(&report, first))?;
         for words in report
             .reports
             .iter()
@@ -389,6 +397,29 @@ mod tests {
             let row = case.row(&report, None);
             assert!(row.starts_with(&half.name) && row.contains(verdict), "{row}");
         }
+    }
+
+    #[test]
+    fn growth_is_from_the_first_of_its_cases_and_from_nothing_if_that_was_not_played_whole() {
+        let points = chosen("one shard").unwrap();
+        let (first, last) = (&points[0], &points[points.len() - 1]);
+        let whole = report(first, 1_000, 0.002);
+        assert_eq!(growth_base(first, &whole), Some(2.0));
+        assert_eq!(growth_base(last, &report(last, 1_000, 0.002)), None);
+        let mut broken = report(first, 1_000, 0.002);
+        broken.reports[0].failure = Some("gone".to_owned());
+        assert_eq!(growth_base(first, &broken), None);
+        let verdict = |report: &Report, base| {
+            let row = last.row(report, base);
+            let words = row.split(" at most ").nth(1).unwrap();
+            words.split_whitespace().next().unwrap().to_owned()
+        };
+        let mut grown = report(last, 1_000, 0.0025);
+        assert_eq!(verdict(&grown, Some(2.0)), "short");
+        assert_eq!(verdict(&grown, Some(2.2)), "held");
+        assert_eq!(verdict(&grown, None), "-", "compared with nothing");
+        grown.reports[0].failure = Some("gone".to_owned());
+        assert_eq!(verdict(&grown, None), "short");
     }
 
     #[test]

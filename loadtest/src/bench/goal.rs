@@ -9,7 +9,7 @@ pub(super) enum Goal {
     Packet(f64),
     /// Milliseconds of CPU in a second for each point that is there and silent.
     Idle(f64),
-    /// CPU for each packet, at most so many times that of the first case with this goal.
+    /// CPU for each packet, at most so many times that of the first case with this goal, of all that there are.
     Growth(f64),
     /// Latency that the node adds when half a core is busy, in milliseconds.
     Latency { p50: f64, p99: f64 },
@@ -71,7 +71,7 @@ impl Goal {
         }
     }
 
-    /// Whether it was kept. `expected`: packets a second that should come. `first`: the figure of the first case that is compared by growth.
+    /// Whether it was kept. `expected`: packets a second that should come. `first`: the figure of the case that growth is compared with.
     /// What was not measured is not kept.
     pub(super) fn is_held(&self, summary: &Summary, expected: Option<f64>, first: Option<f64>) -> bool {
         let within = |value: Option<f64>, most: f64| value.is_some_and(|value| value <= most);
