@@ -274,24 +274,23 @@ fn what_is_told_is_answered_and_a_cut_line_passes_nothing() {
 
 #[test]
 fn bad_arguments_are_named_and_nothing_is_printed() {
+    let script = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(script.path(), "5 down rate=300\n6 down speed=3\n").expect("written");
+    let script = script.path().to_str().expect("a name");
+    let common = ["--listen", "127.0.0.1:0", "--to", "127.0.0.1:9"];
     for args in [
         &["--listen", "127.0.0.1:0"][..],
-        &["--listen", "127.0.0.1:0", "--to", "127.0.0.1:9", "--loss", "1.5"],
-        &[
-            "--listen",
-            "127.0.0.1:0",
-            "--to",
-            "127.0.0.1:9",
-            "--profile",
-            "/nowhere",
-        ],
+        &[&common[..], &["--loss", "1.5"]].concat(),
+        &[&common[..], &["--profile", "/nowhere"]].concat(),
+        &[&common[..], &["--script", script]].concat(),
+        &[&common[..], &["--up-trace", "/nowhere"]].concat(),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_diemcau-load"))
             .arg("line")
             .args(args)
             .output()
             .expect("it runs");
-        assert!(!output.status.success(), "{args:?}");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
     }
 }

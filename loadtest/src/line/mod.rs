@@ -22,6 +22,8 @@ use testkit::trace::Trace;
 use setting::{Command, Direction, Setting, Step, parse_script, trace_steps};
 use state::LineState;
 
+use crate::outcome::OrBadArguments as _;
+
 /// Profiles known by name.
 const PROFILES: [(&str, &str); 4] = [
     ("satellite", include_str!("../../profiles/satellite.line")),
@@ -40,7 +42,7 @@ const PROFILES: [(&str, &str); 4] = [
 /// line: first where it listens, then each change as it is made and, once a second, what each direction did. It ends with `quit`, SIGINT, after
 /// `--seconds`, or when nobody reads its output.
 ///
-/// Exit status: 0 it ended as told; 1 it could not start; 2 bad arguments.
+/// Exit status: 0 it ended as told; 1 it could not start; 2 bad arguments, or a file of them that cannot be read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LineArgs {
     /// Address to listen at for clients; port 0: a free one.
@@ -82,7 +84,7 @@ pub(crate) fn command() -> ClapCommand {
 /// Plays the line that the arguments describe until it is told to end.
 pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let args = LineArgs::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    let steps = steps(&args)?;
+    let steps = steps(&args).or_bad_arguments()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
