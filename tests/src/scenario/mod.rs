@@ -3,6 +3,7 @@
 mod bad;
 mod lines;
 mod long;
+mod newcomers;
 mod node;
 mod pages;
 mod players;
@@ -18,6 +19,7 @@ use crate::{link::QueueRecord, report::Scenario, world::World};
 pub use bad::BAD;
 pub use lines::{APPLICATION_LIMITED, BURSTS, BURSTS_PLAIN, ONE_CAMERA, SATELLITE, SQUEEZE};
 pub use long::{LONG_PACKETS, LONG_PACKETS_KNOWN};
+pub use newcomers::NEWCOMERS_AND_LEAVERS;
 pub use node::NODE_BUSY;
 pub use pages::PAGES;
 pub use players::PLAYERS_OF_ONE;
@@ -34,6 +36,7 @@ pub const ALL: &[&Scenario] = &[
     &SITE_KNOWN,
     &CAMERAS_BEHIND,
     &PAGES,
+    &NEWCOMERS_AND_LEAVERS,
     &APPLICATION_LIMITED,
     &ONE_CAMERA,
     &PLAYERS_OF_ONE,

@@ -399,7 +399,7 @@ impl Estimator {
         if !self.may_probe() {
             return None;
         }
-        let probe = self.probes.poll(at, self.rate.target(), self.rate.is_near())?;
+        let probe = self.probes.poll(at, self.rate.target(), self.line())?;
         self.try_again(at);
         Some(probe)
     }
@@ -438,7 +438,7 @@ impl Estimator {
     fn deadline(&self, probes: bool) -> Option<Instant> {
         let untried = self.untried_from();
         let due = (probes && (untried.is_some() || self.may_probe()))
-            .then(|| self.probes.due(self.rate.target()))
+            .then(|| self.probes.due(self.rate.target(), self.line()))
             .flatten();
         let probe = due.map(|at| untried.map_or(at, |untried| at.max(untried)));
         let judged = self.probes.deadline(self.response());
@@ -475,6 +475,10 @@ impl Estimator {
             return self.samples_patience();
         }
         SILENCE + 3 * self.round_trip
+    }
+
+    fn line(&self) -> probe::Line {
+        self.rate.line(self.is_long())
     }
 
     /// Not before a rate is known, with what was shown used up, and never into a queue: on a line that is full already even

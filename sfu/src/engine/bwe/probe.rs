@@ -51,6 +51,14 @@ const FIRST: [f64; 2] = [3.0, 6.0];
 const STEP: f64 = 2.0;
 /// Multiple of what is wanted above which nobody probes.
 const WANTED: f64 = 1.1;
+/// Where nothing is known of a limit, a way that is known to carry what is wanted is probed once more if that is less than this multiple of it. Key frames come at many
+/// times the rate of their stream, and leave at what the way is known to carry: where that is a tenth more than is wanted, the other pictures of a page stand for
+/// 200 ms behind the one that becomes larger.
+const SPARE: f64 = 1.5;
+/// Then at this multiple.
+const WANTED_SPARE: f64 = 2.0;
+/// Who wants less than that many bits a second has small pictures alone.
+const SPARE_FROM: f64 = 1e6;
 /// A probe below this multiple of the estimate shows nothing new, and one that shows less was in vain.
 const GAIN_MIN: f64 = 1.05;
 /// Wait after a probe that showed nothing, at first; it grows by half each time up to the greatest. Longer, and a line that
@@ -72,6 +80,24 @@ const CALM: Micros = 5_000_000;
 const SETTLE: Micros = 150_000;
 /// Probes that wait for results.
 const CLUSTERS_MAX: usize = 2;
+
+/// What is known of the line that a probe goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// Nothing: it was never seen full, nobody is known to share it, and it is not long.
+    Open,
+    /// Something, but the target is far from what it is known to take.
+    Known,
+    /// The target is near what it is known to take.
+    Near,
+}
+
+impl Line {
+    /// How long a probe of it takes.
+    fn length(self) -> Duration {
+        if self == Self::Near { LENGTH_NEAR } else { LENGTH }
+    }
+}
 
 /// What a probe showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,9 +158,11 @@ impl Probes {
         self.looks_for().min(RATE_MAX) > target
     }
 
-    /// When the next one may begin, if more is wanted than `target`.
-    pub(super) fn due(&self, target: f64) -> Option<Micros> {
-        let more = self.wants_more(target);
+    /// When the next one may begin, if more is to be known to pass than `target`.
+    pub(super) fn due(&self, target: f64, line: Line) -> Option<Micros> {
+        let spare = line == Line::Open && self.looks_for() >= SPARE_FROM;
+        let least = self.looks_for() * if spare { SPARE } else { 1.0 };
+        let more = least.min(RATE_MAX) > target;
         let free = match self.clusters.back() {
             None => true,
             Some(last) => !last.open && self.begins() && self.clusters.len() < CLUSTERS_MAX,
@@ -142,12 +170,17 @@ impl Probes {
         (more && free).then_some(self.not_before)
     }
 
-    /// The next one, if it is time. `near`: the target is near what the line is known to take.
-    pub(super) fn poll(&mut self, at: Micros, target: f64, near: bool) -> Option<Probe> {
-        if self.due(target).is_none_or(|due| at < due) {
+    /// The next one, if it is time.
+    pub(super) fn poll(&mut self, at: Micros, target: f64, line: Line) -> Option<Probe> {
+        if self.due(target, line).is_none_or(|due| at < due) {
             return None;
         }
-        let top = (self.looks_for() * WANTED).min(RATE_MAX);
+        let most = if self.wants_more(target) {
+            WANTED
+        } else {
+            WANTED_SPARE
+        };
+        let top = (self.looks_for() * most).min(RATE_MAX);
         let multiple = FIRST.get(self.first).copied().unwrap_or(STEP);
         let is_first = self.begins();
         self.first += usize::from(is_first);
@@ -158,7 +191,7 @@ impl Probes {
         let id = ProbeId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         let rate = Bitrate::bps(rate as u64);
-        let bytes = rate.over(if near { LENGTH_NEAR } else { LENGTH }).as_bytes() as u32;
+        let bytes = rate.over(line.length()).as_bytes() as u32;
         self.clusters.push_back(Cluster::new(id, at, (rate, bytes)));
         Some(Probe {
             id,

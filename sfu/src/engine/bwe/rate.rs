@@ -1,7 +1,7 @@
 //! The rate that the delay allows: up while nothing queues, down as soon as something does
 //! (draft-ietf-rmcat-gcc-02 §5.5).
 
-use super::{Micros, RATE_MAX, RATE_MIN};
+use super::{Micros, RATE_MAX, RATE_MIN, probe::Line};
 
 /// Share of the acknowledged rate that is kept when a queue grows (§5.5 β, there 0.85): what is sent leaves a tenth of the target free
 /// (`docs/allocation.md`), so at 0.9 a fifth of the line drains it.
@@ -195,6 +195,15 @@ impl Rate {
     pub(super) fn is_near(&self) -> bool {
         self.capacity
             .is_some_and(|known| self.target > known * (1.0 - 2.0 * CAPACITY_BAND))
+    }
+
+    /// What is known of the line, for a probe.
+    pub(super) fn line(&self, is_long: bool) -> Line {
+        match self.capacity {
+            _ if self.is_near() => Line::Near,
+            None if !self.is_shared() && !is_long => Line::Open,
+            _ => Line::Known,
+        }
     }
 
     /// Is there more to come of what was proven?

@@ -1,6 +1,6 @@
 //! Packets are out and nothing is told of them: nobody hears, or nobody can answer. Then the rate falls, step by step.
 
-use super::{Estimator, Micros, WAIT_GROW_MAX, rate::Rate, sent::Report};
+use super::{Estimator, Micros, SILENCE, WAIT_GROW_MAX, rate::Rate, sent::Report};
 
 /// From one step to the next.
 const STEP: Micros = 500_000;
@@ -79,7 +79,8 @@ impl Silence {
 impl Estimator {
     /// Feedback came.
     pub(super) fn hear(&mut self, at: Micros) {
-        if self.silence.told(at, self.patience()) {
+        // Sooner than steps are taken: a line that stood still for less has a queue, too.
+        if self.silence.told(at, SILENCE + self.round_trip) {
             let (age, rate) = (Micros::MAX, self.rate.clone());
             self.silence.ended = Some(Ended { at, age, rate });
             self.probes.begin_anew(at);

@@ -30,6 +30,38 @@ fn a_satellite_path_with_random_loss_is_used_for_a_minute() {
 }
 
 #[test]
+fn a_way_without_a_limit_is_known_to_carry_twice_what_is_wanted_soon() {
+    for seed in 0..SEEDS {
+        let wanted = Bitrate::kbps(1_400);
+        let mut world = alone(seed, Link::new(Bitrate::mbps(20), 10), wanted);
+        world.flows[0].app = App::Limited(Bitrate::kbps(1_000));
+        world.run(secs(2));
+        let target = world.flows[0].estimator.target();
+        assert!(
+            target >= Bitrate::kbps(2_500),
+            "{seed}: {target:?}\n{}",
+            world.tell(0)
+        );
+        world.run(secs(18));
+        let later = world.flows[0].estimator.target();
+        assert!(later <= Bitrate::kbps(3_100), "{seed}: {later:?}");
+    }
+}
+
+#[test]
+fn looking_for_twice_what_is_wanted_makes_no_queue_where_that_does_not_pass() {
+    for seed in 0..SEEDS {
+        let mut world = alone(seed, Link::new(Bitrate::kbps(1_700), 40), Bitrate::kbps(1_400));
+        world.flows[0].app = App::Limited(Bitrate::kbps(1_200));
+        world.run(secs(20));
+        let waited = world.wait(secs(0), secs(20));
+        assert!(waited <= ms(60), "{seed}: {waited:?}\n{}", world.tell(0));
+        let used = world.mean(0, 2..20);
+        assert!(used >= 1.1e6, "{seed}: {used}\n{}", world.tell(0));
+    }
+}
+
+#[test]
 fn a_line_that_shrinks_and_comes_back_is_followed() {
     for seed in 0..SEEDS {
         let mut world = alone(seed, Link::new(Bitrate::mbps(4), 40), WANTED);
