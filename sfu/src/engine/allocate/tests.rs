@@ -154,6 +154,20 @@ fn each_reason_is_the_one_that_binds() {
 }
 
 #[test]
+fn of_a_way_and_the_policy_the_lesser_is_named_whatever_may_breathe() {
+    for (estimate, policy, expected) in [(580, 550, "360@50 Policy"), (550, 580, "360@50 Path")] {
+        let mut scene = one(None);
+        let former = scene.fresh();
+        scene.points[0].estimate = Some(Bitrate::kbps(estimate));
+        scene.points[0].breath = Bitrate::kbps(estimate / 2);
+        scene.policy.receiver_max = Bitrate::kbps(policy);
+        let answer = scene.allocate(&former);
+        assert_eq!(row(&answer, 1).split(" | ").nth(1), Some(expected));
+        assert_eq!(scene.allocate(&answer), answer);
+    }
+}
+
+#[test]
 fn redundancy_goes_first_when_loss_is_queueing_and_last_when_it_is_not() {
     let mut scene = one(Some(Bitrate::kbps(700)));
     scene.points[0].redundancy = Some(Bitrate::kbps(60));

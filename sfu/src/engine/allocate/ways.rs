@@ -177,15 +177,15 @@ impl<'a> Purse<'a> {
         if let Some(line) = lines.refusing(self.lines, more, of_line) {
             return Some(line_shortfall(Cause::LineBudget, line));
         }
+        // Nor does it depend on the way's breath which of the others is named: with more of any but the least nothing would change.
         let breath = if room == Room::Kept { self.breath } else { 0 };
-        if after > self.estimate.saturating_add(breath) {
-            return Some(Cause::Path.into());
-        }
-        if after > self.policy {
-            return Some(Cause::Policy.into());
-        }
-        if after > self.node {
-            return Some(Cause::Node.into());
+        let most = self
+            .estimate
+            .saturating_add(breath)
+            .min(self.policy)
+            .min(self.node);
+        if after > most {
+            return Some(cause.into());
         }
         if matches!(room, Room::Kept | Room::Just) || more == 0 {
             return None;
