@@ -22,6 +22,11 @@ fn assert_holds(scenario: &Scenario, count: u64) {
 }
 
 #[test]
+fn who_comes_into_a_running_meeting_sees_pictures_that_move() {
+    assert_holds(&scenario::NEWCOMERS_AND_LEAVERS, 2);
+}
+
+#[test]
 fn a_squeezed_line_keeps_voices_and_loses_resolution_first() {
     assert_holds(&scenario::SQUEEZE, 5);
 }

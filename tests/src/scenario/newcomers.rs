@@ -31,6 +31,10 @@ pub const NEWCOMERS_AND_LEAVERS: Scenario = Scenario {
         at_most("a newcomer's pictures that stand in his first 3 s, %", 10.0),
         at_most("longest stand in a newcomer's first 3 s, ms", 500.0),
         at_least("a newcomer's pictures that came, %", 100.0),
+        at_least(
+            "fewest pictures a second of a newcomer, in four slots, behind his first second",
+            60.0,
+        ),
     ],
     run: newcomers,
 };
@@ -60,6 +64,9 @@ fn newcomers(seed: u64) -> Vec<f64> {
         percent(stands().filter(|stand| **stand > STANDS).count()),
         super::millis(stands().max().copied().unwrap_or_default()),
         percent(stands().count()),
+        came.iter()
+            .map(|&(point, at)| pictures_a_second(&world, point, at))
+            .fold(f64::INFINITY, f64::min),
     ]
 }
 
@@ -97,4 +104,14 @@ fn longest_stand(world: &World, (point, slot): (usize, u8), at: Instant) -> Opti
             .max()
             .unwrap_or_default(),
     )
+}
+
+/// Pictures a second in all slots of a newcomer, behind his first second.
+fn pictures_a_second(world: &World, point: usize, at: Instant) -> f64 {
+    let span = at + SECOND..at + AT_FIRST;
+    let slots = (0..PICTURES).map(|slot| world.peers[point].receiver(SlotId::video(slot)));
+    let shown: usize = slots
+        .map(|slot| slot.seen.iter().filter(|seen| span.contains(&seen.shown)).count())
+        .sum();
+    shown as f64 / (AT_FIRST - SECOND).as_secs_f64()
 }

@@ -32,7 +32,7 @@ use acked::Acked;
 use delay::Delay;
 use idle::{UNTRIED, UNTRIED_PAUSE};
 use loss::Loss;
-use probe::Probes;
+use probe::{Line, Probes};
 use rate::Rate;
 use repeated::Repeated;
 use reported::Reported;
@@ -274,6 +274,11 @@ impl Estimator {
         self.reported.handle_remb(at, rate.as_bps() as f64, sent);
     }
 
+    /// RTCP came: also a report without a block, of whom nothing was sent lately, shows that somebody is there. True if the target rose by it.
+    pub fn heard(&mut self) -> bool {
+        self.reported.hear()
+    }
+
     /// A report block told so many 256ths as lost. Counts only for receivers without transport-wide feedback.
     pub fn handle_report_loss(&mut self, now: Instant, fraction_lost: u8) {
         let at = self.tick(now);
@@ -287,7 +292,7 @@ impl Estimator {
         }
     }
 
-    /// What the receiver could use in all. Nothing is probed above it.
+    /// What the receiver could use in all. Probes look for that, and for twice as much on a way without a limit.
     pub fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
         self.tick(now);
         self.probes.set_wanted(wanted.as_bps() as f64);
@@ -477,8 +482,8 @@ impl Estimator {
         SILENCE + 3 * self.round_trip
     }
 
-    fn line(&self) -> probe::Line {
-        self.rate.line(self.is_long())
+    fn line(&self) -> Line {
+        self.rate.line(self.is_long() || self.planned)
     }
 
     /// Not before a rate is known, with what was shown used up, and never into a queue: on a line that is full already even

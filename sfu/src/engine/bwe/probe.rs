@@ -49,9 +49,9 @@ const FULL_USE: f64 = 0.9;
 const FIRST: [f64; 2] = [3.0, 6.0];
 /// Multiple of the estimate later.
 const STEP: f64 = 2.0;
-/// Multiple of what is wanted above which nobody probes.
+/// Multiple of what is wanted above which nobody probes for it.
 const WANTED: f64 = 1.1;
-/// Where nothing is known of a limit, a way that is known to carry what is wanted is probed once more if that is less than this multiple of it. Key frames come at many
+/// Where nothing is known of a limit, a way that is known to carry what is wanted is probed once more, for what it has to spare, if that is less than this multiple of it. Key frames come at many
 /// times the rate of their stream, and leave at what the way is known to carry: where that is a tenth more than is wanted, the other pictures of a page stand for
 /// 200 ms behind the one that becomes larger.
 const SPARE: f64 = 1.5;
@@ -59,6 +59,8 @@ const SPARE: f64 = 1.5;
 const WANTED_SPARE: f64 = 2.0;
 /// Who wants less than that many bits a second has small pictures alone.
 const SPARE_FROM: f64 = 1e6;
+/// And again when so many times as much is wanted: where it was in vain it would be so each time, and a probe ends the calm of a way.
+const SPARE_AGAIN: f64 = 1.2;
 /// A probe below this multiple of the estimate shows nothing new, and one that shows less was in vain.
 const GAIN_MIN: f64 = 1.05;
 /// Wait after a probe that showed nothing, at first; it grows by half each time up to the greatest. Longer, and a line that
@@ -84,7 +86,7 @@ const CLUSTERS_MAX: usize = 2;
 /// What is known of the line that a probe goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line {
-    /// Nothing: it was never seen full, nobody is known to share it, and it is not long.
+    /// Nothing: it was never seen full, nobody is known to share it, it is not planned for, and not long.
     Open,
     /// Something, but the target is far from what it is known to take.
     Known,
@@ -117,6 +119,8 @@ pub(super) struct Probes {
     wanted: f64,
     /// What may come to be wanted: the first probes look for that too.
     expected: f64,
+    /// What was wanted when it was last probed for what the way has to spare.
+    spared: f64,
     next_id: u32,
     first: usize,
     clusters: VecDeque<Cluster>,
@@ -131,6 +135,7 @@ impl Probes {
         Self {
             wanted: 0.0,
             expected: 0.0,
+            spared: 0.0,
             next_id: 0,
             first: 0,
             clusters: VecDeque::new(),
@@ -160,9 +165,11 @@ impl Probes {
 
     /// When the next one may begin, if more is to be known to pass than `target`.
     pub(super) fn due(&self, target: f64, line: Line) -> Option<Micros> {
-        let spare = line == Line::Open && self.looks_for() >= SPARE_FROM;
-        let least = self.looks_for() * if spare { SPARE } else { 1.0 };
-        let more = least.min(RATE_MAX) > target;
+        let spare = line == Line::Open
+            && !self.begins()
+            && self.wanted >= SPARE_FROM.max(self.spared * SPARE_AGAIN)
+            && (self.wanted * SPARE).min(RATE_MAX) > target;
+        let more = spare || self.wants_more(target);
         let free = match self.clusters.back() {
             None => true,
             Some(last) => !last.open && self.begins() && self.clusters.len() < CLUSTERS_MAX,
@@ -178,6 +185,7 @@ impl Probes {
         let most = if self.wants_more(target) {
             WANTED
         } else {
+            self.spared = self.wanted;
             WANTED_SPARE
         };
         let top = (self.looks_for() * most).min(RATE_MAX);
@@ -265,6 +273,7 @@ impl Probes {
 
     /// Feedback came back after a silence: the old estimate may hold or not.
     pub(super) fn begin_anew(&mut self, at: Micros) {
+        self.spared = 0.0;
         self.wait = WAIT;
         self.not_before = at;
     }
@@ -388,5 +397,58 @@ impl Cluster {
         } else {
             Shown::Free(sent.min(arrived))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_way_has_to_spare_is_looked_for_once_and_again_when_more_is_wanted() {
+        let mut probes = Probes::new();
+        let mut at = 0;
+        // The rate of the next probe, in kb/s, of which nothing is told.
+        let mut probe = |probes: &mut Probes, target: f64, line| {
+            at += 20_000_000; // that nothing was told of the last one is known then,
+            while probes.judge(at, 100_000, target).is_some() {}
+            at += 20_000_000; // and the wait behind it is over
+            let rate = probes.poll(at, target, line).map(|probe| probe.rate);
+            rate.map_or(0, |rate| rate.as_bps() / 1_000)
+        };
+        probes.set_wanted(1_400_000.0);
+        assert_eq!(probe(&mut probes, 300_000.0, Line::Open), 900);
+        assert_eq!(probe(&mut probes, 900_000.0, Line::Open), 1_540);
+        for line in [Line::Known, Line::Near] {
+            assert_eq!(probe(&mut probes, 1_540_000.0, line), 0, "{line:?}");
+        }
+        assert_eq!(
+            probe(&mut probes, 2_100_000.0, Line::Open),
+            0,
+            "it is known to have it"
+        );
+        assert_eq!(probe(&mut probes, 1_540_000.0, Line::Open), 2_800);
+        assert_eq!(probe(&mut probes, 1_540_000.0, Line::Open), 0, "once");
+        probes.set_wanted(1_500_000.0);
+        assert_eq!(
+            probe(&mut probes, 1_540_000.0, Line::Open),
+            0,
+            "hardly more is wanted"
+        );
+        probes.set_wanted(1_700_000.0);
+        assert_eq!(probe(&mut probes, 1_800_000.0, Line::Open), 3_400);
+        probes.set_wanted(900_000.0);
+        probes.begin_anew(0);
+        assert_eq!(
+            probe(&mut probes, 950_000.0, Line::Open),
+            0,
+            "small pictures alone"
+        );
+        probes.set_wanted(1_400_000.0);
+        assert_eq!(
+            probe(&mut probes, 1_540_000.0, Line::Open),
+            2_800,
+            "all was forgotten"
+        );
     }
 }

@@ -141,9 +141,10 @@ impl Reported {
         self.sent = at;
     }
 
-    /// Something was told.
-    fn hear(&mut self) {
-        (self.unheard, self.is_silent) = (0, false);
+    /// Something was told. True if the receiver was taken for gone.
+    pub(super) fn hear(&mut self) -> bool {
+        self.unheard = 0;
+        std::mem::take(&mut self.is_silent)
     }
 
     /// [`Self::doubt`] has something to do.

@@ -58,6 +58,13 @@ impl Room {
     }
 
     fn handle_rtcp_packet(&mut self, now: Instant, from: EndpointId, packet: &Rtcp<'_>, budget: &mut Budget) {
+        if self
+            .endpoints
+            .get_mut(from)
+            .is_some_and(|endpoint| endpoint.way.heard())
+        {
+            self.estimate_changed(now, from);
+        }
         let Some(endpoint) = self.endpoints.get_mut(from) else {
             return;
         };

@@ -258,6 +258,11 @@ impl Way {
         self.estimator.handle_remb(now, rate);
     }
 
+    /// RTCP came. True if a plan has to follow.
+    pub(super) fn heard(&mut self) -> bool {
+        self.estimator.heard()
+    }
+
     /// Loss in a report block.
     pub(super) fn handle_report_loss(&mut self, now: Instant, fraction_lost: u8) {
         self.estimator.handle_report_loss(now, fraction_lost);

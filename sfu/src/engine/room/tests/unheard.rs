@@ -52,3 +52,31 @@ fn a_player_without_feedback_that_reports_nothing_hears_and_sees_again_when_it_d
     let (pictures, voices) = run(&mut kit, 5, true);
     assert!(pictures >= 25 && voices >= 45, "{pictures}, {voices}");
 }
+
+#[test]
+fn a_player_of_a_picture_alone_is_there_again_with_a_report_that_says_nothing() {
+    let mut kit = Kit::new(0);
+    kit.payload = 1_000;
+    let mut media = negotiated();
+    media.extensions.transport_cc = None;
+    kit.join_with(1, Default::default(), media);
+    kit.join(2);
+    kit.view(0, &[want(0, camera(2), 720)]);
+    let pictures = |kit: &mut Kit, seconds: u64, reports: bool| {
+        for step in 0..seconds * 25 {
+            if step % 25 == 0 && reports {
+                // Of whom nothing came there is no block (RFC 3550 §6.4.2).
+                kit.feedback(1, |builder| {
+                    builder.receiver_report(1, &[]).unwrap();
+                });
+            }
+            kit.frames(&[2], step % 25 == 0);
+            kit.advance(40);
+        }
+        let since = kit.now - ms(1_000);
+        kit.sent(1).iter().filter(|r| r.at >= since).count()
+    };
+    assert!(pictures(&mut kit, 5, true) >= 25);
+    assert_eq!(pictures(&mut kit, 20, false), 0);
+    assert!(pictures(&mut kit, 5, true) >= 25);
+}
