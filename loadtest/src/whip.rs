@@ -35,9 +35,9 @@ pub(crate) async fn play(
     settled: &mut Option<mpsc::Sender<()>>,
 ) -> PointReport {
     let mut report = PointReport::default();
-    let mut location = None;
+    let mut session = None;
     let mut ending = phase.clone();
-    let joining = join(scenario, entry, (index, life), shared, &mut location);
+    let joining = join(scenario, entry, (index, life), shared, &mut session);
     let joined = tokio::select! {
         joined = tokio::time::timeout(STEP_TIMEOUT, joining) => {
             joined.context("it took too long").and_then(|joined| joined)
@@ -62,7 +62,9 @@ pub(crate) async fn play(
             report.come_back = error.downcast_ref().copied();
         }
     }
-    if let Err(error) = end(scenario, index, location).await {
+    if let Some(session) = session
+        && let Err(error) = end(scenario, index, session).await
+    {
         report.log.push(format!("did not end its session: {error:#}"));
     }
     report
@@ -99,15 +101,19 @@ async fn stay(point: &LeanPoint, phase: &mut watch::Receiver<Phase>, report: &mu
     until(phase, Phase::Leaving).await;
 }
 
-/// Ends the session that is there. A server that does not do it in time sees the goodbye of DTLS.
-async fn end(scenario: &Scenario, index: u32, location: Option<Address>) -> anyhow::Result<()> {
-    if let Some(location) = location {
-        let headers: [(&str, &str); 1] = [("Authorization", &bearer(scenario, index))];
-        let ended = http::request("DELETE", &location, &headers, "", scenario.trust.as_ref());
-        tokio::time::timeout(END_TIMEOUT, ended)
-            .await
-            .context("no answer in time")??;
-    }
+/// Ends the session that is there; the server may have given it up already. One that does not do it in time sees the goodbye of DTLS.
+async fn end(scenario: &Scenario, index: u32, session: anyhow::Result<Address>) -> anyhow::Result<()> {
+    let session = session?;
+    let headers: [(&str, &str); 1] = [("Authorization", &bearer(scenario, index))];
+    let ended = http::request("DELETE", &session, &headers, "", scenario.trust.as_ref());
+    let answer = tokio::time::timeout(END_TIMEOUT, ended)
+        .await
+        .context("no answer in time")??;
+    ensure!(
+        matches!(answer.status, 200..=299 | 404 | 410),
+        "the server says {}",
+        answer.status
+    );
     Ok(())
 }
 
@@ -115,13 +121,13 @@ fn bearer(scenario: &Scenario, index: u32) -> String {
     format!("Bearer {}", scenario.token(index))
 }
 
-/// Offers, takes the answer, and waits for the path. What ends the session goes into `location`, whether or not the path opens.
+/// Offers, takes the answer, and waits for the path. Where the session is goes into `session`, whether or not the path opens.
 async fn join(
     scenario: &Scenario,
     entry: &Entry,
     (index, life): (u32, u32),
     shared: &Shared,
-    location: &mut Option<Address>,
+    session: &mut Option<anyhow::Result<Address>>,
 ) -> anyhow::Result<LeanPoint> {
     let Sends::Pattern(plan) = scenario.sends else {
         bail!("only patterns are sent by WHIP")
@@ -144,9 +150,7 @@ async fn join(
         let for_now = rejoin::of_answer(answer.status, answer.header("Retry-After"));
         return Err(rejoin::marked(error, for_now));
     }
-    if let Some(named) = answer.header("location") {
-        *location = refer(&endpoint, named).context("the session's address")?;
-    }
+    *session = Some(made(&endpoint, answer.header("location")));
     let sections = sdp::sections(&answer.body);
     let mut path = point.path();
     point.open(
@@ -226,6 +230,13 @@ fn slots(answer: &str, sound: bool, plays: bool) -> Vec<SlotLines> {
     }]
 }
 
+/// Where a session is that was made there (RFC 9725 section 4.2 demands that it is told).
+fn made(endpoint: &Address, location: Option<&str>) -> anyhow::Result<Address> {
+    let location = location.context("the server does not say where it is")?;
+    let session = refer(endpoint, location).context("the session's address")?;
+    session.context("it began by https and is said to be at http")
+}
+
 /// Whom a `Location` names. Nothing where the token would leave TLS for it.
 fn refer(endpoint: &Address, location: &str) -> anyhow::Result<Option<Address>> {
     let named = endpoint.refer(location)?;
@@ -254,14 +265,19 @@ mod tests {
     #[test]
     fn a_session_is_ended_where_it_is_but_never_without_the_tls_that_it_began_in() {
         let session = |endpoint: &str, location: &str| {
-            let found = refer(&endpoint.parse().unwrap(), location).unwrap();
-            found.map(|found| format!("{}{}", found.origin(), found.path))
+            let found = made(&endpoint.parse().unwrap(), Some(location));
+            found
+                .map(|found| format!("{}{}", found.origin(), found.path))
+                .map_err(|error| error.to_string())
         };
-        let found = |text: &str| Some(text.to_owned());
+        let found = |text: &str| Ok(text.to_owned());
         assert_eq!(session("http://a:1/whip/x", "/s/1"), found("http://a:1/s/1"));
         assert_eq!(session("http://a:1/whip/x", "http://b/s"), found("http://b/s"));
         assert_eq!(session("https://a/whip/x", "s/1"), found("https://a/whip/s/1"));
-        assert_eq!(session("https://a/whip/x", "http://a/s/1"), None);
+        assert_eq!(
+            session("https://a/whip/x", "http://a/s/1"),
+            Err("it began by https and is said to be at http".to_owned())
+        );
     }
 
     /// Answers each request with the next of these; what was asked, by its first line and token.
@@ -368,7 +384,19 @@ mod tests {
     #[tokio::test]
     async fn a_session_whose_path_cannot_open_is_ended_or_it_is_told_why_not() {
         let made = "HTTP/1.1 201 Created\r\nLocation: /s/1\r\n\r\nno answer";
-        for answers in [&[made, "HTTP/1.1 200 OK\r\n\r\n"][..], &[made]] {
+        let nowhere = "HTTP/1.1 201 Created\r\n\r\nno answer";
+        for (answers, why) in [
+            (&[made, "HTTP/1.1 200 OK\r\n\r\n"][..], None),
+            (&[made, "HTTP/1.1 404 Not Found\r\n\r\n"], None),
+            (&[made, "HTTP/1.1 410 Gone\r\n\r\n"], None),
+            (&[made, "HTTP/1.1 403 No\r\n\r\n"], Some("the server says 403")),
+            (
+                &[made, "HTTP/1.1 307 On\r\nLocation: /s/2\r\n\r\n"],
+                Some("the server says 307"),
+            ),
+            (&[made], Some("")),
+            (&[nowhere], Some("the server does not say where it is")),
+        ] {
             let (listener, url) = listen().await;
             let scenario = scenario();
             let (clock, ours) = (Clock::new(), OurPoints::default());
@@ -388,12 +416,21 @@ mod tests {
             let playing = play(&scenario, &entry, (0, 0), 0, &shared, phases, &mut settled);
             let (asked, report) = tokio::join!(serve(listener, answers), playing);
             assert!(report.failure.is_some());
-            let is_ended = asked
-                .get(1)
-                .is_some_and(|line| line.starts_with("DELETE /s/1 ") && line.ends_with("Bearer a"));
+            assert!(
+                asked
+                    .iter()
+                    .skip(1)
+                    .all(|line| line.starts_with("DELETE /s/1 ") && line.ends_with("Bearer a")),
+                "{asked:?}"
+            );
             let words = report.log.concat();
-            assert_eq!(is_ended, answers.len() == 2, "{asked:?}");
-            assert_eq!(words.contains("did not end its session"), !is_ended, "{words}");
+            match why {
+                None => assert_eq!(words, ""),
+                Some(why) => assert!(
+                    words.contains(&format!("did not end its session: {why}")),
+                    "{words}"
+                ),
+            }
             assert!(!lean.has_sockets(), "its socket is given up");
         }
     }
