@@ -109,6 +109,7 @@ impl Bot {
                 let us = self.clock.now().us - self.opened_us;
                 self.report.join_us = Some(us);
                 self.report.joins.record(us);
+                self.shared.joins.count();
                 *settled = None;
                 self.meet(signal, phase).await
             }

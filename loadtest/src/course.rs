@@ -15,7 +15,7 @@ use crate::{
     report::{PointReport, Report},
     scenario::Scenario,
     server::Look,
-    shared::{Phase, Shared, until},
+    shared::{Joins, Phase, Shared, until},
     whip,
 };
 
@@ -43,9 +43,14 @@ pub(crate) async fn run(scenario: Scenario, stop: watch::Receiver<bool>) -> Repo
     let lean = scenario.lean.then(|| Lean::start(clock, ours.clone()));
     match lean.transpose() {
         Ok(lean) => {
-            Course::new(scenario, Shared { clock, ours, lean }, stop)
-                .run()
-                .await
+            let joins = Joins::default();
+            let shared = Shared {
+                clock,
+                ours,
+                lean,
+                joins,
+            };
+            Course::new(scenario, shared, stop).run().await
         }
         Err(error) => Report {
             points: scenario.points,
@@ -86,8 +91,10 @@ impl Course {
             self.raise(Phase::Measured);
         }
         let (joining, heard_joining) = (scenario.watched.look().await, self.heard());
+        let joins_before = self.shared.joins.so_far();
         let others = scenario.points.saturating_sub(scenario.standing);
         self.join(others, scenario.join_pause).await;
+        let joins = joins_between(joins_before, self.shared.joins.so_far());
         let (joined, heard_joined) = (scenario.watched.look_last().await, self.heard());
         self.sleep(scenario.hold).await;
         self.raise(Phase::Meeting);
@@ -113,7 +120,6 @@ impl Course {
         let reports = gather(std::mem::take(&mut self.points)).await;
         let spent = joined.since(&joining).cpu_seconds;
         let join_cpu = spent.into_iter().reduce(|all, each| all + each);
-        let newcomers = joined_of(reports.get(scenario.standing as usize..).unwrap_or_default());
         Report {
             points: scenario.points,
             standing: scenario.standing,
@@ -122,11 +128,9 @@ impl Course {
             server: last.since(&first),
             heard: came(heard_first, heard),
             join_heard: came(heard_joining, heard_joined)
-                .zip(newcomers)
-                .map(|(packets, newcomers)| packets as f64 / newcomers),
-            join_cpu: join_cpu
-                .zip(newcomers)
-                .map(|(spent, newcomers)| spent / newcomers),
+                .zip(joins)
+                .map(|(packets, joins)| packets as f64 / joins),
+            join_cpu: join_cpu.zip(joins).map(|(spent, joins)| spent / joins),
             rss_kb_grown: grown(&before, &last),
             rss_kb,
             latency_course,
@@ -237,10 +241,9 @@ fn came(first: Option<u64>, last: Option<u64>) -> Option<u64> {
     Some(last? - first?)
 }
 
-/// How many of these joined; nothing if nobody did.
-fn joined_of(reports: &[PointReport]) -> Option<f64> {
-    let joined = reports.iter().filter(|report| report.join_us.is_some());
-    Some(joined.count() as f64).filter(|&joined| joined > 0.0)
+/// Joins between two counts; nothing if nobody joined.
+fn joins_between(first: u64, last: u64) -> Option<f64> {
+    Some((last - first) as f64).filter(|&joins| joins > 0.0)
 }
 
 fn grown(before: &Look, last: &Look) -> Option<u64> {
@@ -331,14 +334,14 @@ mod tests {
     }
 
     #[test]
-    fn what_joins_cost_is_shared_by_those_who_joined() {
-        let joined = |us: u64| PointReport {
-            join_us: Some(us),
-            ..PointReport::default()
-        };
-        let failed = || failed(String::new());
-        assert_eq!(joined_of(&[joined(1), failed(), joined(2)]), Some(2.0));
-        assert_eq!(joined_of(&[failed()]), None);
-        assert_eq!(joined_of(&[]), None);
+    fn what_joins_cost_is_shared_by_those_of_that_time() {
+        let joins = Joins::default();
+        joins.count();
+        let first = joins.so_far();
+        assert_eq!(joins_between(first, joins.so_far()), None);
+        let in_another_task = joins.clone();
+        in_another_task.count();
+        in_another_task.count();
+        assert_eq!(joins_between(first, joins.so_far()), Some(2.0));
     }
 }

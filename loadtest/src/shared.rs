@@ -1,6 +1,12 @@
 //! What the points of a run have in common: how far it is, its clock, their loop, and how long each waits.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -19,6 +25,22 @@ pub(crate) struct Shared {
     pub(crate) ours: OurPoints,
     /// The loop of lean points; without it points are full ones.
     pub(crate) lean: Option<Arc<Lean>>,
+    pub(crate) joins: Joins,
+}
+
+/// How often a point joined so far, whoever had its seat before.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Joins(Arc<AtomicU64>);
+
+impl Joins {
+    /// One more.
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn so_far(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Where the run is. Every point follows.

@@ -49,6 +49,7 @@ pub(crate) async fn play(
             let us = shared.clock.now().us - opened_us;
             report.join_us = Some(us);
             report.joins.record(us);
+            shared.joins.count();
             *settled = None;
             stay(&point, &mut phase, &mut report).await;
             report.take(point.finish().await, opened_us);
@@ -259,6 +260,7 @@ mod tests {
         lean::{Lean, PatternPlan},
         media_path::{Clock, OurPoints},
         report::Summary,
+        shared::Joins,
         trust::Trust,
     };
 
@@ -405,6 +407,7 @@ mod tests {
                 clock,
                 ours,
                 lean: Some(lean.clone()),
+                joins: Joins::default(),
             };
             let entry = Entry {
                 url,
