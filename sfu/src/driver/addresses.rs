@@ -100,6 +100,7 @@ fn choose(all: BTreeSet<IpAddr>, loopback: bool, routed: &[IpAddr]) -> Vec<IpAdd
         (
             address.is_loopback(),
             !routed.contains(address),
+            address.is_ipv6(), // an interface has many of them, that come and go
             is_private(address),
         )
     });
@@ -175,6 +176,12 @@ mod tests {
         let found = choose(all.clone(), true, &[real]);
         assert_eq!(found[..3], [real, public, [172, 17, 0, 1].into()]);
         assert_eq!(found[12], loopback);
+        // Of one interface of IPv6 there are many, and the points of another network have IPv4.
+        let six = (1..9).map(|host| IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, host]));
+        let other: IpAddr = "10.5.0.2".parse().expect("address");
+        let routed = [real, "2001:db8:1::5".parse().expect("address")];
+        let found = choose(six.chain([real, other]).collect(), false, &routed);
+        assert_eq!(found[..3], [real, routed[1], other]);
         // Also where there is no route: what is announced is meant.
         let config = NodeConfig {
             public: vec!["203.0.113.5=192.168.1.10".parse().expect("mapping")],
