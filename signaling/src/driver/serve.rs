@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -397,14 +397,19 @@ async fn first_ended(meetings: &mut JoinHandle<()>, link: &mut JoinHandle<()>) -
     }
 }
 
-/// An address that clients can use for a listener: a wildcard becomes this machine's first address.
+/// An address that clients can use for a listener: a wildcard becomes this machine's first address that it hears.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     if !listen.ip().is_unspecified() {
         return listen;
     }
     let own = sfu::driver::addresses::own(false).unwrap_or_default();
-    let ip = own.first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
-    SocketAddr::new(ip, listen.port())
+    SocketAddr::new(first_heard(listen, &own), listen.port())
+}
+
+/// Of this machine's addresses the first that a listener on all of them hears: one on 0.0.0.0 has none of IPv6.
+fn first_heard(listen: SocketAddr, own: &[IpAddr]) -> IpAddr {
+    let mut heard = own.iter().filter(|ip| ip.is_ipv4() || listen.is_ipv6());
+    heard.next().copied().unwrap_or(Ipv4Addr::LOCALHOST.into())
 }
 
 fn listen_public(
@@ -458,6 +463,19 @@ fn limit<E>(builder: &mut hyper_util::server::conn::auto::Builder<E>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_that_is_printed_is_one_that_the_listener_hears() {
+        let all = ["2001:db8::5", "10.0.0.5", "10.0.0.6"].map(|ip| ip.parse().expect("an address"));
+        for (listen, own, printed) in [
+            ("0.0.0.0:443", &all[..], "10.0.0.5"),
+            ("[::]:443", &all[..], "2001:db8::5"),
+            ("0.0.0.0:443", &all[..1], "127.0.0.1"),
+        ] {
+            let heard = first_heard(listen.parse().expect("an address"), own);
+            assert_eq!(heard.to_string(), printed, "{listen}");
+        }
+    }
 
     #[tokio::test]
     async fn a_task_that_panics_is_told() {
