@@ -286,6 +286,37 @@ async fn the_stage_follows_floor_and_speaker() {
 }
 
 #[tokio::test]
+async fn a_film_is_heard_while_the_floor_is_silent_or_shows_it() {
+    let bench = Bench::start().await;
+    let (mut chair, _) = bench.seated_as(Role::Chair, "demo", "Chủ trì").await;
+    let mut page = bench.connect().await;
+    page.hello(&bench.token("demo"), None).await;
+    let mut wish = join(1, "Điểm 2");
+    wish["sources"]["screen"] = "2".into();
+    wish["published"] = json!(["mic", "screen"]);
+    page.send(&wish).await;
+    page.expect("joined").await;
+    for (number, told) in [(1, &mut chair), (2, &mut page)] {
+        let seat = seat(&bench, number).await;
+        bench.node.emit(media(&seat, MediaState::Connected)).await;
+        told.expect("media").await;
+    }
+    let (_, stage) = made(&bench, "/whep/demo/stage").await;
+    let (film, mic) = (source(2, SourceKind::Screen), SourceKind::Mic);
+    for (floor, on, voice) in [(1, true, source(1, mic)), (1, false, None), (2, false, None)] {
+        chair
+            .send(&json!({"type": "publish", "source": "mic", "on": on}))
+            .await;
+        chair
+            .send(&json!({"type": "give_floor", "id": 7, "point": floor}))
+            .await;
+        chair.send(&json!({"type": "ping", "id": 8})).await;
+        chair.expect("pong").await;
+        assert_eq!(aimed(&bench, &stage).await, (film, voice), "{floor} {on}");
+    }
+}
+
+#[tokio::test]
 async fn who_has_lost_the_media_is_not_on_the_stage() {
     let bench = Bench::start().await;
     let mut pages = Vec::new();

@@ -208,8 +208,8 @@ impl Meeting {
     }
 
     /// Who has the floor, else who speaks, else who was there before, else the first: a screen before cameras. The voice is
-    /// that of whoever speaks, else of the floor. Where there is neither none is named, and the node takes what goes with the
-    /// picture: a film that is shown is heard.
+    /// that of whoever speaks, else of the floor if its microphone is on. Where there is neither, or the floor is who is seen, none
+    /// is named, and the node takes what goes with the picture: a film that is shown is heard.
     fn stage(&mut self) -> Aim {
         // Of somebody whose media is gone the last picture would stand there for ever.
         let sends = |number: PointNumber, kind| {
@@ -229,7 +229,8 @@ impl Meeting {
         };
         let picture = first(SourceKind::Screen).or_else(|| first(SourceKind::Camera));
         let shown = picture.map(SourceNumber::point);
-        let voice = self.speaker.or(self.floor);
+        let may_be_heard = |&floor: &PointNumber| Some(floor) != shown && sends(floor, SourceKind::Mic);
+        let voice = self.speaker.or(self.floor.filter(may_be_heard));
         let voice = voice.map(|number| number.source(SourceKind::Mic));
         self.by_http.stage = shown;
         Aim { picture, voice }
