@@ -265,7 +265,7 @@ pub enum SettingsError {
     Joins,
     /// Browsers name no origin so, or links do not lead there.
     #[error(
-        "configuration: {key} is {value:?}, but wants scheme://host or scheme://host:port in lower case, with nothing behind it"
+        "configuration: {key} is {value:?}, but wants scheme://host or scheme://host:port in lower case, with nothing behind it; an origin leaves out port 443 of https and 80 of http"
     )]
     Origin {
         /// Of the setting.
@@ -387,10 +387,11 @@ impl Config {
             return Err(SettingsError::Joins);
         }
         let origins = self.http.origins.iter().enumerate();
+        let origins = origins.filter(|(_, origin)| !is_origin(origin));
         let origins = origins.map(|(place, origin)| (format!("http.origins[{place}]"), origin));
-        let public_url = self.http.public_url.iter();
-        let mut all = origins.chain(public_url.map(|url| ("http.public_url".to_owned(), url)));
-        if let Some((key, value)) = all.find(|(_, value)| !is_origin(value)) {
+        let public_url = self.http.public_url.iter().filter(|url| !is_host_alone(url));
+        let mut bad = origins.chain(public_url.map(|url| ("http.public_url".to_owned(), url)));
+        if let Some((key, value)) = bad.next() {
             let value = value.clone();
             return Err(SettingsError::Origin { key, value });
         }
@@ -404,8 +405,17 @@ impl Config {
     }
 }
 
-/// Whether it is written as browsers write where a page is from (RFC 6454 §6.2): texts are compared.
+/// Whether it is written as browsers write where a page is from (RFC 6454 §6.2): texts are compared. The port that goes with the
+/// scheme is left out.
 fn is_origin(text: &str) -> bool {
+    let has_own_port = [("https://", ":443"), ("http://", ":80")]
+        .iter()
+        .any(|(scheme, port)| text.starts_with(scheme) && text.ends_with(port));
+    is_host_alone(text) && !has_own_port
+}
+
+/// Scheme, host and perhaps a port, in lower case, and nothing behind.
+fn is_host_alone(text: &str) -> bool {
     let Ok(uri) = text.parse::<Uri>() else {
         return false;
     };
@@ -529,6 +539,9 @@ mod tests {
             "https://hop.tinh.vn",
             "http://10.0.0.5:8080",
             "https://[2001:db8::5]:8443",
+            "https://[2001:db8::443]",
+            "https://hop.tinh.vn:80",
+            "http://hop.tinh.vn:443",
         ] {
             assert!(is_origin(good), "{good}");
         }
@@ -540,6 +553,9 @@ mod tests {
             "HTTPS://hop.tinh.vn",
             "https://a@hop.tinh.vn",
             "https://hop.tinh.vn:",
+            "https://hop.tinh.vn:443",
+            "https://[2001:db8::5]:443",
+            "http://hop.tinh.vn:80",
             "hop.tinh.vn",
             "//hop.tinh.vn",
             "*",
@@ -550,6 +566,7 @@ mod tests {
         let toml = "[http]\npublic_url = 'https://hop.tinh.vn/'\n";
         let read = read(toml, &[], &Overrides::default()).expect("good settings");
         assert_eq!(read.http.public_url.as_deref(), Some("https://hop.tinh.vn"));
+        assert!(is_host_alone("https://hop.tinh.vn:443"), "a link may name it");
     }
 
     #[test]
