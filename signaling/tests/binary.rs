@@ -155,7 +155,13 @@ async fn a_node_whose_log_cannot_be_written_keeps_its_meetings() {
 #[tokio::test]
 async fn at_sighup_signaling_ends_and_the_node_keeps_its_meetings() {
     let data = tempfile::tempdir().expect("a folder");
-    let mut serving = Serving::start(data.path(), "info").await;
+    // Also where the tests run under nohup.
+    let mut program = Command::new("env");
+    program
+        .env_clear()
+        .env("DIEMCAU__DATA", data.path())
+        .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_diemcau")]);
+    let mut serving = Serving::start_by(program, data.path(), "info").await;
     let token = serving.text("token").to_owned();
     let mut client = connect(serving.text("http")).await;
     client.hello(&token, None).await;
@@ -187,6 +193,9 @@ async fn under_nohup_a_closed_terminal_changes_nothing() {
     ]);
     let serving = Serving::start_by(program, data.path(), "info").await;
     signal("-HUP", serving.child.id().expect("runs"));
+    // Told both at once it might take the second alone.
+    let ready = common::get(&format!("{}/readyz", serving.text("http"))).await;
+    assert_eq!(ready.0, 200);
     serving.stop().await;
     let log = fs::read_to_string(data.path().join("serve.log")).expect("read");
     assert!(
