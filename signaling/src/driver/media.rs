@@ -89,8 +89,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Keeps the link up until `stop` is told; then the node is ended. Returns when it has ended. Where `stop` is dropped without a word this process failed, and
-    /// the node goes on for the next one.
+    /// Keeps the link up until `stop` is told; then the node is ended. Returns when it has ended. Where `stop` is dropped without a word this process failed, or is
+    /// followed by another (SIGHUP), and the node goes on for the next one.
     pub async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         let mut failures = 0;
         let mut compared = None;

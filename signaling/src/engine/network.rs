@@ -41,8 +41,8 @@ pub enum NoWays {
     #[error("site {0}: its primary lines go round in a circle")]
     Circle(String),
     /// Primary lines join it to others than the node is joined to.
-    #[error("site {0}: no primary line leads to it")]
-    NoWay(String),
+    #[error("site {0}: no primary lines join it to the media node's site {1}")]
+    NoWay(String, String),
     /// More lines between the node and a site than are served.
     #[error("site {0}: more than {LINES_ON_WAY_MAX} lines between it and the media node")]
     TooFar(String),
@@ -73,7 +73,7 @@ pub fn seen_from(topology: &Topology, node_site: Option<&str>) -> Result<(Networ
     for site in &topology.sites {
         let down = climb(&above, &site.id)?;
         if top(&down, &site.id) != end {
-            return Err(NoWays::NoWay(site.id.clone()));
+            return Err(NoWays::NoWay(site.id.clone(), node_site.to_owned()));
         }
         let shared: BTreeSet<&str> = down.iter().map(|line| line.id.as_str()).collect();
         let leaving: Vec<&Line> = up
@@ -284,9 +284,11 @@ mod tests {
             refused(|t| t.lines[0].from = "a1".into(), None),
             NoWays::Circle("a".into())
         );
-        let no_way = |site: &str| NoWays::NoWay(site.to_owned());
-        assert_eq!(refused(|t| drop(t.lines.remove(0)), None), no_way("a"));
-        assert_eq!(refused(|t| t.lines[3].is_backup = true, None), no_way("dao"));
+        let no_way = |site: &str, node_site: &str| NoWays::NoWay(site.to_owned(), node_site.to_owned());
+        assert_eq!(refused(|t| drop(t.lines.remove(0)), None), no_way("a", "t"));
+        let cut_off = |t: &mut Topology| t.lines[3].is_backup = true;
+        assert_eq!(refused(cut_off, None), no_way("dao", "t"));
+        assert_eq!(refused(cut_off, Some("dao")), no_way("t", "dao"));
         let deep = |t: &mut Topology| {
             for depth in 1..=9 {
                 let (from, to) = (format!("a{depth}"), format!("a{}", depth + 1));
