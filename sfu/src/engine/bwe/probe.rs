@@ -58,7 +58,7 @@ const SPARE: f64 = 1.5;
 /// Then at this multiple.
 const WANTED_SPARE: f64 = 2.0;
 /// Who wants less than that many bits a second has small pictures alone.
-const SPARE_FROM: f64 = 1e6;
+const SPARE_FROM: f64 = 5e5;
 /// And again when so many times as much is wanted: where it was in vain it would be so each time, and a probe ends the calm of a way.
 const SPARE_AGAIN: f64 = 1.2;
 /// A probe below this multiple of the estimate shows nothing new, and one that shows less was in vain.
@@ -437,10 +437,10 @@ mod tests {
         );
         probes.set_wanted(1_700_000.0);
         assert_eq!(probe(&mut probes, 1_800_000.0, Line::Open), 3_400);
-        probes.set_wanted(900_000.0);
+        probes.set_wanted(400_000.0);
         probes.begin_anew(0);
         assert_eq!(
-            probe(&mut probes, 950_000.0, Line::Open),
+            probe(&mut probes, 450_000.0, Line::Open),
             0,
             "small pictures alone"
         );

@@ -324,8 +324,9 @@ fn probes_stop_at_what_is_wanted() {
         world.flows[0].app = App::Limited(Bitrate::kbps(300));
         world.run(secs(30));
         let target = world.flows[0].estimator.target();
+        // Once for what the way has to spare.
         assert!(
-            target >= wanted && target <= Bitrate::kbps(1_000),
+            target >= wanted && target <= Bitrate::kbps(2_000),
             "{seed}: {target:?}"
         );
         let state = world.flows[0].estimator.state();
