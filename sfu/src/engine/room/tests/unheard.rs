@@ -4,6 +4,18 @@ use super::{kit::*, received::*, terms::*};
 use crate::engine::{id::SlotId, packet::Purpose, testing::ms};
 use crate::wire::rtcp::ReportBlock;
 
+/// Point 1 sees point 2, and gives no transport-wide feedback.
+fn player() -> Kit {
+    let mut kit = Kit::new(0);
+    kit.payload = 1_000;
+    let mut media = negotiated();
+    media.extensions.transport_cc = None;
+    kit.join_with(1, Default::default(), media);
+    kit.join(2);
+    kit.view(0, &[want(0, camera(2), 720)]);
+    kit
+}
+
 /// So many seconds of picture and voice of point 2. `reports`: point 1 does, each second. Packets of pictures and of voices that it got in the last one.
 fn run(kit: &mut Kit, seconds: u64, reports: bool) -> (usize, usize) {
     for step in 0..seconds * 50 {
@@ -38,13 +50,7 @@ fn run(kit: &mut Kit, seconds: u64, reports: bool) -> (usize, usize) {
 
 #[test]
 fn a_player_without_feedback_that_reports_nothing_hears_and_sees_again_when_it_does() {
-    let mut kit = Kit::new(0);
-    kit.payload = 1_000;
-    let mut media = negotiated();
-    media.extensions.transport_cc = None;
-    kit.join_with(1, Default::default(), media);
-    kit.join(2);
-    kit.view(0, &[want(0, camera(2), 720)]);
+    let mut kit = player();
     let (pictures, voices) = run(&mut kit, 5, true);
     assert!(pictures >= 25 && voices >= 45, "{pictures}, {voices}");
     let (pictures, voices) = run(&mut kit, 20, false);
@@ -55,13 +61,7 @@ fn a_player_without_feedback_that_reports_nothing_hears_and_sees_again_when_it_d
 
 #[test]
 fn a_player_of_a_picture_alone_is_there_again_with_a_report_that_says_nothing() {
-    let mut kit = Kit::new(0);
-    kit.payload = 1_000;
-    let mut media = negotiated();
-    media.extensions.transport_cc = None;
-    kit.join_with(1, Default::default(), media);
-    kit.join(2);
-    kit.view(0, &[want(0, camera(2), 720)]);
+    let mut kit = player();
     let pictures = |kit: &mut Kit, seconds: u64, reports: bool| {
         for step in 0..seconds * 25 {
             if step % 25 == 0 && reports {
