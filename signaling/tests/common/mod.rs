@@ -1,6 +1,8 @@
 //! A real server on ports of its own, a node that only speaks the control protocol, and clients.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod program;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
